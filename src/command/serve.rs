@@ -1,0 +1,93 @@
+//! `claimgate serve`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, Source};
+use crate::config::{ListenAddress, values};
+use crate::telemetry::{self, LogFormat};
+use crate::time::SystemClock;
+use crate::app;
+
+/// Runs the service until SIGTERM or SIGINT.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    claimgate serve --config claimgate.yaml\n  \
+    claimgate serve --issuer https://idp.example.com/realms/acme --audience orders-api\n  \
+    OIDC_ISSUER=https://idp.example.com OIDC_AUDIENCE=orders-api claimgate serve")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+
+    /// Where to serve `Check` instead of the configured address; repeat for more
+    #[arg(long, value_name = "ADDRESS", value_parser = values::listen_address)]
+    listen: Vec<ListenAddress>,
+
+    /// Where to serve health and metrics instead of the configured address
+    #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address)]
+    admin_listen: Option<std::net::SocketAddr>,
+
+    #[command(flatten)]
+    log: Log,
+}
+
+/// How to log.
+#[derive(Args, Debug)]
+pub(super) struct Log {
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t, env = "CLAIMGATE_LOG_FORMAT")]
+    log_format: LogFormat,
+
+    /// What to log: a level, or levels by module
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "CLAIMGATE_LOG")]
+    log_level: String,
+}
+
+impl Log {
+    pub(super) fn init(&self) -> Result<(), Failure> {
+        Ok(telemetry::init(self.log_format, &self.log_level)?)
+    }
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let mut config = arguments.source.load()?;
+    arguments.log.init()?;
+    if !arguments.listen.is_empty() {
+        config.server.listen = arguments.listen;
+    }
+    if let Some(address) = arguments.admin_listen {
+        config.admin.listen = address;
+    }
+    // Before anything is announced, so that a signal is never missed.
+    let stopped = stop_signal()?;
+    for (_, provider) in config.policy.providers() {
+        tracing::info!(provider = provider.name, issuer = provider.terms.issuer, "trusting");
+    }
+    let app = app::bind(config, SystemClock).await?;
+    for address in app.check_addresses() {
+        tracing::info!(%address, "serving Check");
+    }
+    tracing::info!(address = %app.admin_address(), "serving /livez, /readyz and /metrics");
+    app.run(stopped).await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Completes at the first SIGTERM or SIGINT. At an interrupt after that the process ends at once:
+/// whoever sits at the terminal does not want to wait.
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            interrupt.recv().await;
+            std::process::exit(130);
+        });
+    })
+}

@@ -1,0 +1,67 @@
+//! `claimgate validate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::{Config, ConfigError};
+use crate::jwks;
+
+/// Checks a configuration file: every problem at once, each with its line, column and path.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit codes: 0 all is well, 1 the provider cannot be used as configured, \
+    2 the configuration is wrong")]
+pub(super) struct Arguments {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Also fetch the metadata and keys of every provider, as the service would
+    #[arg(long)]
+    online: bool,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments { file, online } = arguments;
+    let config = match Config::load(&file) {
+        Ok(config) => config,
+        Err(error @ ConfigError::Wrong { .. }) => {
+            eprintln!("{error}");
+            return Ok(ExitCode::from(2));
+        }
+        Err(error @ ConfigError::Unreadable { .. }) => return Err(error.into()),
+    };
+    let providers = config.keys.len();
+    say(&format!(
+        "{}: valid, {providers} {}",
+        file.display(),
+        if providers == 1 { "provider" } else { "providers" }
+    ));
+    let mut code = ExitCode::SUCCESS;
+    for settings in config.keys.iter().filter(|_| online) {
+        match jwks::fetch_once(settings).await {
+            Ok(keys) => {
+                say(&format!("provider `{}`: {} usable", settings.name, keys.len()));
+                for key in keys.iter() {
+                    let kid = key.kid().unwrap_or("(without id)").escape_debug();
+                    say(&format!("  key `{kid}` for {}", key.algorithms()));
+                }
+                for unfit in keys.unfit() {
+                    say(&format!("  not used: {unfit}"));
+                }
+            }
+            Err(error) => {
+                eprintln!("provider `{}`: {error}", settings.name);
+                code = ExitCode::from(1);
+            }
+        }
+    }
+    Ok(code)
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn say(line: &str) {
+    println!("{line}");
+}

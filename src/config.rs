@@ -1,0 +1,233 @@
+//! The configuration: what the operator wrote ([`raw`]), then what it means ([`Config`]).
+//!
+//! A [`Config`] is whole and right, or there is none: every problem is reported at once, each
+//! with its place and what to do about it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+mod check;
+mod document;
+mod raw;
+pub(crate) mod values;
+
+pub use document::{Problem, Spot};
+
+use crate::keyring::KeySet;
+use crate::policy::Policy;
+
+/// Everything that the operator decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where and how `Check` is served.
+    pub server: Server,
+    /// Where health and metrics are served.
+    pub admin: Admin,
+    /// What a decision depends on.
+    pub policy: Arc<Policy>,
+    /// Where each provider's keys come from, in the order of the policy's providers.
+    pub keys: Vec<KeySettings>,
+    /// What a refused caller reads.
+    pub denials: Denials,
+}
+
+/// The gRPC server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// At least one address.
+    pub listen: Vec<ListenAddress>,
+    /// How long to keep answering after the signal to stop, while clients move on.
+    pub drain: Duration,
+}
+
+/// Where the gRPC server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An IP address and port; port 0 takes any.
+    Tcp(SocketAddr),
+    /// The path of a Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// The operator's HTTP listener.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// An IP address and port; port 0 takes any.
+    pub listen: SocketAddr,
+}
+
+/// What a refused caller reads.
+#[derive(Clone, Debug)]
+pub struct Denials {
+    /// The `realm` of challenges; the request's host if there is none.
+    pub realm: Option<String>,
+    /// Whether the reason code is in the body and in `error_description`.
+    pub expose_reason: bool,
+}
+
+/// Where one provider's keys come from, and how they are kept fresh.
+#[derive(Clone, Debug)]
+pub struct KeySettings {
+    /// The provider's name.
+    pub name: String,
+    /// Where they are.
+    pub source: KeySource,
+    /// How they are fetched.
+    pub fetch: Fetch,
+    /// When they are fetched.
+    pub refresh: Refresh,
+}
+
+/// Where a provider publishes its keys.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In the document that its metadata points to.
+    Discovery {
+        /// What the metadata's `issuer` must be.
+        issuer: String,
+        /// Where the metadata may be, in the order in which to try.
+        metadata: Vec<Url>,
+    },
+    /// At a known address.
+    Uri(Url),
+    /// In a file.
+    File(PathBuf),
+    /// In the configuration.
+    Inline(Arc<KeySet>),
+}
+
+/// How a provider's documents are fetched.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// For one document, from connecting to the last byte.
+    pub timeout: Duration,
+    /// Trust these certificate authorities (PEM) instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Whether plain HTTP is accepted from hosts other than this one.
+    pub allow_http: bool,
+    /// The largest document that is read.
+    pub max_bytes: usize,
+}
+
+/// When a provider's keys are fetched.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    /// The shortest time between two regular fetches.
+    pub min: Duration,
+    /// The longest time between two regular fetches.
+    pub max: Duration,
+    /// How long keys are used while none can be fetched.
+    pub max_stale: Duration,
+    /// The shortest time between two fetches that unknown key ids ask for.
+    pub unknown_key_cooldown: Duration,
+    /// How long a request waits for such a fetch.
+    pub unknown_key_wait: Duration,
+}
+
+/// A provider given on the command line or in the environment.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderFlags {
+    /// The exact `iss` of its tokens.
+    pub issuer: Option<String>,
+    /// Accepted audiences.
+    pub audiences: Vec<String>,
+    /// Where its keys are; found by discovery if absent.
+    pub jwks_uri: Option<String>,
+}
+
+impl Config {
+    /// Reads a configuration file. Paths in it are relative to the directory that it is in.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is not right: then with every problem.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let yaml = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
+            file: file.to_owned(),
+            error,
+        })?;
+        let directory = file.parent().unwrap_or(Path::new(""));
+        Self::parse(&yaml, directory).map_err(|problems| ConfigError::Wrong {
+            origin: file.display().to_string(),
+            problems,
+        })
+    }
+
+    /// Reads a configuration from YAML text. Paths in it are relative to the working directory.
+    ///
+    /// # Errors
+    ///
+    /// When it is not right: then with every problem.
+    pub fn from_yaml(yaml: &str) -> Result<Self, ConfigError> {
+        Self::parse(yaml, Path::new("")).map_err(|problems| ConfigError::Wrong {
+            origin: "configuration".to_owned(),
+            problems,
+        })
+    }
+
+    /// The configuration for one provider, with defaults for the rest.
+    ///
+    /// # Errors
+    ///
+    /// When the flags do not make a provider: then with every problem.
+    pub fn from_flags(flags: &ProviderFlags) -> Result<Self, ConfigError> {
+        check::flags(flags).map_err(|problems| ConfigError::Wrong {
+            origin: "command line".to_owned(),
+            problems,
+        })
+    }
+
+    fn parse(yaml: &str, directory: &Path) -> Result<Self, Vec<Problem>> {
+        let (root, problems) = document::read(yaml).map_err(|problem| vec![problem])?;
+        check::root(root, problems, directory)
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read `{}`: {error}", file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is not right.
+    #[error("{}", list(origin, problems))]
+    Wrong {
+        /// Where it comes from: a file's name.
+        origin: String,
+        /// All that is wrong, in the order of the file.
+        problems: Vec<Problem>,
+    },
+}
+
+fn list(origin: &str, problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|problem| match problem.spot.line {
+            0 => format!("{origin}: {problem}"),
+            _ => format!("{origin}:{problem}"),
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests;

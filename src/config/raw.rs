@@ -1,0 +1,146 @@
+//! What the operator wrote, before anyone asks what it means. Field for field the YAML file.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+
+use super::document::Field;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Root {
+    pub server: Field<Server>,
+    pub admin: Field<Admin>,
+    pub providers: Field<Vec<Field<Provider>>>,
+    pub upstream: Field<Upstream>,
+    pub denials: Field<Denials>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Server {
+    pub listen: Field<Texts>,
+    pub drain: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Admin {
+    pub listen: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Provider {
+    pub name: Field<String>,
+    pub issuer: Field<String>,
+    pub audiences: Field<Texts>,
+    pub discovery_url: Field<String>,
+    pub jwks: Field<Jwks>,
+    pub fetch: Field<Fetch>,
+    pub refresh: Field<Refresh>,
+    pub algorithms: Field<Vec<Field<String>>>,
+    pub token_types: Field<Texts>,
+    pub clock_skew: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Jwks {
+    pub uri: Field<String>,
+    pub file: Field<String>,
+    pub inline: Field<Inline>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Fetch {
+    pub timeout: Field<String>,
+    pub ca_file: Field<String>,
+    pub allow_http: Field<bool>,
+    pub max_bytes: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Refresh {
+    pub min: Field<String>,
+    pub max: Field<String>,
+    pub max_stale: Field<String>,
+    pub unknown_key_cooldown: Field<String>,
+    pub unknown_key_wait: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Upstream {
+    pub claim_headers: Field<Vec<Field<ClaimHeader>>>,
+    pub payload_header: Field<String>,
+    pub forward_token: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ClaimHeader {
+    pub header: Field<String>,
+    pub claim: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Denials {
+    pub realm: Field<String>,
+    pub expose_reason: Field<bool>,
+}
+
+/// One text, or a list of texts.
+#[derive(Clone, Debug)]
+pub enum Texts {
+    One(String),
+    Many(Vec<Field<String>>),
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts::One(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts::Many(texts))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// A key set written into the file: as a mapping, or as JSON text.
+#[derive(Clone, Debug)]
+pub struct Inline(pub serde_json::Value);
+
+impl<'de> Deserialize<'de> for Inline {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(json) => serde_json::from_str(&json)
+                .map(Self)
+                .map_err(|error| de::Error::custom(format_args!("not JSON: {error}"))),
+            value => Ok(Self(value)),
+        }
+    }
+}

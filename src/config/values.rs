@@ -1,0 +1,77 @@
+//! Texts of the configuration that mean more than text: durations, sizes, addresses.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::ListenAddress;
+
+/// `5s`, `100ms`, `24h`, `1h 30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a duration; write for example `30s`, `100ms` or `24h`"))
+}
+
+/// `65536`, `512KiB`, `1MiB`.
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
+    let (number, unit) = match text.trim().split_at_checked(text.trim().len().saturating_sub(3)) {
+        Some((number, "KiB")) => (number, 1024),
+        Some((number, "MiB")) => (number, 1024 * 1024),
+        _ => (text, 1),
+    };
+    number
+        .trim()
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| format!("`{text}` is not a size; write for example `512KiB` or `1MiB`"))
+}
+
+/// `0.0.0.0:9001`, `localhost:9001` or `unix:///run/claimgate/check.sock`.
+pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    match text.strip_prefix("unix://") {
+        Some(path) if Path::new(path).is_absolute() => Ok(ListenAddress::Unix(PathBuf::from(path))),
+        Some(_) => Err(format!("`{text}` has no absolute path; write `unix:///run/check.sock`")),
+        None => socket_address(text).map(ListenAddress::Tcp),
+    }
+}
+
+/// `127.0.0.1:9002`, `[::1]:9002` or `localhost:9002`.
+pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    let literal = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    literal
+        .parse()
+        .map_err(|_| format!("`{text}` is not an IP address and port; write for example `0.0.0.0:9001`"))
+}
+
+/// The address of a document that keys depend on.
+pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a URL with a user name or password in it is not accepted".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if allow_http || is_loopback(&url) => Ok(url),
+        "http" => Err(format!(
+            "`{text}` is not https, so anyone on the way could replace the keys; \
+             set `fetch.allow_http: true` to accept that"
+        )),
+        other => Err(format!("`{text}` has the scheme `{other}`, expected https")),
+    }
+}
+
+/// Whether a URL names this very machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    }
+}

@@ -1,0 +1,280 @@
+//! The verdict. [`decide`] is total: whatever it is given, it answers allow or deny, and only a
+//! [`VerifiedToken`] becomes an allow.
+
+use std::sync::Arc;
+
+use crate::keyring::{Keyring, Keys, NoKey, ProviderId};
+use crate::policy::Policy;
+use crate::request::Request;
+use crate::time::UnixTime;
+use crate::token::bearer::{CredentialError, bearer_token};
+use crate::token::{Shown, TokenError, Unverified, VerifiedToken};
+use crate::trace::{Step, Trace};
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// It may pass.
+    Allow(Permit),
+    /// It may not.
+    Deny(Denial),
+}
+
+/// Why a request may pass.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    /// Whose token it is.
+    pub provider: ProviderId,
+    /// The evidence.
+    pub token: Arc<VerifiedToken>,
+}
+
+/// Why a request may not pass.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    /// The provider that the token says it is from, if it is a configured one.
+    pub provider: Option<ProviderId>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with a request, by whose fault it is.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fault {
+    /// The client's: no credential that could be judged.
+    #[error("{0}")]
+    Credential(#[from] CredentialError),
+    /// The client's: the token.
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    /// The client's: a token from nobody we know.
+    #[error("no provider is configured for the token's issuer `{0}`")]
+    UnknownIssuer(Shown),
+    /// The client's: no path to judge.
+    #[error("the check describes no HTTP request with a path")]
+    NoPath,
+    /// The provider's: its keys cannot be had.
+    #[error("the provider's keys are not available")]
+    KeysUnavailable,
+    /// Ours.
+    #[error("internal error")]
+    Internal,
+}
+
+/// The stable code of a denial: metric label, log field, and (unless the operator hides it) part
+/// of the answer. The table is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// None, or another scheme.
+    MissingToken,
+    /// Repeated, joined, empty, or with spaces inside.
+    MalformedAuthorization,
+    /// Not a JWS with claims.
+    MalformedToken,
+    /// An `alg` that is not accepted.
+    UnsupportedAlgorithm,
+    /// Another kind of token.
+    UnsupportedType,
+    /// From nobody we know.
+    UnknownIssuer,
+    /// Signed with a key that the provider does not publish.
+    UnknownKey,
+    /// Not signed by the provider.
+    BadSignature,
+    /// Too late.
+    Expired,
+    /// Too early.
+    NotYetValid,
+    /// For others.
+    WrongAudience,
+    /// A claim that must be there is not.
+    MissingClaim,
+    /// No path that could be judged.
+    AmbiguousPath,
+    /// The provider's keys cannot be had.
+    KeysUnavailable,
+    /// Our own fault.
+    Internal,
+}
+
+impl Reason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: [Self; 15] = [
+        Self::MissingToken,
+        Self::MalformedAuthorization,
+        Self::MalformedToken,
+        Self::UnsupportedAlgorithm,
+        Self::UnsupportedType,
+        Self::UnknownIssuer,
+        Self::UnknownKey,
+        Self::BadSignature,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::WrongAudience,
+        Self::MissingClaim,
+        Self::AmbiguousPath,
+        Self::KeysUnavailable,
+        Self::Internal,
+    ];
+
+    /// The code, `snake_case`.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::MissingToken => "missing_token",
+            Self::MalformedAuthorization => "malformed_authorization",
+            Self::MalformedToken => "malformed_token",
+            Self::UnsupportedAlgorithm => "unsupported_algorithm",
+            Self::UnsupportedType => "unsupported_type",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongAudience => "wrong_audience",
+            Self::MissingClaim => "missing_claim",
+            Self::AmbiguousPath => "ambiguous_path",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Judges one request. Pure: the same arguments give the same verdict.
+///
+/// `trace` hears of each check that held; pass `&mut ()` when nobody listens.
+pub fn decide(
+    policy: &Policy,
+    keyring: &Keyring,
+    request: &Request<'_>,
+    now: UnixTime,
+    trace: &mut impl Trace,
+) -> Decision {
+    match judge(policy, keyring, request, now, trace) {
+        Ok(permit) => Decision::Allow(permit),
+        Err(denial) => Decision::Deny(denial),
+    }
+}
+
+fn judge(
+    policy: &Policy,
+    keyring: &Keyring,
+    request: &Request<'_>,
+    now: UnixTime,
+    trace: &mut impl Trace,
+) -> Result<Permit, Denial> {
+    // Nothing but the TCP filter and CONNECT comes without a path; neither is HTTP to an API.
+    if request.path.is_empty() {
+        return Err(Fault::NoPath.into());
+    }
+    let token = bearer_token(&request.headers).map_err(Fault::from)?;
+    trace.passed(Step::Credential);
+
+    let token = Unverified::parse(token).map_err(Fault::from)?;
+    trace.passed(Step::Form {
+        alg: token.alg(),
+        kid: token.kid(),
+        typ: token.typ(),
+    });
+
+    let issuer = token.issuer().map_err(Fault::from)?;
+    let (id, provider) = policy
+        .by_issuer(issuer)
+        .ok_or_else(|| Fault::UnknownIssuer(Shown::from(issuer)))?;
+    trace.passed(Step::Issuer {
+        issuer,
+        provider: &provider.name,
+    });
+
+    let Keys::Known(keys) = keyring.keys(id) else {
+        return Err(Denial::keys_unavailable(id));
+    };
+    trace.passed(Step::Keys { count: keys.len() });
+
+    match token.verify(&provider.terms, keys, now, trace) {
+        Ok(token) => Ok(Permit {
+            provider: id,
+            token: Arc::new(token),
+        }),
+        Err(error) => Err(Denial {
+            provider: Some(id),
+            fault: error.into(),
+        }),
+    }
+}
+
+impl From<Fault> for Denial {
+    fn from(fault: Fault) -> Self {
+        Self {
+            provider: None,
+            fault,
+        }
+    }
+}
+
+impl Denial {
+    /// The provider's keys cannot be had, so its tokens cannot be judged.
+    pub fn keys_unavailable(provider: ProviderId) -> Self {
+        Self {
+            provider: Some(provider),
+            fault: Fault::KeysUnavailable,
+        }
+    }
+
+    /// Something failed that should not have.
+    pub fn internal() -> Self {
+        Fault::Internal.into()
+    }
+
+    /// The code of what is wrong, for the operator.
+    pub fn reason(&self) -> Reason {
+        match &self.fault {
+            Fault::Credential(CredentialError::Missing) => Reason::MissingToken,
+            Fault::Credential(
+                CredentialError::Repeated | CredentialError::Empty | CredentialError::Malformed,
+            ) => Reason::MalformedAuthorization,
+            Fault::Token(error) => token_reason(error),
+            Fault::UnknownIssuer(_) => Reason::UnknownIssuer,
+            Fault::NoPath => Reason::AmbiguousPath,
+            Fault::KeysUnavailable => Reason::KeysUnavailable,
+            Fault::Internal => Reason::Internal,
+        }
+    }
+
+    /// What the caller may be told, `None` if no more than that the token is invalid: that a
+    /// denial hinged on the issuer before the signature was verified would tell anyone which
+    /// issuers are trusted.
+    pub fn disclosed(&self) -> Option<Reason> {
+        match (&self.fault, self.reason()) {
+            (Fault::Token(TokenError::AlgorithmNotAccepted { .. }), _)
+            | (_, Reason::UnknownIssuer | Reason::UnknownKey | Reason::BadSignature) => None,
+            (_, reason) => Some(reason),
+        }
+    }
+
+    /// The provider that should be asked for new keys, if that may help.
+    pub fn unknown_key_of(&self) -> Option<ProviderId> {
+        match &self.fault {
+            Fault::Token(TokenError::UnknownKey {
+                why: NoKey::UnknownKid,
+                ..
+            }) => self.provider,
+            _ => None,
+        }
+    }
+}
+
+fn token_reason(error: &TokenError) -> Reason {
+    match error {
+        TokenError::Malformed(_) => Reason::MalformedToken,
+        TokenError::UnsupportedAlgorithm(_) | TokenError::AlgorithmNotAccepted { .. } => {
+            Reason::UnsupportedAlgorithm
+        }
+        TokenError::UnsupportedType(_) => Reason::UnsupportedType,
+        TokenError::UnknownKey { .. } => Reason::UnknownKey,
+        TokenError::BadSignature { .. } => Reason::BadSignature,
+        TokenError::Expired { .. } => Reason::Expired,
+        TokenError::NotYetValid { .. } => Reason::NotYetValid,
+        TokenError::WrongAudience { .. } => Reason::WrongAudience,
+        TokenError::MissingClaim(_) => Reason::MissingClaim,
+    }
+}

@@ -1,0 +1,138 @@
+//! The `Check` path, on one screen.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+use tonic::{Response, Status};
+
+use super::proto::auth::authorization_server::Authorization;
+use super::proto::auth::{CheckRequest, CheckResponse};
+use super::{request, response};
+use crate::config::Denials;
+use crate::decision::{Decision, Denial, decide};
+use crate::jwks::Jwks;
+use crate::policy::Policy;
+use crate::request::Request;
+use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
+use crate::time::Clock;
+
+/// Answers `Check`.
+#[derive(Clone)]
+pub struct Service {
+    /// What is required.
+    pub policy: Arc<Policy>,
+    /// What a refused caller reads.
+    pub denials: Denials,
+    /// Whom we trust.
+    pub jwks: Arc<Jwks>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Who counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+#[tonic::async_trait]
+impl Authorization for Service {
+    async fn check(
+        &self,
+        check: tonic::Request<CheckRequest>,
+    ) -> Result<Response<CheckResponse>, Status> {
+        let arrived = Instant::now();
+        let request = request::describe(check.get_ref());
+        let decision = AssertUnwindSafe(self.judge(&request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Decision::Deny(Denial::internal()));
+        let response = self.render(&decision, &request);
+        self.metrics.checked(&decision, arrived.elapsed());
+        self.log(&decision);
+        Ok(Response::new(response))
+    }
+}
+
+impl Service {
+    async fn judge(&self, request: &Request<'_>) -> Decision {
+        let keyring = self.jwks.snapshot();
+        let decision = decide(&self.policy, &keyring, request, self.clock.now(), &mut ());
+        match &decision {
+            Decision::Deny(denial) if denial.unknown_key_of().is_some() => {
+                self.judge_with_new_keys(request, decision).await
+            }
+            _ => decision,
+        }
+    }
+
+    /// The provider may have a new key: asks for it, and judges once more. A second time when the
+    /// fetch that it waited for had begun before the key was published.
+    ///
+    /// That the provider cannot be asked is no verdict about the token.
+    async fn judge_with_new_keys(&self, request: &Request<'_>, mut decision: Decision) -> Decision {
+        let mut deadline = None;
+        for _ in 0..2 {
+            let unknown = match &decision {
+                Decision::Deny(denial) => denial.unknown_key_of(),
+                Decision::Allow(_) => None,
+            };
+            let Some(provider) = unknown else {
+                return decision;
+            };
+            let deadline = *deadline
+                .get_or_insert_with(|| Instant::now() + self.jwks.unknown_key_wait(provider));
+            let outcome = self.jwks.refresh_unknown(provider, deadline).await;
+            let keyring = self.jwks.snapshot();
+            decision = decide(&self.policy, &keyring, request, self.clock.now(), &mut ());
+            match (&decision, outcome) {
+                (Decision::Deny(denial), UnknownKeyOutcome::Failed | UnknownKeyOutcome::TimedOut)
+                    if denial.unknown_key_of() == Some(provider) =>
+                {
+                    return Decision::Deny(Denial::keys_unavailable(provider));
+                }
+                (_, UnknownKeyOutcome::CoolingDown) => return decision,
+                _ => {}
+            }
+        }
+        decision
+    }
+
+    fn render(&self, decision: &Decision, request: &Request<'_>) -> CheckResponse {
+        match decision {
+            Decision::Allow(permit) => {
+                let changes = self.policy.upstream().changes(&permit.token, &request.headers);
+                if !changes.oversized.is_empty() {
+                    self.metrics.claims_dropped(changes.oversized.len());
+                    tracing::warn!(headers = ?changes.oversized, "claims too long for a header");
+                }
+                response::allow(&changes)
+            }
+            Decision::Deny(denial) => response::deny(denial, &self.denials, request),
+        }
+    }
+
+    /// One event per decision. What the client sent appears only as far as the fault quotes it,
+    /// escaped and cut.
+    fn log(&self, decision: &Decision) {
+        let name = |id| self.policy.provider(id).map(|provider| provider.name.as_str());
+        match decision {
+            Decision::Allow(permit) => tracing::debug!(
+                provider = name(permit.provider),
+                subject = permit.token.claims().subject(),
+                "allowed"
+            ),
+            Decision::Deny(denial) => tracing::info!(
+                reason = denial.reason().code(),
+                provider = denial.provider.and_then(name),
+                detail = %denial.fault,
+                "denied"
+            ),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Verified claims as headers that the upstream can trust.
+//!
+//! A header that claimgate manages is either set or removed, on every allow, so that no value of
+//! the client's choosing can pass under its name.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::request::Headers;
+use crate::token::VerifiedToken;
+use crate::token::claims::ClaimPath;
+
+/// The longest claim that is sent as a header, in bytes after encoding.
+pub const MOST_VALUE_BYTES: usize = 4 * 1024;
+
+/// Everything but the unreserved characters of RFC 3986 §2.3.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// What the upstream sees of a request that was allowed.
+#[derive(Clone, Debug, Default)]
+pub struct Upstream {
+    claim_headers: Vec<(HeaderName, ClaimPath)>,
+    payload_header: Option<HeaderName>,
+    forward_token: bool,
+}
+
+impl Upstream {
+    /// Claims to be sent, each under a name of its own; the header that carries all claims, if
+    /// any; whether the upstream gets the token too.
+    pub fn new(
+        claim_headers: Vec<(HeaderName, ClaimPath)>,
+        payload_header: Option<HeaderName>,
+        forward_token: bool,
+    ) -> Self {
+        Self {
+            claim_headers,
+            payload_header,
+            forward_token,
+        }
+    }
+
+    /// The changes to a request whose bearer is `token`.
+    pub fn changes<'a>(
+        &'a self,
+        token: &'a VerifiedToken,
+        request: &Headers<'a>,
+    ) -> HeaderChanges<'a> {
+        let mut changes = HeaderChanges::default();
+        for (name, path) in &self.claim_headers {
+            match token.claims().at(path).and_then(header_value) {
+                Some(value) if value.len() <= MOST_VALUE_BYTES => {
+                    changes.set.push((name.as_str(), Cow::Owned(value)));
+                }
+                Some(_) => {
+                    changes.oversized.push(name.as_str());
+                    changes.remove.push(name.as_str().into());
+                }
+                None => changes.remove.push(name.as_str().into()),
+            }
+        }
+        if let Some(name) = &self.payload_header {
+            changes.set.push((name.as_str(), token.payload().into()));
+        }
+        if !self.forward_token {
+            changes.remove.push("authorization".into());
+        }
+        self.remove_aliases(request, &mut changes);
+        changes
+    }
+
+    /// Servers in the tradition of CGI read `x_auth_subject`, or any mixture, as `x-auth-subject`.
+    fn remove_aliases<'a>(&'a self, request: &Headers<'a>, changes: &mut HeaderChanges<'a>) {
+        for name in self.managed() {
+            changes.remove.extend(name.underscored().map(Cow::Owned));
+        }
+        for sent in request.names().filter(|sent| sent.contains('_')) {
+            if self.managed().any(|name| name.is_alias(sent)) {
+                let sent = Cow::Owned(sent.to_ascii_lowercase());
+                if !changes.remove.contains(&sent) {
+                    changes.remove.push(sent);
+                }
+            }
+        }
+    }
+
+    fn managed(&self) -> impl Iterator<Item = &HeaderName> {
+        self.claim_headers
+            .iter()
+            .map(|(name, _)| name)
+            .chain(&self.payload_header)
+    }
+}
+
+/// Changes to the headers of a request. No name is in both lists: Envoy removes last.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderChanges<'a> {
+    /// Replaces whatever the client sent under the name.
+    pub set: Vec<(&'a str, Cow<'a, str>)>,
+    /// Removes every value under the name.
+    pub remove: Vec<Cow<'a, str>>,
+    /// Those among `remove` whose claim was too long to be sent.
+    pub oversized: Vec<&'a str>,
+}
+
+/// The name of a header that claimgate sets: lower case, without underscores, and none that
+/// carries another meaning on the way to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderName(String);
+
+/// Names with a meaning to proxies or to the HTTP protocol itself.
+const RESERVED: [&str; 18] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
+/// Families of such names.
+const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", "grpc-"];
+
+/// Why a text cannot name a header that claimgate sets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderNameError {
+    /// Holds something that is no letter, digit or hyphen.
+    #[error("`{0}` is not a header name made of letters, digits and hyphens")]
+    Characters(String),
+    /// Has a meaning of its own.
+    #[error("`{0}` has a meaning of its own on the way to the upstream; choose another name, such as `x-auth-subject`")]
+    Reserved(String),
+}
+
+impl std::str::FromStr for HeaderName {
+    type Err = HeaderNameError;
+
+    fn from_str(text: &str) -> Result<Self, HeaderNameError> {
+        let name = text.to_ascii_lowercase();
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if name.is_empty() || !name.bytes().all(fits) {
+            return Err(HeaderNameError::Characters(text.to_owned()));
+        }
+        let reserved = RESERVED.contains(&name.as_str())
+            || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if reserved {
+            return Err(HeaderNameError::Reserved(name));
+        }
+        Ok(Self(name))
+    }
+}
+
+impl HeaderName {
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn underscored(&self) -> Option<String> {
+        self.0.contains('-').then(|| self.0.replace('-', "_"))
+    }
+
+    /// Whether `sent` is this name but for case, and underscores in place of hyphens.
+    fn is_alias(&self, sent: &str) -> bool {
+        sent.len() == self.0.len()
+            && sent.bytes().zip(self.0.bytes()).all(|(sent, own)| {
+                sent.to_ascii_lowercase() == own || (sent == b'_' && own == b'-')
+            })
+    }
+}
+
+/// A claim as text for a header, or `None` if there is nothing to say: a string as it is, an
+/// integer exactly, a boolean, an array of those joined by commas (as JSON if that would be
+/// ambiguous), an object as JSON. Text that a header cannot carry as it is comes percent-encoded.
+fn header_value(claim: &Value) -> Option<String> {
+    let text = match claim {
+        Value::Array(elements) => joined(elements).unwrap_or_else(|| claim.to_string()),
+        Value::Object(_) => claim.to_string(),
+        scalar => scalar_text(scalar)?,
+    };
+    if text.is_empty() {
+        return None;
+    }
+    Some(if is_plain(&text) {
+        text
+    } else {
+        utf8_percent_encode(&text, ENCODED).to_string()
+    })
+}
+
+fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// `None` when the elements could not be told apart again.
+fn joined(elements: &[Value]) -> Option<String> {
+    let texts = elements
+        .iter()
+        .map(|element| scalar_text(element).filter(|text| !text.is_empty() && !text.contains(',')))
+        .collect::<Option<Vec<_>>>()?;
+    Some(texts.join(","))
+}
+
+/// Visible ASCII and inner spaces: what every hop passes on unchanged.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) && text.trim_ascii() == text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn claims_as_text() {
+        for (claim, text) in [
+            (json!("alice"), Some("alice")),
+            (json!("Alice Doe"), Some("Alice Doe")),
+            (json!(""), None),
+            (json!(null), None),
+            (json!(9_007_199_254_740_993_u64), Some("9007199254740993")),
+            (json!(-3), Some("-3")),
+            (json!(1.5), Some("1.5")),
+            (json!(true), Some("true")),
+            (json!([]), None),
+            (json!(["a", "b"]), Some("a,b")),
+            (json!(["a", 1, false]), Some("a,1,false")),
+            (json!(["a,b", "c"]), Some(r#"["a,b","c"]"#)),
+            (json!([""]), Some(r#"[""]"#)),
+            (json!(["a", null]), Some(r#"["a",null]"#)),
+            (json!([["a"]]), Some(r#"[["a"]]"#)),
+            (json!({"b": 1, "a": [2]}), Some(r#"{"a":[2],"b":1}"#)),
+            (json!("a\r\nx-admin: 1"), Some("a%0D%0Ax-admin%3A%201")),
+            (json!("nul\u{0}"), Some("nul%00")),
+            (json!("Zoë"), Some("Zo%C3%AB")),
+            (json!(" admin"), Some("%20admin")),
+            (json!("admin "), Some("admin%20")),
+            (json!("100%"), Some("100%")),
+            (json!(["é"]), Some("%C3%A9")),
+        ] {
+            assert_eq!(header_value(&claim).as_deref(), text, "{claim}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        for (text, fits) in [
+            ("X-Auth-Subject", true),
+            ("sub", true),
+            ("", false),
+            (":path", false),
+            ("x_auth", false),
+            ("x auth", false),
+            ("x-aüth", false),
+            ("Host", false),
+            ("Connection", false),
+            ("x-envoy-original-path", false),
+            ("X-Forwarded-For", false),
+            ("authorization", false),
+        ] {
+            assert_eq!(text.parse::<HeaderName>().is_ok(), fits, "{text}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Keeps every provider's keys fresh.
+//!
+//! One task per provider fetches; readers take a snapshot and never wait. The last good keys stay
+//! until newer ones arrive or they are too old to trust. What one provider does, or fails to do,
+//! touches no other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+mod discovery;
+mod fetch;
+mod refresher;
+mod schedule;
+mod source;
+
+pub use fetch::FetchError;
+use refresher::Refresher;
+use source::Source;
+
+use crate::config::KeySettings;
+use crate::keyring::{KeySet, KeySetError, Keyring, Keys, ProviderId};
+use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
+
+/// The keys of all providers. Dropping it stops the tasks that keep them fresh.
+#[derive(Debug)]
+pub struct Jwks {
+    shared: Arc<Shared>,
+    _refreshers: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    keyring: ArcSwap<Keyring>,
+    /// Bumped whenever the keyring changes.
+    changed: watch::Sender<()>,
+    providers: Vec<Provider>,
+    metrics: Arc<Metrics>,
+}
+
+/// What is shared between a provider's refresher and those who read or ask.
+#[derive(Debug)]
+struct Provider {
+    settings: KeySettings,
+    attempts: watch::Sender<Attempts>,
+    wake: Notify,
+    status: ArcSwap<Status>,
+}
+
+/// The fetches of one provider's keys.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempts {
+    /// One has been asked for, or is under way.
+    pending: bool,
+    /// How many have ended.
+    ended: u64,
+    /// Whether the last one failed.
+    failed: bool,
+    /// When an unknown key id last asked for one.
+    asked: Option<Instant>,
+}
+
+/// How a provider's keys are doing, for people.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// When the keys in use were fetched.
+    pub fetched: Option<Instant>,
+    /// Why the last fetch failed, if it did.
+    pub error: Option<Arc<KeysError>>,
+}
+
+/// Why a provider's keys could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// A document could not be fetched.
+    #[error("{0}")]
+    Fetch(#[from] FetchError),
+    /// The metadata is not this provider's, or useless.
+    #[error("{0}")]
+    Metadata(String),
+    /// A file could not be read.
+    #[error("cannot read `{file}`: {error}")]
+    File {
+        /// Which.
+        file: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// What was found is not a usable key set.
+    #[error("{place}: {error}")]
+    Unusable {
+        /// Where it is from.
+        place: String,
+        /// What is wrong with it.
+        error: KeySetError,
+    },
+    /// The fetch settings cannot be used.
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl Jwks {
+    /// Starts to fetch the keys of all providers. Those from files and from the configuration
+    /// itself are there when this returns.
+    pub async fn start(providers: Vec<KeySettings>, metrics: Arc<Metrics>) -> Self {
+        let shared = Arc::new(Shared {
+            keyring: ArcSwap::from_pointee(Keyring::empty(providers.len())),
+            changed: watch::Sender::new(()),
+            providers: providers.into_iter().map(Provider::new).collect(),
+            metrics,
+        });
+        let mut refreshers = JoinSet::new();
+        for index in 0..shared.providers.len() {
+            let mut refresher = Refresher::new(Arc::clone(&shared), ProviderId(index));
+            if refresher.is_local() {
+                refresher.refresh().await;
+            }
+            refreshers.spawn(refresher.run());
+        }
+        Self {
+            shared,
+            _refreshers: refreshers,
+        }
+    }
+
+    /// The keys known now.
+    pub fn snapshot(&self) -> Arc<Keyring> {
+        self.shared.keyring.load_full()
+    }
+
+    /// Waits until every provider has keys.
+    pub async fn all_known(&self) {
+        let mut changed = self.changed();
+        while self.unavailable().next().is_some() {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hears whenever the keys of some provider are replaced, or given up.
+    pub(crate) fn changed(&self) -> watch::Receiver<()> {
+        self.shared.changed.subscribe()
+    }
+
+    /// The providers without keys.
+    pub fn unavailable(&self) -> impl Iterator<Item = ProviderId> {
+        let keyring = self.snapshot();
+        (0..self.shared.providers.len())
+            .map(ProviderId)
+            .filter(move |id| matches!(keyring.keys(*id), Keys::Unavailable))
+    }
+
+    /// How one provider's keys are doing.
+    pub fn status(&self, provider: ProviderId) -> Option<Arc<Status>> {
+        let provider = self.shared.providers.get(provider.0)?;
+        Some(provider.status.load_full())
+    }
+
+    /// How long a request may wait for keys of this provider.
+    pub fn unknown_key_wait(&self, provider: ProviderId) -> Duration {
+        self.shared
+            .providers
+            .get(provider.0)
+            .map_or(Duration::ZERO, |provider| provider.settings.refresh.unknown_key_wait)
+    }
+
+    /// A token names a key that `provider` does not have: fetches its keys again, unless that
+    /// was done just before, and waits for them until `deadline`. However many ask, one fetch
+    /// is under way.
+    pub async fn refresh_unknown(&self, provider: ProviderId, deadline: Instant) -> UnknownKeyOutcome {
+        let Some(state) = self.shared.providers.get(provider.0) else {
+            return UnknownKeyOutcome::Failed;
+        };
+        let outcome = state.refresh_unknown(deadline).await;
+        if let Some(metrics) = self.shared.metrics.keys(provider) {
+            metrics.unknown_key(outcome);
+        }
+        outcome
+    }
+
+    /// Brings the gauges that change with time up to date.
+    pub fn observe(&self) {
+        let keyring = self.snapshot();
+        for (index, provider) in self.shared.providers.iter().enumerate() {
+            let id = ProviderId(index);
+            let Some(metrics) = self.shared.metrics.keys(id) else {
+                continue;
+            };
+            let status = provider.status.load();
+            let count = match keyring.keys(id) {
+                Keys::Known(keys) => keys.len(),
+                Keys::Unavailable => 0,
+            };
+            metrics.keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+            metrics.age.set(
+                status
+                    .fetched
+                    .map_or(f64::NAN, |fetched| fetched.elapsed().as_secs_f64()),
+            );
+            metrics.stale.set(i64::from(count > 0 && status.error.is_some()));
+        }
+    }
+}
+
+impl Shared {
+    fn publish(&self, provider: ProviderId, keys: &Keys) {
+        self.keyring
+            .rcu(|keyring| keyring.with(provider, keys.clone()));
+        self.changed.send_replace(());
+    }
+}
+
+impl Provider {
+    fn new(settings: KeySettings) -> Self {
+        Self {
+            settings,
+            attempts: watch::Sender::default(),
+            wake: Notify::new(),
+            status: ArcSwap::default(),
+        }
+    }
+
+    async fn refresh_unknown(&self, deadline: Instant) -> UnknownKeyOutcome {
+        let mut attempts = self.attempts.subscribe();
+        let mut before = Attempts::default();
+        let now = Instant::now();
+        let cooldown = self.settings.refresh.unknown_key_cooldown;
+        let asked = self.attempts.send_if_modified(|attempts| {
+            before = *attempts;
+            let cool = attempts.asked.is_none_or(|asked| now.duration_since(asked) >= cooldown);
+            if attempts.pending || !cool {
+                return false;
+            }
+            attempts.pending = true;
+            attempts.asked = Some(now);
+            true
+        });
+        if asked {
+            self.wake.notify_one();
+        } else if !before.pending {
+            return match before.failed {
+                true => UnknownKeyOutcome::Failed,
+                false => UnknownKeyOutcome::CoolingDown,
+            };
+        }
+        let ended = attempts.wait_for(|attempts| attempts.ended > before.ended);
+        match timeout_at(deadline, ended).await {
+            Ok(Ok(attempts)) if !attempts.failed => UnknownKeyOutcome::Refreshed,
+            Ok(_) => UnknownKeyOutcome::Failed,
+            Err(_) => UnknownKeyOutcome::TimedOut,
+        }
+    }
+}
+
+/// Fetches the keys of one provider once, for tools that run and end.
+///
+/// # Errors
+///
+/// Why they could not be had.
+pub async fn fetch_once(settings: &KeySettings) -> Result<Arc<KeySet>, KeysError> {
+    let loaded = Source::new(settings).load().await?;
+    Ok(loaded.keys)
+}

@@ -1,0 +1,62 @@
+//! Finds where a provider's keys are: OpenID Connect Discovery 1.0 §4, RFC 8414 §3.
+
+use serde::Deserialize;
+use url::Url;
+
+use super::KeysError;
+use super::fetch::{FetchError, Fetcher};
+use crate::config::values::key_url;
+
+/// The members of provider metadata that matter here.
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// The address of the keys of `issuer`, from the first of `places` that has its metadata.
+///
+/// # Errors
+///
+/// When none has. Metadata whose `issuer` is another must not be used (OpenID Connect Discovery
+/// §4.3, RFC 8414 §3.3).
+pub(super) async fn find_keys(
+    fetcher: &Fetcher,
+    issuer: &str,
+    places: &[Url],
+    allow_http: bool,
+) -> Result<Url, KeysError> {
+    let mut missing = None;
+    for url in places {
+        match fetcher.get(url).await {
+            Ok(document) => return read(&document.body, url, issuer, allow_http),
+            // Only "not here" sends on to the next place; an outage is an outage.
+            Err(error @ FetchError::Status { status, .. }) if status.is_client_error() => {
+                missing.get_or_insert(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match missing {
+        Some(error) => Err(error.into()),
+        None => Err(KeysError::Metadata("no place to look for it".to_owned())),
+    }
+}
+
+fn read(body: &[u8], url: &Url, issuer: &str, allow_http: bool) -> Result<Url, KeysError> {
+    let metadata: Metadata = serde_json::from_slice(body)
+        .map_err(|error| KeysError::Metadata(format!("`{url}` is not provider metadata: {error}")))?;
+    if metadata.issuer != issuer {
+        return Err(KeysError::Metadata(format!(
+            "`{url}` is the metadata of issuer `{}`, configured is `{issuer}`{}",
+            metadata.issuer.escape_debug(),
+            if metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
+                ": they differ by a trailing slash"
+            } else {
+                ""
+            }
+        )));
+    }
+    key_url(&metadata.jwks_uri, allow_http)
+        .map_err(|why| KeysError::Metadata(format!("`jwks_uri` of `{url}`: {why}")))
+}

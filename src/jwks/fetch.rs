@@ -1,0 +1,148 @@
+//! Gets a provider's documents over HTTP, within bounds of time, size and origin.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CACHE_CONTROL};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Response, StatusCode};
+use url::Url;
+
+use super::schedule;
+use crate::config::Fetch;
+
+/// How many redirects within the same origin are followed.
+const MOST_REDIRECTS: usize = 3;
+
+/// Fetches the documents of one provider.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    client: Client,
+    max_bytes: usize,
+}
+
+/// A document, and for how long it may be kept.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) body: Vec<u8>,
+    pub(super) freshness: Option<Duration>,
+}
+
+/// Why a document could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Name resolution, connection, TLS, or a time-out.
+    #[error("cannot fetch `{url}`: {why}")]
+    Unreachable {
+        /// What was asked for.
+        url: Url,
+        /// The causes, outermost first.
+        why: String,
+    },
+    /// Something else than 200.
+    #[error("`{url}` answers {status}, expected 200")]
+    Status {
+        /// What was asked for.
+        url: Url,
+        /// The answer.
+        status: StatusCode,
+    },
+    /// More than is read.
+    #[error("`{url}` answers with more than {max_bytes} bytes (`fetch.max_bytes`)")]
+    TooLarge {
+        /// What was asked for.
+        url: Url,
+        /// The bound.
+        max_bytes: usize,
+    },
+}
+
+impl Fetcher {
+    /// # Errors
+    ///
+    /// When the file of certificate authorities cannot be used.
+    pub(super) fn new(settings: &Fetch) -> Result<Self, String> {
+        let mut client = Client::builder()
+            .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
+            .timeout(settings.timeout)
+            .redirect(Policy::custom(|attempt| {
+                let from = attempt.previous().last().map(Url::origin);
+                if attempt.previous().len() > MOST_REDIRECTS {
+                    attempt.error("too many redirects")
+                } else if from != Some(attempt.url().origin()) {
+                    attempt.error("redirected to another origin, which is not followed")
+                } else {
+                    attempt.follow()
+                }
+            }))
+            // Keys must not come by way of whatever the environment names.
+            .no_proxy();
+        if let Some(file) = &settings.ca_file {
+            let cannot = |error: &dyn std::fmt::Display| {
+                format!("cannot use `fetch.ca_file` `{}`: {error}", file.display())
+            };
+            let pem = std::fs::read(file).map_err(|error| cannot(&error))?;
+            let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| cannot(&error))?;
+            if authorities.is_empty() {
+                return Err(cannot(&"it holds no PEM certificate"));
+            }
+            client = client.tls_certs_only(authorities);
+        }
+        Ok(Self {
+            client: client.build().map_err(|error| causes(&error))?,
+            max_bytes: settings.max_bytes,
+        })
+    }
+
+    /// The document at `url`, whose scheme has been checked when the URL was read.
+    pub(super) async fn get(&self, url: &Url) -> Result<Document, FetchError> {
+        let unreachable = |error: reqwest::Error| FetchError::Unreachable {
+            url: url.clone(),
+            why: causes(&error.without_url()),
+        };
+        let mut response = self
+            .client
+            .get(url.clone())
+            .header(ACCEPT, "application/json, application/jwk-set+json")
+            .send()
+            .await
+            .map_err(unreachable)?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status {
+                url: url.clone(),
+                status: response.status(),
+            });
+        }
+        let freshness = freshness(&response);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > self.max_bytes {
+                return Err(FetchError::TooLarge {
+                    url: url.clone(),
+                    max_bytes: self.max_bytes,
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Document { body, freshness })
+    }
+}
+
+fn freshness(response: &Response) -> Option<Duration> {
+    let cache_control = response.headers().get(CACHE_CONTROL)?.to_str().ok()?;
+    schedule::freshness(cache_control)
+}
+
+/// An error and everything that led to it: the innermost part is what helps.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}

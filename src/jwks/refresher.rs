@@ -1,0 +1,157 @@
+//! The task that keeps one provider's keys fresh.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::source::{Loaded, Source};
+use super::{KeysError, Provider, Shared, Status, schedule};
+use crate::keyring::{KeySet, Keys, ProviderId};
+
+#[derive(Debug)]
+pub(super) struct Refresher {
+    shared: Arc<Shared>,
+    id: ProviderId,
+    source: Source,
+    good: Option<(Instant, Arc<KeySet>)>,
+    failures: u32,
+    next: Duration,
+}
+
+impl Refresher {
+    pub(super) fn new(shared: Arc<Shared>, id: ProviderId) -> Self {
+        let source = Source::new(&Self::provider_of(&shared, id).settings);
+        Self {
+            shared,
+            id,
+            source,
+            good: None,
+            failures: 0,
+            next: Duration::ZERO,
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a refresher is made for a provider that is there")]
+    fn provider_of(shared: &Shared, id: ProviderId) -> &Provider {
+        &shared.providers[id.0]
+    }
+
+    fn provider(&self) -> &Provider {
+        Self::provider_of(&self.shared, self.id)
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        self.source.is_local()
+    }
+
+    /// Fetches again and again, when the time has come or when somebody asks.
+    pub(super) async fn run(mut self) {
+        loop {
+            let asked = tokio::select! {
+                () = sleep(self.next) => false,
+                () = self.provider().wake.notified() => true,
+            };
+            if asked {
+                let loaded = self.source.reload().await;
+                self.take(loaded);
+            } else {
+                self.refresh().await;
+            }
+        }
+    }
+
+    pub(super) async fn refresh(&mut self) {
+        self.provider().attempts.send_modify(|attempts| attempts.pending = true);
+        let loaded = self.source.load().await;
+        self.take(loaded);
+    }
+
+    fn take(&mut self, loaded: Result<Loaded, KeysError>) {
+        let failed = loaded.is_err();
+        match loaded {
+            Ok(loaded) => self.succeeded(loaded),
+            Err(error) => self.failed(error),
+        }
+        self.provider().attempts.send_modify(|attempts| {
+            attempts.pending = false;
+            attempts.ended += 1;
+            attempts.failed = failed;
+        });
+    }
+
+    fn succeeded(&mut self, loaded: Loaded) {
+        let Loaded { keys, freshness } = loaded;
+        let now = Instant::now();
+        self.report_change(&keys);
+        self.shared.publish(self.id, &Keys::Known(Arc::clone(&keys)));
+        self.provider().status.store(Arc::new(Status {
+            fetched: Some(now),
+            error: None,
+        }));
+        if let Some(metrics) = self.shared.metrics.keys(self.id) {
+            metrics.fetched.inc();
+        }
+        self.good = Some((now, keys));
+        self.failures = 0;
+        let refresh = &self.provider().settings.refresh;
+        self.next = schedule::after_success(refresh, freshness, fastrand::f64());
+    }
+
+    fn failed(&mut self, error: KeysError) {
+        self.failures = self.failures.saturating_add(1);
+        let refresh = self.provider().settings.refresh.clone();
+        self.next = schedule::after_failure(&refresh, self.failures, fastrand::f64());
+        let too_old = match &self.good {
+            Some((fetched, _)) => {
+                let left = refresh.max_stale.saturating_sub(fetched.elapsed());
+                self.next = self.next.min(left);
+                left.is_zero()
+            }
+            None => false,
+        };
+        if too_old {
+            self.good = None;
+            self.shared.publish(self.id, &Keys::Unavailable);
+        }
+        tracing::warn!(
+            provider = self.provider().settings.name,
+            error = %error,
+            failures = self.failures,
+            keys_in_use = self.good.as_ref().map_or(0, |(_, keys)| keys.len()),
+            retry_in_ms = u64::try_from(self.next.as_millis()).unwrap_or(u64::MAX),
+            "cannot fetch keys"
+        );
+        self.provider().status.store(Arc::new(Status {
+            fetched: self.good.as_ref().map(|(fetched, _)| *fetched),
+            error: Some(Arc::new(error)),
+        }));
+        if let Some(metrics) = self.shared.metrics.keys(self.id) {
+            metrics.failed.inc();
+        }
+    }
+
+    /// Says which keys came, went, and cannot be used, when that differs from last time.
+    fn report_change(&self, keys: &KeySet) {
+        let before = self.good.as_ref().map(|(_, keys)| keys);
+        let kids = |keys: &KeySet| -> BTreeSet<String> {
+            keys.iter().map(|key| key.kid().unwrap_or("-").to_owned()).collect()
+        };
+        let (old, new) = (before.map(|keys| kids(keys)).unwrap_or_default(), kids(keys));
+        if before.is_some() && old == new {
+            return;
+        }
+        let provider = &self.provider().settings.name;
+        tracing::info!(
+            provider,
+            keys = keys.len(),
+            added = ?new.difference(&old).collect::<Vec<_>>(),
+            removed = ?old.difference(&new).collect::<Vec<_>>(),
+            "keys fetched"
+        );
+        for unfit in keys.unfit() {
+            tracing::warn!(provider, key = %unfit, "a key of the provider is not used");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Whom we trust now: the public keys of every provider, as one immutable snapshot.
+//!
+//! A key set is read leniently key by key and strictly per algorithm: a key that is not fit to
+//! verify tokens is left out and said so, the others stay. What a key may verify is settled
+//! here, when it is loaded; a token never widens it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jsonwebtoken::DecodingKey;
+
+mod algorithm;
+mod jwk;
+
+pub use algorithm::{Algorithm, AlgorithmSet};
+pub use jwk::UnfitKey;
+
+/// Which of the configured providers, by its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProviderId(pub(crate) usize);
+
+/// The keys of all providers at one moment.
+#[derive(Clone, Debug)]
+pub struct Keyring(Box<[Keys]>);
+
+/// What is known of one provider's keys.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// The last good set.
+    Known(Arc<KeySet>),
+    /// None was ever had, or the last one is too old to trust.
+    Unavailable,
+}
+
+impl Keyring {
+    /// A keyring for `providers` providers, none of whose keys are known.
+    pub fn empty(providers: usize) -> Self {
+        Self(vec![Keys::Unavailable; providers].into())
+    }
+
+    /// The keys of one provider. A provider of another configuration has none.
+    pub fn keys(&self, provider: ProviderId) -> &Keys {
+        self.0.get(provider.0).unwrap_or(&Keys::Unavailable)
+    }
+
+    /// This keyring, with the keys of one provider replaced.
+    #[must_use]
+    pub fn with(&self, provider: ProviderId, keys: Keys) -> Self {
+        let mut all = self.0.clone();
+        if let Some(slot) = all.get_mut(provider.0) {
+            *slot = keys;
+        }
+        Self(all)
+    }
+}
+
+/// The usable keys of one provider. Never empty.
+#[derive(Debug)]
+pub struct KeySet {
+    keys: Vec<Key>,
+    by_kid: HashMap<Box<str>, Vec<usize>>,
+    unfit: Vec<UnfitKey>,
+}
+
+/// How many keys a token without a usable `kid` may be tried against.
+const MOST_TRIED: usize = 4;
+
+/// How many keys a set may hold.
+pub const MOST_KEYS: usize = 200;
+
+impl KeySet {
+    /// Reads a JWK Set (RFC 7517 §5).
+    ///
+    /// # Errors
+    ///
+    /// When `json` is not a JWK Set, holds more than [`MOST_KEYS`] keys, or none that is usable.
+    pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
+        let (keys, unfit) = jwk::read_set(json)?;
+        if keys.is_empty() {
+            return Err(KeySetError::NoUsableKey { unfit });
+        }
+        let mut by_kid = HashMap::<Box<str>, Vec<usize>>::new();
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(kid) = &key.kid {
+                by_kid.entry(kid.clone()).or_default().push(index);
+            }
+        }
+        Ok(Self {
+            keys,
+            by_kid,
+            unfit,
+        })
+    }
+
+    /// The keys that a token with this `kid` and `alg` may have been signed with, a few at most.
+    ///
+    /// # Errors
+    ///
+    /// [`NoKey`] says why there is none.
+    pub fn candidates(&self, kid: Option<&str>, alg: Algorithm) -> Result<Vec<&Key>, NoKey> {
+        let Some(kid) = kid else {
+            let fitting: Vec<_> = self.keys.iter().filter(|key| key.verifies(alg)).collect();
+            return match fitting.len() {
+                0 => Err(NoKey::NoneForAlgorithm),
+                1..=MOST_TRIED => Ok(fitting),
+                _ => Err(NoKey::KidNeeded),
+            };
+        };
+        let Some(named) = self.by_kid.get(kid) else {
+            return Err(self.why_missing(kid));
+        };
+        let fitting: Vec<_> = named
+            .iter()
+            .filter_map(|index| self.keys.get(*index))
+            .filter(|key| key.verifies(alg))
+            .take(MOST_TRIED)
+            .collect();
+        match (fitting.is_empty(), named.first()) {
+            (true, Some(index)) => Err(NoKey::OtherAlgorithm(
+                self.keys.get(*index).map(|key| key.algorithms).unwrap_or_default(),
+            )),
+            _ => Ok(fitting),
+        }
+    }
+
+    fn why_missing(&self, kid: &str) -> NoKey {
+        self.unfit
+            .iter()
+            .find(|unfit| unfit.kid.as_deref() == Some(kid))
+            .map_or(NoKey::UnknownKid, |unfit| NoKey::Unfit(unfit.why.clone()))
+    }
+
+    /// How many keys are usable.
+    #[expect(clippy::len_without_is_empty, reason = "a key set is never empty")]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The usable keys, in the order of the document.
+    pub fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
+    }
+
+    /// The keys of the document that are not used, and why.
+    pub fn unfit(&self) -> &[UnfitKey] {
+        &self.unfit
+    }
+}
+
+/// A public key, and what it may verify.
+#[derive(Clone)]
+pub struct Key {
+    kid: Option<Box<str>>,
+    algorithms: AlgorithmSet,
+    decoding: DecodingKey,
+}
+
+impl Key {
+    /// Its id in the set (RFC 7517 §4.5).
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The signature algorithms that it may verify.
+    pub fn algorithms(&self) -> AlgorithmSet {
+        self.algorithms
+    }
+
+    /// Whether a signature by `alg` may be checked with this key.
+    pub fn verifies(&self, alg: Algorithm) -> bool {
+        self.algorithms.contains(alg)
+    }
+
+    /// Whether `signature` (base64url, RFC 7515 §2) is this key's over `message`. False for an
+    /// algorithm that the key is not for.
+    pub fn accepts(&self, alg: Algorithm, message: &[u8], signature: &str) -> bool {
+        self.verifies(alg)
+            && jsonwebtoken::crypto::verify(signature, message, &self.decoding, alg.into())
+                .unwrap_or(false)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("kid", &self.kid)
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a key set has no key for a token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoKey {
+    /// Perhaps the provider has a new key that we have not fetched yet.
+    #[error("the provider's key set has no key with this `kid`")]
+    UnknownKid,
+    /// The key is there, but unfit.
+    #[error("the key with this `kid` cannot verify tokens: {0}")]
+    Unfit(String),
+    /// The key is there, for other algorithms.
+    #[error("the key with this `kid` is for {0}")]
+    OtherAlgorithm(AlgorithmSet),
+    /// The token names no key, and none is for its algorithm.
+    #[error("the token has no `kid`, and no key of the provider is for its algorithm")]
+    NoneForAlgorithm,
+    /// The token names no key, and too many would have to be tried.
+    #[error("the token has no `kid`, and more than {MOST_TRIED} keys would have to be tried")]
+    KidNeeded,
+}
+
+/// Why a document is not a usable key set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    /// Not JSON, or no object with an array `keys`.
+    #[error("not a JWK Set (RFC 7517 §5): {0}")]
+    NotASet(String),
+    /// Too large to be honest.
+    #[error("the set holds {0} keys, at most {MOST_KEYS} are read")]
+    TooManyKeys(usize),
+    /// The set is empty, or none of its keys is fit.
+    #[error("no usable key in the set{}", describe(unfit))]
+    NoUsableKey {
+        /// What is wrong with each.
+        unfit: Vec<UnfitKey>,
+    },
+}
+
+fn describe(unfit: &[UnfitKey]) -> String {
+    if unfit.is_empty() {
+        return " (it is empty)".to_owned();
+    }
+    unfit.iter().map(|key| format!("; {key}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! One JSON Web Key (RFC 7517 §4), checked for everything that it must be before it verifies.
+
+use std::fmt;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519};
+use aws_lc_rs::signature::{ParsedPublicKey, VerificationAlgorithm};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+
+use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS};
+
+/// RSA moduli that are neither too weak (RFC 7518 §3.3) nor a way to burn time.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// The longest key id that is read, in bytes.
+pub(crate) const MOST_KID_BYTES: usize = 256;
+
+/// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// A key of the document that is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfitKey {
+    /// Its id, if it has a readable one.
+    pub kid: Option<String>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for UnfitKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kid {
+            Some(kid) => write!(f, "key `{}`: {}", kid.escape_debug(), self.why),
+            None => write!(f, "key without id: {}", self.why),
+        }
+    }
+}
+
+/// The usable and the unfit keys of a JWK Set.
+pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetError> {
+    let document: Value =
+        serde_json::from_slice(json).map_err(|error| KeySetError::NotASet(error.to_string()))?;
+    let listed = document
+        .get("keys")
+        .and_then(Value::as_array)
+        .ok_or_else(|| KeySetError::NotASet("it has no array `keys`".to_owned()))?;
+    if listed.len() > MOST_KEYS {
+        return Err(KeySetError::TooManyKeys(listed.len()));
+    }
+    let (mut keys, mut unfit) = (Vec::new(), Vec::new());
+    for jwk in listed {
+        match read_key(jwk) {
+            Ok(key) => keys.push(key),
+            Err(why) => unfit.push(UnfitKey {
+                kid: jwk.get("kid").and_then(Value::as_str).map(truncated),
+                why,
+            }),
+        }
+    }
+    Ok((keys, unfit))
+}
+
+fn truncated(kid: &str) -> String {
+    kid.chars().take(MOST_KID_BYTES).collect()
+}
+
+fn read_key(jwk: &Value) -> Result<Key, String> {
+    let jwk = jwk.as_object().ok_or("it is not a JSON object")?;
+    if let Some(name) = PRIVATE_MEMBERS.iter().find(|name| jwk.contains_key(**name)) {
+        return Err(format!(
+            "it holds the private member `{name}`, so whoever reads the set can sign with it"
+        ));
+    }
+    let kid = optional_text(jwk, "kid")?;
+    if kid.is_some_and(|kid| kid.len() > MOST_KID_BYTES) {
+        return Err(format!("its `kid` is over {MOST_KID_BYTES} bytes"));
+    }
+    check_purpose(jwk)?;
+    let (possible, decoding) = read_material(jwk)?;
+    Ok(Key {
+        kid: kid.map(Into::into),
+        algorithms: restrict(possible, optional_text(jwk, "alg")?)?,
+        decoding,
+    })
+}
+
+/// `use` and `key_ops` must allow verifying, each if it is there (RFC 7517 §4.2, §4.3).
+fn check_purpose(jwk: &Map<String, Value>) -> Result<(), String> {
+    match optional_text(jwk, "use")? {
+        None | Some("sig") => {}
+        Some("enc") => return Err("it is for encryption (`use: enc`)".to_owned()),
+        Some(other) => return Err(format!("its `use` is `{}`", other.escape_debug())),
+    }
+    match jwk.get("key_ops") {
+        None => Ok(()),
+        Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => Ok(()),
+        Some(_) => Err("its `key_ops` does not list `verify`".to_owned()),
+    }
+}
+
+/// Binds the key to the one algorithm of its `alg`, if it has one (RFC 7517 §4.4).
+fn restrict(possible: AlgorithmSet, alg: Option<&str>) -> Result<AlgorithmSet, String> {
+    let Some(name) = alg else {
+        return Ok(possible);
+    };
+    match Algorithm::from_name(name) {
+        Some(alg) if possible.contains(alg) => Ok([alg].into_iter().collect()),
+        _ => Err(format!(
+            "its `alg` is `{}`, this kind of key can be for {possible}",
+            name.escape_debug()
+        )),
+    }
+}
+
+/// The public key itself, and every algorithm that its type and curve allow.
+fn read_material(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey), String> {
+    let curve = optional_text(jwk, "crv")?;
+    match (text(jwk, "kty")?, curve) {
+        ("RSA", _) => read_rsa(jwk),
+        ("EC", Some("P-256")) => read_ec(jwk, 32, Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
+        ("EC", Some("P-384")) => read_ec(jwk, 48, Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
+        ("OKP", Some("Ed25519")) => read_ed25519(jwk),
+        ("oct", _) => Err("it is symmetric (`kty: oct`)".to_owned()),
+        ("EC" | "OKP", Some(curve)) => {
+            Err(format!("its curve `{}` is not supported", curve.escape_debug()))
+        }
+        ("EC" | "OKP", None) => Err("it has no `crv`".to_owned()),
+        (kty, _) => Err(format!("its `kty` `{}` is not supported", kty.escape_debug())),
+    }
+}
+
+fn read_rsa(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey), String> {
+    let modulus = octets(jwk, "n")?;
+    let exponent = octets(jwk, "e")?;
+    // RFC 7518 §6.3.1.1 forbids leading zero octets; some providers send one all the same.
+    let (modulus, exponent) = (without_zeros(&modulus), without_zeros(&exponent));
+    let bits = modulus.len() * 8 - modulus.first().map_or(0, |top| top.leading_zeros() as usize);
+    if !RSA_BITS.contains(&bits) {
+        return Err(format!(
+            "its RSA modulus has {bits} bits, {} to {} are accepted",
+            RSA_BITS.start(),
+            RSA_BITS.end()
+        ));
+    }
+    if modulus.last().is_none_or(|last| last % 2 == 0) {
+        return Err("its RSA modulus is even".to_owned());
+    }
+    let value = exponent.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    if exponent.len() > 4 || value < 3 || value % 2 == 0 {
+        return Err("its RSA exponent is not an odd number from 3 to 2^32".to_owned());
+    }
+    let algorithms = [
+        Algorithm::Rs256,
+        Algorithm::Rs384,
+        Algorithm::Rs512,
+        Algorithm::Ps256,
+        Algorithm::Ps384,
+        Algorithm::Ps512,
+    ];
+    Ok((
+        algorithms.into_iter().collect(),
+        DecodingKey::from_rsa_raw_components(modulus, exponent),
+    ))
+}
+
+fn read_ec(
+    jwk: &Map<String, Value>,
+    field_bytes: usize,
+    alg: Algorithm,
+    verification: &'static dyn VerificationAlgorithm,
+) -> Result<(AlgorithmSet, DecodingKey), String> {
+    let mut point = vec![0x04]; // uncompressed, SEC 1 §2.3.3
+    for name in ["x", "y"] {
+        let coordinate = octets(jwk, name)?;
+        if coordinate.len() != field_bytes {
+            return Err(format!(
+                "its `{name}` has {} octets, the curve wants {field_bytes} (RFC 7518 §6.2.1.2)",
+                coordinate.len()
+            ));
+        }
+        point.extend(coordinate);
+    }
+    ParsedPublicKey::new(verification, &point).map_err(|_| "its point is not on the curve")?;
+    Ok(([alg].into_iter().collect(), DecodingKey::from_ec_der(&point)))
+}
+
+fn read_ed25519(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey), String> {
+    let public = octets(jwk, "x")?;
+    ParsedPublicKey::new(&ED25519, &public)
+        .map_err(|_| "its `x` is not an Ed25519 public key of 32 octets")?;
+    Ok((
+        [Algorithm::EdDsa].into_iter().collect(),
+        DecodingKey::from_ed_der(&public),
+    ))
+}
+
+fn without_zeros(octets: &[u8]) -> &[u8] {
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    octets.get(zeros..).unwrap_or_default()
+}
+
+fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {
+    optional_text(jwk, name)?.ok_or_else(|| format!("it has no `{name}`"))
+}
+
+fn optional_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
+    match jwk.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("its `{name}` is not a string")),
+    }
+}
+
+/// Base64url; padding, which some providers send, is forgiven.
+fn octets(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
+    BASE64_URL_SAFE_NO_PAD
+        .decode(text(jwk, name)?.trim_end_matches('='))
+        .map_err(|_| format!("its `{name}` is not base64url"))
+}

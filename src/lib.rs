@@ -1,0 +1,41 @@
+//! claimgate is an Envoy external-authorization service: it answers `Check` by validating the
+//! request's bearer token as an OpenID Connect resource server must.
+//!
+//! The layers, each of which knows only those above it:
+//!
+//! - **vocabulary**: [`time`], [`request`];
+//! - **core**, pure and total: [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`]
+//!   (what the upstream gets), [`policy`] (what is required), [`decision`] (the verdict);
+//! - **edges**, bytes to and from the core: [`config`], [`ext_authz`], [`telemetry`];
+//! - **I/O**: [`jwks`], the gRPC service in [`ext_authz::service`], the admin listener;
+//! - **composition**: [`app`]; then [`dev`] and the commands.
+//!
+//! [`decision::decide`] is the heart: the server, the command line and the tests all call it. To
+//! run the whole service inside a test, see [`app::bind`] and [`dev::issuer`].
+
+// Vocabulary.
+mod lifecycle;
+pub mod request;
+pub mod time;
+
+// Core.
+pub mod keyring;
+pub mod trace;
+pub mod token;
+pub mod identity;
+pub mod policy;
+pub mod decision;
+
+// Edges.
+pub mod config;
+pub mod ext_authz;
+pub mod telemetry;
+
+// I/O.
+mod admin;
+pub mod jwks;
+
+// Composition.
+pub mod app;
+pub mod command;
+pub mod dev;

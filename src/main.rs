@@ -1,0 +1,24 @@
+//! The `claimgate` command: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use claimgate::command::Arguments;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("claimgate: cannot start the runtime: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let code = runtime.block_on(claimgate::command::run(arguments));
+    // Whatever still runs, such as a fetch, is not waited for.
+    runtime.shutdown_background();
+    code
+}

@@ -1,0 +1,167 @@
+//! The claims set (RFC 7519 §4), and how to name a claim inside it.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::TokenError;
+use crate::time::UnixTime;
+
+/// A JSON object without repeated names, whose `iss` and `sub` are strings if they are there.
+#[derive(Clone, Debug)]
+pub struct Claims(Map<String, Value>);
+
+/// A claim that holds a time (RFC 7519 §2, `NumericDate`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumericDate {
+    /// Expiration time, §4.1.4.
+    Exp,
+    /// Not before, §4.1.5.
+    Nbf,
+    /// Issued at, §4.1.6.
+    Iat,
+}
+
+impl NumericDate {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Exp => "exp",
+            Self::Nbf => "nbf",
+            Self::Iat => "iat",
+        }
+    }
+}
+
+impl fmt::Display for NumericDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Claims {
+    pub(super) fn new(members: Map<String, Value>) -> Result<Self, TokenError> {
+        let claims = Self(members);
+        claims.text("iss")?;
+        claims.text("sub")?;
+        Ok(claims)
+    }
+
+    /// The claim at `path`. A `null` counts as absent.
+    pub fn at(&self, path: &ClaimPath) -> Option<&Value> {
+        let (first, rest) = path.0.split_first()?;
+        rest.iter()
+            .try_fold(self.0.get(first)?, |value, name| match value {
+                Value::Object(members) => members.get(name),
+                Value::Array(elements) => elements.get(name.parse::<usize>().ok()?),
+                _ => None,
+            })
+            .filter(|value| !value.is_null())
+    }
+
+    /// The subject, the one claim that logs may show.
+    pub fn subject(&self) -> Option<&str> {
+        self.0.get("sub").and_then(Value::as_str)
+    }
+
+    /// The claims as a JSON object.
+    pub fn as_object(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong(name, "is not a string")),
+        }
+    }
+
+    /// The audiences, `None` when there is no `aud`. A string or an array of strings.
+    pub(super) fn audience(&self) -> Result<Option<Vec<&str>>, TokenError> {
+        let wrong = || wrong("aud", "is neither a string nor an array of strings");
+        match self.0.get("aud") {
+            None => Ok(None),
+            Some(Value::String(audience)) => Ok(Some(vec![audience])),
+            Some(Value::Array(audiences)) => audiences
+                .iter()
+                .map(|audience| audience.as_str().ok_or_else(wrong))
+                .collect::<Result<_, _>>()
+                .map(Some),
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    /// The time that a claim holds: a JSON number from the epoch to the end of the year 9999.
+    pub(super) fn date(&self, date: NumericDate) -> Result<Option<UnixTime>, TokenError> {
+        let Some(value) = self.0.get(date.name()) else {
+            return Ok(None);
+        };
+        let Value::Number(seconds) = value else {
+            return Err(wrong(date.name(), "is not a number"));
+        };
+        let since_epoch = match seconds.as_u64() {
+            Some(whole) => Some(Duration::from_secs(whole)),
+            None => seconds
+                .as_f64()
+                .and_then(|fractional| Duration::try_from_secs_f64(fractional).ok()),
+        };
+        match since_epoch.map(UnixTime::from_duration) {
+            Some(time) if time <= UnixTime::END_OF_YEAR_9999 => Ok(Some(time)),
+            Some(_) => Err(wrong(
+                date.name(),
+                "lies beyond the year 9999: it counts seconds, not milliseconds (RFC 7519 §2)",
+            )),
+            None => Err(wrong(date.name(), "is not a time after 1970")),
+        }
+    }
+}
+
+fn wrong(claim: &str, why: &str) -> TokenError {
+    TokenError::Malformed(format!("the token's `{claim}` {why}"))
+}
+
+/// Where a claim is: `realm_access.roles`, or the JSON pointer (RFC 6901) `/a.b/roles` when a name
+/// holds a dot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimPath(Vec<String>);
+
+/// Why a text names no claim.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimPathError {
+    /// Nothing, or nothing between two dots.
+    #[error("`{0}` has an empty name")]
+    EmptyName(String),
+    /// `~` is followed by neither `0` nor `1`.
+    #[error("`{0}` is not a JSON pointer: write `~0` for `~` and `~1` for `/`")]
+    BadEscape(String),
+}
+
+impl std::str::FromStr for ClaimPath {
+    type Err = ClaimPathError;
+
+    fn from_str(text: &str) -> Result<Self, ClaimPathError> {
+        let names: Vec<String> = match text.strip_prefix('/') {
+            Some(pointer) => pointer
+                .split('/')
+                .map(unescape)
+                .collect::<Option<_>>()
+                .ok_or_else(|| ClaimPathError::BadEscape(text.to_owned()))?,
+            None => text.split('.').map(ToOwned::to_owned).collect(),
+        };
+        if names.iter().any(String::is_empty) {
+            return Err(ClaimPathError::EmptyName(text.to_owned()));
+        }
+        Ok(Self(names))
+    }
+}
+
+fn unescape(name: &str) -> Option<String> {
+    let mut parts = name.split('~');
+    let first = parts.next()?.to_owned();
+    parts.try_fold(first, |text, part| match part.as_bytes().first() {
+        Some(b'0') => Some(text + "~" + part.get(1..)?),
+        Some(b'1') => Some(text + "/" + part.get(1..)?),
+        _ => None,
+    })
+}

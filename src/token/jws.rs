@@ -1,0 +1,225 @@
+//! The compact form of a JSON Web Signature (RFC 7515 §7.1) that carries claims (RFC 7519 §7.2).
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::claims::Claims;
+use super::{Shown, TokenError, json};
+use crate::keyring::Algorithm;
+
+/// The longest token that is looked at, in bytes.
+const MOST_TOKEN_BYTES: usize = 8 * 1024;
+
+/// The longest `kid` that is looked up, in bytes.
+const MOST_KID_BYTES: usize = 256;
+
+/// Media types of JWTs that are something else than an access token: RFC 9449 §4.2, OpenID
+/// Connect Back-Channel Logout §2.4, RFC 8417 §2.3, RFC 9701 §5, RFC 9101 §10.8, RFC 7523bis,
+/// RFC 7797 and others.
+const OTHER_KINDS: [&str; 12] = [
+    "dpop+jwt",
+    "logout+jwt",
+    "secevent+jwt",
+    "token-introspection+jwt",
+    "oauth-authz-req+jwt",
+    "client-authentication+jwt",
+    "authorization-grant+jwt",
+    "kb+jwt",
+    "entity-statement+jwt",
+    "id_token+jwt",
+    "oauth-id-jag+jwt",
+    "jwk-set+jwt",
+];
+
+/// A well-formed token, as its sender wrote it: nothing in it is to be believed.
+#[derive(Debug)]
+pub struct Unverified<'t> {
+    alg: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+    claims: Claims,
+    signed: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Unverified<'t> {
+    /// Reads a token. What depends on the token's issuer is checked later; what makes a token
+    /// unfit whoever sent it is checked here.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a JWS in compact form, or one that is no access token.
+    pub fn parse(token: &'t str) -> Result<Self, TokenError> {
+        let [header, payload, signature] = split(token)?;
+        let header = Header::read(header)?;
+        if signature.is_empty() {
+            return Err(malformed("it has no signature"));
+        }
+        decode(signature, "signature")?;
+        let claims = json::object(&decode(payload, "payload")?)
+            .map_err(|why| malformed(&format!("its payload is not a claims set: {why}")))?;
+        let signed_bytes = token.len() - signature.len() - 1;
+        Ok(Self {
+            alg: header.alg,
+            kid: header.kid,
+            typ: header.typ,
+            claims: Claims::new(claims)?,
+            signed: token.get(..signed_bytes).unwrap_or_default(),
+            payload,
+            signature,
+        })
+    }
+
+    /// The algorithm that its header names.
+    pub fn alg(&self) -> Algorithm {
+        self.alg
+    }
+
+    /// The key that its header names.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The kind of token that its header names.
+    pub fn typ(&self) -> Option<&str> {
+        self.typ.as_deref()
+    }
+
+    /// The issuer that it claims to be from: good for choosing whose keys to try, nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When there is no `iss`, or it is no string.
+    pub fn issuer(&self) -> Result<&str, TokenError> {
+        self.claims
+            .text("iss")?
+            .ok_or(TokenError::MissingClaim("iss"))
+    }
+
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    pub(super) fn into_claims(self) -> Claims {
+        self.claims
+    }
+
+    /// The bytes that the signature is over (RFC 7515 §5.2 step 8).
+    pub(super) fn signed(&self) -> &[u8] {
+        self.signed.as_bytes()
+    }
+
+    pub(super) fn payload(&self) -> &str {
+        self.payload
+    }
+
+    pub(super) fn signature(&self) -> &str {
+        self.signature
+    }
+}
+
+fn malformed(why: &str) -> TokenError {
+    TokenError::Malformed(format!("not a signed JWT: {why}"))
+}
+
+/// The three segments, found without allocating: a token of dots must not cost memory.
+fn split(token: &str) -> Result<[&str; 3], TokenError> {
+    if token.len() > MOST_TOKEN_BYTES {
+        return Err(malformed(&format!(
+            "it has {} bytes, at most {MOST_TOKEN_BYTES} are accepted",
+            token.len()
+        )));
+    }
+    let mut segments = token.splitn(4, '.');
+    match (segments.next(), segments.next(), segments.next(), segments.next()) {
+        (Some(header), Some(payload), Some(signature), None) => Ok([header, payload, signature]),
+        (_, _, _, Some(rest)) if rest.bytes().filter(|byte| *byte == b'.').count() == 1 => {
+            Err(TokenError::UnsupportedType(
+                "it is encrypted (JWE, RFC 7516), and claimgate holds no decryption key".to_owned(),
+            ))
+        }
+        _ => Err(malformed("it has not three segments separated by dots")),
+    }
+}
+
+fn decode(segment: &str, name: &str) -> Result<Vec<u8>, TokenError> {
+    BASE64_URL_SAFE_NO_PAD
+        .decode(segment)
+        .map_err(|_| malformed(&format!("its {name} is not base64url without padding")))
+}
+
+struct Header {
+    alg: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+}
+
+impl Header {
+    fn read(segment: &str) -> Result<Self, TokenError> {
+        let members = json::object(&decode(segment, "header")?)
+            .map_err(|why| malformed(&format!("its header is not a JOSE header: {why}")))?;
+        let alg = text(&members, "alg")?.ok_or_else(|| malformed("its header has no `alg`"))?;
+        let alg = Algorithm::from_name(alg)
+            .ok_or_else(|| TokenError::UnsupportedAlgorithm(Shown::from(alg)))?;
+        refuse_extensions(&members)?;
+        let kid = text(&members, "kid")?;
+        if kid.is_some_and(|kid| kid.len() > MOST_KID_BYTES) {
+            return Err(malformed(&format!("its `kid` is over {MOST_KID_BYTES} bytes")));
+        }
+        let typ = text(&members, "typ")?;
+        refuse_other_kinds(typ, text(&members, "cty")?)?;
+        Ok(Self {
+            alg,
+            kid: kid.map(ToOwned::to_owned),
+            typ: typ.map(ToOwned::to_owned),
+        })
+    }
+}
+
+/// No extension is understood, so none that is critical may be there (RFC 7515 §4.1.11); a JWT
+/// has no detached or unencoded payload (RFC 7797 §7) and no compression (RFC 8725 §3.6).
+fn refuse_extensions(header: &Map<String, Value>) -> Result<(), TokenError> {
+    match ["crit", "b64", "zip", "enc"].iter().find(|name| header.contains_key(**name)) {
+        Some(name) => Err(malformed(&format!("its header has `{name}`, which is not supported"))),
+        None => Ok(()),
+    }
+}
+
+fn refuse_other_kinds(typ: Option<&str>, cty: Option<&str>) -> Result<(), TokenError> {
+    if cty.is_some_and(|cty| same_media_type(cty, "JWT")) {
+        return Err(TokenError::UnsupportedType(
+            "it holds another token (`cty: JWT`, RFC 7519 §5.2)".to_owned(),
+        ));
+    }
+    match typ {
+        Some(typ) if OTHER_KINDS.iter().any(|other| same_media_type(typ, other)) => {
+            Err(TokenError::UnsupportedType(format!("its `typ` is `{}`", Shown::from(typ))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Compares `typ` or `cty` values: media types, case-insensitive, `application/` being implied
+/// (RFC 7515 §4.1.9).
+pub(super) fn same_media_type(one: &str, other: &str) -> bool {
+    fn short(media_type: &str) -> &str {
+        const IMPLIED: &str = "application/";
+        match media_type.get(..IMPLIED.len()) {
+            Some(prefix) if prefix.eq_ignore_ascii_case(IMPLIED) => {
+                media_type.get(IMPLIED.len()..).unwrap_or_default()
+            }
+            _ => media_type,
+        }
+    }
+    short(one).eq_ignore_ascii_case(short(other))
+}
+
+fn text<'h>(header: &'h Map<String, Value>, name: &str) -> Result<Option<&'h str>, TokenError> {
+    match header.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(malformed(&format!("its header's `{name}` is not a string"))),
+    }
+}

@@ -1,0 +1,65 @@
+//! What a decision passed on its way, for people: each check that held, in order.
+
+use std::time::Duration;
+
+use crate::keyring::Algorithm;
+use crate::time::UnixTime;
+
+/// Hears about each check that a request passed. `()` hears nothing, and costs nothing.
+pub trait Trace {
+    /// One more check held.
+    fn passed(&mut self, step: Step<'_>);
+}
+
+impl Trace for () {
+    fn passed(&mut self, _: Step<'_>) {}
+}
+
+/// A check that held.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// The request carries one bearer token.
+    Credential,
+    /// The token is a well-formed JWS.
+    Form {
+        /// Its algorithm.
+        alg: Algorithm,
+        /// The key that it names.
+        kid: Option<&'a str>,
+        /// The kind of token that it says it is.
+        typ: Option<&'a str>,
+    },
+    /// Its issuer is a configured one.
+    Issuer {
+        /// The token's `iss`.
+        issuer: &'a str,
+        /// The name of the provider.
+        provider: &'a str,
+    },
+    /// The provider's keys are known.
+    Keys {
+        /// How many.
+        count: usize,
+    },
+    /// The signature is the provider's.
+    Signature {
+        /// The key that verified it.
+        kid: Option<&'a str>,
+        /// By which algorithm.
+        alg: Algorithm,
+    },
+    /// It is valid now.
+    Times {
+        /// When it expires.
+        exp: UnixTime,
+        /// When it was judged.
+        now: UnixTime,
+        /// The clock skew allowed.
+        skew: Duration,
+    },
+    /// It is meant for us.
+    Audience {
+        /// The accepted audience that it names.
+        audience: &'a str,
+    },
+}
