@@ -55,22 +55,28 @@ async fn livez() -> &'static str {
 
 /// 200, or 503 with a line for each thing that is missing.
 async fn readyz(State(admin): State<Admin>) -> Response {
-    let mut missing = String::new();
+    let mut missing = Vec::new();
     if *admin.phase.borrow() != Phase::Serving {
-        missing.push_str("not ready: shutting down\n");
+        missing.push("not ready: shutting down\n".to_owned());
     }
     for id in admin.jwks.unavailable() {
-        let name = admin.policy.provider(id).map_or("?", |provider| &provider.name);
+        let name = admin
+            .policy
+            .provider(id)
+            .map_or("?", |provider| &provider.name);
         let why = admin
             .jwks
             .status(id)
             .and_then(|status| status.error.clone())
-            .map_or_else(|| "still being fetched".to_owned(), |error| error.to_string());
-        missing.push_str(&format!("not ready: no keys of provider `{name}`: {why}\n"));
+            .map_or_else(
+                || "still being fetched".to_owned(),
+                |error| error.to_string(),
+            );
+        missing.push(format!("not ready: no keys of provider `{name}`: {why}\n"));
     }
     match missing.is_empty() {
         true => "ready\n".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, missing).into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, missing.concat()).into_response(),
     }
 }
 

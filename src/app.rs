@@ -20,11 +20,11 @@ use tonic_health::server::HealthReporter;
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, ListenAddress};
+use crate::ext_authz::SERVICE_NAME;
 use crate::ext_authz::fail_closed::FailClosedLayer;
 use crate::ext_authz::proto::DESCRIPTORS;
 use crate::ext_authz::proto::auth::authorization_server::AuthorizationServer;
 use crate::ext_authz::service::Service;
-use crate::ext_authz::SERVICE_NAME;
 use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
 use crate::telemetry::metrics::Metrics;
@@ -89,11 +89,19 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
         listeners.push(listen(address).await?);
     }
     let admin_listens = ListenAddress::Tcp(admin.listen);
-    let (admin, admin_address) = listen_tcp(admin.listen)
-        .await
-        .map_err(|error| StartError::Bind { address: admin_listens, error })?;
+    let (admin, admin_address) =
+        listen_tcp(admin.listen)
+            .await
+            .map_err(|error| StartError::Bind {
+                address: admin_listens,
+                error,
+            })?;
 
-    let metrics = Metrics::new(policy.providers().map(|(_, provider)| provider.name.as_str()));
+    let metrics = Metrics::new(
+        policy
+            .providers()
+            .map(|(_, provider)| provider.name.as_str()),
+    );
     let metrics = Arc::new(metrics);
     let jwks = Arc::new(Jwks::start(keys, Arc::clone(&metrics)).await);
     Ok(App {
@@ -188,7 +196,10 @@ impl App {
                 return Ok(());
             }
         }
-        tracing::info!(drain_ms = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX), "draining");
+        tracing::info!(
+            drain_ms = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX),
+            "draining"
+        );
         phase.send_replace(Phase::Draining);
         sleep(self.drain).await;
         phase.send_replace(Phase::Stopping);
@@ -198,13 +209,10 @@ impl App {
             }
             Ok(())
         };
-        match timeout(LAST_WORDS, all_ended).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                tracing::warn!("connections are still open, and are cut");
-                Ok(())
-            }
-        }
+        timeout(LAST_WORDS, all_ended).await.unwrap_or_else(|_| {
+            tracing::warn!("connections are still open, and are cut");
+            Ok(())
+        })
     }
 }
 
@@ -213,9 +221,9 @@ async fn listen(address: ListenAddress) -> Result<Listener, StartError> {
         ListenAddress::Tcp(tcp) => listen_tcp(*tcp)
             .await
             .map(|(listener, bound)| Listener::Tcp(listener, bound)),
-        ListenAddress::Unix(path) => {
-            listen_unix(path).await.map(|listener| Listener::Unix(listener, path.clone()))
-        }
+        ListenAddress::Unix(path) => listen_unix(path)
+            .await
+            .map(|listener| Listener::Unix(listener, path.clone())),
     };
     listener.map_err(|error| StartError::Bind { address, error })
 }
@@ -254,11 +262,15 @@ async fn serve(
     match listener {
         Listener::Tcp(listener, _) => {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            server.serve_with_incoming_shutdown(routes, incoming, stop).await
+            server
+                .serve_with_incoming_shutdown(routes, incoming, stop)
+                .await
         }
         Listener::Unix(listener, path) => {
             let incoming = UnixListenerStream::new(listener);
-            let ended = server.serve_with_incoming_shutdown(routes, incoming, stop).await;
+            let ended = server
+                .serve_with_incoming_shutdown(routes, incoming, stop)
+                .await;
             // Nothing depends on it: the next run replaces it.
             let _ = std::fs::remove_file(path);
             ended
@@ -274,7 +286,8 @@ async fn report_health(
 ) {
     let mut changed = jwks.changed();
     loop {
-        let ready = *phase.borrow_and_update() == Phase::Serving && jwks.unavailable().next().is_none();
+        let ready =
+            *phase.borrow_and_update() == Phase::Serving && jwks.unavailable().next().is_none();
         let status = match ready {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,

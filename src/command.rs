@@ -65,15 +65,15 @@ struct Source {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["issuer", "audience", "jwks_uri"])]
     config: Option<PathBuf>,
 
-    /// Without a file: the exact `iss` of accepted tokens [env: OIDC_ISSUER]
+    /// Without a file: the exact `iss` of accepted tokens (environment: `OIDC_ISSUER`)
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
 
-    /// Without a file: an accepted audience; repeat for more [env: OIDC_AUDIENCE, separated by commas]
+    /// Without a file: an accepted audience; repeat for more (environment: `OIDC_AUDIENCE`, separated by commas)
     #[arg(long, value_name = "AUD")]
     audience: Vec<String>,
 
-    /// Without a file: where the keys are, if discovery does not tell [env: OIDC_JWKS_URL]
+    /// Without a file: where the keys are, if discovery does not tell (environment: `OIDC_JWKS_URL`)
     #[arg(long, value_name = "URL")]
     jwks_uri: Option<String>,
 }
@@ -90,7 +90,8 @@ impl Source {
             audiences: self.audience.clone(),
             jwks_uri: self.jwks_uri.clone(),
         };
-        let any_flag = flags.issuer.is_some() || flags.jwks_uri.is_some() || !flags.audiences.is_empty();
+        let any_flag =
+            flags.issuer.is_some() || flags.jwks_uri.is_some() || !flags.audiences.is_empty();
         let (given, names) = match any_flag {
             true => (flags, ["--issuer", "--audience", "--jwks-uri"]),
             false => (
@@ -107,9 +108,11 @@ impl Source {
             ),
         };
         if given.issuer.is_none() && given.audiences.is_empty() && given.jwks_uri.is_none() {
-            return Err("no configuration: give --config FILE, or --issuer URL --audience AUD, or \
+            return Err(
+                "no configuration: give --config FILE, or --issuer URL --audience AUD, or \
                         set OIDC_ISSUER and OIDC_AUDIENCE; `claimgate dev` needs none"
-                .into());
+                    .into(),
+            );
         }
         Ok(Config::from_flags(&given).map_err(|error| rename(error, names))?)
     }
@@ -122,16 +125,18 @@ fn variable(name: &str) -> Option<String> {
 /// Says what the user wrote, be it a flag or a variable.
 fn rename(error: ConfigError, [issuer, audience, jwks_uri]: [&str; 3]) -> ConfigError {
     match error {
-        ConfigError::Wrong { origin, mut problems } => {
+        ConfigError::Wrong {
+            origin,
+            mut problems,
+        } => {
             for problem in &mut problems {
-                let path = &mut problem.spot.path;
-                *path = match path.as_str() {
+                let name = match problem.spot.path.as_str() {
                     "--issuer" => issuer,
                     "--audience" => audience,
                     "--jwks-uri" => jwks_uri,
                     _ => continue,
-                }
-                .to_owned();
+                };
+                name.clone_into(&mut problem.spot.path);
             }
             ConfigError::Wrong { origin, problems }
         }

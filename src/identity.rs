@@ -145,7 +145,9 @@ pub enum HeaderNameError {
     #[error("`{0}` is not a header name made of letters, digits and hyphens")]
     Characters(String),
     /// Has a meaning of its own.
-    #[error("`{0}` has a meaning of its own on the way to the upstream; choose another name, such as `x-auth-subject`")]
+    #[error(
+        "`{0}` has a meaning of its own on the way to the upstream; choose another name, such as `x-auth-subject`"
+    )]
     Reserved(String),
 }
 
@@ -159,7 +161,9 @@ impl std::str::FromStr for HeaderName {
             return Err(HeaderNameError::Characters(text.to_owned()));
         }
         let reserved = RESERVED.contains(&name.as_str())
-            || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+            || RESERVED_PREFIXES
+                .iter()
+                .any(|prefix| name.starts_with(prefix));
         if reserved {
             return Err(HeaderNameError::Reserved(name));
         }
@@ -225,7 +229,9 @@ fn joined(elements: &[Value]) -> Option<String> {
 
 /// Visible ASCII and inner spaces: what every hop passes on unchanged.
 fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) && text.trim_ascii() == text
+    text.bytes()
+        .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        && text.trim_ascii() == text
 }
 
 #[cfg(test)]

@@ -166,13 +166,19 @@ impl Jwks {
         self.shared
             .providers
             .get(provider.0)
-            .map_or(Duration::ZERO, |provider| provider.settings.refresh.unknown_key_wait)
+            .map_or(Duration::ZERO, |provider| {
+                provider.settings.refresh.unknown_key_wait
+            })
     }
 
     /// A token names a key that `provider` does not have: fetches its keys again, unless that
     /// was done just before, and waits for them until `deadline`. However many ask, one fetch
     /// is under way.
-    pub async fn refresh_unknown(&self, provider: ProviderId, deadline: Instant) -> UnknownKeyOutcome {
+    pub async fn refresh_unknown(
+        &self,
+        provider: ProviderId,
+        deadline: Instant,
+    ) -> UnknownKeyOutcome {
         let Some(state) = self.shared.providers.get(provider.0) else {
             return UnknownKeyOutcome::Failed;
         };
@@ -202,7 +208,9 @@ impl Jwks {
                     .fetched
                     .map_or(f64::NAN, |fetched| fetched.elapsed().as_secs_f64()),
             );
-            metrics.stale.set(i64::from(count > 0 && status.error.is_some()));
+            metrics
+                .stale
+                .set(i64::from(count > 0 && status.error.is_some()));
         }
     }
 }
@@ -232,7 +240,9 @@ impl Provider {
         let cooldown = self.settings.refresh.unknown_key_cooldown;
         let asked = self.attempts.send_if_modified(|attempts| {
             before = *attempts;
-            let cool = attempts.asked.is_none_or(|asked| now.duration_since(asked) >= cooldown);
+            let cool = attempts
+                .asked
+                .is_none_or(|asked| now.duration_since(asked) >= cooldown);
             if attempts.pending || !cool {
                 return false;
             }

@@ -118,7 +118,10 @@ impl KeySet {
             .collect();
         match (fitting.is_empty(), named.first()) {
             (true, Some(index)) => Err(NoKey::OtherAlgorithm(
-                self.keys.get(*index).map(|key| key.algorithms).unwrap_or_default(),
+                self.keys
+                    .get(*index)
+                    .map(|key| key.algorithms)
+                    .unwrap_or_default(),
             )),
             _ => Ok(fitting),
         }
@@ -231,7 +234,8 @@ fn describe(unfit: &[UnfitKey]) -> String {
     if unfit.is_empty() {
         return " (it is empty)".to_owned();
     }
-    unfit.iter().map(|key| format!("; {key}")).collect()
+    let each: Vec<_> = unfit.iter().map(ToString::to_string).collect();
+    format!(": {}", each.join("; "))
 }
 
 #[cfg(test)]

@@ -19,12 +19,12 @@ pub mod request;
 pub mod time;
 
 // Core.
-pub mod keyring;
-pub mod trace;
-pub mod token;
-pub mod identity;
-pub mod policy;
 pub mod decision;
+pub mod identity;
+pub mod keyring;
+pub mod policy;
+pub mod token;
+pub mod trace;
 
 // Edges.
 pub mod config;

@@ -28,7 +28,9 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(std::env::var_os("NO_COLOR").is_none() && io::IsTerminal::is_terminal(&io::stderr()));
+        .with_ansi(
+            std::env::var_os("NO_COLOR").is_none() && io::IsTerminal::is_terminal(&io::stderr()),
+        );
     // Another subscriber may be there already, in tests; then that one is used.
     let _ = match format {
         LogFormat::Text => subscriber.with_target(false).try_init(),

@@ -83,7 +83,10 @@ impl Unverified<'_> {
         trace: &mut impl Trace,
     ) -> Result<VerifiedToken, TokenError> {
         let key = self.check_signature(terms, keys)?;
-        trace.passed(Step::Signature { kid: key.kid(), alg: self.alg() });
+        trace.passed(Step::Signature {
+            kid: key.kid(),
+            alg: self.alg(),
+        });
         let kid = key.kid().map(Into::into);
         self.check_type(terms)?;
         let claims = self.claims();
@@ -144,7 +147,12 @@ fn check_times(
     for date in [NumericDate::Nbf, NumericDate::Iat] {
         match claims.date(date)? {
             Some(start) if now.saturating_add(skew) < start => {
-                return Err(TokenError::NotYetValid { date, start, now, skew });
+                return Err(TokenError::NotYetValid {
+                    date,
+                    start,
+                    now,
+                    skew,
+                });
             }
             _ => {}
         }
@@ -162,7 +170,10 @@ fn check_audience(
         return Ok(());
     };
     let found = claims.audience()?.ok_or(TokenError::MissingClaim("aud"))?;
-    let Some(audience) = accepted.iter().find(|audience| found.contains(&audience.as_str())) else {
+    let Some(audience) = accepted
+        .iter()
+        .find(|audience| found.contains(&audience.as_str()))
+    else {
         return Err(TokenError::WrongAudience {
             found: found.into_iter().map(Shown::from).collect(),
             accepted: accepted.clone(),
@@ -179,7 +190,9 @@ pub enum TokenError {
     #[error("{0}")]
     Malformed(String),
     /// Its `alg` is none that claimgate verifies.
-    #[error("the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384 and EdDSA")]
+    #[error(
+        "the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384 and EdDSA"
+    )]
     UnsupportedAlgorithm(Shown),
     /// A kind of token that is no access token.
     #[error("the token is of another kind: {0}")]
@@ -244,7 +257,8 @@ pub enum TokenError {
 }
 
 fn named(kid: Option<&Shown>) -> String {
-    kid.map(|kid| format!(" (`kid`: `{kid}`)")).unwrap_or_default()
+    kid.map(|kid| format!(" (`kid`: `{kid}`)"))
+        .unwrap_or_default()
 }
 
 fn join(texts: &[Shown]) -> String {

@@ -73,9 +73,7 @@ enum Output {
 }
 
 fn header_line(line: &str) -> Result<(String, String), String> {
-    let (name, value) = line
-        .split_once(':')
-        .ok_or("expected `name: value`")?;
+    let (name, value) = line.split_once(':').ok_or("expected `name: value`")?;
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
@@ -96,7 +94,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
     let mut lines = arguments.header.clone();
     if let Some(file) = &arguments.token {
-        lines.push(("authorization".to_owned(), format!("Bearer {}", read_token(file)?)));
+        lines.push((
+            "authorization".to_owned(),
+            format!("Bearer {}", read_token(file)?),
+        ));
     }
     let headers = lines
         .into_iter()
@@ -143,7 +144,10 @@ async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
     let mut client = AuthorizationClient::connect(format!("http://{target}"))
         .await
         .map_err(|error| cannot(&error))?;
-    let answer = client.check(check).await.map_err(|status| cannot(&status))?;
+    let answer = client
+        .check(check)
+        .await
+        .map_err(|status| cannot(&status))?;
     Ok(Report {
         steps: Vec::new(),
         failed: None,
@@ -156,10 +160,19 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
     let request = request::describe(check);
     let (keyring, unavailable) = keys_for(config, &request.headers).await;
     let mut steps = Steps::default();
-    let decision = decide(&config.policy, &keyring, &request, SystemClock.now(), &mut steps);
+    let decision = decide(
+        &config.policy,
+        &keyring,
+        &request,
+        SystemClock.now(),
+        &mut steps,
+    );
     let (response, failed, unavailable) = match &decision {
         Decision::Allow(permit) => {
-            let changes = config.policy.upstream().changes(&permit.token, &request.headers);
+            let changes = config
+                .policy
+                .upstream()
+                .changes(&permit.token, &request.headers);
             (response::allow(&changes), None, None)
         }
         Decision::Deny(denial) => {
@@ -191,12 +204,15 @@ async fn keys_for(
     headers: &crate::request::Headers<'_>,
 ) -> (Keyring, Option<String>) {
     let empty = Keyring::empty(config.keys.len());
-    let token = bearer_token(headers).ok().and_then(|token| Unverified::parse(token).ok());
+    let token = bearer_token(headers)
+        .ok()
+        .and_then(|token| Unverified::parse(token).ok());
     let provider = token
         .as_ref()
         .and_then(|token| token.issuer().ok())
         .and_then(|issuer| config.policy.by_issuer(issuer));
-    let Some((id, settings)) = provider.and_then(|(id, _)| Some((id, config.keys.get(id.0)?))) else {
+    let Some((id, settings)) = provider.and_then(|(id, _)| Some((id, config.keys.get(id.0)?)))
+    else {
         return (empty, None);
     };
     match jwks::fetch_once(settings).await {
@@ -212,21 +228,28 @@ struct Steps(Vec<(&'static str, String)>);
 impl Trace for Steps {
     fn passed(&mut self, step: Step<'_>) {
         let shown = |text: Option<&str>| {
-            text.map_or("none".to_owned(), |text| format!("`{}`", text.escape_debug()))
+            text.map_or("none".to_owned(), |text| {
+                format!("`{}`", text.escape_debug())
+            })
         };
         self.0.push(match step {
-            Step::Credential => ("credential", "one bearer token in `authorization`".to_owned()),
+            Step::Credential => (
+                "credential",
+                "one bearer token in `authorization`".to_owned(),
+            ),
             Step::Form { alg, kid, typ } => (
                 "form",
-                format!("signed JWT: alg {alg}, kid {}, typ {}", shown(kid), shown(typ)),
+                format!(
+                    "signed JWT: alg {alg}, kid {}, typ {}",
+                    shown(kid),
+                    shown(typ)
+                ),
             ),
             Step::Issuer { issuer, provider } => {
                 ("issuer", format!("`{issuer}` is provider `{provider}`"))
             }
             Step::Keys { count } => ("keys", format!("{count} usable")),
-            Step::Signature { kid, alg } => {
-                ("signature", format!("{alg} by key {}", shown(kid)))
-            }
+            Step::Signature { kid, alg } => ("signature", format!("{alg} by key {}", shown(kid))),
             Step::Times { exp, now, skew: _ } => {
                 let left = exp.saturating_since(now).as_secs();
                 ("times", format!("expires at {exp}, in {left} s"))
@@ -248,7 +271,10 @@ struct Report {
 
 impl Report {
     fn is_allow(&self) -> bool {
-        self.response.status.as_ref().is_none_or(|status| status.code == 0)
+        self.response
+            .status
+            .as_ref()
+            .is_none_or(|status| status.code == 0)
     }
 
     fn exit_code(&self) -> ExitCode {

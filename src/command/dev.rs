@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::serve::{Log, stop_signal};
 use super::Failure;
+use super::serve::{Log, stop_signal};
 use crate::app::{self, App};
 use crate::config::{Config, ListenAddress, values};
 use crate::dev::envoy::{self, Envoy, Wiring};
@@ -65,7 +65,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let issuer = Issuer::start(address(arguments.issuer_listen, 9003)?, AUDIENCE).await?;
     let app = start(&arguments, issuer.url()).await?;
     let (check, admin) = (
-        app.check_address().ok_or("the service has no TCP address")?,
+        app.check_address()
+            .ok_or("the service has no TCP address")?,
         app.admin_address(),
     );
     let jwks = app.jwks().clone();
@@ -133,7 +134,11 @@ fn address(asked: Option<SocketAddr>, usual: u16) -> Result<SocketAddr, Failure>
         None => {
             let usual = SocketAddr::from(([127, 0, 0, 1], usual));
             let free = std::net::TcpListener::bind(usual).is_ok();
-            Ok(if free { usual } else { SocketAddr::from(([127, 0, 0, 1], 0)) })
+            Ok(if free {
+                usual
+            } else {
+                SocketAddr::from(([127, 0, 0, 1], 0))
+            })
         }
     }
 }

@@ -6,10 +6,10 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, Source};
+use crate::app;
 use crate::config::{ListenAddress, values};
 use crate::telemetry::{self, LogFormat};
 use crate::time::SystemClock;
-use crate::app;
 
 /// Runs the service until SIGTERM or SIGINT.
 #[derive(Args, Debug)]
@@ -41,7 +41,12 @@ pub(super) struct Log {
     log_format: LogFormat,
 
     /// What to log: a level, or levels by module
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "CLAIMGATE_LOG")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "CLAIMGATE_LOG"
+    )]
     log_level: String,
 }
 
@@ -63,7 +68,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // Before anything is announced, so that a signal is never missed.
     let stopped = stop_signal()?;
     for (_, provider) in config.policy.providers() {
-        tracing::info!(provider = provider.name, issuer = provider.terms.issuer, "trusting");
+        tracing::info!(
+            provider = provider.name,
+            issuer = provider.terms.issuer,
+            "trusting"
+        );
     }
     let app = app::bind(config, SystemClock).await?;
     for address in app.check_addresses() {

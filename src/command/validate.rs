@@ -11,8 +11,10 @@ use crate::jwks;
 
 /// Checks a configuration file: every problem at once, each with its line, column and path.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit codes: 0 all is well, 1 the provider cannot be used as configured, \
-    2 the configuration is wrong")]
+#[command(
+    after_help = "Exit codes: 0 all is well, 1 the provider cannot be used as configured, \
+    2 the configuration is wrong"
+)]
 pub(super) struct Arguments {
     /// The file
     #[arg(value_name = "FILE")]
@@ -37,13 +39,21 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     say(&format!(
         "{}: valid, {providers} {}",
         file.display(),
-        if providers == 1 { "provider" } else { "providers" }
+        if providers == 1 {
+            "provider"
+        } else {
+            "providers"
+        }
     ));
     let mut code = ExitCode::SUCCESS;
     for settings in config.keys.iter().filter(|_| online) {
         match jwks::fetch_once(settings).await {
             Ok(keys) => {
-                say(&format!("provider `{}`: {} usable", settings.name, keys.len()));
+                say(&format!(
+                    "provider `{}`: {} usable",
+                    settings.name,
+                    keys.len()
+                ));
                 for key in keys.iter() {
                     let kid = key.kid().unwrap_or("(without id)").escape_debug();
                     say(&format!("  key `{kid}` for {}", key.algorithms()));

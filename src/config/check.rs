@@ -20,8 +20,8 @@ use crate::token::claims::ClaimPath;
 use crate::token::{Audiences, Terms};
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// A whole file.
 pub(super) fn root(
@@ -188,9 +188,9 @@ impl Check<'_> {
             let Field::Given(spot, raw::ClaimHeader { header, claim }) = field else {
                 continue;
             };
-            let name = self.required(&spot, "header", &header).and_then(|header| {
-                self.header_name(header, &mut taken)
-            });
+            let name = self
+                .required(&spot, "header", &header)
+                .and_then(|header| self.header_name(header, &mut taken));
             let path = self
                 .required(&spot, "claim", &claim)
                 .and_then(|(spot, claim)| {
@@ -252,7 +252,10 @@ impl Check<'_> {
                 continue;
             };
             if let Some(other) = issuers.insert(provider.terms.issuer.clone(), spot.path.clone()) {
-                self.report(&spot, format!("{other} has the same `issuer`; merge the two"));
+                self.report(
+                    &spot,
+                    format!("{other} has the same `issuer`; merge the two"),
+                );
             } else if let Some(other) = names.insert(provider.name.clone(), spot.path.clone()) {
                 let name = &provider.name;
                 self.report(
@@ -363,7 +366,10 @@ impl Check<'_> {
             })
             .collect();
         if names.is_empty() {
-            self.report(&spot, "at least one algorithm is needed; leave it out to accept all");
+            self.report(
+                &spot,
+                "at least one algorithm is needed; leave it out to accept all",
+            );
         }
         (!set.is_empty()).then_some(set)
     }
@@ -492,7 +498,10 @@ impl Check<'_> {
                     humantime::format_duration(least),
                     humantime::format_duration(most),
                 );
-                self.report(spot, format!("`{text}` is out of range: from {least} to {most}"));
+                self.report(
+                    spot,
+                    format!("`{text}` is out of range: from {least} to {most}"),
+                );
                 default
             }
             duration => duration.unwrap_or(default),
@@ -556,7 +565,9 @@ fn listed<T>(field: Field<Vec<Field<T>>>) -> Vec<Field<T>> {
 /// §3.1 inserts between host and path.
 fn well_known(issuer: &str, url: &Url) -> Result<Vec<Url>, String> {
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("`{issuer}` has a query or a fragment, so discovery is not possible"));
+        return Err(format!(
+            "`{issuer}` has a query or a fragment, so discovery is not possible"
+        ));
     }
     let path = url.path().trim_end_matches('/').to_owned();
     let at = |path: String| {

@@ -161,7 +161,10 @@ fn not_yaml(error: &serde_saphyr::Error) -> Problem {
             column,
             path: String::new(),
         },
-        message: format!("not valid YAML: {}", message.lines().next().unwrap_or_default()),
+        message: format!(
+            "not valid YAML: {}",
+            message.lines().next().unwrap_or_default()
+        ),
     }
 }
 
@@ -303,9 +306,10 @@ impl<'n> Reader<'n> {
 
     fn expected<T>(&self, wanted: &str) -> Result<T, Problem> {
         let hint = match (&self.node.content, wanted) {
-            (Content::Integer(_) | Content::Unsigned(_) | Content::Float(_) | Content::Bool(_), "text") => {
-                "; put it in quotes"
-            }
+            (
+                Content::Integer(_) | Content::Unsigned(_) | Content::Float(_) | Content::Bool(_),
+                "text",
+            ) => "; put it in quotes",
             (Content::Text(_), "a list") => "; write `[value]`",
             _ => "",
         };
@@ -333,7 +337,11 @@ impl<'n> Reader<'n> {
         }
     }
 
-    fn list<'de, V: Visitor<'de>>(&self, nodes: &'n [Node], visitor: V) -> Result<V::Value, Problem> {
+    fn list<'de, V: Visitor<'de>>(
+        &self,
+        nodes: &'n [Node],
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
         self.place(visitor.visit_seq(List {
             reader: self,
             nodes: nodes.iter().enumerate(),
@@ -483,19 +491,25 @@ impl<'de> SeqAccess<'de> for Place<'_> {
     ) -> Result<Option<S::Value>, Problem> {
         self.part += 1;
         match self.part {
-            1 => seed.deserialize(self.reader.node.line.into_deserializer()).map(Some),
-            2 => seed.deserialize(self.reader.node.column.into_deserializer()).map(Some),
+            1 => seed
+                .deserialize(self.reader.node.line.into_deserializer())
+                .map(Some),
+            2 => seed
+                .deserialize(self.reader.node.column.into_deserializer())
+                .map(Some),
             3 => {
                 let path = StringDeserializer::<Problem>::new(self.reader.path.clone());
                 seed.deserialize(path).map(Some)
             }
-            4 => Ok(match self.reader.place(seed.deserialize(self.reader.clone())) {
-                Ok(value) => Some(value),
-                Err(problem) => {
-                    self.reader.problems.borrow_mut().push(problem);
-                    None
-                }
-            }),
+            4 => Ok(
+                match self.reader.place(seed.deserialize(self.reader.clone())) {
+                    Ok(value) => Some(value),
+                    Err(problem) => {
+                        self.reader.problems.borrow_mut().push(problem);
+                        None
+                    }
+                },
+            ),
             _ => Ok(None),
         }
     }
@@ -537,7 +551,8 @@ impl<'de> MapAccess<'de> for Map<'_, '_> {
             return Ok(None);
         };
         self.value = Some(self.reader.member(&name.value, node));
-        seed.deserialize(name.value.as_str().into_deserializer()).map(Some)
+        seed.deserialize(name.value.as_str().into_deserializer())
+            .map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Problem> {

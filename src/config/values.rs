@@ -10,13 +10,17 @@ use super::ListenAddress;
 
 /// `5s`, `100ms`, `24h`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| format!("`{text}` is not a duration; write for example `30s`, `100ms` or `24h`"))
+    humantime::parse_duration(text).map_err(|_| {
+        format!("`{text}` is not a duration; write for example `30s`, `100ms` or `24h`")
+    })
 }
 
 /// `65536`, `512KiB`, `1MiB`.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
-    let (number, unit) = match text.trim().split_at_checked(text.trim().len().saturating_sub(3)) {
+    let (number, unit) = match text
+        .trim()
+        .split_at_checked(text.trim().len().saturating_sub(3))
+    {
         Some((number, "KiB")) => (number, 1024),
         Some((number, "MiB")) => (number, 1024 * 1024),
         _ => (text, 1),
@@ -33,7 +37,9 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
 pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     match text.strip_prefix("unix://") {
         Some(path) if Path::new(path).is_absolute() => Ok(ListenAddress::Unix(PathBuf::from(path))),
-        Some(_) => Err(format!("`{text}` has no absolute path; write `unix:///run/check.sock`")),
+        Some(_) => Err(format!(
+            "`{text}` has no absolute path; write `unix:///run/check.sock`"
+        )),
         None => socket_address(text).map(ListenAddress::Tcp),
     }
 }
@@ -44,9 +50,9 @@ pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
         Some(port) => format!("127.0.0.1:{port}"),
         None => text.to_owned(),
     };
-    literal
-        .parse()
-        .map_err(|_| format!("`{text}` is not an IP address and port; write for example `0.0.0.0:9001`"))
+    literal.parse().map_err(|_| {
+        format!("`{text}` is not an IP address and port; write for example `0.0.0.0:9001`")
+    })
 }
 
 /// The address of a document that keys depend on.

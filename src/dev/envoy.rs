@@ -78,14 +78,24 @@ impl Envoy {
     /// # Errors
     ///
     /// When it cannot be run, with what it said.
-    pub async fn start(binary: &Path, configuration: &str, wiring: &Wiring) -> Result<Self, EnvoyError> {
+    pub async fn start(
+        binary: &Path,
+        configuration: &str,
+        wiring: &Wiring,
+    ) -> Result<Self, EnvoyError> {
         let directory = Directory::create()?;
         let configured = wire(configuration, wiring)?;
         let file = directory.0.join("envoy.json");
         std::fs::write(&file, configured.to_string())?;
         let (log, admin_file) = (directory.0.join("envoy.log"), directory.0.join("admin"));
         let mut child = Command::new(binary)
-            .args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"])
+            .args([
+                "--disable-hot-restart",
+                "--concurrency",
+                "2",
+                "--log-level",
+                "warning",
+            ])
             .arg("--config-path")
             .arg(&file)
             .arg("--admin-address-path")
@@ -103,7 +113,10 @@ impl Envoy {
         let started = timeout(START, async {
             loop {
                 if let Some(status) = child.try_wait()? {
-                    return Err(EnvoyError::Ended { status, log: said() });
+                    return Err(EnvoyError::Ended {
+                        status,
+                        log: said(),
+                    });
                 }
                 if let Some(found) = listening(&admin_file).await {
                     return Ok(found);
@@ -159,17 +172,27 @@ fn wire(configuration: &str, wiring: &Wiring) -> Result<Value, EnvoyError> {
         None => Err(EnvoyError::Form(pointer.to_owned())),
     };
     place("/admin/address/socket_address", any)?;
-    place("/static_resources/listeners/0/address/socket_address", wiring.listen)?;
+    place(
+        "/static_resources/listeners/0/address/socket_address",
+        wiring.listen,
+    )?;
     for (index, address) in [(0, wiring.claimgate), (1, wiring.upstream)] {
         let endpoint = "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
-        place(&format!("/static_resources/clusters/{index}/{endpoint}"), address)?;
+        place(
+            &format!("/static_resources/clusters/{index}/{endpoint}"),
+            address,
+        )?;
     }
     Ok(document)
 }
 
 /// The addresses of the first listener and of the admin listener, once both are there.
 async fn listening(admin_file: &Path) -> Option<(SocketAddr, SocketAddr)> {
-    let admin: SocketAddr = std::fs::read_to_string(admin_file).ok()?.trim().parse().ok()?;
+    let admin: SocketAddr = std::fs::read_to_string(admin_file)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     let ready = http_get(admin, "/ready").await?;
     if !ready.starts_with("HTTP/1.1 200") {
         return None;
@@ -198,7 +221,11 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn create() -> std::io::Result<Self> {
-        let name = format!("claimgate-envoy-{}-{:016x}", std::process::id(), fastrand::u64(..));
+        let name = format!(
+            "claimgate-envoy-{}-{:016x}",
+            std::process::id(),
+            fastrand::u64(..)
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path)?;
         Ok(Self(path))

@@ -241,8 +241,8 @@ fn read_form(body: &Bytes) -> Result<Map<String, Value>, &'static str> {
                 claims.insert("exp".to_owned(), exp.into());
             }
             "claims" => {
-                let asked: Map<String, Value> = serde_json::from_str(&value)
-                    .map_err(|_| "`claims` is not a JSON object")?;
+                let asked: Map<String, Value> =
+                    serde_json::from_str(&value).map_err(|_| "`claims` is not a JSON object")?;
                 claims.extend(asked);
             }
             _ => {

@@ -95,9 +95,18 @@ impl Signer {
     /// # Errors
     ///
     /// When the system has no randomness, or the key is of another family.
-    pub fn sign_as(&self, alg: Algorithm, header: &str, payload: &str) -> Result<String, Unspecified> {
+    pub fn sign_as(
+        &self,
+        alg: Algorithm,
+        header: &str,
+        payload: &str,
+    ) -> Result<String, Unspecified> {
         let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let signed = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));
+        let signed = format!(
+            "{}.{}",
+            encode(header.as_bytes()),
+            encode(payload.as_bytes())
+        );
         let signature = self.signature(alg, signed.as_bytes())?;
         Ok(format!("{signed}.{}", encode(&signature)))
     }

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use axum::Router;
 use axum::extract::Request;
-use axum::{Json, Router};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -46,7 +48,7 @@ impl Drop for Upstream {
 }
 
 /// A header that came once is a string, one that came more often an array.
-async fn echo(request: Request) -> Json<Value> {
+async fn echo(request: Request) -> Response {
     let mut headers = Map::new();
     for name in request.headers().keys() {
         let lines: Vec<Value> = request
@@ -61,9 +63,10 @@ async fn echo(request: Request) -> Json<Value> {
         };
         headers.insert(name.to_string(), value);
     }
-    Json(json!({
+    let shown = json!({
         "method": request.method().as_str(),
         "path": request.uri().to_string(),
         "headers": headers,
-    }))
+    });
+    ([(CONTENT_TYPE, "application/json")], format!("{shown:#}\n")).into_response()
 }

@@ -89,7 +89,11 @@ fn denied() -> Response<Body> {
         realm: None,
         expose_reason: true,
     };
-    let message = response::deny(&Denial::internal(), &denials, &crate::request::Request::default());
+    let message = response::deny(
+        &Denial::internal(),
+        &denials,
+        &crate::request::Request::default(),
+    );
     let message = message.encode_to_vec();
     let mut framed = BytesMut::with_capacity(message.len() + 5);
     framed.put_u8(0); // not compressed
@@ -100,8 +104,8 @@ fn denied() -> Response<Body> {
         http::HeaderName::from_static("grpc-status"),
         HeaderValue::from_static("0"),
     )]);
-    let body = Full::<Bytes>::new(framed.freeze())
-        .with_trailers(std::future::ready(Some(Ok(trailers))));
+    let body =
+        Full::<Bytes>::new(framed.freeze()).with_trailers(std::future::ready(Some(Ok(trailers))));
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(
         http::header::CONTENT_TYPE,

@@ -29,8 +29,14 @@ pub fn allow(changes: &HeaderChanges<'_>) -> CheckResponse {
     CheckResponse {
         status: Some(status(Code::Ok, "")),
         http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
-            headers: set.iter().map(|(name, value)| header(name, value)).collect(),
-            headers_to_remove: remove.iter().map(|name| name.clone().into_owned()).collect(),
+            headers: set
+                .iter()
+                .map(|(name, value)| header(name, value))
+                .collect(),
+            headers_to_remove: remove
+                .iter()
+                .map(|name| name.clone().into_owned())
+                .collect(),
         })),
     }
 }
@@ -154,7 +160,11 @@ impl Challenge {
             Self::InvalidToken => Some("invalid_token"),
         };
         let description = error.and(description);
-        let parameters = [("realm", realm), ("error", error), ("error_description", description)];
+        let parameters = [
+            ("realm", realm),
+            ("error", error),
+            ("error_description", description),
+        ];
         let parameters: Vec<_> = parameters
             .into_iter()
             .filter_map(|(name, value)| Some(format!("{name}=\"{}\"", value?)))
@@ -212,7 +222,10 @@ mod tests {
     #[test]
     fn the_host_cannot_break_out_of_the_challenge() {
         for (host, expected) in [
-            ("api.example.com:8443", "Bearer realm=\"api.example.com:8443\""),
+            (
+                "api.example.com:8443",
+                "Bearer realm=\"api.example.com:8443\"",
+            ),
             ("[::1]:80", "Bearer realm=\"[::1]:80\""),
             ("a\", error=\"", "Bearer"),
             ("a\r\nset-cookie: b", "Bearer"),
@@ -222,7 +235,8 @@ mod tests {
                 host,
                 ..Request::default()
             };
-            let denial = crate::decision::Fault::from(crate::token::bearer::CredentialError::Missing);
+            let denial =
+                crate::decision::Fault::from(crate::token::bearer::CredentialError::Missing);
             let response = denied(deny(&denial.into(), &DENIALS, &request));
             let challenge = response.headers[0].header.as_ref().unwrap();
             assert_eq!(challenge.value, expected, "{host}");

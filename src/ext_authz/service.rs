@@ -91,9 +91,10 @@ impl Service {
             let keyring = self.jwks.snapshot();
             decision = decide(&self.policy, &keyring, request, self.clock.now(), &mut ());
             match (&decision, outcome) {
-                (Decision::Deny(denial), UnknownKeyOutcome::Failed | UnknownKeyOutcome::TimedOut)
-                    if denial.unknown_key_of() == Some(provider) =>
-                {
+                (
+                    Decision::Deny(denial),
+                    UnknownKeyOutcome::Failed | UnknownKeyOutcome::TimedOut,
+                ) if denial.unknown_key_of() == Some(provider) => {
                     return Decision::Deny(Denial::keys_unavailable(provider));
                 }
                 (_, UnknownKeyOutcome::CoolingDown) => return decision,
@@ -106,7 +107,10 @@ impl Service {
     fn render(&self, decision: &Decision, request: &Request<'_>) -> CheckResponse {
         match decision {
             Decision::Allow(permit) => {
-                let changes = self.policy.upstream().changes(&permit.token, &request.headers);
+                let changes = self
+                    .policy
+                    .upstream()
+                    .changes(&permit.token, &request.headers);
                 if !changes.oversized.is_empty() {
                     self.metrics.claims_dropped(changes.oversized.len());
                     tracing::warn!(headers = ?changes.oversized, "claims too long for a header");
@@ -120,7 +124,11 @@ impl Service {
     /// One event per decision. What the client sent appears only as far as the fault quotes it,
     /// escaped and cut.
     fn log(&self, decision: &Decision) {
-        let name = |id| self.policy.provider(id).map(|provider| provider.name.as_str());
+        let name = |id| {
+            self.policy
+                .provider(id)
+                .map(|provider| provider.name.as_str())
+        };
         match decision {
             Decision::Allow(permit) => tracing::debug!(
                 provider = name(permit.provider),

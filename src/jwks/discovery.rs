@@ -44,8 +44,9 @@ pub(super) async fn find_keys(
 }
 
 fn read(body: &[u8], url: &Url, issuer: &str, allow_http: bool) -> Result<Url, KeysError> {
-    let metadata: Metadata = serde_json::from_slice(body)
-        .map_err(|error| KeysError::Metadata(format!("`{url}` is not provider metadata: {error}")))?;
+    let metadata: Metadata = serde_json::from_slice(body).map_err(|error| {
+        KeysError::Metadata(format!("`{url}` is not provider metadata: {error}"))
+    })?;
     if metadata.issuer != issuer {
         return Err(KeysError::Metadata(format!(
             "`{url}` is the metadata of issuer `{}`, configured is `{issuer}`{}",

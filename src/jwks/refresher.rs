@@ -33,7 +33,10 @@ impl Refresher {
         }
     }
 
-    #[expect(clippy::indexing_slicing, reason = "a refresher is made for a provider that is there")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a refresher is made for a provider that is there"
+    )]
     fn provider_of(shared: &Shared, id: ProviderId) -> &Provider {
         &shared.providers[id.0]
     }
@@ -63,7 +66,9 @@ impl Refresher {
     }
 
     pub(super) async fn refresh(&mut self) {
-        self.provider().attempts.send_modify(|attempts| attempts.pending = true);
+        self.provider()
+            .attempts
+            .send_modify(|attempts| attempts.pending = true);
         let loaded = self.source.load().await;
         self.take(loaded);
     }
@@ -85,7 +90,8 @@ impl Refresher {
         let Loaded { keys, freshness } = loaded;
         let now = Instant::now();
         self.report_change(&keys);
-        self.shared.publish(self.id, &Keys::Known(Arc::clone(&keys)));
+        self.shared
+            .publish(self.id, &Keys::Known(Arc::clone(&keys)));
         self.provider().status.store(Arc::new(Status {
             fetched: Some(now),
             error: None,
@@ -136,9 +142,14 @@ impl Refresher {
     fn report_change(&self, keys: &KeySet) {
         let before = self.good.as_ref().map(|(_, keys)| keys);
         let kids = |keys: &KeySet| -> BTreeSet<String> {
-            keys.iter().map(|key| key.kid().unwrap_or("-").to_owned()).collect()
+            keys.iter()
+                .map(|key| key.kid().unwrap_or("-").to_owned())
+                .collect()
         };
-        let (old, new) = (before.map(|keys| kids(keys)).unwrap_or_default(), kids(keys));
+        let (old, new) = (
+            before.map(|keys| kids(keys)).unwrap_or_default(),
+            kids(keys),
+        );
         if before.is_some() && old == new {
             return;
         }

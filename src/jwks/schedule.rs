@@ -9,7 +9,11 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// How long until the next regular fetch: what the provider's `Cache-Control` says, within the
 /// operator's bounds, a little early so that many instances do not come at once.
-pub(super) fn after_success(refresh: &Refresh, freshness: Option<Duration>, random: f64) -> Duration {
+pub(super) fn after_success(
+    refresh: &Refresh,
+    freshness: Option<Duration>,
+    random: f64,
+) -> Duration {
     freshness
         .unwrap_or(refresh.max)
         .min(refresh.max)
@@ -74,7 +78,11 @@ mod tests {
             (Some(secs(31_536_000)), 1.0, secs(900)),
             (Some(Duration::MAX), 1.0, secs(900)),
         ] {
-            assert_eq!(after_success(&refresh(), freshness, random), expected, "{freshness:?}");
+            assert_eq!(
+                after_success(&refresh(), freshness, random),
+                expected,
+                "{freshness:?}"
+            );
         }
     }
 

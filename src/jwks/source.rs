@@ -90,10 +90,12 @@ impl Source {
 }
 
 async fn read_file(file: &Path) -> Result<Loaded, KeysError> {
-    let json = tokio::fs::read(file).await.map_err(|error| KeysError::File {
-        file: file.display().to_string(),
-        error,
-    })?;
+    let json = tokio::fs::read(file)
+        .await
+        .map_err(|error| KeysError::File {
+            file: file.display().to_string(),
+            error,
+        })?;
     // A file costs nothing to read: look again as soon as the operator's bounds allow.
     parse(&json, &file.display(), Some(Duration::ZERO))
 }

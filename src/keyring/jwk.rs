@@ -123,11 +123,15 @@ fn read_material(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey)
         ("EC", Some("P-384")) => read_ec(jwk, 48, Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
         ("OKP", Some("Ed25519")) => read_ed25519(jwk),
         ("oct", _) => Err("it is symmetric (`kty: oct`)".to_owned()),
-        ("EC" | "OKP", Some(curve)) => {
-            Err(format!("its curve `{}` is not supported", curve.escape_debug()))
-        }
+        ("EC" | "OKP", Some(curve)) => Err(format!(
+            "its curve `{}` is not supported",
+            curve.escape_debug()
+        )),
         ("EC" | "OKP", None) => Err("it has no `crv`".to_owned()),
-        (kty, _) => Err(format!("its `kty` `{}` is not supported", kty.escape_debug())),
+        (kty, _) => Err(format!(
+            "its `kty` `{}` is not supported",
+            kty.escape_debug()
+        )),
     }
 }
 
@@ -136,7 +140,10 @@ fn read_rsa(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey), Str
     let exponent = octets(jwk, "e")?;
     // RFC 7518 §6.3.1.1 forbids leading zero octets; some providers send one all the same.
     let (modulus, exponent) = (without_zeros(&modulus), without_zeros(&exponent));
-    let bits = modulus.len() * 8 - modulus.first().map_or(0, |top| top.leading_zeros() as usize);
+    let bits = modulus.len() * 8
+        - modulus
+            .first()
+            .map_or(0, |top| top.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
         return Err(format!(
             "its RSA modulus has {bits} bits, {} to {} are accepted",
@@ -147,7 +154,9 @@ fn read_rsa(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey), Str
     if modulus.last().is_none_or(|last| last % 2 == 0) {
         return Err("its RSA modulus is even".to_owned());
     }
-    let value = exponent.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let value = exponent
+        .iter()
+        .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     if exponent.len() > 4 || value < 3 || value % 2 == 0 {
         return Err("its RSA exponent is not an odd number from 3 to 2^32".to_owned());
     }
@@ -183,7 +192,10 @@ fn read_ec(
         point.extend(coordinate);
     }
     ParsedPublicKey::new(verification, &point).map_err(|_| "its point is not on the curve")?;
-    Ok(([alg].into_iter().collect(), DecodingKey::from_ec_der(&point)))
+    Ok((
+        [alg].into_iter().collect(),
+        DecodingKey::from_ec_der(&point),
+    ))
 }
 
 fn read_ed25519(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey), String> {

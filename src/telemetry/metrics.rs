@@ -69,7 +69,12 @@ pub enum UnknownKeyOutcome {
 }
 
 impl UnknownKeyOutcome {
-    const ALL: [Self; 4] = [Self::Refreshed, Self::CoolingDown, Self::Failed, Self::TimedOut];
+    const ALL: [Self; 4] = [
+        Self::Refreshed,
+        Self::CoolingDown,
+        Self::Failed,
+        Self::TimedOut,
+    ];
 }
 
 impl EncodeLabelValue for UnknownKeyOutcome {
@@ -103,7 +108,9 @@ pub struct KeyMetrics {
 impl KeyMetrics {
     /// A request came with an unknown key id.
     pub fn unknown_key(&self, outcome: UnknownKeyOutcome) {
-        let index = UnknownKeyOutcome::ALL.iter().position(|other| *other == outcome);
+        let index = UnknownKeyOutcome::ALL
+            .iter()
+            .position(|other| *other == outcome);
         if let Some(counter) = index.and_then(|index| self.unknown.get(index)) {
             counter.inc();
         }
@@ -179,20 +186,24 @@ fn checks(registry: &mut Registry, providers: &[&str]) -> Vec<Vec<Counter>> {
     let family = Family::<CheckLabels, Counter>::default();
     registry.register("checks", "Checks answered", family.clone());
     let series = |decision, reason, provider: &&str| {
-        family
-            .get_or_create_owned(&CheckLabels {
-                decision,
-                reason,
-                rule: "default",
-                provider: (*provider).to_owned(),
-            })
+        family.get_or_create_owned(&CheckLabels {
+            decision,
+            reason,
+            rule: "default",
+            provider: (*provider).to_owned(),
+        })
     };
     providers
         .iter()
         .chain([&"none"])
         .map(|provider| {
-            let denials = Reason::ALL.iter().map(|reason| series("deny", reason.code(), provider));
-            [series("allow", "none", provider)].into_iter().chain(denials).collect()
+            let denials = Reason::ALL
+                .iter()
+                .map(|reason| series("deny", reason.code(), provider));
+            [series("allow", "none", provider)]
+                .into_iter()
+                .chain(denials)
+                .collect()
         })
         .collect()
 }
@@ -203,7 +214,11 @@ fn keys(registry: &mut Registry, providers: &[&str]) -> Vec<KeyMetrics> {
     let ages = Family::<ProviderLabels, Gauge<f64, AtomicU64>>::default();
     let stale = Family::<ProviderLabels, Gauge>::default();
     let unknown = Family::<UnknownKeyLabels, Counter>::default();
-    registry.register("jwks_fetches", "Fetches of a provider's keys", fetches.clone());
+    registry.register(
+        "jwks_fetches",
+        "Fetches of a provider's keys",
+        fetches.clone(),
+    );
     registry.register("jwks_keys", "Usable keys of a provider", keys.clone());
     registry.register(
         "jwks_age_seconds",
@@ -215,13 +230,24 @@ fn keys(registry: &mut Registry, providers: &[&str]) -> Vec<KeyMetrics> {
         "Whether the last fetch failed and older keys are used",
         stale.clone(),
     );
-    registry.register("unknown_key", "Tokens that named an unknown key", unknown.clone());
+    registry.register(
+        "unknown_key",
+        "Tokens that named an unknown key",
+        unknown.clone(),
+    );
     providers
         .iter()
         .map(|name| {
             let provider = || (*name).to_owned();
-            let labels = ProviderLabels { provider: provider() };
-            let fetch = |result| fetches.get_or_create_owned(&FetchLabels { provider: provider(), result });
+            let labels = ProviderLabels {
+                provider: provider(),
+            };
+            let fetch = |result| {
+                fetches.get_or_create_owned(&FetchLabels {
+                    provider: provider(),
+                    result,
+                })
+            };
             KeyMetrics {
                 fetched: fetch("success"),
                 failed: fetch("failure"),
@@ -229,7 +255,10 @@ fn keys(registry: &mut Registry, providers: &[&str]) -> Vec<KeyMetrics> {
                 age: ages.get_or_create_owned(&labels),
                 stale: stale.get_or_create_owned(&labels),
                 unknown: UnknownKeyOutcome::ALL.map(|outcome| {
-                    unknown.get_or_create_owned(&UnknownKeyLabels { provider: provider(), outcome })
+                    unknown.get_or_create_owned(&UnknownKeyLabels {
+                        provider: provider(),
+                        outcome,
+                    })
                 }),
             }
         })
@@ -280,8 +309,14 @@ impl EncodeMetric for Durations {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         #[expect(clippy::cast_precision_loss, reason = "shown as decimal seconds")]
         let seconds = |micros: u64| micros as f64 / 1e6;
-        let bounds = BOUNDS.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
-        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        let bounds = BOUNDS
+            .iter()
+            .map(|bound| seconds(*bound))
+            .chain([f64::INFINITY]);
+        let counts = self
+            .buckets
+            .iter()
+            .map(|bucket| bucket.load(Ordering::Relaxed));
         let buckets: Vec<_> = bounds.zip(counts).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = Duration::from_nanos(self.sum_nanos.load(Ordering::Relaxed)).as_secs_f64();

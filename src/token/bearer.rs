@@ -96,7 +96,9 @@ mod tests {
                 .collect();
             assert_eq!(bearer_token(&headers), *expected, "{lines:?}");
         }
-        let headers = [("authorization", &b"Bearer \xff"[..])].into_iter().collect();
+        let headers = [("authorization", &b"Bearer \xff"[..])]
+            .into_iter()
+            .collect();
         assert_eq!(bearer_token(&headers), Err(Malformed));
     }
 }

@@ -14,7 +14,9 @@ use serde_json::{Map, Number, Value};
 pub(super) fn object(json: &[u8]) -> Result<Map<String, Value>, String> {
     let text = str::from_utf8(json).map_err(|_| "not UTF-8".to_owned())?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Strict.deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    let value = Strict
+        .deserialize(&mut deserializer)
+        .map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;
     match value {
         Value::Object(members) => Ok(members),
@@ -83,7 +85,9 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(Name(name)) = map.next_key()? {
             if members.contains_key(&name) {
                 let name = super::Shown::from(name.as_str());
-                return Err(A::Error::custom(format_args!("member `{name}` occurs twice")));
+                return Err(A::Error::custom(format_args!(
+                    "member `{name}` occurs twice"
+                )));
             }
             members.insert(name, map.next_value_seed(Strict)?);
         }
@@ -118,18 +122,25 @@ mod tests {
         ] {
             match (object(json.as_bytes()), error) {
                 (Ok(_), None) => {}
-                (Err(found), Some(expected)) => assert!(found.contains(expected), "{json}: {found}"),
+                (Err(found), Some(expected)) => {
+                    assert!(found.contains(expected), "{json}: {found}")
+                }
                 (found, expected) => panic!("{json}: {found:?}, expected {expected:?}"),
             }
         }
         assert_eq!(object(b"{\"a\":\"\xff\"}"), Err("not UTF-8".to_owned()));
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
-        assert!(object(deep.as_bytes()).unwrap_err().contains("recursion limit"));
+        assert!(
+            object(deep.as_bytes())
+                .unwrap_err()
+                .contains("recursion limit")
+        );
     }
 
     #[test]
     fn integers_stay_exact() {
-        let members = object(br#"{"max":18446744073709551615,"min":-9223372036854775808}"#).unwrap();
+        let members =
+            object(br#"{"max":18446744073709551615,"min":-9223372036854775808}"#).unwrap();
         assert_eq!(members["max"].as_u64(), Some(u64::MAX));
         assert_eq!(members["min"].as_i64(), Some(i64::MIN));
     }

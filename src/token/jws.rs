@@ -133,7 +133,12 @@ fn split(token: &str) -> Result<[&str; 3], TokenError> {
         )));
     }
     let mut segments = token.splitn(4, '.');
-    match (segments.next(), segments.next(), segments.next(), segments.next()) {
+    match (
+        segments.next(),
+        segments.next(),
+        segments.next(),
+        segments.next(),
+    ) {
         (Some(header), Some(payload), Some(signature), None) => Ok([header, payload, signature]),
         (_, _, _, Some(rest)) if rest.bytes().filter(|byte| *byte == b'.').count() == 1 => {
             Err(TokenError::UnsupportedType(
@@ -166,7 +171,9 @@ impl Header {
         refuse_extensions(&members)?;
         let kid = text(&members, "kid")?;
         if kid.is_some_and(|kid| kid.len() > MOST_KID_BYTES) {
-            return Err(malformed(&format!("its `kid` is over {MOST_KID_BYTES} bytes")));
+            return Err(malformed(&format!(
+                "its `kid` is over {MOST_KID_BYTES} bytes"
+            )));
         }
         let typ = text(&members, "typ")?;
         refuse_other_kinds(typ, text(&members, "cty")?)?;
@@ -181,8 +188,13 @@ impl Header {
 /// No extension is understood, so none that is critical may be there (RFC 7515 §4.1.11); a JWT
 /// has no detached or unencoded payload (RFC 7797 §7) and no compression (RFC 8725 §3.6).
 fn refuse_extensions(header: &Map<String, Value>) -> Result<(), TokenError> {
-    match ["crit", "b64", "zip", "enc"].iter().find(|name| header.contains_key(**name)) {
-        Some(name) => Err(malformed(&format!("its header has `{name}`, which is not supported"))),
+    match ["crit", "b64", "zip", "enc"]
+        .iter()
+        .find(|name| header.contains_key(**name))
+    {
+        Some(name) => Err(malformed(&format!(
+            "its header has `{name}`, which is not supported"
+        ))),
         None => Ok(()),
     }
 }
@@ -194,9 +206,9 @@ fn refuse_other_kinds(typ: Option<&str>, cty: Option<&str>) -> Result<(), TokenE
         ));
     }
     match typ {
-        Some(typ) if OTHER_KINDS.iter().any(|other| same_media_type(typ, other)) => {
-            Err(TokenError::UnsupportedType(format!("its `typ` is `{}`", Shown::from(typ))))
-        }
+        Some(typ) if OTHER_KINDS.iter().any(|other| same_media_type(typ, other)) => Err(
+            TokenError::UnsupportedType(format!("its `typ` is `{}`", Shown::from(typ))),
+        ),
         _ => Ok(()),
     }
 }

@@ -1,0 +1,19 @@
+//! Signing keys, made once per test run: an RSA key takes a while.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use claimgate::dev::signer::Signer;
+use claimgate::keyring::Algorithm;
+
+static KEYS: LazyLock<Mutex<HashMap<(Algorithm, String), Arc<Signer>>>> =
+    LazyLock::new(Mutex::default);
+
+/// The key of this algorithm and id: the same one for all who ask.
+pub fn signer(alg: Algorithm, kid: &str) -> Arc<Signer> {
+    let mut keys = KEYS.lock().unwrap();
+    let key = keys
+        .entry((alg, kid.to_owned()))
+        .or_insert_with(|| Arc::new(Signer::generate(alg, kid).unwrap()));
+    Arc::clone(key)
+}
