@@ -250,15 +250,21 @@ impl Denial {
             (_, reason) => Some(reason),
         }
     }
+}
 
-    /// The provider that should be asked for new keys, if that may help.
+impl Decision {
+    /// The provider that should be asked for new keys, if that may change the verdict.
     pub fn unknown_key_of(&self) -> Option<ProviderId> {
-        match &self.fault {
-            Fault::Token(TokenError::UnknownKey {
-                why: NoKey::UnknownKid,
-                ..
-            }) => self.provider,
-            _ => None,
+        match self {
+            Self::Deny(Denial {
+                provider,
+                fault:
+                    Fault::Token(TokenError::UnknownKey {
+                        why: NoKey::UnknownKid,
+                        ..
+                    }),
+            }) => *provider,
+            Self::Allow(_) | Self::Deny(_) => None,
         }
     }
 }

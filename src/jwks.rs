@@ -260,7 +260,10 @@ impl Provider {
         }
         let ended = attempts.wait_for(|attempts| attempts.ended > before.ended);
         match timeout_at(deadline, ended).await {
-            Ok(Ok(attempts)) if !attempts.failed => UnknownKeyOutcome::Refreshed,
+            Ok(Ok(attempts)) if !attempts.failed => match asked {
+                true => UnknownKeyOutcome::Refreshed,
+                false => UnknownKeyOutcome::Joined,
+            },
             Ok(_) => UnknownKeyOutcome::Failed,
             Err(_) => UnknownKeyOutcome::TimedOut,
         }

@@ -63,26 +63,18 @@ impl Service {
     async fn judge(&self, request: &Request<'_>) -> Decision {
         let keyring = self.jwks.snapshot();
         let decision = decide(&self.policy, &keyring, request, self.clock.now(), &mut ());
-        match &decision {
-            Decision::Deny(denial) if denial.unknown_key_of().is_some() => {
-                self.judge_with_new_keys(request, decision).await
-            }
-            _ => decision,
+        match decision.unknown_key_of() {
+            Some(_) => self.judge_with_new_keys(request, decision).await,
+            None => decision,
         }
     }
 
-    /// The provider may have a new key: asks for it, and judges once more. A second time when the
-    /// fetch that it waited for had begun before the key was published.
-    ///
-    /// That the provider cannot be asked is no verdict about the token.
+    /// The provider may have a new key: asks for it, and judges once more; twice when a fetch was
+    /// under way already, as that may have begun before the key was published.
     async fn judge_with_new_keys(&self, request: &Request<'_>, mut decision: Decision) -> Decision {
         let mut deadline = None;
         for _ in 0..2 {
-            let unknown = match &decision {
-                Decision::Deny(denial) => denial.unknown_key_of(),
-                Decision::Allow(_) => None,
-            };
-            let Some(provider) = unknown else {
+            let Some(provider) = decision.unknown_key_of() else {
                 return decision;
             };
             let deadline = *deadline
@@ -90,15 +82,16 @@ impl Service {
             let outcome = self.jwks.refresh_unknown(provider, deadline).await;
             let keyring = self.jwks.snapshot();
             decision = decide(&self.policy, &keyring, request, self.clock.now(), &mut ());
-            match (&decision, outcome) {
-                (
-                    Decision::Deny(denial),
-                    UnknownKeyOutcome::Failed | UnknownKeyOutcome::TimedOut,
-                ) if denial.unknown_key_of() == Some(provider) => {
-                    return Decision::Deny(Denial::keys_unavailable(provider));
+            match outcome {
+                UnknownKeyOutcome::Joined => {}
+                UnknownKeyOutcome::Refreshed | UnknownKeyOutcome::CoolingDown => return decision,
+                // That the provider cannot be asked is no verdict about the token.
+                UnknownKeyOutcome::Failed | UnknownKeyOutcome::TimedOut => {
+                    return match decision.unknown_key_of() {
+                        Some(provider) => Decision::Deny(Denial::keys_unavailable(provider)),
+                        None => decision,
+                    };
                 }
-                (_, UnknownKeyOutcome::CoolingDown) => return decision,
-                _ => {}
             }
         }
         decision

@@ -60,6 +60,8 @@ struct UnknownKeyLabels {
 pub enum UnknownKeyOutcome {
     /// The keys were fetched anew.
     Refreshed,
+    /// A fetch was under way already, and was waited for.
+    Joined,
     /// They had been fetched just before, so they were not fetched again.
     CoolingDown,
     /// They could not be fetched.
@@ -69,8 +71,9 @@ pub enum UnknownKeyOutcome {
 }
 
 impl UnknownKeyOutcome {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Refreshed,
+        Self::Joined,
         Self::CoolingDown,
         Self::Failed,
         Self::TimedOut,
@@ -81,6 +84,7 @@ impl EncodeLabelValue for UnknownKeyOutcome {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         match self {
             Self::Refreshed => "refreshed",
+            Self::Joined => "joined",
             Self::CoolingDown => "cooling_down",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",

@@ -152,7 +152,10 @@ fn every_reason_has_a_case() {
         .filter_map(|case| case.expect.deny)
         .collect();
     let all: BTreeSet<String> = Reason::ALL.map(|reason| reason.code().to_owned()).into();
-    assert_eq!(tested, all, "a reason without a case, or a case with an unknown reason");
+    assert_eq!(
+        tested, all,
+        "a reason without a case, or a case with an unknown reason"
+    );
 }
 
 fn files() -> Vec<PathBuf> {
@@ -178,13 +181,21 @@ fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
     }
     if spec.without_http {
         let mut check = with_http(HttpRequest::default());
-        check.attributes.as_mut().unwrap().request.as_mut().unwrap().http = None;
+        check
+            .attributes
+            .as_mut()
+            .unwrap()
+            .request
+            .as_mut()
+            .unwrap()
+            .http = None;
         return vec![("without http", check)];
     }
     let token = mint(file, case);
-    let lines = spec.headers.clone().unwrap_or_else(|| {
-        vec![("authorization".to_owned(), "Bearer {token}".to_owned())]
-    });
+    let lines = spec
+        .headers
+        .clone()
+        .unwrap_or_else(|| vec![("authorization".to_owned(), "Bearer {token}".to_owned())]);
     let lines: Vec<(String, String)> = lines
         .into_iter()
         .map(|(name, value)| (name, value.replace("{token}", &token)))
@@ -193,39 +204,61 @@ fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    [("joined headers", check(&lines)), ("raw headers", raw_check(&lines))]
-        .into_iter()
-        .map(|(form, mut check)| {
-            let attributes = check.attributes.as_mut().unwrap();
-            let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
-            http.path = spec.path.clone().unwrap_or(std::mem::take(&mut http.path));
-            http.host = spec.host.clone().unwrap_or(std::mem::take(&mut http.host));
-            (form, check)
-        })
-        .collect()
+    [
+        ("joined headers", check(&lines)),
+        ("raw headers", raw_check(&lines)),
+    ]
+    .into_iter()
+    .map(|(form, mut check)| {
+        let attributes = check.attributes.as_mut().unwrap();
+        let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
+        http.path = spec.path.clone().unwrap_or(std::mem::take(&mut http.path));
+        http.host = spec.host.clone().unwrap_or(std::mem::take(&mut http.host));
+        (form, check)
+    })
+    .collect()
 }
 
 fn key(file: &File, name: &str) -> Arc<Signer> {
     let (provider, kid) = name.split_once('/').expect("a key is `provider/kid`");
     let specs = file.keys[provider].as_ref().expect("the provider has keys");
-    let spec = specs.iter().find(|spec| spec.kid == kid).expect("the provider has this key");
-    signer(Algorithm::from_name(&spec.alg).unwrap(), &format!("{provider}/{kid}"))
+    let spec = specs
+        .iter()
+        .find(|spec| spec.kid == kid)
+        .expect("the provider has this key");
+    signer(
+        Algorithm::from_name(&spec.alg).unwrap(),
+        &format!("{provider}/{kid}"),
+    )
 }
 
 fn mint(file: &File, case: &Case) -> String {
     let (base, own) = (&file.token, &case.token);
-    let name = own.key.as_ref().or(base.key.as_ref()).expect("a token names its key");
+    let name = own
+        .key
+        .as_ref()
+        .or(base.key.as_ref())
+        .expect("a token names its key");
     let key = key(file, name);
     let kid = name.split_once('/').unwrap().1;
-    let sign_as = own.sign_as.as_deref().map(|alg| Algorithm::from_name(alg).unwrap());
+    let sign_as = own
+        .sign_as
+        .as_deref()
+        .map(|alg| Algorithm::from_name(alg).unwrap());
     let alg = sign_as.unwrap_or(key.alg());
 
     let mut header = json!({"alg": alg.name(), "kid": kid, "typ": "at+jwt"});
     merge(&mut header, &[&base.header, &own.header]);
     let mut claims = json!({});
     merge(&mut claims, &[&base.claims, &own.claims]);
-    let header = own.header_text.clone().unwrap_or_else(|| header.to_string());
-    let claims = own.claims_text.clone().unwrap_or_else(|| claims.to_string());
+    let header = own
+        .header_text
+        .clone()
+        .unwrap_or_else(|| header.to_string());
+    let claims = own
+        .claims_text
+        .clone()
+        .unwrap_or_else(|| claims.to_string());
     let token = key.sign_as(alg, &header, &claims).unwrap();
     match &own.signature {
         Some(signature) => format!("{}.{signature}", token.rsplit_once('.').unwrap().0),
@@ -277,13 +310,18 @@ impl Clock for CaseClock {
 
 async fn run(file: &File, case: &Case, request: CheckRequest) -> Result<(), String> {
     let config = configure(file, case);
-    let names = config.policy.providers().map(|(_, provider)| provider.name.as_str());
+    let names = config
+        .policy
+        .providers()
+        .map(|(_, provider)| provider.name.as_str());
     let metrics = Arc::new(Metrics::new(names));
     let service = Service {
         policy: Arc::clone(&config.policy),
         denials: config.denials,
         jwks: Arc::new(Jwks::start(config.keys, Arc::clone(&metrics)).await),
-        clock: Arc::new(CaseClock((!case.clock_fails).then(|| UnixTime::from_secs(case.now)))),
+        clock: Arc::new(CaseClock(
+            (!case.clock_fails).then(|| UnixTime::from_secs(case.now)),
+        )),
         metrics: Arc::clone(&metrics),
     };
     let answer = service.check(tonic::Request::new(request)).await;
@@ -303,11 +341,23 @@ fn compare(expect: &Expect, answer: &Answer) -> Result<(), String> {
     let headers = match (answer, &expect.deny) {
         (Answer::Allow { set, remove }, None) => {
             if let Some(expected) = &expect.remove {
-                same("removed", expected, &remove.iter().cloned().collect::<BTreeSet<_>>())?;
+                same(
+                    "removed",
+                    expected,
+                    &remove.iter().cloned().collect::<BTreeSet<_>>(),
+                )?;
             }
             set
         }
-        (Answer::Deny { status, code, headers, body }, Some(_)) => {
+        (
+            Answer::Deny {
+                status,
+                code,
+                headers,
+                body,
+            },
+            Some(_),
+        ) => {
             same("status", &expect.status.unwrap_or(401), status)?;
             if let Some(expected) = &expect.code {
                 same("gRPC code", expected, code)?;
@@ -324,7 +374,10 @@ fn compare(expect: &Expect, answer: &Answer) -> Result<(), String> {
         (answer, _) => return Err(format!("expected {:?}, found {answer:?}", expect.deny)),
     };
     for (name, expected) in &expect.headers {
-        let found = headers.iter().find(|(header, _)| header == name).map(|(_, value)| value);
+        let found = headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value);
         same(name, &Some(expected), &found)?;
     }
     Ok(())

@@ -1,1 +1,414 @@
-//! To come.
+//! How keys are kept fresh, in paused time: what the issuer is asked, and when.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use claimgate::keyring::Algorithm::Es256;
+use serde_json::json;
+use tokio::time::{Instant, advance, sleep};
+
+use crate::support::gate::{Gate, provider, token};
+use crate::support::issuer::{DISCOVERY, Issuer, JWKS, Reply};
+use crate::support::keys::signer;
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_fetched_once_however_many_ask() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let gate = Gate::trusting(&issuer, "").await;
+    assert!(gate.check(&token(&issuer, &old)).await.is_allow());
+    assert_eq!(issuer.asked(JWKS), 1);
+
+    issuer.publish(&[&new]);
+    let fresh = token(&issuer, &new);
+    let answers = futures_util::future::join_all((0..100).map(|_| gate.check(&fresh))).await;
+    assert!(answers.iter().all(super::support::call::Answer::is_allow));
+    assert_eq!(issuer.asked(JWKS), 2);
+    assert_eq!(
+        issuer.asked(DISCOVERY),
+        1,
+        "a waiting request saves the detour"
+    );
+    // A key that is no longer published verifies nothing.
+    assert_eq!(gate.check(&token(&issuer, &old)).await.status(), 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invented_key_ids_cost_one_fetch_a_cooldown() {
+    let (real, stranger) = (signer(Es256, "real"), signer(Es256, "stranger"));
+    let issuer = Issuer::start(&[&real]).await;
+    let gate = Gate::trusting(
+        &issuer,
+        "refresh: { unknown_key_cooldown: 30s, min: 1h, max: 1h }",
+    )
+    .await;
+    let forged = |kid: &str| {
+        let header = json!({"alg": "ES256", "kid": kid}).to_string();
+        let claims = json!({"iss": issuer.url(), "aud": "orders-api", "exp": 9_999_999_999_u64});
+        stranger.sign(&header, &claims.to_string()).unwrap()
+    };
+    for round in 1..=3 {
+        for attempt in 0..50 {
+            let answer = gate.check(&forged(&format!("{round}-{attempt}"))).await;
+            assert_eq!(answer.status(), 401);
+        }
+        assert_eq!(issuer.asked(JWKS), 1 + round);
+        assert!(gate.check(&token(&issuer, &real)).await.is_allow());
+        advance(secs(30)).await;
+    }
+    assert_eq!(
+        gate.metric("claimgate_unknown_key_total{provider=\"acme\",outcome=\"refreshed\"}"),
+        3.0
+    );
+    assert_eq!(
+        gate.metric("claimgate_unknown_key_total{provider=\"acme\",outcome=\"cooling_down\"}"),
+        147.0
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_else_makes_a_request_fetch() {
+    let (real, stranger) = (signer(Es256, "real"), signer(Es256, "stranger"));
+    let issuer = Issuer::start(&[&real]).await;
+    let evil = Issuer::start(&[&stranger]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { min: 1h, max: 1h }").await;
+    let claims =
+        json!({"iss": issuer.url(), "aud": "orders-api", "exp": 9_999_999_999_u64}).to_string();
+    for (what, token) in [
+        ("an unknown issuer", token(&evil, &stranger)),
+        (
+            "a bad signature",
+            stranger
+                .sign(r#"{"alg":"ES256","kid":"real"}"#, &claims)
+                .unwrap(),
+        ),
+        (
+            "no kid",
+            stranger.sign(r#"{"alg":"ES256"}"#, &claims).unwrap(),
+        ),
+        (
+            "a key for another algorithm",
+            signer(claimgate::keyring::Algorithm::EdDsa, "real")
+                .sign(r#"{"alg":"EdDSA","kid":"real"}"#, &claims)
+                .unwrap(),
+        ),
+        (
+            "a key url in the header",
+            stranger
+                .sign(
+                    &json!({"alg": "ES256", "kid": "real", "jku": format!("{}{JWKS}", evil.url())})
+                        .to_string(),
+                    &claims,
+                )
+                .unwrap(),
+        ),
+    ] {
+        assert_eq!(gate.check(&token).await.status(), 401, "{what}");
+        assert_eq!(issuer.asked(JWKS), 1, "{what}");
+        assert_eq!(evil.asked(JWKS) + evil.asked(DISCOVERY), 0, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_issuer_delays_only_those_who_need_it() {
+    let (real, new) = (signer(Es256, "real"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&real]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { unknown_key_wait: 100ms }").await;
+    issuer.reply(JWKS, Reply::Hang);
+
+    let started = Instant::now();
+    let unknown = gate.check(&token(&issuer, &new)).await;
+    assert_eq!(
+        unknown.status(),
+        503,
+        "whether the token is good could not be found out"
+    );
+    assert_eq!(
+        started.elapsed().as_millis() / 10,
+        10,
+        "waited for the configured time"
+    );
+
+    let started = Instant::now();
+    assert!(gate.check(&token(&issuer, &real)).await.is_allow());
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn known_keys_outlive_an_outage_until_they_are_too_old() {
+    let real = signer(Es256, "real");
+    let issuer = Issuer::start(&[&real]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 60s, max_stale: 10m }").await;
+    issuer.reply(JWKS, Reply::status(500));
+    let good = token(&issuer, &real);
+
+    sleep(secs(590)).await;
+    assert!(issuer.asked(JWKS) > 10, "keeps trying");
+    assert!(
+        issuer.asked(JWKS) < 130,
+        "but not all the time: {}",
+        issuer.asked(JWKS)
+    );
+    assert!(gate.check(&good).await.is_allow());
+    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), 1.0);
+    assert_eq!(
+        gate.metric("claimgate_jwks_age_seconds{provider=\"acme\"}")
+            .round(),
+        590.0
+    );
+
+    sleep(secs(11)).await;
+    assert_eq!(gate.check(&good).await.status(), 503);
+    assert_eq!(gate.service.jwks.unavailable().count(), 1);
+
+    issuer.publish(&[&real]);
+    sleep(secs(11)).await;
+    assert!(gate.check(&good).await.is_allow());
+    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_comes_late_is_found() {
+    let real = signer(Es256, "real");
+    let late = Issuer::start(&[&real]).await;
+    let address = late.address();
+    let (yaml, good) = (provider(&late, "acme", ""), token(&late, &real));
+    drop(late);
+
+    let gate = Gate::start(&yaml).await;
+    sleep(secs(1)).await;
+    assert_eq!(gate.check(&good).await.status(), 503);
+    let error = gate.service.policy.providers().next().map(|(id, _)| id);
+    let status = gate.service.jwks.status(error.unwrap()).unwrap();
+    let error = status.error.as_ref().unwrap().to_string();
+    assert!(error.contains("Connection refused"), "{error}");
+
+    let _back = Issuer::start_at(address, &[&real]).await;
+    gate.service.jwks.all_known().await;
+    assert!(gate.check(&good).await.is_allow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failing_provider_touches_no_other() {
+    let key = signer(Es256, "real");
+    let (well, ill) = (Issuer::start(&[&key]).await, Issuer::start(&[&key]).await);
+    ill.reply(DISCOVERY, Reply::Hang);
+    let (one, other) = (provider(&well, "well", ""), provider(&ill, "ill", ""));
+    let gate = Gate::start(&format!(
+        "{one}{}",
+        other.strip_prefix("providers:\n").unwrap()
+    ))
+    .await;
+    well.asked_at_least(JWKS, 1).await;
+    sleep(secs(60)).await;
+    assert!(gate.check(&token(&well, &key)).await.is_allow());
+    assert_eq!(gate.check(&token(&ill, &key)).await.status(), 503);
+    assert_eq!(gate.service.jwks.unavailable().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn regular_fetches_follow_cache_control_within_bounds() {
+    for (cache_control, refresh, from, to) in [
+        ("max-age=100", "min: 10s, max: 1000s", 80, 100),
+        ("max-age=1", "min: 10s, max: 1000s", 10, 10),
+        ("no-store", "min: 10s, max: 1000s", 10, 10),
+        ("max-age=31536000", "min: 10s, max: 1000s", 800, 1000),
+        ("public", "min: 10s, max: 1000s", 800, 1000),
+    ] {
+        let key = signer(Es256, "real");
+        let issuer = Issuer::start(&[&key]).await;
+        let keys = Reply::json(&json!({"keys": [key.jwk()]}));
+        issuer.reply(
+            JWKS,
+            keys.header(&format!("cache-control: {cache_control}")),
+        );
+        let gate = Gate::trusting(&issuer, &format!("refresh: {{ {refresh} }}")).await;
+        let first = Instant::now();
+        issuer.asked_at_least(JWKS, 2).await;
+        let waited = first.elapsed().as_millis();
+        assert!(
+            (from * 1000..=to * 1000 + 100).contains(&waited),
+            "{cache_control}: {waited} ms"
+        );
+        drop(gate);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn good_keys_are_never_replaced_by_useless_ones() {
+    let real = signer(Es256, "real");
+    for (what, reply) in [
+        ("no keys", Reply::json(&json!({"keys": []}))),
+        (
+            "no usable key",
+            Reply::json(&json!({"keys": [{"kty": "oct", "k": "AAAA", "kid": "real"}]})),
+        ),
+        (
+            "another document",
+            Reply::json(&json!({"error": "maintenance"})),
+        ),
+        (
+            "a page",
+            Reply::Http(200, vec![], "<html>Sorry</html>".to_owned()),
+        ),
+        ("nothing", Reply::Http(200, vec![], String::new())),
+        (
+            "half a document",
+            Reply::Http(200, vec![], "{\"keys\":[{".to_owned()),
+        ),
+        ("204", Reply::status(204)),
+        ("401", Reply::status(401)),
+        ("500", Reply::status(500)),
+        (
+            "too much",
+            Reply::Http(200, vec![], " ".repeat(1024 * 1024 + 1)),
+        ),
+        (
+            "too many keys",
+            Reply::json(&json!({"keys": vec![real.jwk(); 201]})),
+        ),
+        (
+            "a redirect in a loop",
+            Reply::status(302).header("location: /jwks"),
+        ),
+        (
+            "a redirect elsewhere",
+            Reply::status(302).header("location: http://localhost:1/jwks"),
+        ),
+    ] {
+        let issuer = Issuer::start(&[&real]).await;
+        let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 10s }").await;
+        issuer.reply(JWKS, reply);
+        issuer.asked_at_least(JWKS, 3).await;
+        sleep(secs(1)).await;
+        assert!(
+            gate.check(&token(&issuer, &real)).await.is_allow(),
+            "{what}"
+        );
+        assert!(
+            gate.metric("claimgate_jwks_fetches_total{provider=\"acme\",result=\"failure\"}")
+                >= 1.0,
+            "{what}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_key_does_not_spoil_the_set() {
+    let real = signer(Es256, "real");
+    let issuer = Issuer::start(&[&real]).await;
+    issuer.reply(
+        JWKS,
+        Reply::json(&json!({"keys": [
+            {"kty": "AKP", "alg": "ML-DSA-44", "kid": "future"},
+            {"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA", "kid": "off-curve"},
+            {"kid": 7, "kty": "RSA", "n": "AAAA", "e": "AQAB"},
+            "not even an object",
+            real.jwk(),
+        ]})),
+    );
+    let gate = Gate::trusting(&issuer, "").await;
+    assert!(gate.check(&token(&issuer, &real)).await.is_allow());
+    assert_eq!(gate.metric("claimgate_jwks_keys{provider=\"acme\"}"), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_must_be_the_issuers_own() {
+    let real = signer(Es256, "real");
+    for (what, metadata, expected) in [
+        (
+            "another issuer",
+            json!({"issuer": "https://evil.example", "jwks_uri": "https://evil.example/jwks"}),
+            "is the metadata of issuer `https://evil.example`",
+        ),
+        (
+            "a slash more",
+            json!({"issuer": "SELF/", "jwks_uri": "SELF/jwks"}),
+            "trailing slash",
+        ),
+        (
+            "no issuer",
+            json!({"jwks_uri": "SELF/jwks"}),
+            "missing field `issuer`",
+        ),
+        (
+            "plain http elsewhere",
+            json!({"issuer": "SELF", "jwks_uri": "http://idp.example.com/jwks"}),
+            "not https",
+        ),
+        (
+            "a file",
+            json!({"issuer": "SELF", "jwks_uri": "file:///etc/passwd"}),
+            "scheme `file`",
+        ),
+    ] {
+        let issuer = Issuer::start(&[&real]).await;
+        let metadata = metadata.to_string().replace("SELF", &issuer.url());
+        issuer.reply(DISCOVERY, Reply::Http(200, vec![], metadata));
+        let gate = Gate::start(&provider(&issuer, "acme", "")).await;
+        issuer.asked_at_least(DISCOVERY, 2).await;
+        assert_eq!(
+            gate.check(&token(&issuer, &real)).await.status(),
+            503,
+            "{what}"
+        );
+        assert_eq!(issuer.asked(JWKS), 0, "{what}");
+        let (id, _) = gate.service.policy.providers().next().unwrap();
+        let error = gate
+            .service
+            .jwks
+            .status(id)
+            .unwrap()
+            .error
+            .clone()
+            .unwrap()
+            .to_string();
+        assert!(error.contains(expected), "{what}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_may_be_where_rfc_8414_says() {
+    let real = signer(Es256, "real");
+    let issuer = Issuer::start(&[&real]).await;
+    let metadata = json!({"issuer": issuer.url(), "jwks_uri": format!("{}{JWKS}", issuer.url())});
+    issuer.reply(DISCOVERY, Reply::status(404));
+    issuer.reply(
+        "/.well-known/oauth-authorization-server",
+        Reply::json(&metadata),
+    );
+    let gate = Gate::trusting(&issuer, "").await;
+    assert!(gate.check(&token(&issuer, &real)).await.is_allow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_may_be_in_a_file_which_is_read_again() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    let write = |key: &claimgate::dev::signer::Signer| {
+        std::fs::write(&file, json!({"keys": [key.jwk()]}).to_string()).unwrap();
+    };
+    write(&old);
+    let nobody = Issuer::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), &[]).await;
+    let gate = Gate::start(&provider(
+        &nobody,
+        "acme",
+        &format!("jwks: {{ file: {} }}", file.display()),
+    ))
+    .await;
+    assert!(
+        gate.check(&token(&nobody, &old)).await.is_allow(),
+        "there from the start"
+    );
+
+    write(&new);
+    sleep(secs(31)).await;
+    assert!(gate.check(&token(&nobody, &new)).await.is_allow());
+    assert_eq!(gate.check(&token(&nobody, &old)).await.status(), 401);
+    assert_eq!(nobody.asked(DISCOVERY), 0);
+}

@@ -1,0 +1,86 @@
+//! The service without a network in front of it.
+
+use std::sync::Arc;
+
+use claimgate::config::Config;
+use claimgate::dev::signer::Signer;
+use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
+use claimgate::ext_authz::service::Service;
+use claimgate::jwks::Jwks;
+use claimgate::telemetry::metrics::Metrics;
+use claimgate::time::{Clock, UnixTime};
+use serde_json::json;
+
+use super::call::{Answer, bearer};
+use super::issuer::Issuer;
+
+/// When everything happens.
+pub const NOW: u64 = 1_767_225_600;
+
+/// A clock that stands still at [`NOW`].
+pub struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> UnixTime {
+        UnixTime::from_secs(NOW)
+    }
+}
+
+pub struct Gate {
+    pub service: Service,
+}
+
+impl Gate {
+    pub async fn start(yaml: &str) -> Self {
+        let config = Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}"));
+        let names = config
+            .policy
+            .providers()
+            .map(|(_, provider)| provider.name.as_str());
+        let metrics = Arc::new(Metrics::new(names));
+        Self {
+            service: Service {
+                policy: Arc::clone(&config.policy),
+                denials: config.denials,
+                jwks: Arc::new(Jwks::start(config.keys, Arc::clone(&metrics)).await),
+                clock: Arc::new(Still),
+                metrics,
+            },
+        }
+    }
+
+    /// Trusts one issuer; `more` goes into its provider.
+    pub async fn trusting(issuer: &Issuer, more: &str) -> Self {
+        let gate = Self::start(&provider(issuer, "acme", more)).await;
+        gate.service.jwks.all_known().await;
+        gate
+    }
+
+    pub async fn check(&self, token: &str) -> Answer {
+        let answer = self.service.check(tonic::Request::new(bearer(token))).await;
+        Answer::read(answer.unwrap().into_inner())
+    }
+
+    /// The value of a metric's series, by how its line begins.
+    pub fn metric(&self, series: &str) -> f64 {
+        self.service.jwks.observe();
+        let text = self.service.metrics.encode().unwrap();
+        let line = text.lines().find(|line| line.starts_with(series));
+        let line = line.unwrap_or_else(|| panic!("no `{series}` in\n{text}"));
+        line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    }
+}
+
+/// A configuration that trusts one issuer.
+pub fn provider(issuer: &Issuer, name: &str, more: &str) -> String {
+    let url = issuer.url();
+    format!(
+        "providers:\n  - {{ name: {name}, issuer: \"{url}\", audiences: [orders-api], {more} }}\n"
+    )
+}
+
+/// A good token.
+pub fn token(issuer: &Issuer, key: &Signer) -> String {
+    let claims = json!({"iss": issuer.url(), "aud": "orders-api", "sub": "alice", "exp": NOW + 60});
+    key.token(&claims).unwrap()
+}
