@@ -1,1 +1,262 @@
-//! To come.
+//! The service over real connections: gRPC, health, reflection, the admin listener, the end.
+
+use claimgate::ext_authz::SERVICE_NAME;
+use claimgate::ext_authz::proto::auth::CheckResponse;
+use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
+use claimgate::keyring::Algorithm::Es256;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+
+use crate::support::call::{Answer, bearer, check, raw_check};
+use crate::support::gate::{provider, token};
+use crate::support::issuer::Issuer;
+use crate::support::keys::signer;
+use crate::support::server::Server;
+
+/// Waits until health is as told.
+async fn health(channel: Channel, service: &str, wanted: ServingStatus) {
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let mut told = HealthClient::new(channel)
+        .watch(request)
+        .await
+        .unwrap()
+        .into_inner();
+    while told.message().await.unwrap().unwrap().status() != wanted {}
+}
+
+#[tokio::test]
+async fn judges_over_grpc() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let upstream = "upstream: { claim_headers: [{ header: x-auth-subject, claim: sub }] }";
+    let server = Server::start(&format!("{}{upstream}", provider(&issuer, "acme", ""))).await;
+    health(server.channel().await, SERVICE_NAME, ServingStatus::Serving).await;
+    health(server.channel().await, "", ServingStatus::Serving).await;
+
+    let good = token(&issuer, &key);
+    let allowed = server.check(bearer(&good)).await;
+    assert_eq!(allowed.sets("x-auth-subject"), Some("alice"));
+    let line = format!("Bearer {good}");
+    assert!(
+        server
+            .check(raw_check(&[("Authorization", &line)]))
+            .await
+            .is_allow()
+    );
+    assert_eq!(server.check(check(&[])).await.status(), 401);
+    assert_eq!(
+        server.check(bearer(&format!("{good}x"))).await.status(),
+        401
+    );
+
+    assert_eq!(server.page("/livez").await, (200, "alive\n".to_owned()));
+    assert_eq!(server.page("/readyz").await, (200, "ready\n".to_owned()));
+    let (status, metrics) = server.page("/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "claimgate_checks_total{decision=\"allow\",reason=\"none\",rule=\"default\",provider=\"acme\"} 2",
+        "claimgate_checks_total{decision=\"deny\",reason=\"missing_token\",rule=\"default\",provider=\"none\"} 1",
+        "claimgate_checks_total{decision=\"deny\",reason=\"expired\",rule=\"default\",provider=\"acme\"} 0",
+        "claimgate_check_duration_seconds_count 4",
+        "claimgate_check_duration_seconds_bucket{le=\"+Inf\"} 4",
+        "claimgate_jwks_fetches_total{provider=\"acme\",result=\"success\"} 1",
+        "claimgate_jwks_keys{provider=\"acme\"} 1",
+        "claimgate_jwks_stale{provider=\"acme\"} 0",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "no {line} in\n{metrics}"
+        );
+    }
+    assert_eq!(server.page("/").await.0, 200);
+    assert_eq!(server.page("/elsewhere").await.0, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn is_not_ready_without_keys_and_says_why() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let (address, yaml, good) = (
+        issuer.address(),
+        provider(&issuer, "acme", "refresh: { min: 1s }"),
+        token(&issuer, &key),
+    );
+    drop(issuer);
+    let server = Server::start(&yaml).await;
+    let channel = server.channel().await;
+    health(channel.clone(), SERVICE_NAME, ServingStatus::NotServing).await;
+    let (status, body) = server.page("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("no keys of provider `acme`"), "{body}");
+    assert_eq!(server.page("/livez").await.0, 200);
+    assert_eq!(server.check(bearer(&good)).await.status(), 503);
+
+    let _back = Issuer::start_at(address, &[&key]).await;
+    health(channel, SERVICE_NAME, ServingStatus::Serving).await;
+    assert_eq!(server.page("/readyz").await.0, 200);
+    assert!(server.check(bearer(&good)).await.is_allow());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn drains_before_it_ends() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let server = Server::start(&provider(&issuer, "acme", "")).await;
+    let channel = server.channel().await;
+    let request = HealthCheckRequest {
+        service: SERVICE_NAME.to_owned(),
+    };
+    let mut told = HealthClient::new(channel)
+        .watch(request)
+        .await
+        .unwrap()
+        .into_inner();
+    while told.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+    let (check, stopping) = (server.check, tokio::spawn(server.stop()));
+    while let Ok(Some(answer)) = told.message().await {
+        if answer.status() == ServingStatus::NotServing {
+            break;
+        }
+    }
+    drop(told);
+    stopping.await.unwrap();
+    let gone = Endpoint::from_shared(format!("http://{check}"))
+        .unwrap()
+        .connect()
+        .await;
+    assert!(gone.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn tells_its_api_by_reflection() {
+    let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
+    let server = Server::start(&provider(&issuer, "acme", "")).await;
+    let ask = async |request: MessageRequest| -> ServerReflectionResponse {
+        let mut client = ServerReflectionClient::new(server.channel().await);
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(request),
+        };
+        let asked = tokio_stream::once(request);
+        let mut told = client
+            .server_reflection_info(asked)
+            .await
+            .unwrap()
+            .into_inner();
+        told.message().await.unwrap().unwrap()
+    };
+    match ask(MessageRequest::ListServices(String::new()))
+        .await
+        .message_response
+    {
+        Some(MessageResponse::ListServicesResponse(list)) => {
+            let names: Vec<_> = list
+                .service
+                .iter()
+                .map(|service| service.name.as_str())
+                .collect();
+            assert!(names.contains(&SERVICE_NAME), "{names:?}");
+            assert!(names.contains(&"grpc.health.v1.Health"), "{names:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let symbol =
+        MessageRequest::FileContainingSymbol("envoy.service.auth.v3.CheckRequest".to_owned());
+    assert!(matches!(
+        ask(symbol).await.message_response,
+        Some(MessageResponse::FileDescriptorResponse(_))
+    ));
+    server.stop().await;
+}
+
+/// A `CheckRequest` as a careless or hostile client may encode it: bytes where text belongs.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Bytes {
+    #[prost(bytes = "vec", tag = "1")]
+    attributes: Vec<u8>,
+}
+
+/// Whatever arrives as a check is answered by a denial, never by a gRPC error, which
+/// `failure_mode_allow` would turn into an allow.
+#[tokio::test]
+async fn what_cannot_be_read_is_denied() {
+    let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
+    let server = Server::start(&provider(&issuer, "acme", "")).await;
+    let method = vec![0x12, 3, 0xff, 0xfe, 0xfd];
+    let nested =
+        |tag: u8, inner: Vec<u8>| [vec![tag, u8::try_from(inner.len()).unwrap()], inner].concat();
+    for (what, attributes) in [
+        ("text that is not UTF-8", nested(0x22, nested(0x12, method))),
+        ("a length beyond the end", vec![0x22, 0x7f]),
+        ("a wrong wire type", vec![0x20, 0x01]),
+        ("more than is read", vec![0; 5 * 1024 * 1024]),
+    ] {
+        let mut client = tonic::client::Grpc::new(server.channel().await);
+        client.ready().await.unwrap();
+        let path = "/envoy.service.auth.v3.Authorization/Check"
+            .parse()
+            .unwrap();
+        let codec = tonic_prost::ProstCodec::<Bytes, CheckResponse>::default();
+        let answer = client
+            .unary(Request::new(Bytes { attributes }), path, codec)
+            .await;
+        let answer = answer.unwrap_or_else(|status| panic!("{what}: a gRPC error: {status}"));
+        assert_eq!(Answer::read(answer.into_inner()).status(), 500, "{what}");
+    }
+
+    let mut client = tonic::client::Grpc::new(server.channel().await);
+    client.ready().await.unwrap();
+    let path = "/envoy.service.auth.v3.Authorization/Other"
+        .parse()
+        .unwrap();
+    let codec = tonic_prost::ProstCodec::<Bytes, CheckResponse>::default();
+    let answer = client
+        .unary(Request::new(Bytes::default()), path, codec)
+        .await;
+    assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn serves_on_a_unix_socket() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("check.sock");
+    // What a former run that was killed leaves behind.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let server = Server::start_on(
+        &format!("unix://{}", socket.display()),
+        &provider(&issuer, "acme", ""),
+    )
+    .await;
+
+    let path = socket.clone();
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move {
+            let stream = tokio::net::UnixStream::connect(path).await?;
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+        }
+    });
+    let endpoint = Endpoint::from_static("http://claimgate");
+    let channel = endpoint.connect_with_connector(connector).await.unwrap();
+    health(channel.clone(), "", ServingStatus::Serving).await;
+    let answer = AuthorizationClient::new(channel)
+        .check(bearer(&token(&issuer, &key)))
+        .await;
+    assert!(Answer::read(answer.unwrap().into_inner()).is_allow());
+    server.stop().await;
+    assert!(!socket.exists());
+}

@@ -4,3 +4,4 @@ pub mod call;
 pub mod gate;
 pub mod issuer;
 pub mod keys;
+pub mod server;

@@ -1,0 +1,78 @@
+//! The whole service, on free ports of loopback.
+
+use std::net::SocketAddr;
+
+use claimgate::app::{self, StartError};
+use claimgate::config::Config;
+use claimgate::ext_authz::proto::auth::CheckRequest;
+use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+use super::call::Answer;
+use super::gate::Still;
+
+pub struct Server {
+    pub check: SocketAddr,
+    pub admin: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), StartError>>,
+}
+
+impl Server {
+    /// Starts with these providers.
+    pub async fn start(providers: &str) -> Self {
+        Self::start_on("127.0.0.1:0", providers).await
+    }
+
+    pub async fn start_on(listen: &str, providers: &str) -> Self {
+        let server = format!(
+            "server: {{ listen: \"{listen}\", drain: 0s }}\nadmin: {{ listen: 127.0.0.1:0 }}\n"
+        );
+        let config = Config::from_yaml(&format!("{server}{providers}")).unwrap();
+        let app = app::bind(config, Still).await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            check: app.check_address().unwrap_or(nowhere),
+            admin: app.admin_address(),
+            stop,
+            serving: tokio::spawn(app.run(async {
+                stopped.await.unwrap();
+            })),
+        }
+    }
+
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{}", self.check)).unwrap();
+        endpoint.connect().await.unwrap()
+    }
+
+    pub async fn check(&self, check: CheckRequest) -> Answer {
+        let mut client = AuthorizationClient::new(self.channel().await);
+        Answer::read(client.check(check).await.unwrap().into_inner())
+    }
+
+    /// Status and body of a page of the admin listener.
+    pub async fn page(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (
+            head.split(' ').nth(1).unwrap().parse().unwrap(),
+            body.to_owned(),
+        )
+    }
+
+    /// Asks to stop, and waits for the end.
+    pub async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap().unwrap();
+    }
+}
