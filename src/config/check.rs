@@ -78,7 +78,7 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
     let config = check.root(raw::Root {
         providers: Field::Given(
             Spot::default(),
-            vec![Field::Given(Spot::default(), provider)],
+            vec![Field::Given(Spot::flag("--issuer"), provider)],
         ),
         ..raw::Root::default()
     });

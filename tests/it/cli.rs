@@ -1,1 +1,418 @@
-//! To come.
+//! The binary, as somebody at a terminal or a script meets it.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use claimgate::keyring::Algorithm::Es256;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::support::gate::provider;
+use crate::support::issuer::{DISCOVERY, Issuer, Reply};
+use crate::support::keys::signer;
+
+fn claimgate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_claimgate"));
+    for variable in [
+        "OIDC_ISSUER",
+        "OIDC_AUDIENCE",
+        "OIDC_JWKS_URL",
+        "CLAIMGATE_LOG",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// What a command came to.
+struct Outcome {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+async fn run(arguments: &[&str], input: &str) -> Outcome {
+    let mut child = claimgate(arguments).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that does not read its input has closed it.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
+    Outcome {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A token that is good now, by the wall clock.
+fn token(issuer: &Issuer, claims: &Value) -> String {
+    let mut all =
+        json!({"iss": issuer.url(), "aud": "orders-api", "sub": "alice", "exp": 4_102_444_800_u64});
+    all.as_object_mut()
+        .unwrap()
+        .extend(claims.as_object().unwrap().clone());
+    signer(Es256, "real").token(&all).unwrap()
+}
+
+async fn issuer() -> Issuer {
+    Issuer::start(&[&*signer(Es256, "real")]).await
+}
+
+async fn terminate(mut child: Child) -> Option<i32> {
+    let pid = child.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
+    child.wait().await.unwrap().code()
+}
+
+#[tokio::test]
+async fn check_explains() {
+    let issuer = issuer().await;
+    let url = issuer.url();
+    let flags = |more: &[&'static str]| -> Vec<String> {
+        [
+            "check",
+            "--issuer",
+            &url,
+            "--audience",
+            "orders-api",
+            "--token",
+            "-",
+        ]
+        .into_iter()
+        .chain(more.iter().copied())
+        .map(ToOwned::to_owned)
+        .collect()
+    };
+    let check = async |more: &[&'static str], input: String| {
+        let flags = flags(more);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        run(&flags, &input).await
+    };
+
+    let good = check(&[], format!("Bearer {}\n", token(&issuer, &json!({})))).await;
+    assert_eq!(good.code, Some(0), "{}", good.err);
+    for line in [
+        "ALLOW",
+        "  ok    signature   ES256 by key `real`",
+        "  ok    audience    names `orders-api`",
+    ] {
+        assert!(
+            good.out.lines().any(|found| found == line),
+            "no {line:?} in\n{}",
+            good.out
+        );
+    }
+
+    let expired = check(&[], token(&issuer, &json!({"exp": 1_000_000_000}))).await;
+    assert_eq!(expired.code, Some(1));
+    assert!(
+        expired
+            .out
+            .contains("FAIL  expired: the token expired at 2001-09-09T01:46:40Z"),
+        "{}",
+        expired.out
+    );
+    assert!(
+        expired.out.contains("the caller gets 401"),
+        "{}",
+        expired.out
+    );
+
+    let stranger = check(
+        &["--output", "json"],
+        token(&issuer, &json!({"iss": "https://evil.example"})),
+    )
+    .await;
+    assert_eq!(stranger.code, Some(1));
+    let report: Value = serde_json::from_str(&stranger.out).unwrap();
+    assert_eq!(report["decision"], "deny");
+    assert_eq!(report["failed"]["reason"], "unknown_issuer");
+    assert_eq!(report["response"]["status"], 401);
+    let detail = report["failed"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("`https://evil.example`; configured: `http://127.0.0.1:"),
+        "{detail}"
+    );
+
+    issuer.reply(DISCOVERY, Reply::status(502));
+    let undecided = check(&[], token(&issuer, &json!({}))).await;
+    assert_eq!(undecided.code, Some(2));
+    assert!(undecided.out.contains("answers 502"), "{}", undecided.out);
+}
+
+#[tokio::test]
+async fn validate_reports() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("claimgate.yaml");
+    let validate = async |yaml: &str, more: &[&str]| {
+        std::fs::write(&file, yaml).unwrap();
+        let arguments = [&["validate", file.to_str().unwrap()], more].concat();
+        run(&arguments, "").await
+    };
+    let issuer = issuer().await;
+    let right = validate(&provider(&issuer, "acme", ""), &[]).await;
+    assert_eq!((right.code, right.err.as_str()), (Some(0), ""));
+    assert!(right.out.contains("valid, 1 provider"), "{}", right.out);
+    assert_eq!(issuer.asked(DISCOVERY), 0);
+
+    let wrong = validate("providers:\n  - isuer: x\n", &[]).await;
+    assert_eq!((wrong.code, wrong.out.as_str()), (Some(2), ""));
+    let expected = format!(
+        "{}:2:5: providers[0].isuer: unknown field; did you mean `issuer`?\n",
+        file.display()
+    );
+    assert!(wrong.err.starts_with(&expected), "{}", wrong.err);
+
+    let online = validate(&provider(&issuer, "acme", ""), &["--online"]).await;
+    assert_eq!(online.code, Some(0), "{}", online.err);
+    assert!(
+        online
+            .out
+            .contains("provider `acme`: 1 usable\n  key `real` for ES256"),
+        "{}",
+        online.out
+    );
+    issuer.reply(DISCOVERY, Reply::status(503));
+    let down = validate(&provider(&issuer, "acme", ""), &["--online"]).await;
+    assert_eq!(down.code, Some(1));
+    assert!(
+        down.err.contains("provider `acme`: `http://127.0.0.1:"),
+        "{}",
+        down.err
+    );
+
+    let none = run(&["validate", "/nonexistent.yaml"], "").await;
+    assert_eq!(none.code, Some(2));
+    assert!(
+        none.err
+            .contains("cannot read `/nonexistent.yaml`: No such file"),
+        "{}",
+        none.err
+    );
+}
+
+/// Reads log lines until one holds `text`.
+async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, text: &str) -> Value {
+    while let Some(line) = lines.next_line().await.unwrap() {
+        let event: Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        if event["message"] == text {
+            return event;
+        }
+    }
+    panic!("the log ended without {text:?}");
+}
+
+#[tokio::test]
+async fn serve_from_variables_alone_until_sigterm() {
+    let issuer = issuer().await;
+    let mut child = claimgate(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+    ])
+    .env("OIDC_ISSUER", issuer.url())
+    .env("OIDC_AUDIENCE", "other, orders-api")
+    .env("OIDC_JWKS_URL", format!("{}/jwks", issuer.url()))
+    .spawn()
+    .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = line_with(&mut lines, "serving Check").await["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    line_with(&mut lines, "keys fetched").await;
+    assert_eq!(
+        issuer.asked(DISCOVERY),
+        0,
+        "the address of the keys was given"
+    );
+
+    let secret = token(&issuer, &json!({"sub": "alice"}));
+    let allowed = run(&["check", "--target", &address, "--token", "-"], &secret).await;
+    assert_eq!(allowed.code, Some(0), "{}{}", allowed.out, allowed.err);
+    let forged = format!("{}AAAA", &secret[..secret.len() - 4]);
+    let denied = run(&["check", "--target", &address, "--token", "-"], &forged).await;
+    assert_eq!(denied.code, Some(1), "{}", denied.out);
+    let event = line_with(&mut lines, "denied").await;
+    assert_eq!(event["reason"], "bad_signature");
+
+    let ended = tokio::spawn(terminate(child));
+    let mut rest = String::new();
+    lines.into_inner().read_to_string(&mut rest).await.unwrap();
+    assert_eq!(ended.await.unwrap(), Some(0));
+    assert!(
+        rest.contains("draining") && rest.contains("stopped"),
+        "{rest}"
+    );
+    assert!(
+        !rest.contains(secret.rsplit('.').next().unwrap()),
+        "a token in the log"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_why() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let _holder = std::net::TcpListener::bind(&taken);
+    let idp = ["--issuer", "https://idp.example.com", "--audience", "a"];
+    for (arguments, expected) in [
+        (vec!["serve"], "no configuration: give --config FILE"),
+        (
+            vec!["serve", "--issuer", "https://idp.example.com"],
+            "--audience: empty",
+        ),
+        (
+            vec!["serve", "--config", "/nonexistent.yaml"],
+            "cannot read `/nonexistent.yaml`",
+        ),
+        (
+            [&["serve", "--listen", &taken], &idp[..]].concat(),
+            "cannot listen on 127.0.0.1:",
+        ),
+        (
+            [&["serve", "--log-level", "lo=ud"], &idp[..]].concat(),
+            "`lo=ud` is not a log level or filter",
+        ),
+        (
+            vec!["dev", "--listen", "0.0.0.0:0"],
+            "0.0.0.0:0 is not a loopback address",
+        ),
+        (
+            vec!["dev", "--issuer-listen", "0.0.0.0:0"],
+            "0.0.0.0:0 is not a loopback address",
+        ),
+        (
+            vec!["dev", "--envoy", "--envoy-bin", "/nonexistent/envoy"],
+            "cannot run `/nonexistent/envoy`",
+        ),
+        (
+            vec!["check", "--target", "127.0.0.1:1"],
+            "cannot ask `127.0.0.1:1`",
+        ),
+    ] {
+        let outcome = run(&arguments, "").await;
+        assert_eq!(outcome.code, Some(2), "{arguments:?}: {}", outcome.err);
+        assert!(
+            outcome.err.contains(expected),
+            "{arguments:?}: {}",
+            outcome.err
+        );
+    }
+}
+
+/// Waits for a file that is moved into its place when it is whole.
+async fn state(file: &Path, child: &mut Child) -> Value {
+    loop {
+        if let Ok(text) = std::fs::read_to_string(file) {
+            return serde_json::from_str(&text).unwrap();
+        }
+        assert!(child.try_wait().unwrap().is_none(), "`dev` ended at once");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn dev_has_it_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("state.json");
+    let any = "127.0.0.1:0";
+    let mut child = claimgate(&[
+        "dev",
+        "--listen",
+        any,
+        "--admin-listen",
+        any,
+        "--issuer-listen",
+        any,
+        "--state",
+        file.to_str().unwrap(),
+    ])
+    .spawn()
+    .unwrap();
+    let state = state(&file, &mut child).await;
+    let text = |name: &str| state[name].as_str().unwrap().to_owned();
+    assert_eq!(state["envoy"], Value::Null);
+    assert!(!text("admin").is_empty());
+
+    let check = async |token: &str| {
+        let arguments = [
+            "check",
+            "--target",
+            &text("check"),
+            "--token",
+            "-",
+            "--output",
+            "json",
+        ];
+        let outcome = run(&arguments, token).await;
+        let report: Value = serde_json::from_str(&outcome.out).unwrap();
+        report["response"]["headers"]["x-auth-subject"]
+            .as_str()
+            .map(ToOwned::to_owned)
+    };
+    assert_eq!(check(&text("token")).await.as_deref(), Some("alice"));
+
+    let http = reqwest::Client::new();
+    let post = async |path: &str, body: &'static str, kind: &str| -> Value {
+        let request = http
+            .post(format!("{}{path}", text("issuer")))
+            .body(body)
+            .header("content-type", kind);
+        let answer = request.send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice(&answer).unwrap()
+    };
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(post("/rotate", "", form).await["kid"], "dev-2");
+    let minted = post("/token", "grant_type=client_credentials&sub=bob", form).await;
+    assert_eq!(
+        check(minted["access_token"].as_str().unwrap())
+            .await
+            .as_deref(),
+        Some("bob")
+    );
+    assert_eq!(
+        check(&text("token")).await.as_deref(),
+        Some("alice"),
+        "the key before is still good"
+    );
+    let minted = post(
+        "/token",
+        r#"{"sub": "carol", "aud": "other"}"#,
+        "application/json",
+    )
+    .await;
+    assert_eq!(check(minted["access_token"].as_str().unwrap()).await, None);
+    let minted = post("/token", "expires_in=-120", form).await;
+    assert_eq!(check(minted["access_token"].as_str().unwrap()).await, None);
+    assert_eq!(
+        post("/token", "claims=nonsense", form).await["error"],
+        "invalid_request"
+    );
+
+    let mut out = child.stdout.take().unwrap();
+    assert_eq!(terminate(child).await, Some(0));
+    let mut said = String::new();
+    out.read_to_string(&mut said).await.unwrap();
+    assert!(said.contains("claimgate is ready"), "{said}");
+}

@@ -1,1 +1,239 @@
-//! To come.
+//! Configurations, and what is wrong with them: everything at once, each with its place.
+
+use claimgate::config::{Config, ConfigError, KeySource, ListenAddress, ProviderFlags};
+use claimgate::token::Audiences;
+
+/// The problems of a configuration, a line each.
+fn problems(yaml: &str) -> Vec<String> {
+    match Config::from_yaml(yaml) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError::Wrong { problems, .. }) => {
+            problems.iter().map(ToString::to_string).collect()
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn the_smallest_file_has_every_default() {
+    let config = Config::from_yaml(
+        "providers:\n  - issuer: https://idp.example.com/realms/acme\n    audiences: [orders-api]\n",
+    )
+    .unwrap();
+    assert_eq!(
+        config.server.listen,
+        [ListenAddress::Tcp("0.0.0.0:9001".parse().unwrap())]
+    );
+    assert_eq!(config.admin.listen, "127.0.0.1:9002".parse().unwrap());
+    let (_, provider) = config.policy.providers().next().unwrap();
+    assert_eq!(provider.name, "idp.example.com");
+    assert_eq!(
+        provider.terms.audiences,
+        Audiences::AnyOf(vec!["orders-api".to_owned()])
+    );
+    assert_eq!(provider.terms.clock_skew.as_secs(), 60);
+    assert_eq!(provider.terms.algorithms.iter().count(), 9);
+    let keys = &config.keys[0];
+    assert_eq!(keys.refresh.min.as_secs(), 30);
+    assert_eq!(keys.refresh.max.as_secs(), 900);
+    assert_eq!(keys.refresh.max_stale.as_secs(), 86_400);
+    assert_eq!(keys.refresh.unknown_key_cooldown.as_secs(), 30);
+    assert_eq!(keys.refresh.unknown_key_wait.as_millis(), 100);
+    assert_eq!(keys.fetch.timeout.as_secs(), 5);
+    assert_eq!(keys.fetch.max_bytes, 1024 * 1024);
+    let KeySource::Discovery { metadata, .. } = &keys.source else {
+        panic!("{:?}", keys.source)
+    };
+    let places: Vec<_> = metadata.iter().map(url::Url::as_str).collect();
+    assert_eq!(
+        places,
+        [
+            "https://idp.example.com/realms/acme/.well-known/openid-configuration",
+            "https://idp.example.com/.well-known/oauth-authorization-server/realms/acme",
+            "https://idp.example.com/.well-known/openid-configuration/realms/acme",
+        ]
+    );
+}
+
+#[test]
+fn every_problem_is_found_at_once() {
+    let yaml = r#"
+server:
+  listn: 0.0.0.0:9001
+  drain: soon
+admin: { listen: everywhere }
+providers:
+  - isuer: https://idp.example.com
+    audiences: []
+    clock_skew: 10m
+    algorithms: [RS256, HS256, none]
+  - issuer: https://two.example.com
+    audiences: any
+    jwks: { uri: http://two.example.com/jwks, file: keys.json }
+    fetch: { allow_http: "yes", max_bytes: 1 }
+    refresh: { min: 10m, max: 5m }
+  - issuer: http://three.example.com
+    audiences: three
+  - issuer: https://two.example.com
+    audiences: [a, 7]
+upstream:
+  claim_headers:
+    - { header: host, claim: sub }
+    - { header: x-a, claim: a..b }
+    - { header: X-A, claim: sub }
+    - { claim: sub }
+  payload_header: "x a"
+denials: { realm: 'a"b', expose_reason: maybe }
+extra: 1
+"#;
+    assert_eq!(
+        problems(yaml),
+        [
+            "3:3: server.listn: unknown field; did you mean `listen`?",
+            "4:10: server.drain: `soon` is not a duration; write for example `30s`, `100ms` or `24h`",
+            "5:18: admin.listen: `everywhere` is not an IP address and port; write for example `0.0.0.0:9001`",
+            "7:5: providers[0].isuer: unknown field; did you mean `issuer`?",
+            "7:5: providers[0]: missing field `issuer`",
+            "8:16: providers[0].audiences: empty; give at least one audience, or `any` instead of a list",
+            "9:17: providers[0].clock_skew: `10m` is out of range: from 0s to 5m",
+            "10:25: providers[0].algorithms[1]: `HS256` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
+            "10:32: providers[0].algorithms[2]: `none` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
+            "13:11: providers[1].jwks: give exactly one of `uri`, `file` and `inline`",
+            "14:26: providers[1].fetch.allow_http: expected true or false, found text",
+            "14:44: providers[1].fetch.max_bytes: expected text, found a number; put it in quotes",
+            "15:31: providers[1].refresh.max: `5m` is out of range: from 10m to 30days",
+            "16:13: providers[2].issuer: `http://three.example.com` is not https, so anyone on the way could replace the keys; set `fetch.allow_http: true` to accept that; give `jwks.uri` if it has no discovery",
+            "19:20: providers[3].audiences[1]: expected text, found a number; put it in quotes",
+            "22:17: upstream.claim_headers[0].header: `host` has a meaning of its own on the way to the upstream; choose another name, such as `x-auth-subject`",
+            "23:29: upstream.claim_headers[1].claim: `a..b` has an empty name",
+            "24:17: upstream.claim_headers[2].header: `X-A` is set by upstream.claim_headers[1].header already",
+            "25:7: upstream.claim_headers[3]: missing field `header`",
+            "26:19: upstream.payload_header: `x a` is not a header name made of letters, digits and hyphens",
+            "27:19: denials.realm: a realm is printable ASCII without `\"` and `\\`",
+            "27:41: denials.expose_reason: expected true or false, found text",
+            "28:1: extra: unknown field; known here: server, admin, providers, upstream, denials",
+        ]
+    );
+}
+
+#[test]
+fn problems_one_by_one() {
+    for (yaml, expected) in [
+        ("", "providers: missing"),
+        (
+            "providers: []",
+            "providers: at least one provider is needed",
+        ),
+        (
+            "providers: {}",
+            "providers: expected a list, found a mapping",
+        ),
+        ("- a", "expected a mapping, found a list"),
+        ("providers: [", "not valid YAML"),
+        ("providers: []\nproviders: []", "not valid YAML"),
+        (
+            "providers: [{ issuer: https://a.example }]",
+            "missing field `audiences`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example?x=1, audiences: a }]",
+            "has a query or a fragment",
+        ),
+        (
+            "providers: [{ issuer: 'https://user:secret@a.example', audiences: a }]",
+            "user name or password",
+        ),
+        (
+            "providers: [{ issuer: accounts.google.com, audiences: a }]",
+            "give `jwks.uri`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: { keys: [] } } }]",
+            "no usable key in the set (it is empty)",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: '{' } }]",
+            "not JSON",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: { keys: [{ kty: oct, kid: x }] } } }]",
+            "key `x`: it is symmetric",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, jwks: { uri: https://a.example }, discovery_url: https://a.example }]",
+            "exclude each other",
+        ),
+        (
+            "providers: [{ issuer: https://a.example/1, audiences: a }, { issuer: https://a.example/2, audiences: a }]",
+            "providers[0] is called `a.example` too; give each a `name` of its own",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a }, { name: b, issuer: https://a.example, audiences: b }]",
+            "providers[0] has the same `issuer`; merge the two",
+        ),
+        (
+            "server: { listen: unix://relative }",
+            "has no absolute path",
+        ),
+        ("server: { listen: [] }", "empty; give at least one address"),
+    ] {
+        let found = problems(yaml);
+        assert!(
+            found.iter().any(|problem| problem.contains(expected)),
+            "{yaml}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn unusual_but_right() {
+    for yaml in [
+        "providers: [{ issuer: accounts.google.com, audiences: any, jwks: { uri: https://www.googleapis.com/oauth2/v3/certs } }]",
+        "providers: [{ issuer: http://127.0.0.1:8080, audiences: a }]",
+        "providers: [{ issuer: http://keycloak:8080/realms/a, audiences: a, fetch: { allow_http: true } }]",
+        "providers: [{ issuer: https://public.example/realms/a, audiences: a, discovery_url: http://localhost/realms/a/.well-known/openid-configuration }]",
+        "server: { listen: ['[::]:9001', 'unix:///run/claimgate/check.sock'] }\nproviders: [{ issuer: https://a.example, audiences: a }]",
+        "providers: [{ issuer: https://a.example, audiences: a, refresh: { max: 1h } }]\nupstream:\n",
+    ] {
+        assert_eq!(problems(yaml), [""; 0], "{yaml}");
+    }
+}
+
+#[test]
+fn flags_make_a_provider() {
+    let flags = |issuer: Option<&str>, audiences: &[&str], jwks_uri: Option<&str>| ProviderFlags {
+        issuer: issuer.map(ToOwned::to_owned),
+        audiences: audiences
+            .iter()
+            .map(|audience| (*audience).to_owned())
+            .collect(),
+        jwks_uri: jwks_uri.map(ToOwned::to_owned),
+    };
+    let issuer = "https://idp.example.com";
+    let config = Config::from_flags(&flags(Some(issuer), &["a", "b"], None)).unwrap();
+    assert!(matches!(config.keys[0].source, KeySource::Discovery { .. }));
+    let config =
+        Config::from_flags(&flags(Some(issuer), &["a"], Some("https://k.example/jwks"))).unwrap();
+    assert!(
+        matches!(&config.keys[0].source, KeySource::Uri(url) if url.as_str() == "https://k.example/jwks")
+    );
+
+    for (flags, expected) in [
+        (
+            flags(None, &["a"], None),
+            "--issuer: missing field `issuer`",
+        ),
+        (flags(Some(issuer), &[], None), "--audience: empty"),
+        (
+            flags(Some("http://idp.example.com"), &["a"], None),
+            "--issuer: `http://idp.example.com` is not https",
+        ),
+        (
+            flags(Some(issuer), &["a"], Some("k")),
+            "--jwks-uri: `k` is not a URL",
+        ),
+    ] {
+        let error = Config::from_flags(&flags).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
