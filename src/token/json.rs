@@ -123,7 +123,7 @@ mod tests {
             match (object(json.as_bytes()), error) {
                 (Ok(_), None) => {}
                 (Err(found), Some(expected)) => {
-                    assert!(found.contains(expected), "{json}: {found}")
+                    assert!(found.contains(expected), "{json}: {found}");
                 }
                 (found, expected) => panic!("{json}: {found:?}, expected {expected:?}"),
             }

@@ -1,0 +1,308 @@
+//! The real parts, each on a free port of loopback, gone when dropped.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use claimgate::dev::envoy::{Envoy, Wiring};
+use claimgate::dev::upstream::Upstream;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+/// How long anything may take that does not depend on a clock.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// All of it, wired together.
+pub struct Mesh {
+    pub provider: Provider,
+    pub claimgate: Claimgate,
+    pub envoy: Envoy,
+    pub upstream: Option<Upstream>,
+    pub directory: tempfile::TempDir,
+}
+
+impl Mesh {
+    /// Envoy in front of an upstream that shows what reaches it; `more` goes into the provider.
+    pub async fn start(configuration: &str, more: &str) -> Self {
+        let upstream = Upstream::start().await.unwrap();
+        let address = upstream.address();
+        Self::wire(configuration, more, Some(upstream), |_| address).await
+    }
+
+    /// Envoy in front of a gRPC service: claimgate's own.
+    pub async fn in_front_of_claimgate(configuration: &str) -> Self {
+        Self::wire(configuration, "clock_skew: 0s", None, |claimgate| claimgate).await
+    }
+
+    async fn wire(
+        configuration: &str,
+        more: &str,
+        upstream: Option<Upstream>,
+        protected: impl FnOnce(SocketAddr) -> SocketAddr,
+    ) -> Self {
+        let provider = Provider::start(0).await;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("claimgate.yaml");
+        std::fs::write(&file, configure(&provider.issuer, more)).unwrap();
+        let claimgate = Claimgate::start(&file).await;
+        eventually("claimgate is ready", async || {
+            http(claimgate.admin, "GET /readyz", &[]).await.status == 200
+        })
+        .await;
+        let wiring = Wiring {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            claimgate: claimgate.check,
+            upstream: protected(claimgate.check),
+        };
+        let envoy = Envoy::start(&envoy_binary(), configuration, &wiring)
+            .await
+            .unwrap();
+        Self {
+            provider,
+            claimgate,
+            envoy,
+            upstream,
+            directory,
+        }
+    }
+}
+
+fn envoy_binary() -> PathBuf {
+    std::env::var_os("ENVOY_BIN")
+        .expect("ENVOY_BIN names an Envoy: run `make e2e`")
+        .into()
+}
+
+fn configure(issuer: &str, more: &str) -> String {
+    format!(
+        "
+server: {{ drain: 0s }}
+providers:
+  - {{ name: acme, issuer: \"{issuer}\", audiences: [urn:orders-api, urn:short-lived], {more} }}
+upstream:
+  claim_headers:
+    - {{ header: x-auth-subject, claim: sub }}
+    - {{ header: x-auth-roles, claim: realm_access.roles }}
+  payload_header: x-auth-claims
+  forward_token: false
+"
+    )
+}
+
+/// The OpenID provider.
+pub struct Provider {
+    pub issuer: String,
+    child: Child,
+}
+
+impl Provider {
+    pub async fn start(port: u16) -> Self {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/provider");
+        let mut child = Command::new("node")
+            .arg("provider.mjs")
+            .arg(port.to_string())
+            .current_dir(directory)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node runs");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let issuer = timeout(PATIENCE, lines.next_line())
+            .await
+            .expect("the provider starts");
+        Self {
+            issuer: issuer
+                .unwrap()
+                .expect("the provider names its issuer: run `make e2e`"),
+            child,
+        }
+    }
+
+    /// An RFC 9068 access token for a machine.
+    pub async fn token(&self, audience: &str) -> String {
+        let form = format!("grant_type=client_credentials&scope=orders:read&resource={audience}");
+        let answer = reqwest::Client::new()
+            .post(format!("{}/token", self.issuer))
+            .basic_auth("machine", Some("secret"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap();
+        let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        answer["access_token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"))
+            .to_owned()
+    }
+
+    /// Signs with a new key from now on.
+    pub async fn rotate(&self) {
+        let url = format!("{}/test/rotate", self.issuer);
+        let answer = reqwest::Client::new().post(url).send().await.unwrap();
+        assert!(answer.status().is_success());
+    }
+
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Comes back where it was, with other keys.
+    pub async fn restart(&mut self) {
+        let port = self.issuer.rsplit_once(':').unwrap().1.parse().unwrap();
+        *self = Self::start(port).await;
+    }
+}
+
+/// The `claimgate` binary.
+pub struct Claimgate {
+    pub check: SocketAddr,
+    pub admin: SocketAddr,
+    file: PathBuf,
+    child: Child,
+}
+
+impl Claimgate {
+    async fn start(file: &Path) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(file, any, any).await
+    }
+
+    async fn start_at(file: &Path, check: SocketAddr, admin: SocketAddr) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_claimgate"))
+            .args(["serve", "--log-format", "json", "--config"])
+            .arg(file)
+            .args([
+                "--listen",
+                &check.to_string(),
+                "--admin-listen",
+                &admin.to_string(),
+            ])
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut addresses = Vec::new();
+        while addresses.len() < 2 {
+            let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+            let event: Value = serde_json::from_str(&line.expect("claimgate starts")).unwrap();
+            let address = event["address"]
+                .as_str()
+                .and_then(|address| address.parse::<SocketAddr>().ok());
+            addresses.extend(address);
+        }
+        // Nobody reads the log, but it must not fill the pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self {
+            check: addresses[0],
+            admin: addresses[1],
+            file: file.to_owned(),
+            child,
+        }
+    }
+
+    pub async fn metrics(&self) -> String {
+        http(self.admin, "GET /metrics", &[]).await.body
+    }
+
+    pub async fn stop(mut self) {
+        terminate(&self.child).await;
+        assert_eq!(self.child.wait().await.unwrap().code(), Some(0));
+    }
+
+    /// Ends, and starts again at the same addresses.
+    pub async fn restart(&mut self) {
+        terminate(&self.child).await;
+        assert_eq!(self.child.wait().await.unwrap().code(), Some(0));
+        *self = Self::start_at(&self.file.clone(), self.check, self.admin).await;
+    }
+}
+
+pub async fn terminate(child: &Child) {
+    let pid = child.id().unwrap().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+    assert!(sent.unwrap().success());
+}
+
+/// `claimgate dev --envoy`, on any free ports.
+pub fn demo(state: &Path) -> Child {
+    let any = "127.0.0.1:0";
+    Command::new(env!("CARGO_BIN_EXE_claimgate"))
+        .args([
+            "dev",
+            "--listen",
+            any,
+            "--admin-listen",
+            any,
+            "--issuer-listen",
+            any,
+        ])
+        .args(["--envoy", "--envoy-listen", any, "--envoy-bin"])
+        .arg(envoy_binary())
+        .arg("--state")
+        .arg(state)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+}
+
+pub fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}")
+}
+
+/// One HTTP/1.1 request, whose header lines are sent as they are.
+pub async fn http(address: SocketAddr, request: &str, lines: &[String]) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut text = format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for line in lines {
+        text.push_str(line);
+        text.push_str("\r\n");
+    }
+    text.push_str("\r\n");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("{answer:?}"));
+    Answer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        head: head.to_owned(),
+        body: body.to_owned(),
+    }
+}
+
+/// Waits for something that takes its own time.
+pub async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let waited = timeout(PATIENCE, async {
+        while !done().await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "in vain: {what}");
+}
