@@ -38,7 +38,7 @@ lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
-	$(TOOLS)/bin/cargo-deny --log-level error check --disable-fetch bans licenses sources
+	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
 
 fmt: ## Format the code
 	cargo fmt

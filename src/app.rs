@@ -2,12 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -17,6 +15,10 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+
+mod listener;
+
+use listener::{Listener, listen, listen_tcp};
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, ListenAddress};
@@ -44,12 +46,6 @@ pub struct App {
     admin_address: SocketAddr,
     drain: Duration,
     service: Service,
-}
-
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener, SocketAddr),
-    Unix(UnixListener, std::path::PathBuf),
 }
 
 /// Why the service could not start.
@@ -144,9 +140,10 @@ impl App {
         self.admin_address
     }
 
-    /// The keys, to wait for them or to look at them.
-    pub fn jwks(&self) -> &Arc<Jwks> {
-        &self.service.jwks
+    /// Completes when every provider has keys. They are fetched from [`bind`] on, whether or not
+    /// the service runs yet.
+    pub async fn ready(&self) {
+        self.service.jwks.all_known().await;
     }
 
     /// Serves until `shutdown` completes; then keeps answering for the drain period, while
@@ -214,36 +211,6 @@ impl App {
             Ok(())
         })
     }
-}
-
-async fn listen(address: ListenAddress) -> Result<Listener, StartError> {
-    let listener = match &address {
-        ListenAddress::Tcp(tcp) => listen_tcp(*tcp)
-            .await
-            .map(|(listener, bound)| Listener::Tcp(listener, bound)),
-        ListenAddress::Unix(path) => listen_unix(path)
-            .await
-            .map(|listener| Listener::Unix(listener, path.clone())),
-    };
-    listener.map_err(|error| StartError::Bind { address, error })
-}
-
-async fn listen_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
-    Ok((listener, bound))
-}
-
-/// A socket that a former run left behind is replaced; one that somebody serves is not, and
-/// neither is a file that is no socket.
-async fn listen_unix(path: &Path) -> io::Result<UnixListener> {
-    if let Ok(there) = std::fs::symlink_metadata(path) {
-        let dead = there.file_type().is_socket() && UnixStream::connect(path).await.is_err();
-        if dead {
-            std::fs::remove_file(path)?;
-        }
-    }
-    UnixListener::bind(path)
 }
 
 async fn serve(

@@ -228,6 +228,3 @@ fn list(origin: &str, problems: &[Problem]) -> String {
         .collect();
     lines.join("\n")
 }
-
-#[cfg(test)]
-mod tests;

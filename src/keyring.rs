@@ -237,6 +237,3 @@ fn describe(unfit: &[UnfitKey]) -> String {
     let each: Vec<_> = unfit.iter().map(ToString::to_string).collect();
     format!(": {}", each.join("; "))
 }
-
-#[cfg(test)]
-mod tests;

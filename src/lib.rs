@@ -39,3 +39,8 @@ pub mod jwks;
 pub mod app;
 pub mod command;
 pub mod dev;
+
+/// The examples of the README, which are run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

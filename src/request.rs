@@ -35,6 +35,11 @@ impl<'a> Headers<'a> {
             .map(|(_, value)| *value)
     }
 
+    /// Every line: its name as sent, and its value.
+    pub fn lines(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.0.iter().copied()
+    }
+
     /// The names as sent, repeats included.
     pub fn names(&self) -> impl Iterator<Item = &'a str> {
         self.0.iter().map(|(name, _)| *name)

@@ -4,17 +4,18 @@
 //! The stages are types. [`Unverified`] is a well-formed token that nobody should believe; only
 //! [`Unverified::verify`] makes a [`VerifiedToken`].
 
-use std::fmt;
 use std::time::Duration;
 
 pub mod bearer;
 pub mod claims;
+mod error;
 mod json;
 mod jws;
 
+pub use error::{Shown, TokenError};
 pub use jws::Unverified;
 
-use crate::keyring::{Algorithm, AlgorithmSet, Key, KeySet, NoKey};
+use crate::keyring::{AlgorithmSet, Key, KeySet};
 use crate::time::UnixTime;
 use crate::trace::{Step, Trace};
 use claims::{Claims, NumericDate};
@@ -182,117 +183,3 @@ fn check_audience(
     trace.passed(Step::Audience { audience });
     Ok(())
 }
-
-/// Why a token is refused. Grouped by how far it got.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// Not a JWS in compact form that carries claims.
-    #[error("{0}")]
-    Malformed(String),
-    /// Its `alg` is none that claimgate verifies.
-    #[error(
-        "the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384 and EdDSA"
-    )]
-    UnsupportedAlgorithm(Shown),
-    /// A kind of token that is no access token.
-    #[error("the token is of another kind: {0}")]
-    UnsupportedType(String),
-
-    /// Its `alg` is not accepted from this provider.
-    #[error("the token is signed with {alg}, accepted from this provider: {accepted}")]
-    AlgorithmNotAccepted {
-        /// The token's.
-        alg: Algorithm,
-        /// The provider's.
-        accepted: AlgorithmSet,
-    },
-    /// The provider has no key for it.
-    #[error("no key for the token{}: {why}", named(kid.as_ref()))]
-    UnknownKey {
-        /// The key that the token names.
-        kid: Option<Shown>,
-        /// Why it was not found.
-        why: NoKey,
-    },
-    /// Not signed by the provider, or changed since.
-    #[error("the signature does not verify{}", named(kid.as_ref()))]
-    BadSignature {
-        /// The key that the token names.
-        kid: Option<Shown>,
-    },
-
-    /// Too late.
-    #[error("the token expired at {exp}, it is {now} (clock skew allowed: {} s)", skew.as_secs())]
-    Expired {
-        /// Its `exp`.
-        exp: UnixTime,
-        /// When it was judged.
-        now: UnixTime,
-        /// The provider's `clock_skew`.
-        skew: Duration,
-    },
-    /// Too early.
-    #[error("the token's `{date}` is {start}, it is {now} (clock skew allowed: {} s)", skew.as_secs())]
-    NotYetValid {
-        /// Which claim says so.
-        date: NumericDate,
-        /// Its value.
-        start: UnixTime,
-        /// When it was judged.
-        now: UnixTime,
-        /// The provider's `clock_skew`.
-        skew: Duration,
-    },
-    /// Meant for others.
-    #[error("the token is for `{}`, accepted: `{}`", join(found), accepted.join("`, `"))]
-    WrongAudience {
-        /// Its `aud`.
-        found: Vec<Shown>,
-        /// The provider's `audiences`.
-        accepted: Vec<String>,
-    },
-    /// A claim that must be there is not.
-    #[error("the token has no `{0}` claim")]
-    MissingClaim(&'static str),
-}
-
-fn named(kid: Option<&Shown>) -> String {
-    kid.map(|kid| format!(" (`kid`: `{kid}`)"))
-        .unwrap_or_default()
-}
-
-fn join(texts: &[Shown]) -> String {
-    let texts: Vec<_> = texts.iter().take(8).map(ToString::to_string).collect();
-    texts.join("`, `")
-}
-
-/// Text out of a token, fit to be shown: control characters escaped, cut to a bearable length.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown(String);
-
-impl Shown {
-    const MOST_CHARS: usize = 120;
-}
-
-impl From<&str> for Shown {
-    fn from(text: &str) -> Self {
-        let mut shown: String = text
-            .chars()
-            .take(Self::MOST_CHARS)
-            .flat_map(char::escape_debug)
-            .collect();
-        if text.chars().nth(Self::MOST_CHARS).is_some() {
-            shown.push('…');
-        }
-        Self(shown)
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[cfg(test)]
-mod tests;

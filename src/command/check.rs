@@ -5,23 +5,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+
+mod report;
+
+use report::{Report, Steps};
 
 use super::{Failure, Source};
 use crate::config::Config;
 use crate::decision::{Decision, Fault, decide};
-use crate::ext_authz::proto::auth::attribute_context::{HttpRequest, Request as RequestAttributes};
+use crate::ext_authz::proto::auth::CheckRequest;
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
-use crate::ext_authz::proto::auth::check_response::HttpResponse;
-use crate::ext_authz::proto::auth::{AttributeContext, CheckRequest, CheckResponse};
-use crate::ext_authz::proto::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption};
 use crate::ext_authz::{request, response};
 use crate::jwks;
 use crate::keyring::{Keyring, Keys};
+use crate::request::{Headers, Request};
 use crate::time::{Clock as _, SystemClock};
 use crate::token::Unverified;
 use crate::token::bearer::bearer_token;
-use crate::trace::{Step, Trace};
 
 /// Judges one request as the service would, and shows each check on the way.
 #[derive(Args, Debug)]
@@ -99,27 +99,15 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
             format!("Bearer {}", read_token(file)?),
         ));
     }
-    let headers = lines
-        .into_iter()
-        .map(|(key, value)| HeaderValue {
-            key,
-            value: String::new(),
-            raw_value: value.into_bytes(),
-        })
-        .collect();
-    Ok(CheckRequest {
-        attributes: Some(AttributeContext {
-            request: Some(RequestAttributes {
-                http: Some(HttpRequest {
-                    method: arguments.method.clone(),
-                    host: arguments.host.clone(),
-                    path: arguments.path.clone(),
-                    header_map: Some(HeaderMap { headers }),
-                    ..HttpRequest::default()
-                }),
-            }),
-        }),
-    })
+    Ok(request::compose(&Request {
+        method: &arguments.method,
+        host: &arguments.host,
+        path: &arguments.path,
+        headers: lines
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect(),
+    }))
 }
 
 /// The token, with or without `Bearer` in front, as it was copied from somewhere.
@@ -199,10 +187,7 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
 }
 
 /// The keys of the one provider that the token says it is from: no other is asked.
-async fn keys_for(
-    config: &Config,
-    headers: &crate::request::Headers<'_>,
-) -> (Keyring, Option<String>) {
+async fn keys_for(config: &Config, headers: &Headers<'_>) -> (Keyring, Option<String>) {
     let empty = Keyring::empty(config.keys.len());
     let token = bearer_token(headers)
         .ok()
@@ -219,149 +204,6 @@ async fn keys_for(
         Ok(keys) => (empty.with(id, Keys::Known(keys)), None),
         Err(error) => (empty, Some(error.to_string())),
     }
-}
-
-/// Each check that held, in words.
-#[derive(Default)]
-struct Steps(Vec<(&'static str, String)>);
-
-impl Trace for Steps {
-    fn passed(&mut self, step: Step<'_>) {
-        let shown = |text: Option<&str>| {
-            text.map_or("none".to_owned(), |text| {
-                format!("`{}`", text.escape_debug())
-            })
-        };
-        self.0.push(match step {
-            Step::Credential => (
-                "credential",
-                "one bearer token in `authorization`".to_owned(),
-            ),
-            Step::Form { alg, kid, typ } => (
-                "form",
-                format!(
-                    "signed JWT: alg {alg}, kid {}, typ {}",
-                    shown(kid),
-                    shown(typ)
-                ),
-            ),
-            Step::Issuer { issuer, provider } => {
-                ("issuer", format!("`{issuer}` is provider `{provider}`"))
-            }
-            Step::Keys { count } => ("keys", format!("{count} usable")),
-            Step::Signature { kid, alg } => ("signature", format!("{alg} by key {}", shown(kid))),
-            Step::Times { exp, now, skew: _ } => {
-                let left = exp.saturating_since(now).as_secs();
-                ("times", format!("expires at {exp}, in {left} s"))
-            }
-            Step::Audience { audience } => ("audience", format!("names `{audience}`")),
-        });
-    }
-}
-
-/// What there is to be told.
-struct Report {
-    steps: Vec<(&'static str, String)>,
-    /// The reason, and what is wrong in full.
-    failed: Option<(&'static str, String)>,
-    /// Why keys could not be had, if that is what decided.
-    unavailable: Option<String>,
-    response: CheckResponse,
-}
-
-impl Report {
-    fn is_allow(&self) -> bool {
-        self.response
-            .status
-            .as_ref()
-            .is_none_or(|status| status.code == 0)
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match (self.is_allow(), &self.unavailable) {
-            (true, _) => 0,
-            (false, None) => 1,
-            (false, Some(_)) => 2,
-        })
-    }
-
-    fn text(&self) -> String {
-        let mut lines = vec![if self.is_allow() { "ALLOW" } else { "DENY" }.to_owned()];
-        lines.extend(
-            self.steps
-                .iter()
-                .map(|(name, text)| format!("  ok    {name:<12}{text}")),
-        );
-        if let Some((reason, text)) = &self.failed {
-            lines.push(format!("  FAIL  {reason}: {text}"));
-        }
-        if let Some(why) = &self.unavailable {
-            lines.push(format!("        {why}"));
-        }
-        match &self.response.http_response {
-            Some(HttpResponse::OkResponse(ok)) => {
-                lines.push("the upstream gets".to_owned());
-                lines.extend(pairs(&ok.headers).map(|(name, value)| format!("  {name}: {value}")));
-                if !ok.headers_to_remove.is_empty() {
-                    lines.push(format!("  removed: {}", ok.headers_to_remove.join(", ")));
-                }
-            }
-            Some(HttpResponse::DeniedResponse(denied)) => {
-                let status = denied.status.as_ref().map_or(403, |status| status.code);
-                lines.push(format!("the caller gets {status}"));
-                lines.extend(
-                    pairs(&denied.headers).map(|(name, value)| format!("  {name}: {value}")),
-                );
-                lines.push(format!("  {}", denied.body));
-            }
-            None => {}
-        }
-        lines.join("\n")
-    }
-
-    fn json(&self) -> Value {
-        let steps: Vec<_> = self
-            .steps
-            .iter()
-            .map(|(name, text)| json!({"check": name, "detail": text}))
-            .collect();
-        let mut report = json!({
-            "decision": if self.is_allow() { "allow" } else { "deny" },
-            "passed": steps,
-            "failed": self.failed.as_ref().map(|(reason, text)| json!({"reason": reason, "detail": text})),
-            "keys_unavailable": self.unavailable,
-        });
-        let answer = match &self.response.http_response {
-            Some(HttpResponse::OkResponse(ok)) => json!({
-                "headers": object(&ok.headers),
-                "headers_to_remove": ok.headers_to_remove,
-            }),
-            Some(HttpResponse::DeniedResponse(denied)) => json!({
-                "status": denied.status.as_ref().map_or(403, |status| status.code),
-                "headers": object(&denied.headers),
-                "body": denied.body,
-            }),
-            None => Value::Null,
-        };
-        if let Some(members) = report.as_object_mut() {
-            members.insert("response".to_owned(), answer);
-        }
-        report
-    }
-}
-
-fn pairs(headers: &[HeaderValueOption]) -> impl Iterator<Item = (&str, &str)> {
-    headers
-        .iter()
-        .filter_map(|option| option.header.as_ref())
-        .map(|header| (header.key.as_str(), header.value.as_str()))
-}
-
-fn object(headers: &[HeaderValueOption]) -> Value {
-    pairs(headers)
-        .map(|(name, value)| (name.to_owned(), Value::from(value)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]

@@ -69,13 +69,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             .ok_or("the service has no TCP address")?,
         app.admin_address(),
     );
-    let jwks = app.jwks().clone();
+    app.ready().await;
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(app.run(async {
         // The sender is dropped when everything ends, which is a reason to stop too.
         let _ = stopping.await;
     }));
-    jwks.all_known().await;
 
     let upstream = Upstream::start().await?;
     let mut envoy = match arguments.envoy {

@@ -116,7 +116,7 @@ mod tests {
             ("\u{feff}{}", Some("expected value")),
             (r#"{"a":NaN}"#, Some("expected value")),
             (r#"{"a":1e400}"#, Some("number out of range")),
-            (r#"{"a":"\ud800"}"#, Some("surrogate")),
+            (r#"{"a":"\ud800"}"#, Some("end of hex escape")),
             (r#"{"a":1,}"#, Some("trailing comma")),
             ("", Some("EOF")),
         ] {

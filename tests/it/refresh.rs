@@ -62,11 +62,11 @@ async fn invented_key_ids_cost_one_fetch_a_cooldown() {
     }
     assert_eq!(
         gate.metric("claimgate_unknown_key_total{provider=\"acme\",outcome=\"refreshed\"}"),
-        3.0
+        "3"
     );
     assert_eq!(
         gate.metric("claimgate_unknown_key_total{provider=\"acme\",outcome=\"cooling_down\"}"),
-        147.0
+        "147"
     );
 }
 
@@ -154,12 +154,9 @@ async fn known_keys_outlive_an_outage_until_they_are_too_old() {
         issuer.asked(JWKS)
     );
     assert!(gate.check(&good).await.is_allow());
-    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), 1.0);
-    assert_eq!(
-        gate.metric("claimgate_jwks_age_seconds{provider=\"acme\"}")
-            .round(),
-        590.0
-    );
+    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), "1");
+    let age = gate.metric("claimgate_jwks_age_seconds{provider=\"acme\"}");
+    assert!(age.starts_with("590."), "{age}");
 
     sleep(secs(11)).await;
     assert_eq!(gate.check(&good).await.status(), 503);
@@ -168,7 +165,7 @@ async fn known_keys_outlive_an_outage_until_they_are_too_old() {
     issuer.publish(&[&real]);
     sleep(secs(11)).await;
     assert!(gate.check(&good).await.is_allow());
-    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), 0.0);
+    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), "0");
 }
 
 #[tokio::test(start_paused = true)]
@@ -291,7 +288,7 @@ async fn good_keys_are_never_replaced_by_useless_ones() {
         );
         assert!(
             gate.metric("claimgate_jwks_fetches_total{provider=\"acme\",result=\"failure\"}")
-                >= 1.0,
+                != "0",
             "{what}"
         );
     }
@@ -313,7 +310,7 @@ async fn a_bad_key_does_not_spoil_the_set() {
     );
     let gate = Gate::trusting(&issuer, "").await;
     assert!(gate.check(&token(&issuer, &real)).await.is_allow());
-    assert_eq!(gate.metric("claimgate_jwks_keys{provider=\"acme\"}"), 1.0);
+    assert_eq!(gate.metric("claimgate_jwks_keys{provider=\"acme\"}"), "1");
 }
 
 #[tokio::test(start_paused = true)]

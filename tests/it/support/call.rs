@@ -1,11 +1,11 @@
 //! Checks, and what their answers say.
 
-use claimgate::ext_authz::proto::auth::attribute_context::{HttpRequest, Request};
+use claimgate::ext_authz::proto::auth::attribute_context::{self, HttpRequest};
 use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
 use claimgate::ext_authz::proto::auth::{AttributeContext, CheckRequest, CheckResponse};
-use claimgate::ext_authz::proto::envoy::config::core::v3::{
-    HeaderMap, HeaderValue, HeaderValueOption,
-};
+use claimgate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
+use claimgate::ext_authz::request::compose;
+use claimgate::request::Request;
 
 /// A check of `GET /orders` on `api.example.com` with these header lines, joined with commas as
 /// Envoy does by default.
@@ -22,17 +22,14 @@ pub fn check(lines: &[(&str, &str)]) -> CheckRequest {
 
 /// The same, line by line, as under `encode_raw_headers`.
 pub fn raw_check(lines: &[(&str, &str)]) -> CheckRequest {
-    let headers = lines
-        .iter()
-        .map(|(name, value)| HeaderValue {
-            key: (*name).to_lowercase(),
-            value: String::new(),
-            raw_value: value.as_bytes().to_vec(),
-        })
-        .collect();
-    with_http(HttpRequest {
-        header_map: Some(HeaderMap { headers }),
-        ..http()
+    compose(&Request {
+        method: "GET",
+        host: "api.example.com",
+        path: "/orders?page=2",
+        headers: lines
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect(),
     })
 }
 
@@ -53,7 +50,7 @@ fn http() -> HttpRequest {
 pub fn with_http(http: HttpRequest) -> CheckRequest {
     CheckRequest {
         attributes: Some(AttributeContext {
-            request: Some(Request { http: Some(http) }),
+            request: Some(attribute_context::Request { http: Some(http) }),
         }),
     }
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 use claimgate::dev::signer::Signer;
 use claimgate::keyring::Algorithm;
 
-static KEYS: LazyLock<Mutex<HashMap<(Algorithm, String), Arc<Signer>>>> =
-    LazyLock::new(Mutex::default);
+type Keys = HashMap<(Algorithm, String), Arc<Signer>>;
+
+static KEYS: LazyLock<Mutex<Keys>> = LazyLock::new(Mutex::default);
 
 /// The key of this algorithm and id: the same one for all who ask.
 pub fn signer(alg: Algorithm, kid: &str) -> Arc<Signer> {

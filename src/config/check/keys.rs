@@ -1,0 +1,144 @@
+//! Where a provider's keys come from, and how they are kept fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::{Check, HOUR, MINUTE, SECOND};
+use crate::config::document::{Field, Spot};
+use crate::config::{Fetch, KeySource, Refresh, raw, values};
+use crate::keyring::KeySet;
+
+impl Check<'_> {
+    pub(super) fn key_source(
+        &mut self,
+        issuer_spot: &Spot,
+        issuer: &str,
+        discovery_url: &Field<String>,
+        jwks: Field<raw::Jwks>,
+        fetch: &Fetch,
+    ) -> Option<KeySource> {
+        match (jwks, discovery_url.given()) {
+            (Field::Invalid, _) => None,
+            (Field::Given(spot, _), Some(_)) => {
+                self.report(&spot, "`jwks` and `discovery_url` exclude each other");
+                None
+            }
+            (Field::Given(spot, jwks), None) => self.jwks(&spot, &jwks, fetch),
+            (Field::Absent, Some((spot, text))) => {
+                let url = self.parsed(spot, values::key_url(text, fetch.allow_http))?;
+                Some(KeySource::Discovery {
+                    issuer: issuer.to_owned(),
+                    metadata: vec![url],
+                })
+            }
+            (Field::Absent, None) => {
+                let metadata = values::key_url(issuer, fetch.allow_http)
+                    .and_then(|url| well_known(issuer, &url))
+                    .map_err(|why| format!("{why}; give `jwks.uri` if it has no discovery"));
+                Some(KeySource::Discovery {
+                    issuer: issuer.to_owned(),
+                    metadata: self.parsed(issuer_spot, metadata)?,
+                })
+            }
+        }
+    }
+
+    fn jwks(&mut self, spot: &Spot, jwks: &raw::Jwks, fetch: &Fetch) -> Option<KeySource> {
+        let raw::Jwks { uri, file, inline } = jwks;
+        match (uri, file, inline) {
+            (Field::Given(spot, uri), Field::Absent, Field::Absent) => self
+                .parsed(spot, values::key_url(uri, fetch.allow_http))
+                .map(KeySource::Uri),
+            (Field::Absent, Field::Given(_, file), Field::Absent) => {
+                Some(KeySource::File(self.directory.join(file)))
+            }
+            (Field::Absent, Field::Absent, Field::Given(spot, inline)) => {
+                let keys = KeySet::from_json(inline.0.to_string().as_bytes());
+                self.parsed(spot, keys.map_err(|error| error.to_string()))
+                    .map(|keys| KeySource::Inline(Arc::new(keys)))
+            }
+            (Field::Invalid, _, _) | (_, Field::Invalid, _) | (_, _, Field::Invalid) => None,
+            _ => {
+                self.report(spot, "give exactly one of `uri`, `file` and `inline`");
+                None
+            }
+        }
+    }
+
+    pub(super) fn fetch(&mut self, fetch: raw::Fetch) -> Fetch {
+        let raw::Fetch {
+            timeout,
+            ca_file,
+            allow_http,
+            max_bytes,
+        } = fetch;
+        let default = 1024 * 1024;
+        let max_bytes = match max_bytes.given() {
+            Some((spot, text)) => match self.parsed(spot, values::bytes(text)) {
+                Some(bytes) if !(1024..=64 * default).contains(&bytes) => {
+                    self.report(spot, "must be from 1KiB to 64MiB");
+                    default
+                }
+                bytes => bytes.unwrap_or(default),
+            },
+            None => default,
+        };
+        Fetch {
+            timeout: self.duration(&timeout, 5 * SECOND, SECOND / 10, MINUTE),
+            ca_file: ca_file.value().map(|file| self.directory.join(file)),
+            allow_http: allow_http.value().copied().unwrap_or(false),
+            max_bytes,
+        }
+    }
+
+    pub(super) fn refresh(&mut self, refresh: raw::Refresh) -> Refresh {
+        let raw::Refresh {
+            min,
+            max,
+            max_stale,
+            unknown_key_cooldown,
+            unknown_key_wait,
+        } = refresh;
+        let (year, day) = (365 * 24 * HOUR, 24 * HOUR);
+        let shortest = self.duration(&min, 30 * SECOND, SECOND, day);
+        let longest = self.duration(&max, (15 * MINUTE).max(shortest), shortest, 30 * day);
+        Refresh {
+            min: shortest,
+            max: longest,
+            max_stale: self.duration(&max_stale, day.max(longest), longest, year),
+            unknown_key_cooldown: self.duration(&unknown_key_cooldown, 30 * SECOND, SECOND, HOUR),
+            unknown_key_wait: self.duration(
+                &unknown_key_wait,
+                SECOND / 10,
+                Duration::ZERO,
+                10 * SECOND,
+            ),
+        }
+    }
+}
+
+/// Where the metadata of an issuer may be: OpenID Connect Discovery 1.0 §4.1 appends, RFC 8414
+/// §3.1 inserts between host and path.
+fn well_known(issuer: &str, url: &Url) -> Result<Vec<Url>, String> {
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!(
+            "`{issuer}` has a query or a fragment, so discovery is not possible"
+        ));
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    let at = |path: String| {
+        let mut url = url.clone();
+        url.set_path(&path);
+        url
+    };
+    let mut places = vec![
+        at(format!("{path}/.well-known/openid-configuration")),
+        at(format!("/.well-known/oauth-authorization-server{path}")),
+    ];
+    if !path.is_empty() {
+        places.push(at(format!("/.well-known/openid-configuration{path}")));
+    }
+    Ok(places)
+}

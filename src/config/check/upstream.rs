@@ -1,0 +1,58 @@
+//! What the upstream gets.
+
+use std::collections::HashMap;
+use std::str::FromStr as _;
+
+use super::{Check, listed};
+use crate::config::document::{Field, Spot};
+use crate::config::raw;
+use crate::identity::{HeaderName, Upstream};
+use crate::token::claims::ClaimPath;
+
+impl Check<'_> {
+    pub(super) fn upstream(&mut self, upstream: raw::Upstream) -> Upstream {
+        let raw::Upstream {
+            claim_headers,
+            payload_header,
+            forward_token,
+        } = upstream;
+        let mut taken = HashMap::new();
+        let mut headers = Vec::new();
+        for field in listed(claim_headers) {
+            let Field::Given(spot, raw::ClaimHeader { header, claim }) = field else {
+                continue;
+            };
+            let name = self
+                .required(&spot, "header", &header)
+                .and_then(|header| self.header_name(header, &mut taken));
+            let path = self
+                .required(&spot, "claim", &claim)
+                .and_then(|(spot, claim)| {
+                    let parsed = ClaimPath::from_str(claim).map_err(|error| error.to_string());
+                    self.parsed(spot, parsed)
+                });
+            headers.extend(name.zip(path));
+        }
+        let payload_header = payload_header
+            .given()
+            .and_then(|header| self.header_name(header, &mut taken));
+        Upstream::new(
+            headers,
+            payload_header,
+            forward_token.value().copied().unwrap_or(true),
+        )
+    }
+
+    fn header_name(
+        &mut self,
+        (spot, text): (&Spot, &String),
+        taken: &mut HashMap<String, String>,
+    ) -> Option<HeaderName> {
+        let parsed = HeaderName::from_str(text).map_err(|error| error.to_string());
+        let name = self.parsed(spot, parsed)?;
+        if let Some(other) = taken.insert(name.as_str().to_owned(), spot.path.clone()) {
+            self.report(spot, format!("`{text}` is set by {other} already"));
+        }
+        Some(name)
+    }
+}

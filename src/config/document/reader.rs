@@ -1,0 +1,309 @@
+//! A deserializer over a tree of nodes that knows where it is.
+
+use std::cell::RefCell;
+
+use serde::de::Visitor;
+use serde::de::value::StringDeserializer;
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess};
+use serde::forward_to_deserialize_any;
+use serde_saphyr::Spanned;
+
+use super::node::{Content, Node};
+use super::{FIELD, Problem, Spot};
+
+/// Deserializes from one node.
+#[derive(Clone)]
+pub(super) struct Reader<'n> {
+    node: &'n Node,
+    path: String,
+    problems: &'n RefCell<Vec<Problem>>,
+}
+
+impl<'n> Reader<'n> {
+    /// Reads from `node`; what a [`Field`](super::Field) catches, and every unknown name, is
+    /// added to `problems`.
+    pub(super) fn new(node: &'n Node, problems: &'n RefCell<Vec<Problem>>) -> Self {
+        Self {
+            node,
+            path: String::new(),
+            problems,
+        }
+    }
+
+    fn problem(&self, message: String) -> Problem {
+        Problem {
+            spot: Spot {
+                line: self.node.line,
+                column: self.node.column,
+                path: self.path.clone(),
+            },
+            message,
+        }
+    }
+
+    /// Gives problems raised by a visitor, which does not know where it is, their place.
+    fn place<T>(&self, result: Result<T, Problem>) -> Result<T, Problem> {
+        result.map_err(|problem| match problem.spot.line {
+            0 => self.problem(problem.message),
+            _ => problem,
+        })
+    }
+
+    fn expected<T>(&self, wanted: &str) -> Result<T, Problem> {
+        let hint = match (&self.node.content, wanted) {
+            (
+                Content::Integer(_) | Content::Unsigned(_) | Content::Float(_) | Content::Bool(_),
+                "text",
+            ) => "; put it in quotes",
+            (Content::Text(_), "a list") => "; write `[value]`",
+            _ => "",
+        };
+        let found = self.node.content.kind();
+        Err(self.problem(format!("expected {wanted}, found {found}{hint}")))
+    }
+
+    fn element(&self, index: usize, node: &'n Node) -> Self {
+        Self {
+            node,
+            path: format!("{}[{index}]", self.path),
+            problems: self.problems,
+        }
+    }
+
+    fn member(&self, name: &str, node: &'n Node) -> Self {
+        let path = match self.path.as_str() {
+            "" => name.to_owned(),
+            outer => format!("{outer}.{name}"),
+        };
+        Self {
+            node,
+            path,
+            problems: self.problems,
+        }
+    }
+
+    fn list<'de, V: Visitor<'de>>(
+        &self,
+        nodes: &'n [Node],
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        self.place(visitor.visit_seq(List {
+            reader: self,
+            nodes: nodes.iter().enumerate(),
+        }))
+    }
+
+    /// Members whose name is not among `known` are reported and left out; `None` knows all.
+    fn map<'de, V: Visitor<'de>>(
+        &self,
+        entries: &'n [(Spanned<String>, Node)],
+        known: Option<&'static [&'static str]>,
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        let (read, unknown): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .partition(|(name, _)| known.is_none_or(|known| known.contains(&name.value.as_str())));
+        for (name, node) in unknown {
+            let mut problem = self
+                .member(&name.value, node)
+                .problem(unknown_name(&name.value, known.unwrap_or_default()));
+            problem.spot.line = name.referenced.line();
+            problem.spot.column = name.referenced.column();
+            self.problems.borrow_mut().push(problem);
+        }
+        self.place(visitor.visit_map(Map {
+            reader: self,
+            entries: read.into_iter(),
+            value: None,
+        }))
+    }
+}
+
+fn unknown_name(name: &str, known: &[&str]) -> String {
+    let near = known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min();
+    match near {
+        Some((_, candidate)) => format!("unknown field; did you mean `{candidate}`?"),
+        None => format!("unknown field; known here: {}", known.join(", ")),
+    }
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = Problem;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        let result = match &self.node.content {
+            Content::Null => visitor.visit_unit(),
+            Content::Bool(value) => visitor.visit_bool(*value),
+            Content::Integer(value) => visitor.visit_i64(*value),
+            Content::Unsigned(value) => visitor.visit_u64(*value),
+            Content::Float(value) => visitor.visit_f64(*value),
+            Content::Text(value) => visitor.visit_str(value),
+            Content::List(nodes) => return self.list(nodes, visitor),
+            Content::Map(entries) => return self.map(entries, None, visitor),
+        };
+        self.place(result)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        match (name, &self.node.content) {
+            (FIELD, Content::Null) => visitor.visit_unit(),
+            (FIELD, _) => visitor.visit_seq(Place {
+                reader: self,
+                part: 0,
+            }),
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match &self.node.content {
+            Content::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match &self.node.content {
+            Content::Text(text) => self.place(visitor.visit_str(text)),
+            _ => self.expected("text"),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match &self.node.content {
+            Content::Bool(value) => self.place(visitor.visit_bool(*value)),
+            _ => self.expected("true or false"),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match &self.node.content {
+            Content::List(nodes) => self.list(nodes, visitor),
+            _ => self.expected("a list"),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match &self.node.content {
+            Content::Map(entries) => self.map(entries, None, visitor),
+            _ => self.expected("a mapping"),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        match &self.node.content {
+            Content::Map(entries) => self.map(entries, Some(fields), visitor),
+            _ => self.expected("a mapping"),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
+        tuple tuple_struct enum identifier ignored_any
+    }
+}
+
+/// The four parts of a [`Field`]: line, column, path and the value, which is left out when it is
+/// wrong.
+struct Place<'n> {
+    reader: Reader<'n>,
+    part: u8,
+}
+
+impl<'de> SeqAccess<'de> for Place<'_> {
+    type Error = Problem;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Problem> {
+        self.part += 1;
+        match self.part {
+            1 => seed
+                .deserialize(self.reader.node.line.into_deserializer())
+                .map(Some),
+            2 => seed
+                .deserialize(self.reader.node.column.into_deserializer())
+                .map(Some),
+            3 => {
+                let path = StringDeserializer::<Problem>::new(self.reader.path.clone());
+                seed.deserialize(path).map(Some)
+            }
+            4 => Ok(
+                match self.reader.place(seed.deserialize(self.reader.clone())) {
+                    Ok(value) => Some(value),
+                    Err(problem) => {
+                        self.reader.problems.borrow_mut().push(problem);
+                        None
+                    }
+                },
+            ),
+            _ => Ok(None),
+        }
+    }
+}
+
+struct List<'r, 'n> {
+    reader: &'r Reader<'n>,
+    nodes: std::iter::Enumerate<std::slice::Iter<'n, Node>>,
+}
+
+impl<'de> SeqAccess<'de> for List<'_, '_> {
+    type Error = Problem;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Problem> {
+        self.nodes
+            .next()
+            .map(|(index, node)| seed.deserialize(self.reader.element(index, node)))
+            .transpose()
+    }
+}
+
+struct Map<'r, 'n> {
+    reader: &'r Reader<'n>,
+    entries: std::vec::IntoIter<&'n (Spanned<String>, Node)>,
+    value: Option<Reader<'n>>,
+}
+
+impl<'de> MapAccess<'de> for Map<'_, '_> {
+    type Error = Problem;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Problem> {
+        let Some((name, node)) = self.entries.next() else {
+            return Ok(None);
+        };
+        self.value = Some(self.reader.member(&name.value, node));
+        seed.deserialize(name.value.as_str().into_deserializer())
+            .map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Problem> {
+        match self.value.take() {
+            Some(reader) => seed.deserialize(reader),
+            None => Err(de::Error::custom("a value was read before its name")),
+        }
+    }
+}

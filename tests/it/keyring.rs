@@ -1,0 +1,241 @@
+//! Which keys of a set are used, for what, and why the others are not.
+
+use claimgate::keyring::{Algorithm, KeySet, KeySetError, NoKey};
+use serde_json::{Value, json};
+
+use crate::support::keys::signer;
+
+/// The key of an algorithm, changed; `null` takes a member away.
+fn jwk(alg: Algorithm, change: &Value) -> Value {
+    let mut jwk = signer(alg, "k").jwk();
+    let members = jwk.as_object_mut().unwrap();
+    members.extend(change.as_object().unwrap().clone());
+    members.retain(|_, value| !value.is_null());
+    jwk
+}
+
+fn read(keys: &[Value]) -> Result<KeySet, KeySetError> {
+    KeySet::from_json(json!({"keys": keys}).to_string().as_bytes())
+}
+
+#[test]
+fn a_key_is_bound_to_its_algorithms() {
+    for (alg, change, algorithms) in [
+        (Algorithm::Rs256, json!({}), "RS256"),
+        (
+            Algorithm::Rs256,
+            json!({"alg": null}),
+            "RS256, RS384, RS512, PS256, PS384, PS512",
+        ),
+        (Algorithm::Rs256, json!({"alg": "PS384"}), "PS384"),
+        (
+            Algorithm::Rs256,
+            json!({"alg": null, "use": null, "kid": null}),
+            "RS256, RS384, RS512, PS256, PS384, PS512",
+        ),
+        (Algorithm::Es256, json!({"alg": null}), "ES256"),
+        (Algorithm::Es384, json!({"alg": null}), "ES384"),
+        (Algorithm::EdDsa, json!({"alg": null}), "EdDSA"),
+        (
+            Algorithm::Es256,
+            json!({"key_ops": ["verify"], "x5c": ["AAAA"], "unknown": 1}),
+            "ES256",
+        ),
+        (Algorithm::Rs256, json!({"e": "AQAB=="}), "RS256"),
+        (Algorithm::Rs256, json!({"e": "AAEAAQ"}), "RS256"),
+        (Algorithm::Rs256, json!({"e": "Aw"}), "RS256"),
+    ] {
+        let set = read(&[jwk(alg, &change)]).unwrap_or_else(|error| panic!("{change}: {error}"));
+        let found = set.iter().next().unwrap().algorithms().to_string();
+        assert_eq!(found, algorithms, "{change}");
+    }
+}
+
+#[test]
+fn an_unfit_key_is_left_out_and_said_so() {
+    let short = json!({"n": "w".repeat(171)});
+    let long = json!({"n": "w".repeat(1_400)});
+    for (alg, change, why) in [
+        (Algorithm::Rs256, json!({"use": "enc"}), "for encryption"),
+        (
+            Algorithm::Rs256,
+            json!({"use": "other"}),
+            "its `use` is `other`",
+        ),
+        (Algorithm::Rs256, json!({"use": 1}), "`use` is not a string"),
+        (
+            Algorithm::Rs256,
+            json!({"key_ops": ["encrypt"]}),
+            "does not list `verify`",
+        ),
+        (
+            Algorithm::Rs256,
+            json!({"key_ops": "verify"}),
+            "does not list `verify`",
+        ),
+        (
+            Algorithm::Rs256,
+            json!({"alg": "ES256"}),
+            "its `alg` is `ES256`",
+        ),
+        (
+            Algorithm::Rs256,
+            json!({"alg": "RSA-OAEP"}),
+            "its `alg` is `RSA-OAEP`",
+        ),
+        (
+            Algorithm::Rs256,
+            json!({"alg": "none"}),
+            "its `alg` is `none`",
+        ),
+        (Algorithm::Rs256, short, "has 1024 bits"),
+        (Algorithm::Rs256, long, "has 8400 bits"),
+        (Algorithm::Rs256, json!({"n": null}), "has no `n`"),
+        (Algorithm::Rs256, json!({"n": "+/"}), "`n` is not base64url"),
+        (Algorithm::Rs256, json!({"n": ""}), "has 0 bits"),
+        (Algorithm::Rs256, json!({"e": "AQ"}), "exponent"),
+        (Algorithm::Rs256, json!({"e": "AQAA"}), "exponent"),
+        (Algorithm::Rs256, json!({"e": "AQAAAAAB"}), "exponent"),
+        (Algorithm::Rs256, json!({"d": "AAAA"}), "private member `d`"),
+        (
+            Algorithm::Rs256,
+            json!({"kty": "oct", "k": "AAAA"}),
+            "private member `k`",
+        ),
+        (Algorithm::Rs256, json!({"kty": "oct"}), "symmetric"),
+        (Algorithm::Rs256, json!({"kty": null}), "has no `kty`"),
+        (
+            Algorithm::Rs256,
+            json!({"kty": "AKP"}),
+            "its `kty` `AKP` is not supported",
+        ),
+        (Algorithm::Rs256, json!({"kid": 7}), "`kid` is not a string"),
+        (
+            Algorithm::Rs256,
+            json!({"kid": "k".repeat(257)}),
+            "over 256 bytes",
+        ),
+        (Algorithm::Es256, json!({"crv": null}), "has no `crv`"),
+        (
+            Algorithm::Es256,
+            json!({"crv": "secp256k1"}),
+            "curve `secp256k1` is not supported",
+        ),
+        (
+            Algorithm::Es256,
+            json!({"crv": "P-384"}),
+            "`x` has 32 octets, the curve wants 48",
+        ),
+        (
+            Algorithm::Es256,
+            json!({"x": "A".repeat(43)}),
+            "not on the curve",
+        ),
+        (
+            Algorithm::Es384,
+            json!({"alg": "ES256"}),
+            "its `alg` is `ES256`",
+        ),
+        (
+            Algorithm::EdDsa,
+            json!({"crv": "Ed448"}),
+            "curve `Ed448` is not supported",
+        ),
+        (
+            Algorithm::EdDsa,
+            json!({"crv": "P-256"}),
+            "curve `P-256` is not supported",
+        ),
+        (
+            Algorithm::EdDsa,
+            json!({"x": "AAAA"}),
+            "not an Ed25519 public key",
+        ),
+    ] {
+        let good = signer(Algorithm::Es256, "good").jwk();
+        let set =
+            read(&[jwk(alg, &change), good]).unwrap_or_else(|error| panic!("{change}: {error}"));
+        assert_eq!(set.len(), 1, "{change}");
+        assert!(
+            set.unfit()[0].why.contains(why),
+            "{change}: {}",
+            set.unfit()[0]
+        );
+    }
+}
+
+#[test]
+fn a_document_that_is_no_usable_set_is_refused() {
+    let key = signer(Algorithm::Es256, "k").jwk();
+    for (json, why) in [
+        (String::new(), "not a JWK Set"),
+        ("[]".to_owned(), "no array `keys`"),
+        (r#"{"keys": {}}"#.to_owned(), "no array `keys`"),
+        (r#"{"keys": []}"#.to_owned(), "it is empty"),
+        (
+            r#"{"keys": [1, null, "x"]}"#.to_owned(),
+            "not a JSON object",
+        ),
+        (json!({"keys": vec![key; 201]}).to_string(), "201 keys"),
+    ] {
+        let error = KeySet::from_json(json.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn candidates_are_few_and_fit() {
+    let named = |alg, kid: &str| jwk(alg, &json!({"kid": kid}));
+    let es = Algorithm::Es256;
+    let set = read(&[
+        named(es, "a"),
+        named(es, "twice"),
+        named(Algorithm::EdDsa, "twice"),
+        jwk(es, &json!({"kid": "enc", "use": "enc"})),
+    ])
+    .unwrap();
+    assert_eq!(set.candidates(Some("a"), es).unwrap().len(), 1);
+    assert_eq!(
+        set.candidates(Some("twice"), es).unwrap().len(),
+        1,
+        "the one that fits"
+    );
+    assert_eq!(set.candidates(None, es).unwrap().len(), 2);
+    assert_eq!(
+        set.candidates(Some("b"), es).unwrap_err(),
+        NoKey::UnknownKid
+    );
+    assert_eq!(
+        set.candidates(Some("A"), es).unwrap_err(),
+        NoKey::UnknownKid
+    );
+    assert!(matches!(
+        set.candidates(Some("enc"), es),
+        Err(NoKey::Unfit(_))
+    ));
+    assert!(matches!(
+        set.candidates(Some("a"), Algorithm::EdDsa),
+        Err(NoKey::OtherAlgorithm(_))
+    ));
+    assert_eq!(
+        set.candidates(None, Algorithm::Rs256).unwrap_err(),
+        NoKey::NoneForAlgorithm
+    );
+
+    let many: Vec<Value> = (0..5)
+        .map(|number| named(es, &number.to_string()))
+        .collect();
+    assert_eq!(
+        read(&many).unwrap().candidates(None, es).unwrap_err(),
+        NoKey::KidNeeded
+    );
+    let same = vec![named(es, "same"); 9];
+    assert_eq!(
+        read(&same)
+            .unwrap()
+            .candidates(Some("same"), es)
+            .unwrap()
+            .len(),
+        4
+    );
+}
