@@ -150,17 +150,21 @@ fn not_yaml(error: &serde_saphyr::Error) -> Problem {
         .location()
         .map_or((0, 0), |location| (location.line(), location.column()));
     let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
     // The location is shown in front, as everywhere.
-    let message = text.split(" at line").next().unwrap_or(&text);
+    let what = first.strip_prefix("error: ").unwrap_or(first);
+    let what = match what.split_once(": ") {
+        Some((place, what)) if place.starts_with("line ") => what,
+        _ => what,
+    };
+    // Advice for whoever calls the parser, not for whoever wrote the file.
+    let what = what.split(", set DuplicateKeyPolicy").next().unwrap_or(what);
     Problem {
         spot: Spot {
             line,
             column,
             path: String::new(),
         },
-        message: format!(
-            "not valid YAML: {}",
-            message.lines().next().unwrap_or_default()
-        ),
+        message: format!("not valid YAML: {what}"),
     }
 }
