@@ -158,7 +158,10 @@ fn not_yaml(error: &serde_saphyr::Error) -> Problem {
         _ => what,
     };
     // Advice for whoever calls the parser, not for whoever wrote the file.
-    let what = what.split(", set DuplicateKeyPolicy").next().unwrap_or(what);
+    let what = what
+        .split(", set DuplicateKeyPolicy")
+        .next()
+        .unwrap_or(what);
     Problem {
         spot: Spot {
             line,
