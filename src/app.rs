@@ -33,7 +33,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
 /// How many checks one connection may have under way: Envoy opens one connection per worker.
-const MOST_STREAMS: u32 = 4096;
+const MOST_STREAMS: u32 = 1024;
+
+/// The largest check that is read, in bytes: headers, and nothing that claimgate has a use for.
+const MOST_CHECK_BYTES: usize = 1024 * 1024;
 
 /// How long connections may take to end once the drain period is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -161,7 +164,10 @@ impl App {
             .build_v1()?;
         let mut routes = Routes::builder();
         routes
-            .add_service(AuthorizationServer::new(self.service.clone()))
+            .add_service(
+                AuthorizationServer::new(self.service.clone())
+                    .max_decoding_message_size(MOST_CHECK_BYTES),
+            )
             .add_service(health)
             .add_service(reflection);
         let routes = routes.routes();

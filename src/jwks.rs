@@ -101,6 +101,9 @@ pub enum KeysError {
     /// The fetch settings cannot be used.
     #[error("{0}")]
     Settings(String),
+    /// Our own fault.
+    #[error("internal error while fetching keys; this is a bug")]
+    Internal,
 }
 
 impl Jwks {

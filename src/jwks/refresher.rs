@@ -1,9 +1,11 @@
 //! The task that keeps one provider's keys fresh.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
 use super::source::{Loaded, Source};
@@ -56,20 +58,25 @@ impl Refresher {
                 () = sleep(self.next) => false,
                 () = self.provider().wake.notified() => true,
             };
-            if asked {
-                let loaded = self.source.reload().await;
-                self.take(loaded);
-            } else {
-                self.refresh().await;
+            match asked {
+                true => self.reload().await,
+                false => self.refresh().await,
             }
         }
     }
 
+    /// Because the time has come.
     pub(super) async fn refresh(&mut self) {
         self.provider()
             .attempts
             .send_modify(|attempts| attempts.pending = true);
-        let loaded = self.source.load().await;
+        let loaded = unbroken(self.source.load()).await;
+        self.take(loaded);
+    }
+
+    /// Because a request waits, which has set `pending`.
+    async fn reload(&mut self) {
+        let loaded = unbroken(self.source.reload()).await;
         self.take(loaded);
     }
 
@@ -165,4 +172,14 @@ impl Refresher {
             tracing::warn!(provider, key = %unfit, "a key of the provider is not used");
         }
     }
+}
+
+/// A panic while loading must not end the refresher: it would be the last fetch ever.
+async fn unbroken(
+    loading: impl Future<Output = Result<Loaded, KeysError>>,
+) -> Result<Loaded, KeysError> {
+    AssertUnwindSafe(loading)
+        .catch_unwind()
+        .await
+        .unwrap_or(Err(KeysError::Internal))
 }
