@@ -89,6 +89,12 @@ pub enum Reason {
     WrongAudience,
     /// A claim that must be there is not.
     MissingClaim,
+    /// A claim has not the value that it must have.
+    ClaimMismatch,
+    /// It lives too long.
+    LifetimeTooLong,
+    /// It is bound to a key, and the proof cannot be checked.
+    SenderConstraintUnmet,
     /// No path that could be judged.
     AmbiguousPath,
     /// The provider's keys cannot be had.
@@ -99,7 +105,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::MissingToken,
         Self::MalformedAuthorization,
         Self::MalformedToken,
@@ -112,6 +118,9 @@ impl Reason {
         Self::NotYetValid,
         Self::WrongAudience,
         Self::MissingClaim,
+        Self::ClaimMismatch,
+        Self::LifetimeTooLong,
+        Self::SenderConstraintUnmet,
         Self::AmbiguousPath,
         Self::KeysUnavailable,
         Self::Internal,
@@ -132,6 +141,9 @@ impl Reason {
             Self::NotYetValid => "not_yet_valid",
             Self::WrongAudience => "wrong_audience",
             Self::MissingClaim => "missing_claim",
+            Self::ClaimMismatch => "claim_mismatch",
+            Self::LifetimeTooLong => "lifetime_too_long",
+            Self::SenderConstraintUnmet => "sender_constraint_unmet",
             Self::AmbiguousPath => "ambiguous_path",
             Self::KeysUnavailable => "keys_unavailable",
             Self::Internal => "internal",
@@ -282,5 +294,8 @@ fn token_reason(error: &TokenError) -> Reason {
         TokenError::NotYetValid { .. } => Reason::NotYetValid,
         TokenError::WrongAudience { .. } => Reason::WrongAudience,
         TokenError::MissingClaim(_) => Reason::MissingClaim,
+        TokenError::ClaimMismatch { .. } => Reason::ClaimMismatch,
+        TokenError::LifetimeTooLong { .. } => Reason::LifetimeTooLong,
+        TokenError::SenderConstraintUnmet => Reason::SenderConstraintUnmet,
     }
 }

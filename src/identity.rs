@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::request::Headers;
 use crate::token::VerifiedToken;
-use crate::token::claims::ClaimPath;
+use crate::token::claims::{ClaimPath, scalar_text};
 
 /// The longest claim that is sent as a header, in bytes after encoding.
 pub const MOST_VALUE_BYTES: usize = 4 * 1024;
@@ -207,15 +207,6 @@ fn header_value(claim: &Value) -> Option<String> {
     } else {
         utf8_percent_encode(&text, ENCODED).to_string()
     })
-}
-
-fn scalar_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
 }
 
 /// `None` when the elements could not be told apart again.

@@ -29,9 +29,14 @@ impl Policy {
     pub fn new(providers: Vec<Provider>, upstream: Upstream) -> Self {
         let mut by_issuer = HashMap::new();
         for (index, provider) in providers.iter().enumerate() {
-            by_issuer
-                .entry(provider.terms.issuer.clone())
-                .or_insert(ProviderId(index));
+            let Terms {
+                issuer,
+                issuer_aliases,
+                ..
+            } = &provider.terms;
+            for issuer in issuer_aliases.iter().chain([issuer]) {
+                by_issuer.entry(issuer.clone()).or_insert(ProviderId(index));
+            }
         }
         Self {
             providers,
@@ -40,7 +45,7 @@ impl Policy {
         }
     }
 
-    /// The provider whose `iss` is exactly `issuer`.
+    /// The provider one of whose `iss` values is exactly `issuer`.
     pub fn by_issuer(&self, issuer: &str) -> Option<(ProviderId, &Provider)> {
         let id = *self.by_issuer.get(issuer)?;
         Some((id, self.providers.get(id.0)?))

@@ -18,21 +18,29 @@ pub use jws::Unverified;
 use crate::keyring::{AlgorithmSet, Key, KeySet};
 use crate::time::UnixTime;
 use crate::trace::{Step, Trace};
-use claims::{Claims, NumericDate};
+use claims::{ClaimPath, Claims, NumericDate};
 
 /// What a provider's tokens must be, besides signed by it.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// The exact `iss` (RFC 7519 §4.1.1): compared byte by byte, never normalised.
     pub issuer: String,
+    /// Other exact `iss` values of the same provider.
+    pub issuer_aliases: Vec<String>,
     /// Whom the token must be meant for.
     pub audiences: Audiences,
+    /// The claim that says whom the token is meant for; `aud` but for providers of their own mind.
+    pub audience_claim: ClaimPath,
     /// The accepted signature algorithms (RFC 8725 §3.1).
     pub algorithms: AlgorithmSet,
     /// The accepted `typ` values; empty: any that is not known to be another kind of token.
     pub token_types: Vec<String>,
     /// How far the provider's clock may be off.
     pub clock_skew: Duration,
+    /// The longest time from `iat` to `exp`.
+    pub max_lifetime: Option<Duration>,
+    /// Claims that must be there, each with one of these values.
+    pub required_claims: Vec<RequiredClaim>,
 }
 
 /// Whom a token must be meant for (RFC 7519 §4.1.3).
@@ -42,6 +50,15 @@ pub enum Audiences {
     AnyOf(Vec<String>),
     /// Anyone: the operator's explicit opt-out.
     Any,
+}
+
+/// A claim that must have one of certain values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredClaim {
+    /// Which.
+    pub path: ClaimPath,
+    /// The values, as text: `true` is the boolean as well as the string, since providers differ.
+    pub any_of: Vec<String>,
 }
 
 /// Evidence: a token whose signature, issuer, audience and times have been checked.
@@ -91,8 +108,10 @@ impl Unverified<'_> {
         let kid = key.kid().map(Into::into);
         self.check_type(terms)?;
         let claims = self.claims();
-        check_times(claims, terms.clock_skew, now, trace)?;
-        check_audience(claims, &terms.audiences, trace)?;
+        check_times(claims, terms, now, trace)?;
+        check_audience(claims, terms, trace)?;
+        check_sender_constraint(claims)?;
+        check_required(claims, &terms.required_claims)?;
         let payload = self.payload().into();
         Ok(VerifiedToken {
             claims: self.into_claims(),
@@ -135,13 +154,14 @@ impl Unverified<'_> {
 
 fn check_times(
     claims: &Claims,
-    skew: Duration,
+    terms: &Terms,
     now: UnixTime,
     trace: &mut impl Trace,
 ) -> Result<(), TokenError> {
+    let skew = terms.clock_skew;
     let exp = claims
         .date(NumericDate::Exp)?
-        .ok_or(TokenError::MissingClaim("exp"))?;
+        .ok_or_else(|| TokenError::MissingClaim("exp".to_owned()))?;
     if now >= exp.saturating_add(skew) {
         return Err(TokenError::Expired { exp, now, skew });
     }
@@ -158,19 +178,31 @@ fn check_times(
             _ => {}
         }
     }
+    if let Some(most) = terms.max_lifetime {
+        let issued = claims
+            .date(NumericDate::Iat)?
+            .ok_or_else(|| TokenError::MissingClaim("iat".to_owned()))?;
+        let lifetime = exp.saturating_since(issued);
+        if lifetime > most {
+            return Err(TokenError::LifetimeTooLong { lifetime, most });
+        }
+    }
     trace.passed(Step::Times { exp, now, skew });
     Ok(())
 }
 
 fn check_audience(
     claims: &Claims,
-    accepted: &Audiences,
+    terms: &Terms,
     trace: &mut impl Trace,
 ) -> Result<(), TokenError> {
-    let Audiences::AnyOf(accepted) = accepted else {
+    let Audiences::AnyOf(accepted) = &terms.audiences else {
         return Ok(());
     };
-    let found = claims.audience()?.ok_or(TokenError::MissingClaim("aud"))?;
+    let claim = &terms.audience_claim;
+    let found = claims
+        .audience(claim)?
+        .ok_or_else(|| TokenError::MissingClaim(claim.to_string()))?;
     let Some(audience) = accepted
         .iter()
         .find(|audience| found.contains(&audience.as_str()))
@@ -181,5 +213,31 @@ fn check_audience(
         });
     };
     trace.passed(Step::Audience { audience });
+    Ok(())
+}
+
+/// A token that is bound to its sender's key (RFC 7800 §3.1) is no bearer token: whoever shows it
+/// must prove possession (RFC 8705 §3, RFC 9449 §7.2), which cannot be checked here.
+fn check_sender_constraint(claims: &Claims) -> Result<(), TokenError> {
+    match claims.as_object().get("cnf") {
+        None => Ok(()),
+        Some(_) => Err(TokenError::SenderConstraintUnmet),
+    }
+}
+
+fn check_required(claims: &Claims, required: &[RequiredClaim]) -> Result<(), TokenError> {
+    for RequiredClaim { path, any_of } in required {
+        let found = claims
+            .at(path)
+            .ok_or_else(|| TokenError::MissingClaim(path.to_string()))?;
+        let text = claims::scalar_text(found).unwrap_or_else(|| found.to_string());
+        if found.is_object() || found.is_array() || !any_of.contains(&text) {
+            return Err(TokenError::ClaimMismatch {
+                claim: path.to_string(),
+                found: Shown::from(text.as_str()),
+                expected: any_of.clone(),
+            });
+        }
+    }
     Ok(())
 }

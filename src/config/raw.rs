@@ -1,11 +1,13 @@
 //! What the operator wrote, before anyone asks what it means. Field for field the YAML file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, SeqAccess, Visitor};
 
 use super::document::Field;
+use crate::token::claims::scalar_text;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -36,7 +38,9 @@ pub struct Admin {
 pub struct Provider {
     pub name: Field<String>,
     pub issuer: Field<String>,
+    pub issuer_aliases: Field<Texts>,
     pub audiences: Field<Texts>,
+    pub audience_claim: Field<String>,
     pub discovery_url: Field<String>,
     pub jwks: Field<Jwks>,
     pub fetch: Field<Fetch>,
@@ -44,6 +48,8 @@ pub struct Provider {
     pub algorithms: Field<Vec<Field<String>>>,
     pub token_types: Field<Texts>,
     pub clock_skew: Field<String>,
+    pub max_lifetime: Field<String>,
+    pub required_claims: Field<BTreeMap<String, Field<Values>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,6 +133,24 @@ impl<'de> Deserialize<'de> for Texts {
         }
 
         deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// One value, or a list of values: text, a number, true or false.
+#[derive(Clone, Debug)]
+pub struct Values(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let values = match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Array(values) => values,
+            value => vec![value],
+        };
+        let texts: Option<Vec<_>> = values.iter().map(scalar_text).collect();
+        texts
+            .filter(|texts| !texts.is_empty())
+            .map(Self)
+            .ok_or_else(|| de::Error::custom("expected a value, or a list of values"))
     }
 }
 

@@ -116,7 +116,10 @@ impl Answer {
             | Reason::Expired
             | Reason::NotYetValid
             | Reason::WrongAudience
-            | Reason::MissingClaim => {
+            | Reason::MissingClaim
+            | Reason::ClaimMismatch
+            | Reason::LifetimeTooLong
+            | Reason::SenderConstraintUnmet => {
                 Self::unauthorized("Invalid or expired token", Challenge::InvalidToken)
             }
             Reason::AmbiguousPath => Self {

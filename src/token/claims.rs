@@ -77,10 +77,14 @@ impl Claims {
         }
     }
 
-    /// The audiences, `None` when there is no `aud`. A string or an array of strings.
-    pub(super) fn audience(&self) -> Result<Option<Vec<&str>>, TokenError> {
-        let wrong = || wrong("aud", "is neither a string nor an array of strings");
-        match self.0.get("aud") {
+    /// The audiences in the claim at `path`, `None` when it is not there. A string or an array of
+    /// strings.
+    pub(super) fn audience(&self, path: &ClaimPath) -> Result<Option<Vec<&str>>, TokenError> {
+        let wrong = || {
+            let why = "is neither a string nor an array of strings";
+            wrong(&path.to_string(), why)
+        };
+        match self.at(path) {
             None => Ok(None),
             Some(Value::String(audience)) => Ok(Some(vec![audience])),
             Some(Value::Array(audiences)) => audiences
@@ -125,6 +129,29 @@ fn wrong(claim: &str, why: &str) -> TokenError {
 /// holds a dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath(Vec<String>);
+
+impl fmt::Display for ClaimPath {
+    /// As it may be written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.iter().any(|name| name.contains(['.', '/', '~'])) {
+            self.0
+                .iter()
+                .try_for_each(|name| write!(f, "/{}", name.replace('~', "~0").replace('/', "~1")))
+        } else {
+            f.write_str(&self.0.join("."))
+        }
+    }
+}
+
+/// A string, number or boolean as text; `None` for anything else.
+pub(crate) fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
 
 /// Why a text names no claim.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -77,7 +77,30 @@ pub enum TokenError {
     },
     /// A claim that must be there is not.
     #[error("the token has no `{0}` claim")]
-    MissingClaim(&'static str),
+    MissingClaim(String),
+    /// A claim that must have a certain value has another.
+    #[error("the token's `{claim}` is `{found}`, required: `{}`", expected.join("` or `"))]
+    ClaimMismatch {
+        /// Which.
+        claim: String,
+        /// Its value.
+        found: Shown,
+        /// The provider's `required_claims`.
+        expected: Vec<String>,
+    },
+    /// Valid for longer than the operator puts up with.
+    #[error("the token lives for {} s, at most {} s are accepted", lifetime.as_secs(), most.as_secs())]
+    LifetimeTooLong {
+        /// From `iat` to `exp`.
+        lifetime: Duration,
+        /// The provider's `max_lifetime`.
+        most: Duration,
+    },
+    /// Bound to a key that its sender should prove to have.
+    #[error(
+        "the token is bound to its sender's key (`cnf`), and claimgate cannot check that proof"
+    )]
+    SenderConstraintUnmet,
 }
 
 fn named(kid: Option<&Shown>) -> String {

@@ -95,7 +95,7 @@ impl<'t> Unverified<'t> {
     pub fn issuer(&self) -> Result<&str, TokenError> {
         self.claims
             .text("iss")?
-            .ok_or(TokenError::MissingClaim("iss"))
+            .ok_or_else(|| TokenError::MissingClaim("iss".to_owned()))
     }
 
     pub(super) fn claims(&self) -> &Claims {

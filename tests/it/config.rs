@@ -172,6 +172,18 @@ fn problems_one_by_one() {
             "providers[0] has the same `issuer`; merge the two",
         ),
         (
+            "providers: [{ issuer: https://a.example, audiences: a, required_claims: { a: {} } }]",
+            "providers[0].required_claims.a: expected a value, or a list of values",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, required_claims: { a: ~ } }]",
+            "providers[0].required_claims: `a` has no value",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a }, { name: b, issuer: https://b.example, issuer_aliases: [https://a.example], audiences: b }]",
+            "providers[0] has the same `issuer`; merge the two",
+        ),
+        (
             "server: { listen: unix://relative }",
             "has no absolute path",
         ),

@@ -1,17 +1,19 @@
 //! Whom to trust, and on what terms.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use url::Url;
 
-use super::{Check, MINUTE, listed, section};
+use super::{Check, HOUR, MINUTE, SECOND, listed, section};
 use crate::config::KeySettings;
 use crate::config::document::{Field, Spot};
-use crate::config::raw::{self, Texts};
+use crate::config::raw::{self, Texts, Values};
 use crate::keyring::{Algorithm, AlgorithmSet};
 use crate::policy::Provider;
-use crate::token::{Audiences, Terms};
+use crate::token::claims::ClaimPath;
+use crate::token::{Audiences, RequiredClaim, Terms};
 
 impl Check<'_> {
     pub(super) fn providers(
@@ -43,7 +45,12 @@ impl Check<'_> {
             let Some((provider, keys)) = self.provider(&spot, provider) else {
                 continue;
             };
-            if let Some(other) = issuers.insert(provider.terms.issuer.clone(), spot.path.clone()) {
+            let terms = &provider.terms;
+            let same = [&terms.issuer]
+                .into_iter()
+                .chain(&terms.issuer_aliases)
+                .find_map(|issuer| issuers.insert(issuer.clone(), spot.path.clone()));
+            if let Some(other) = same {
                 self.report(
                     &spot,
                     format!("{other} has the same `issuer`; merge the two"),
@@ -68,7 +75,9 @@ impl Check<'_> {
         let raw::Provider {
             name,
             issuer,
+            issuer_aliases,
             audiences,
+            audience_claim,
             discovery_url,
             jwks,
             fetch,
@@ -76,29 +85,34 @@ impl Check<'_> {
             algorithms,
             token_types,
             clock_skew,
+            max_lifetime,
+            required_claims,
         } = provider;
         let fetch = self.fetch(section(fetch));
         let refresh = self.refresh(section(refresh));
         let audiences = self.audiences(spot, audiences);
         let algorithms = self.algorithms(algorithms);
-        let token_types = match token_types {
-            Field::Given(..) => self
-                .texts(token_types, "at least one type")
-                .into_iter()
-                .map(|(_, text)| text)
-                .collect(),
-            Field::Absent | Field::Invalid => Vec::new(),
-        };
+        let token_types = self.optional_texts(token_types, "at least one type");
+        let issuer_aliases = self.optional_texts(issuer_aliases, "at least one issuer");
+        let audience_claim = self.claim_path(&audience_claim);
+        let required_claims = self.required_claims(required_claims);
+        let max_lifetime = max_lifetime
+            .given()
+            .map(|_| self.duration(&max_lifetime, 24 * HOUR, SECOND, 366 * 24 * HOUR));
         let clock_skew = self.duration(&clock_skew, MINUTE, Duration::ZERO, 5 * MINUTE);
         let (issuer_spot, issuer) = self.required(spot, "issuer", &issuer)?;
         let source = self.key_source(issuer_spot, issuer, &discovery_url, jwks, &fetch);
         let name = self.provider_name(&name, issuer);
         let terms = Terms {
             issuer: issuer.clone(),
+            issuer_aliases,
             audiences: audiences?,
+            audience_claim: audience_claim?,
             algorithms: algorithms?,
             token_types,
             clock_skew,
+            max_lifetime,
+            required_claims,
         };
         let keys = KeySettings {
             name: name.clone(),
@@ -107,6 +121,44 @@ impl Check<'_> {
             refresh,
         };
         Some((Provider { name, terms }, keys))
+    }
+
+    fn optional_texts(&mut self, field: Field<Texts>, wanted: &str) -> Vec<String> {
+        let texts = self.texts(field, wanted);
+        texts.into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// `aud` unless another claim is named.
+    fn claim_path(&mut self, field: &Field<String>) -> Option<ClaimPath> {
+        let (spot, text) = match field {
+            Field::Absent => (&Spot::default(), "aud"),
+            Field::Invalid => return None,
+            Field::Given(spot, text) => (spot, text.as_str()),
+        };
+        let parsed = ClaimPath::from_str(text).map_err(|error| error.to_string());
+        self.parsed(spot, parsed)
+    }
+
+    fn required_claims(
+        &mut self,
+        field: Field<BTreeMap<String, Field<Values>>>,
+    ) -> Vec<RequiredClaim> {
+        let Field::Given(spot, claims) = field else {
+            return Vec::new();
+        };
+        let mut required = Vec::new();
+        for (name, field) in claims {
+            match field {
+                Field::Given(spot, Values(any_of)) => {
+                    let parsed = ClaimPath::from_str(&name).map_err(|error| error.to_string());
+                    let path = self.parsed(&spot, parsed);
+                    required.extend(path.map(|path| RequiredClaim { path, any_of }));
+                }
+                Field::Absent => self.report(&spot, format!("`{name}` has no value")),
+                Field::Invalid => {}
+            }
+        }
+        required
     }
 
     fn provider_name(&mut self, name: &Field<String>, issuer: &str) -> String {
