@@ -28,8 +28,10 @@ pub(super) async fn find_keys(
 ) -> Result<Url, KeysError> {
     let mut missing = None;
     for url in places {
-        match fetcher.get(url).await {
-            Ok(document) => return read(&document.body, url, issuer, allow_http),
+        match fetcher.get(url, None).await {
+            Ok(document) => {
+                return read(&document.body.unwrap_or_default(), url, issuer, allow_http);
+            }
             // Only "not here" sends on to the next place; an outage is an outage.
             Err(error @ FetchError::Status { status, .. }) if status.is_client_error() => {
                 missing.get_or_insert(error);

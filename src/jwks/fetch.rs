@@ -3,12 +3,14 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CACHE_CONTROL};
+use reqwest::header::{
+    ACCEPT, AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode};
 use url::Url;
 
-use super::schedule;
+use super::schedule::{self, Caching};
 use crate::config::Fetch;
 
 /// How many redirects within the same origin are followed.
@@ -24,8 +26,11 @@ pub(super) struct Fetcher {
 /// A document, and for how long it may be kept.
 #[derive(Debug)]
 pub(super) struct Document {
-    pub(super) body: Vec<u8>,
+    /// `None` when it is still the one that the asker has.
+    pub(super) body: Option<Vec<u8>>,
     pub(super) freshness: Option<Duration>,
+    /// By which to ask whether it has changed (RFC 9110 §8.8.3).
+    pub(super) etag: Option<HeaderValue>,
 }
 
 /// Why a document could not be had.
@@ -94,19 +99,32 @@ impl Fetcher {
         })
     }
 
-    /// The document at `url`, whose scheme has been checked when the URL was read.
-    pub(super) async fn get(&self, url: &Url) -> Result<Document, FetchError> {
+    /// The document at `url`, whose scheme has been checked when the URL was read; without its
+    /// body if it is still the one with the entity tag `known`.
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        known: Option<&HeaderValue>,
+    ) -> Result<Document, FetchError> {
         let unreachable = |error: reqwest::Error| FetchError::Unreachable {
             url: url.clone(),
             why: causes(&error.without_url()),
         };
-        let mut response = self
+        let mut request = self
             .client
             .get(url.clone())
-            .header(ACCEPT, "application/json, application/jwk-set+json")
-            .send()
-            .await
-            .map_err(unreachable)?;
+            .header(ACCEPT, "application/json, application/jwk-set+json");
+        if let Some(etag) = known {
+            request = request.header(IF_NONE_MATCH, etag.clone());
+        }
+        let mut response = request.send().await.map_err(unreachable)?;
+        if response.status() == StatusCode::NOT_MODIFIED && known.is_some() {
+            return Ok(Document {
+                body: None,
+                freshness: freshness(&response),
+                etag: known.cloned(),
+            });
+        }
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status {
                 url: url.clone(),
@@ -114,6 +132,7 @@ impl Fetcher {
             });
         }
         let freshness = freshness(&response);
+        let etag = response.headers().get(ETAG).cloned();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if body.len() + chunk.len() > self.max_bytes {
@@ -124,13 +143,23 @@ impl Fetcher {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Document { body, freshness })
+        Ok(Document {
+            body: Some(body),
+            freshness,
+            etag,
+        })
     }
 }
 
 fn freshness(response: &Response) -> Option<Duration> {
-    let cache_control = response.headers().get(CACHE_CONTROL)?.to_str().ok()?;
-    schedule::freshness(cache_control)
+    let text = |name| response.headers().get(name)?.to_str().ok();
+    let date = |name| httpdate::parse_http_date(text(name)?).ok();
+    schedule::freshness(&Caching {
+        cache_control: text(CACHE_CONTROL).unwrap_or_default(),
+        age: text(AGE).and_then(|age| age.trim().parse().ok()),
+        date: date(DATE),
+        expires: date(EXPIRES),
+    })
 }
 
 /// An error and everything that led to it: the innermost part is what helps.

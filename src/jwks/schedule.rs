@@ -1,6 +1,6 @@
 //! When to fetch keys. Pure: the randomness is an argument, from 0 to 1.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::Refresh;
 
@@ -31,9 +31,32 @@ pub(super) fn after_failure(refresh: &Refresh, failures: u32, random: f64) -> Du
         .mul_f64(0.5 + 0.5 * random)
 }
 
-/// How long a response stays fresh, by its `Cache-Control` (RFC 9111 §5.2.2); `None` if it does
-/// not say.
-pub(super) fn freshness(cache_control: &str) -> Option<Duration> {
+/// What a response says about how long it may be kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Caching<'r> {
+    /// Empty if there is none.
+    pub(super) cache_control: &'r str,
+    /// Seconds that it has spent in caches on the way.
+    pub(super) age: Option<u64>,
+    /// When it was sent, by the sender's clock.
+    pub(super) date: Option<SystemTime>,
+    /// Until when it is fresh, by the sender's clock.
+    pub(super) expires: Option<SystemTime>,
+}
+
+/// How much longer a response stays fresh (RFC 9111 §4.2); `None` if it does not say.
+/// `Cache-Control` beats `Expires`, which is compared with the sender's own clock.
+pub(super) fn freshness(caching: &Caching<'_>) -> Option<Duration> {
+    let by_expires = || {
+        let lifetime = caching.expires?.duration_since(caching.date?);
+        Some(lifetime.unwrap_or_default())
+    };
+    let lifetime = by_cache_control(caching.cache_control).or_else(by_expires)?;
+    Some(lifetime.saturating_sub(Duration::from_secs(caching.age.unwrap_or_default())))
+}
+
+/// RFC 9111 §5.2.2.
+fn by_cache_control(cache_control: &str) -> Option<Duration> {
     let mut freshness = None;
     for directive in cache_control.split(',') {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
@@ -94,6 +117,29 @@ mod tests {
     }
 
     #[test]
+    fn what_responses_say() {
+        let at = |seconds| Some(SystemTime::UNIX_EPOCH + secs(seconds));
+        for (cache_control, age, date, expires, expected) in [
+            ("max-age=600", Some(100), None, None, Some(secs(500))),
+            ("max-age=600", Some(700), None, None, Some(secs(0))),
+            ("max-age=600", None, at(1000), at(1001), Some(secs(600))),
+            ("", None, at(1000), at(1300), Some(secs(300))),
+            ("", Some(60), at(1000), at(1300), Some(secs(240))),
+            ("", None, at(1000), at(900), Some(secs(0))),
+            ("", None, None, at(1300), None),
+            ("", Some(60), None, None, None),
+        ] {
+            let caching = Caching {
+                cache_control,
+                age,
+                date,
+                expires,
+            };
+            assert_eq!(freshness(&caching), expected, "{caching:?}");
+        }
+    }
+
+    #[test]
     fn cache_control() {
         for (header, expected) in [
             ("max-age=600", Some(secs(600))),
@@ -105,7 +151,7 @@ mod tests {
             ("max-age=99999999999999999999", None),
             ("", None),
         ] {
-            assert_eq!(freshness(header), expected, "{header}");
+            assert_eq!(by_cache_control(header), expected, "{header}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use url::Url;
 
 use super::fetch::{Document, Fetcher};
@@ -19,6 +20,16 @@ pub(super) struct Source {
     fetcher: Option<Fetcher>,
     /// Where discovery last found the keys.
     discovered: Option<Url>,
+    /// The keys that were fetched last.
+    last: Option<Fetched>,
+}
+
+/// Keys that the provider can be asked about again: are they still the same?
+#[derive(Debug)]
+struct Fetched {
+    url: Url,
+    etag: HeaderValue,
+    keys: Arc<KeySet>,
 }
 
 /// Keys, and for how long the provider says they may be kept.
@@ -34,6 +45,7 @@ impl Source {
             settings: settings.clone(),
             fetcher: None,
             discovered: None,
+            last: None,
         }
     }
 
@@ -61,22 +73,54 @@ impl Source {
             KeySource::File(file) => read_file(file).await,
             KeySource::Uri(url) => {
                 let url = url.clone();
-                read_url(self.fetcher()?, &url).await
+                self.fetch(&url).await
             }
             KeySource::Discovery { issuer, metadata } => {
                 let (issuer, metadata) = (issuer.clone(), metadata.clone());
                 let allow_http = self.settings.fetch.allow_http;
                 let known = self.discovered.clone();
-                let fetcher = self.fetcher()?;
                 let url = match known {
                     Some(url) => url,
-                    None => discovery::find_keys(fetcher, &issuer, &metadata, allow_http).await?,
+                    None => {
+                        let fetcher = self.fetcher()?;
+                        discovery::find_keys(fetcher, &issuer, &metadata, allow_http).await?
+                    }
                 };
-                let loaded = read_url(fetcher, &url).await?;
+                let loaded = self.fetch(&url).await?;
                 self.discovered = Some(url);
                 Ok(loaded)
             }
         }
+    }
+
+    async fn fetch(&mut self, url: &Url) -> Result<Loaded, KeysError> {
+        let last = self.last.take().filter(|last| last.url == *url);
+        let known = last.as_ref().map(|last| &last.etag);
+        let document = self.fetcher()?.get(url, known).await;
+        let Document {
+            body,
+            freshness,
+            etag,
+        } = match document {
+            Ok(document) => document,
+            Err(error) => {
+                self.last = last;
+                return Err(error.into());
+            }
+        };
+        let loaded = match (body, last) {
+            (None, Some(last)) => Loaded {
+                keys: last.keys,
+                freshness,
+            },
+            (body, _) => parse(&body.unwrap_or_default(), url, freshness)?,
+        };
+        self.last = etag.map(|etag| Fetched {
+            url: url.clone(),
+            etag,
+            keys: Arc::clone(&loaded.keys),
+        });
+        Ok(loaded)
     }
 
     fn fetcher(&mut self) -> Result<&Fetcher, KeysError> {
@@ -98,11 +142,6 @@ async fn read_file(file: &Path) -> Result<Loaded, KeysError> {
         })?;
     // A file costs nothing to read: look again as soon as the operator's bounds allow.
     parse(&json, &file.display(), Some(Duration::ZERO))
-}
-
-async fn read_url(fetcher: &Fetcher, url: &Url) -> Result<Loaded, KeysError> {
-    let Document { body, freshness } = fetcher.get(url).await?;
-    parse(&body, url, freshness)
 }
 
 fn parse(

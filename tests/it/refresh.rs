@@ -236,6 +236,51 @@ async fn regular_fetches_follow_cache_control_within_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_that_have_not_changed_are_not_sent_again() {
+    let (real, new) = (signer(Es256, "real"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&real]).await;
+    let keys = |key: &claimgate::dev::signer::Signer, tag: &str| {
+        Reply::json(&json!({"keys": [key.jwk()]})).header(&format!("etag: {tag}"))
+    };
+    issuer.reply(JWKS, keys(&real, "\"one\""));
+    let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 10s }").await;
+    assert!(!issuer.head(JWKS).contains("if-none-match"));
+
+    issuer.reply(JWKS, Reply::status(304));
+    issuer.asked_at_least(JWKS, 3).await;
+    assert!(issuer.head(JWKS).contains("if-none-match: \"one\""));
+    sleep(secs(1)).await;
+    assert!(gate.check(&token(&issuer, &real)).await.is_allow());
+    let failed = "claimgate_jwks_fetches_total{provider=\"acme\",result=\"failure\"}";
+    assert_eq!(gate.metric(failed), "0");
+    let age: f64 = gate
+        .metric("claimgate_jwks_age_seconds{provider=\"acme\"}")
+        .parse()
+        .unwrap();
+    assert!(age < 11.0, "what was confirmed is as good as new");
+
+    // An outage in between does not make it forget.
+    issuer.reply(JWKS, Reply::status(500));
+    issuer.asked_at_least(JWKS, 5).await;
+    issuer.reply(JWKS, keys(&new, "\"two\""));
+    sleep(secs(11)).await;
+    assert!(issuer.head(JWKS).contains("if-none-match: \"one\""));
+    assert!(gate.check(&token(&issuer, &new)).await.is_allow());
+    assert_eq!(gate.check(&token(&issuer, &real)).await.status(), 401);
+}
+
+/// A provider that answers 304 to a question that was never asked has sent no keys.
+#[tokio::test(start_paused = true)]
+async fn not_modified_is_no_answer_to_the_first_question() {
+    let real = signer(Es256, "real");
+    let issuer = Issuer::start(&[&real]).await;
+    issuer.reply(JWKS, Reply::status(304));
+    let gate = Gate::start(&provider(&issuer, "acme", "")).await;
+    issuer.asked_at_least(JWKS, 2).await;
+    assert_eq!(gate.check(&token(&issuer, &real)).await.status(), 503);
+}
+
+#[tokio::test(start_paused = true)]
 async fn good_keys_are_never_replaced_by_useless_ones() {
     let real = signer(Es256, "real");
     for (what, reply) in [

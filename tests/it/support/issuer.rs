@@ -47,6 +47,8 @@ impl Reply {
 struct Script {
     replies: HashMap<String, Reply>,
     asked: HashMap<String, usize>,
+    /// The head of the last request for each path.
+    heads: HashMap<String, String>,
 }
 
 pub struct Issuer {
@@ -120,6 +122,12 @@ impl Issuer {
             .unwrap_or(0)
     }
 
+    /// What the last request for a path looked like.
+    pub fn head(&self, path: &str) -> String {
+        let script = self.script.lock().unwrap();
+        script.heads.get(path).cloned().unwrap_or_default()
+    }
+
     /// Waits until a path was asked for so often.
     pub async fn asked_at_least(&self, path: &str, times: usize) {
         let mut asked = self.asked.clone();
@@ -150,6 +158,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>, count: watch::
     let reply = {
         let mut script = script.lock().unwrap();
         *script.asked.entry(path.clone()).or_default() += 1;
+        script.heads.insert(path.clone(), request);
         script
             .replies
             .get(&path)
