@@ -79,12 +79,11 @@ impl Source {
                 let (issuer, metadata) = (issuer.clone(), metadata.clone());
                 let allow_http = self.settings.fetch.allow_http;
                 let known = self.discovered.clone();
-                let url = match known {
-                    Some(url) => url,
-                    None => {
-                        let fetcher = self.fetcher()?;
-                        discovery::find_keys(fetcher, &issuer, &metadata, allow_http).await?
-                    }
+                let url = if let Some(url) = known {
+                    url
+                } else {
+                    let fetcher = self.fetcher()?;
+                    discovery::find_keys(fetcher, &issuer, &metadata, allow_http).await?
                 };
                 let loaded = self.fetch(&url).await?;
                 self.discovered = Some(url);

@@ -15,6 +15,7 @@ mod config;
 mod deploy;
 mod keyring;
 mod layering;
+mod mutation;
 mod refresh;
 mod serving;
 mod support;
