@@ -59,7 +59,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if *admin.phase.borrow() != Phase::Serving {
         missing.push("not ready: shutting down\n".to_owned());
     }
-    for id in admin.jwks.unavailable() {
+    for id in admin.jwks.awaited() {
         let name = admin
             .policy
             .provider(id)

@@ -33,10 +33,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
 /// How many checks one connection may have under way: Envoy opens one connection per worker.
-const MOST_STREAMS: u32 = 1024;
+const MOST_STREAMS: u32 = 512;
 
 /// The largest check that is read, in bytes: headers, and nothing that claimgate has a use for.
-const MOST_CHECK_BYTES: usize = 1024 * 1024;
+const MOST_CHECK_BYTES: usize = 256 * 1024;
 
 /// How long connections may take to end once the drain period is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -187,9 +187,18 @@ impl App {
                 phase: phase.subscribe(),
             },
         ));
+        let fail_closed = FailClosedLayer {
+            denials: self.service.denials.clone(),
+            metrics: Arc::clone(&self.service.metrics),
+        };
         let mut servers = JoinSet::new();
         for listener in self.listeners {
-            servers.spawn(serve(listener, routes.clone(), phase.subscribe()));
+            servers.spawn(serve(
+                listener,
+                routes.clone(),
+                fail_closed.clone(),
+                phase.subscribe(),
+            ));
         }
 
         tokio::select! {
@@ -222,6 +231,7 @@ impl App {
 async fn serve(
     listener: Listener,
     routes: Routes,
+    fail_closed: FailClosedLayer,
     mut phase: watch::Receiver<Phase>,
 ) -> Result<(), tonic::transport::Error> {
     let stop = async move {
@@ -231,7 +241,7 @@ async fn serve(
     let server = Server::builder()
         .max_concurrent_streams(MOST_STREAMS)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .layer(FailClosedLayer);
+        .layer(fail_closed);
     match listener {
         Listener::Tcp(listener, _) => {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -251,7 +261,7 @@ async fn serve(
     }
 }
 
-/// SERVING while every provider has keys and nobody asked us to stop.
+/// SERVING while we can judge tokens and nobody asked us to stop.
 async fn report_health(
     reporter: HealthReporter,
     jwks: Arc<Jwks>,
@@ -259,8 +269,7 @@ async fn report_health(
 ) {
     let mut changed = jwks.changed();
     loop {
-        let ready =
-            *phase.borrow_and_update() == Phase::Serving && jwks.unavailable().next().is_none();
+        let ready = *phase.borrow_and_update() == Phase::Serving && jwks.awaited().is_empty();
         let status = match ready {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::keyring::{Keyring, Keys, NoKey, ProviderId};
 use crate::policy::Policy;
 use crate::request::Request;
+use crate::shown::Shown;
 use crate::time::UnixTime;
 use crate::token::bearer::{CredentialError, bearer_token};
-use crate::token::{Shown, TokenError, Unverified, VerifiedToken};
+use crate::token::{TokenError, Unverified, VerifiedToken};
 use crate::trace::{Step, Trace};
 
 /// What becomes of a request.

@@ -74,12 +74,13 @@ impl Upstream {
         changes
     }
 
-    /// Servers in the tradition of CGI read `x_auth_subject`, or any mixture, as `x-auth-subject`.
+    /// Servers in the tradition of CGI read `x_auth_subject`, or any mixture, as `x-auth-subject`;
+    /// some read any other character in a hyphen's place like that.
     fn remove_aliases<'a>(&'a self, request: &Headers<'a>, changes: &mut HeaderChanges<'a>) {
         for name in self.managed() {
             changes.remove.extend(name.underscored().map(Cow::Owned));
         }
-        for sent in request.names().filter(|sent| sent.contains('_')) {
+        for sent in request.names() {
             if self.managed().any(|name| name.is_alias(sent)) {
                 let sent = Cow::Owned(sent.to_ascii_lowercase());
                 if !changes.remove.contains(&sent) {
@@ -114,7 +115,7 @@ pub struct HeaderChanges<'a> {
 pub struct HeaderName(String);
 
 /// Names with a meaning to proxies or to the HTTP protocol itself.
-const RESERVED: [&str; 18] = [
+const RESERVED: [&str; 24] = [
     "authorization",
     "connection",
     "content-encoding",
@@ -133,6 +134,12 @@ const RESERVED: [&str; 18] = [
     "transfer-encoding",
     "upgrade",
     "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
 ];
 
 /// Families of such names.
@@ -181,11 +188,12 @@ impl HeaderName {
         self.0.contains('-').then(|| self.0.replace('-', "_"))
     }
 
-    /// Whether `sent` is this name but for case, and underscores in place of hyphens.
+    /// Whether `sent` is this name but for case, and other characters in place of some hyphens.
     fn is_alias(&self, sent: &str) -> bool {
         sent.len() == self.0.len()
+            && !sent.eq_ignore_ascii_case(&self.0)
             && sent.bytes().zip(self.0.bytes()).all(|(sent, own)| {
-                sent.to_ascii_lowercase() == own || (sent == b'_' && own == b'-')
+                sent.to_ascii_lowercase() == own || (own == b'-' && !sent.is_ascii_alphanumeric())
             })
     }
 }
@@ -195,34 +203,33 @@ impl HeaderName {
 /// ambiguous), an object as JSON. Text that a header cannot carry as it is comes percent-encoded.
 fn header_value(claim: &Value) -> Option<String> {
     let text = match claim {
-        Value::Array(elements) => joined(elements).unwrap_or_else(|| claim.to_string()),
-        Value::Object(_) => claim.to_string(),
-        scalar => scalar_text(scalar)?,
+        Value::Array(elements) => joined(elements).unwrap_or_else(|| encoded(claim.to_string())),
+        Value::Object(_) => encoded(claim.to_string()),
+        scalar => encoded(scalar_text(scalar)?),
     };
-    if text.is_empty() {
-        return None;
-    }
-    Some(if is_plain(&text) {
-        text
-    } else {
-        utf8_percent_encode(&text, ENCODED).to_string()
-    })
+    (!text.is_empty()).then_some(text)
 }
 
-/// `None` when the elements could not be told apart again.
+/// `None` when the elements could not be told apart again, or from JSON.
 fn joined(elements: &[Value]) -> Option<String> {
+    let is_clear = |text: &String| {
+        !text.is_empty() && !text.contains(',') && !text.starts_with(['[', '{', '"'])
+    };
     let texts = elements
         .iter()
-        .map(|element| scalar_text(element).filter(|text| !text.is_empty() && !text.contains(',')))
+        .map(|element| scalar_text(element).filter(is_clear).map(encoded))
         .collect::<Option<Vec<_>>>()?;
     Some(texts.join(","))
 }
 
-/// Visible ASCII and inner spaces: what every hop passes on unchanged.
-fn is_plain(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte == b' ' || byte.is_ascii_graphic())
-        && text.trim_ascii() == text
+/// Text as it is when every hop passes it on unchanged: visible ASCII and inner spaces. All else,
+/// and text with a `%`, so that nothing else can look the same, comes percent-encoded.
+fn encoded(text: String) -> String {
+    let plain = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b'%');
+    if text.bytes().all(plain) && text.trim_ascii() == text {
+        return text;
+    }
+    utf8_percent_encode(&text, ENCODED).to_string()
 }
 
 #[cfg(test)]
@@ -254,8 +261,11 @@ mod tests {
             (json!("Zoë"), Some("Zo%C3%AB")),
             (json!(" admin"), Some("%20admin")),
             (json!("admin "), Some("admin%20")),
-            (json!("100%"), Some("100%")),
-            (json!(["é"]), Some("%C3%A9")),
+            (json!("100%"), Some("100%25")),
+            (json!("Zo%C3%AB"), Some("Zo%25C3%25AB")),
+            (json!(["é", "a"]), Some("%C3%A9,a")),
+            (json!(["[x", "y]"]), Some(r#"["[x","y]"]"#)),
+            (json!(["a,é"]), Some("%5B%22a%2C%C3%A9%22%5D")),
         ] {
             assert_eq!(header_value(&claim).as_deref(), text, "{claim}");
         }

@@ -71,6 +71,8 @@ pub struct Status {
     pub fetched: Option<Instant>,
     /// Why the last fetch failed, if it did.
     pub error: Option<Arc<KeysError>>,
+    /// Whether there ever were keys.
+    pub had_keys: bool,
 }
 
 /// Why a provider's keys could not be had.
@@ -156,6 +158,18 @@ impl Jwks {
         (0..self.shared.providers.len())
             .map(ProviderId)
             .filter(move |id| matches!(keyring.keys(*id), Keys::Unavailable))
+    }
+
+    /// The providers that keep us from being ready: those that never had keys. One that had them
+    /// and lost them is not worth turning away the tokens of all the others, unless there are no
+    /// others.
+    pub fn awaited(&self) -> Vec<ProviderId> {
+        let unavailable: Vec<_> = self.unavailable().collect();
+        if unavailable.len() == self.shared.providers.len() {
+            return unavailable;
+        }
+        let never_had = |id: &ProviderId| self.status(*id).is_none_or(|status| !status.had_keys);
+        unavailable.into_iter().filter(never_had).collect()
     }
 
     /// How one provider's keys are doing.

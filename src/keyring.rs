@@ -230,10 +230,20 @@ pub enum KeySetError {
     },
 }
 
+/// How many unfit keys an error names.
+const MOST_DESCRIBED: usize = 5;
+
 fn describe(unfit: &[UnfitKey]) -> String {
     if unfit.is_empty() {
         return " (it is empty)".to_owned();
     }
-    let each: Vec<_> = unfit.iter().map(ToString::to_string).collect();
+    let mut each: Vec<_> = unfit
+        .iter()
+        .take(MOST_DESCRIBED)
+        .map(ToString::to_string)
+        .collect();
+    if unfit.len() > MOST_DESCRIBED {
+        each.push(format!("and {} more", unfit.len() - MOST_DESCRIBED));
+    }
     format!(": {}", each.join("; "))
 }

@@ -3,7 +3,7 @@
 //!
 //! The layers, each of which knows only those above it:
 //!
-//! - **vocabulary**: [`time`], [`request`];
+//! - **vocabulary**: [`time`], [`request`], [`shown`];
 //! - **core**, pure and total: [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`]
 //!   (what the upstream gets), [`policy`] (what is required), [`decision`] (the verdict);
 //! - **edges**, bytes to and from the core: [`config`], [`ext_authz`], [`telemetry`];
@@ -16,6 +16,7 @@
 // Vocabulary.
 mod lifecycle;
 pub mod request;
+pub mod shown;
 pub mod time;
 
 // Core.

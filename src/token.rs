@@ -12,10 +12,11 @@ mod error;
 mod json;
 mod jws;
 
-pub use error::{Shown, TokenError};
+pub use error::TokenError;
 pub use jws::Unverified;
 
 use crate::keyring::{AlgorithmSet, Key, KeySet};
+use crate::shown::Shown;
 use crate::time::UnixTime;
 use crate::trace::{Step, Trace};
 use claims::{ClaimPath, Claims, NumericDate};

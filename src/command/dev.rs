@@ -60,7 +60,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    arguments.log.init()?;
+    let _logging = arguments.log.init()?;
     let stopped = stop_signal()?;
     let issuer = Issuer::start(address(arguments.issuer_listen, 9003)?, AUDIENCE).await?;
     let app = start(&arguments, issuer.url()).await?;

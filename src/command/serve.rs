@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::WorkerGuard;
 
 use super::{Failure, Source};
 use crate::app;
@@ -51,14 +52,15 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn init(&self) -> Result<(), Failure> {
+    /// Starts logging, until the guard is dropped.
+    pub(super) fn init(&self) -> Result<WorkerGuard, Failure> {
         Ok(telemetry::init(self.log_format, &self.log_level)?)
     }
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let mut config = arguments.source.load()?;
-    arguments.log.init()?;
+    let _logging = arguments.log.init()?;
     if !arguments.listen.is_empty() {
         config.server.listen = arguments.listen;
     }

@@ -221,6 +221,22 @@ impl Check<'_> {
         texts
     }
 
+    /// The entries of a list that are right, with their places; reports empty ones.
+    fn entries<T>(&mut self, field: Field<Vec<Field<T>>>) -> Vec<(Spot, T)> {
+        let Field::Given(spot, fields) = field else {
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        for field in fields {
+            match field {
+                Field::Given(spot, entry) => entries.push((spot, entry)),
+                Field::Absent => self.report(&spot, "an entry is empty"),
+                Field::Invalid => {}
+            }
+        }
+        entries
+    }
+
     fn required<'f, T>(
         &mut self,
         parent: &Spot,
@@ -244,8 +260,4 @@ fn section<T: Default>(field: Field<T>) -> T {
         Field::Given(_, section) => section,
         Field::Absent | Field::Invalid => T::default(),
     }
-}
-
-fn listed<T>(field: Field<Vec<Field<T>>>) -> Vec<Field<T>> {
-    section(field)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::ListenAddress;
+use crate::shown::Shown;
 
 /// `5s`, `100ms`, `24h`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -57,7 +58,8 @@ pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
 
 /// The address of a document that keys depend on.
 pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+    let shown = Shown::from(text);
+    let url = Url::parse(text).map_err(|error| format!("`{shown}` is not a URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("a URL with a user name or password in it is not accepted".to_owned());
     }
@@ -65,10 +67,12 @@ pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
         "https" => Ok(url),
         "http" if allow_http || is_loopback(&url) => Ok(url),
         "http" => Err(format!(
-            "`{text}` is not https, so anyone on the way could replace the keys; \
+            "`{shown}` is not https, so anyone on the way could replace the keys; \
              set `fetch.allow_http: true` to accept that"
         )),
-        other => Err(format!("`{text}` has the scheme `{other}`, expected https")),
+        other => Err(format!(
+            "`{shown}` has the scheme `{other}`, expected https"
+        )),
     }
 }
 

@@ -4,7 +4,9 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt as _;
@@ -17,19 +19,28 @@ use tower::{Layer, Service};
 
 use super::response;
 use crate::config::Denials;
-use crate::decision::Denial;
+use crate::decision::{Decision, Denial};
+use crate::telemetry::metrics::Metrics;
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Turns failures of `Check` into denials (500 `internal`).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FailClosedLayer;
+#[derive(Clone, Debug)]
+pub struct FailClosedLayer {
+    /// What a refused caller reads.
+    pub denials: Denials,
+    /// Who counts.
+    pub metrics: Arc<Metrics>,
+}
 
 impl<S> Layer<S> for FailClosedLayer {
     type Service = FailClosed<S>;
 
     fn layer(&self, inner: S) -> FailClosed<S> {
-        FailClosed { inner }
+        FailClosed {
+            inner,
+            settings: self.clone(),
+        }
     }
 }
 
@@ -37,6 +48,7 @@ impl<S> Layer<S> for FailClosedLayer {
 #[derive(Clone, Debug)]
 pub struct FailClosed<S> {
     inner: S,
+    settings: FailClosedLayer,
 }
 
 impl<S, B> Service<Request<B>> for FailClosed<S>
@@ -54,11 +66,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_check = request.uri().path() == CHECK;
+        let settings = self.settings.clone();
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             let response = match answer.await {
                 Ok(response) => response?,
-                Err(_) if is_check => denied(),
                 Err(_) => Status::internal("internal error").into_http(),
             };
             Ok(if is_check && failed(&response) {
@@ -66,7 +78,7 @@ where
                     status = ?response.headers().get(Status::GRPC_STATUS),
                     "a check could not be handled, and is denied"
                 );
-                denied()
+                settings.denied()
             } else {
                 response
             })
@@ -83,22 +95,24 @@ fn failed(response: &Response<Body>) -> bool {
             .is_some_and(|status| status != "0")
 }
 
-/// A denial as a gRPC answer of one message and status OK.
-fn denied() -> Response<Body> {
-    let denials = Denials {
-        realm: None,
-        expose_reason: true,
-    };
-    let message = response::deny(
-        &Denial::internal(),
-        &denials,
-        &crate::request::Request::default(),
-    );
-    let message = message.encode_to_vec();
+impl FailClosedLayer {
+    /// A denial, counted. What was asked about is not known any more.
+    fn denied(&self) -> Response<Body> {
+        let denial = Denial::internal();
+        let request = crate::request::Request::default();
+        let message = response::deny(&denial, &self.denials, &request);
+        self.metrics
+            .checked(&Decision::Deny(denial), Duration::ZERO);
+        answer(&message.encode_to_vec())
+    }
+}
+
+/// A gRPC answer of one message and status OK.
+fn answer(message: &[u8]) -> Response<Body> {
     let mut framed = BytesMut::with_capacity(message.len() + 5);
     framed.put_u8(0); // not compressed
     framed.put_u32(u32::try_from(message.len()).unwrap_or(0));
-    framed.put_slice(&message);
+    framed.put_slice(message);
 
     let trailers = HeaderMap::from_iter([(
         http::HeaderName::from_static("grpc-status"),

@@ -1,5 +1,9 @@
 //! `CheckRequest` to [`Request`], and back for those who ask.
 
+use std::time::Duration;
+
+use tonic::metadata::MetadataMap;
+
 use super::proto::auth::attribute_context::{self, HttpRequest};
 use super::proto::auth::{AttributeContext, CheckRequest};
 use super::proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
@@ -80,5 +84,52 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
         attributes: Some(AttributeContext {
             request: Some(attribute_context::Request { http: Some(http) }),
         }),
+    }
+}
+
+/// How long the caller waits for an answer, by its `grpc-timeout` header: at most eight digits and
+/// a unit.
+pub fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = match digits.len() {
+        1..=8 if digits.bytes().all(|digit| digit.is_ascii_digit()) => digits.parse().ok()?,
+        _ => return None,
+    };
+    match unit {
+        "H" => Some(Duration::from_hours(amount)),
+        "M" => Some(Duration::from_mins(amount)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        for (text, expected) in [
+            ("500m", Some(Duration::from_millis(500))),
+            ("1S", Some(Duration::from_secs(1))),
+            ("99999999H", Some(Duration::from_hours(99_999_999))),
+            ("20u", Some(Duration::from_micros(20))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("1M", Some(Duration::from_mins(1))),
+            ("999999999m", None),
+            ("m", None),
+            ("", None),
+            ("+1S", None),
+            ("1s", None),
+        ] {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            assert_eq!(timeout(&metadata), expected, "{text}");
+        }
+        assert_eq!(timeout(&MetadataMap::new()), None);
     }
 }

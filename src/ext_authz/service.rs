@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
@@ -47,8 +48,10 @@ impl Authorization for Service {
         check: tonic::Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
         let arrived = Instant::now();
+        let patience = request::timeout(check.metadata()).unwrap_or(Duration::MAX);
         let request = request::describe(check.get_ref());
-        let decision = AssertUnwindSafe(self.judge(&request))
+        // Half of it is for the way to and fro: an answer that comes too late is an error.
+        let decision = AssertUnwindSafe(self.judge(&request, patience / 2))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Decision::Deny(Denial::internal()));
@@ -60,25 +63,30 @@ impl Authorization for Service {
 }
 
 impl Service {
-    async fn judge(&self, request: &Request<'_>) -> Decision {
+    async fn judge(&self, request: &Request<'_>, patience: Duration) -> Decision {
         let keyring = self.jwks.snapshot();
         let decision = decide(&self.policy, &keyring, request, self.clock.now(), &mut ());
         match decision.unknown_key_of() {
-            Some(_) => self.judge_with_new_keys(request, decision).await,
+            Some(_) => self.judge_with_new_keys(request, patience, decision).await,
             None => decision,
         }
     }
 
     /// The provider may have a new key: asks for it, and judges once more; twice when a fetch was
     /// under way already, as that may have begun before the key was published.
-    async fn judge_with_new_keys(&self, request: &Request<'_>, mut decision: Decision) -> Decision {
+    async fn judge_with_new_keys(
+        &self,
+        request: &Request<'_>,
+        patience: Duration,
+        mut decision: Decision,
+    ) -> Decision {
         let mut deadline = None;
         for _ in 0..2 {
             let Some(provider) = decision.unknown_key_of() else {
                 return decision;
             };
-            let deadline = *deadline
-                .get_or_insert_with(|| Instant::now() + self.jwks.unknown_key_wait(provider));
+            let wait = self.jwks.unknown_key_wait(provider).min(patience);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
             let outcome = self.jwks.refresh_unknown(provider, deadline).await;
             let keyring = self.jwks.snapshot();
             decision = decide(&self.policy, &keyring, request, self.clock.now(), &mut ());

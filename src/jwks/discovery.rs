@@ -5,7 +5,8 @@ use url::Url;
 
 use super::KeysError;
 use super::fetch::{FetchError, Fetcher};
-use crate::config::values::key_url;
+use crate::config::values::{is_loopback, key_url};
+use crate::shown::Shown;
 
 /// The members of provider metadata that matter here.
 #[derive(Deserialize)]
@@ -47,12 +48,13 @@ pub(super) async fn find_keys(
 
 fn read(body: &[u8], url: &Url, issuer: &str, allow_http: bool) -> Result<Url, KeysError> {
     let metadata: Metadata = serde_json::from_slice(body).map_err(|error| {
+        let error = Shown::from(error.to_string().as_str());
         KeysError::Metadata(format!("`{url}` is not provider metadata: {error}"))
     })?;
     if metadata.issuer != issuer {
         return Err(KeysError::Metadata(format!(
             "`{url}` is the metadata of issuer `{}`, configured is `{issuer}`{}",
-            metadata.issuer.escape_debug(),
+            Shown::from(metadata.issuer.as_str()),
             if metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
                 ": they differ by a trailing slash"
             } else {
@@ -60,6 +62,11 @@ fn read(body: &[u8], url: &Url, issuer: &str, allow_http: bool) -> Result<Url, K
             }
         )));
     }
-    key_url(&metadata.jwks_uri, allow_http)
-        .map_err(|why| KeysError::Metadata(format!("`jwks_uri` of `{url}`: {why}")))
+    let unfit = |why: String| KeysError::Metadata(format!("`jwks_uri` of `{url}`: {why}"));
+    let keys = key_url(&metadata.jwks_uri, allow_http).map_err(unfit)?;
+    // What is elsewhere has no business with what listens on this machine.
+    if is_loopback(&keys) && !is_loopback(url) {
+        return Err(unfit(format!("`{keys}` is on this very machine")));
+    }
+    Ok(keys)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::source::{Loaded, Source};
 use super::{KeysError, Provider, Shared, Status, schedule};
@@ -19,7 +19,8 @@ pub(super) struct Refresher {
     source: Source,
     good: Option<(Instant, Arc<KeySet>)>,
     failures: u32,
-    next: Duration,
+    /// When keys are fetched whether or not anybody asks.
+    next: Instant,
 }
 
 impl Refresher {
@@ -31,7 +32,7 @@ impl Refresher {
             source,
             good: None,
             failures: 0,
-            next: Duration::ZERO,
+            next: Instant::now(),
         }
     }
 
@@ -55,7 +56,7 @@ impl Refresher {
     pub(super) async fn run(mut self) {
         loop {
             let asked = tokio::select! {
-                () = sleep(self.next) => false,
+                () = sleep_until(self.next) => false,
                 () = self.provider().wake.notified() => true,
             };
             match asked {
@@ -65,25 +66,42 @@ impl Refresher {
         }
     }
 
-    /// Because the time has come.
+    /// Because the time has come: the only thing that says when the next time is, so that nobody
+    /// can put it off by asking.
     pub(super) async fn refresh(&mut self) {
-        self.provider()
-            .attempts
-            .send_modify(|attempts| attempts.pending = true);
+        self.begin();
         let loaded = unbroken(self.source.load()).await;
+        let refresh = self.provider().settings.refresh.clone();
+        let pause = match &loaded {
+            Ok(loaded) => {
+                self.failures = 0;
+                schedule::after_success(&refresh, loaded.freshness, fastrand::f64())
+            }
+            Err(_) => {
+                self.failures = self.failures.saturating_add(1);
+                schedule::after_failure(&refresh, self.failures, fastrand::f64())
+            }
+        };
+        self.next = Instant::now() + pause;
         self.take(loaded);
     }
 
-    /// Because a request waits, which has set `pending`.
+    /// Because a request waits.
     async fn reload(&mut self) {
+        self.begin();
         let loaded = unbroken(self.source.reload()).await;
         self.take(loaded);
+    }
+
+    fn begin(&self) {
+        let attempts = &self.provider().attempts;
+        attempts.send_modify(|attempts| attempts.pending = true);
     }
 
     fn take(&mut self, loaded: Result<Loaded, KeysError>) {
         let failed = loaded.is_err();
         match loaded {
-            Ok(loaded) => self.succeeded(loaded),
+            Ok(loaded) => self.succeeded(loaded.keys),
             Err(error) => self.failed(error),
         }
         self.provider().attempts.send_modify(|attempts| {
@@ -93,53 +111,49 @@ impl Refresher {
         });
     }
 
-    fn succeeded(&mut self, loaded: Loaded) {
-        let Loaded { keys, freshness } = loaded;
+    fn succeeded(&mut self, keys: Arc<KeySet>) {
         let now = Instant::now();
         self.report_change(&keys);
-        self.shared
-            .publish(self.id, &Keys::Known(Arc::clone(&keys)));
         self.provider().status.store(Arc::new(Status {
             fetched: Some(now),
             error: None,
+            had_keys: true,
         }));
+        self.shared
+            .publish(self.id, &Keys::Known(Arc::clone(&keys)));
         if let Some(metrics) = self.shared.metrics.keys(self.id) {
             metrics.fetched.inc();
         }
         self.good = Some((now, keys));
-        self.failures = 0;
-        let refresh = &self.provider().settings.refresh;
-        self.next = schedule::after_success(refresh, freshness, fastrand::f64());
     }
 
     fn failed(&mut self, error: KeysError) {
-        self.failures = self.failures.saturating_add(1);
-        let refresh = self.provider().settings.refresh.clone();
-        self.next = schedule::after_failure(&refresh, self.failures, fastrand::f64());
-        let too_old = match &self.good {
-            Some((fetched, _)) => {
-                let left = refresh.max_stale.saturating_sub(fetched.elapsed());
-                self.next = self.next.min(left);
-                left.is_zero()
-            }
-            None => false,
+        let had_keys = self.provider().status.load().had_keys;
+        let max_stale = self.provider().settings.refresh.max_stale;
+        let left = match &self.good {
+            Some((fetched, _)) => max_stale.saturating_sub(fetched.elapsed()),
+            None => Duration::MAX,
         };
-        if too_old {
+        if left.is_zero() {
             self.good = None;
-            self.shared.publish(self.id, &Keys::Unavailable);
+        } else if let Some(too_old) = Instant::now().checked_add(left) {
+            self.next = self.next.min(too_old);
         }
         tracing::warn!(
             provider = self.provider().settings.name,
             error = %error,
             failures = self.failures,
             keys_in_use = self.good.as_ref().map_or(0, |(_, keys)| keys.len()),
-            retry_in_ms = u64::try_from(self.next.as_millis()).unwrap_or(u64::MAX),
             "cannot fetch keys"
         );
         self.provider().status.store(Arc::new(Status {
             fetched: self.good.as_ref().map(|(fetched, _)| *fetched),
             error: Some(Arc::new(error)),
+            had_keys,
         }));
+        if left.is_zero() {
+            self.shared.publish(self.id, &Keys::Unavailable);
+        }
         if let Some(metrics) = self.shared.metrics.keys(self.id) {
             metrics.failed.inc();
         }

@@ -57,10 +57,24 @@ impl Source {
         }
     }
 
-    /// Loads the keys, asking the provider's metadata first where they are.
+    /// Loads the keys, asking the provider's metadata first where they are. When the metadata
+    /// cannot be had, they are taken to be where they were.
     pub(super) async fn load(&mut self) -> Result<Loaded, KeysError> {
-        self.discovered = None;
-        self.reload().await
+        let before = self.discovered.take();
+        let loaded = self.reload().await;
+        if let (Err(KeysError::Fetch(_)), None, Some(_)) = (&loaded, &self.discovered, &before) {
+            tracing::warn!(
+                provider = self.settings.name,
+                "cannot fetch metadata; the keys are fetched from where they were"
+            );
+            self.discovered = before;
+            return self.reload().await;
+        }
+        if loaded.is_err() {
+            // Perhaps `ca_file` has been replaced.
+            self.fetcher = None;
+        }
+        loaded
     }
 
     /// Loads the keys from where they were last time: a request is waiting.
@@ -77,19 +91,19 @@ impl Source {
             }
             KeySource::Discovery { issuer, metadata } => {
                 let (issuer, metadata) = (issuer.clone(), metadata.clone());
-                let allow_http = self.settings.fetch.allow_http;
-                let known = self.discovered.clone();
-                let url = if let Some(url) = known {
-                    url
-                } else {
-                    let fetcher = self.fetcher()?;
-                    discovery::find_keys(fetcher, &issuer, &metadata, allow_http).await?
+                let url = match self.discovered.clone() {
+                    Some(url) => url,
+                    None => self.discover(&issuer, &metadata).await?,
                 };
-                let loaded = self.fetch(&url).await?;
-                self.discovered = Some(url);
-                Ok(loaded)
+                self.discovered = Some(url.clone());
+                self.fetch(&url).await
             }
         }
+    }
+
+    async fn discover(&mut self, issuer: &str, metadata: &[Url]) -> Result<Url, KeysError> {
+        let allow_http = self.settings.fetch.allow_http;
+        discovery::find_keys(self.fetcher()?, issuer, metadata, allow_http).await
     }
 
     async fn fetch(&mut self, url: &Url) -> Result<Loaded, KeysError> {

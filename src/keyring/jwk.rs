@@ -10,6 +10,7 @@ use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS};
+use crate::shown::Shown;
 
 /// RSA moduli that are neither too weak (RFC 7518 §3.3) nor a way to burn time.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -32,7 +33,7 @@ pub struct UnfitKey {
 impl fmt::Display for UnfitKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kid {
-            Some(kid) => write!(f, "key `{}`: {}", kid.escape_debug(), self.why),
+            Some(kid) => write!(f, "key `{}`: {}", Shown::from(kid.as_str()), self.why),
             None => write!(f, "key without id: {}", self.why),
         }
     }
@@ -91,7 +92,7 @@ fn check_purpose(jwk: &Map<String, Value>) -> Result<(), String> {
     match optional_text(jwk, "use")? {
         None | Some("sig") => {}
         Some("enc") => return Err("it is for encryption (`use: enc`)".to_owned()),
-        Some(other) => return Err(format!("its `use` is `{}`", other.escape_debug())),
+        Some(other) => return Err(format!("its `use` is `{}`", Shown::from(other))),
     }
     match jwk.get("key_ops") {
         None => Ok(()),
@@ -109,7 +110,7 @@ fn restrict(possible: AlgorithmSet, alg: Option<&str>) -> Result<AlgorithmSet, S
         Some(alg) if possible.contains(alg) => Ok([alg].into_iter().collect()),
         _ => Err(format!(
             "its `alg` is `{}`, this kind of key can be for {possible}",
-            name.escape_debug()
+            Shown::from(name)
         )),
     }
 }
@@ -125,13 +126,10 @@ fn read_material(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey)
         ("oct", _) => Err("it is symmetric (`kty: oct`)".to_owned()),
         ("EC" | "OKP", Some(curve)) => Err(format!(
             "its curve `{}` is not supported",
-            curve.escape_debug()
+            Shown::from(curve)
         )),
         ("EC" | "OKP", None) => Err("it has no `crv`".to_owned()),
-        (kty, _) => Err(format!(
-            "its `kty` `{}` is not supported",
-            kty.escape_debug()
-        )),
+        (kty, _) => Err(format!("its `kty` `{}` is not supported", Shown::from(kty))),
     }
 }
 

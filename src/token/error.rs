@@ -1,10 +1,10 @@
 //! Why tokens are refused, in words.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::claims::NumericDate;
 use crate::keyring::{Algorithm, AlgorithmSet, NoKey};
+use crate::shown::Shown;
 use crate::time::UnixTime;
 
 /// Why a token is refused. Grouped by how far it got.
@@ -111,32 +111,4 @@ fn named(kid: Option<&Shown>) -> String {
 fn join(texts: &[Shown]) -> String {
     let texts: Vec<_> = texts.iter().take(8).map(ToString::to_string).collect();
     texts.join("`, `")
-}
-
-/// Text out of a token, fit to be shown: control characters escaped, cut to a bearable length.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown(String);
-
-impl Shown {
-    const MOST_CHARS: usize = 120;
-}
-
-impl From<&str> for Shown {
-    fn from(text: &str) -> Self {
-        let mut shown: String = text
-            .chars()
-            .take(Self::MOST_CHARS)
-            .flat_map(char::escape_debug)
-            .collect();
-        if text.chars().nth(Self::MOST_CHARS).is_some() {
-            shown.push('…');
-        }
-        Self(shown)
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }

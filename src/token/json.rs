@@ -84,7 +84,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut members = Map::new();
         while let Some(Name(name)) = map.next_key()? {
             if members.contains_key(&name) {
-                let name = super::Shown::from(name.as_str());
+                let name = crate::shown::Shown::from(name.as_str());
                 return Err(A::Error::custom(format_args!(
                     "member `{name}` occurs twice"
                 )));

@@ -5,8 +5,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::claims::Claims;
-use super::{Shown, TokenError, json};
+use super::{TokenError, json};
 use crate::keyring::Algorithm;
+use crate::shown::Shown;
 
 /// The longest token that is looked at, in bytes.
 const MOST_TOKEN_BYTES: usize = 8 * 1024;

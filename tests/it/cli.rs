@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use claimgate::keyring::Algorithm::Es256;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
+use crate::support::call::bearer;
 use crate::support::gate::provider;
 use crate::support::issuer::{DISCOVERY, Issuer, Reply};
 use crate::support::keys::signer;
@@ -268,6 +270,42 @@ async fn serve_from_variables_alone_until_sigterm() {
         !rest.contains(secret.rsplit('.').next().unwrap()),
         "a token in the log"
     );
+}
+
+/// Whoever is supposed to read the log may be stuck: checks are answered all the same.
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    let issuer = issuer().await;
+    let any = "127.0.0.1:0";
+    let arguments = [
+        "serve",
+        "--listen",
+        any,
+        "--admin-listen",
+        any,
+        "--log-format",
+        "json",
+    ];
+    let mut child = claimgate(&arguments)
+        .env("OIDC_ISSUER", issuer.url())
+        .env("OIDC_AUDIENCE", "orders-api")
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let event = line_with(&mut lines, "serving Check").await;
+    let address = event["address"].as_str().unwrap();
+    // From here on nobody reads. A pipe holds 64 KiB, a line has over 100 bytes.
+    let client = AuthorizationClient::connect(format!("http://{address}"))
+        .await
+        .unwrap();
+    for _ in 0..50 {
+        let checks = (0..100).map(|_| {
+            let mut client = client.clone();
+            async move { client.check(bearer("a.b.c")).await.unwrap() }
+        });
+        futures_util::future::join_all(checks).await;
+    }
+    drop(lines);
 }
 
 #[tokio::test]

@@ -124,6 +124,15 @@ fn problems_one_by_one() {
             "providers: []",
             "providers: at least one provider is needed",
         ),
+        ("providers: [~]", "providers: an entry is empty"),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, algorithms: [~] }]",
+            "providers[0].algorithms: an entry is empty",
+        ),
+        (
+            "upstream: { claim_headers: [~] }",
+            "upstream.claim_headers: an entry is empty",
+        ),
         (
             "providers: {}",
             "providers: expected a list, found a mapping",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of the crate, each of which may import those of earlier rows and of its own.
 const LAYERS: [&[&str]; 5] = [
-    &["lifecycle", "request", "time"],
+    &["lifecycle", "request", "shown", "time"],
     &[
         "keyring", "trace", "token", "identity", "policy", "decision",
     ],

@@ -280,6 +280,107 @@ async fn not_modified_is_no_answer_to_the_first_question() {
     assert_eq!(gate.check(&token(&issuer, &real)).await.status(), 503);
 }
 
+/// Somebody who keeps asking for keys that do not exist must not keep the keys' old address, and
+/// so withdrawn keys, in use.
+#[tokio::test(start_paused = true)]
+async fn asking_does_not_put_off_discovery() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let gate = Gate::trusting(&issuer, "").await;
+    let url = issuer.url();
+    issuer.reply(
+        DISCOVERY,
+        Reply::json(&json!({"issuer": url, "jwks_uri": format!("{url}/moved")})),
+    );
+    issuer.reply("/moved", Reply::json(&json!({"keys": [new.jwk()]})));
+    let stranger = signer(Es256, "stranger");
+    for _ in 0..20 {
+        sleep(secs(60)).await;
+        gate.check(&token(&issuer, &stranger)).await;
+    }
+    assert!(gate.check(&token(&issuer, &new)).await.is_allow());
+    assert_eq!(gate.check(&token(&issuer, &old)).await.status(), 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_fetched_from_where_they_were_while_metadata_is_down() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 10s }").await;
+    issuer.reply(DISCOVERY, Reply::status(503));
+    issuer.publish(&[&new]);
+    sleep(secs(30)).await;
+    assert_eq!(gate.check(&token(&issuer, &old)).await.status(), 401);
+    assert!(gate.check(&token(&issuer, &new)).await.is_allow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_lost_its_keys_does_not_make_all_unready() {
+    let key = signer(Es256, "real");
+    let (well, ill) = (Issuer::start(&[&key]).await, Issuer::start(&[&key]).await);
+    let refresh = "refresh: { min: 10s, max: 10s, max_stale: 60s }";
+    let (one, other) = (
+        provider(&well, "well", refresh),
+        provider(&ill, "ill", refresh),
+    );
+    let gate = Gate::start(&format!(
+        "{one}{}",
+        other.strip_prefix("providers:\n").unwrap()
+    ))
+    .await;
+    assert_eq!(gate.service.jwks.awaited().len(), 2);
+    gate.service.jwks.all_known().await;
+    ill.reply(DISCOVERY, Reply::status(500));
+    ill.reply(JWKS, Reply::status(500));
+    sleep(secs(120)).await;
+    assert_eq!(gate.service.jwks.unavailable().count(), 1);
+    assert_eq!(gate.service.jwks.awaited(), []);
+    well.reply(DISCOVERY, Reply::status(500));
+    well.reply(JWKS, Reply::status(500));
+    sleep(secs(120)).await;
+    assert_eq!(
+        gate.service.jwks.awaited().len(),
+        2,
+        "nothing can be judged any more"
+    );
+}
+
+/// What a hostile provider writes into its documents does not flood or forge the log.
+#[tokio::test(start_paused = true)]
+async fn a_providers_text_is_cut_and_escaped() {
+    let issuer = Issuer::start(&[]).await;
+    let long = "x".repeat(100_000);
+    for (metadata, keys) in [
+        (
+            json!({"issuer": long, "jwks_uri": "https://a.example"}),
+            json!({}),
+        ),
+        (
+            json!({"issuer": "SELF", "jwks_uri": format!("{long}\n2026 INFO allowed\u{1b}[31m")}),
+            json!({}),
+        ),
+        (
+            json!({"issuer": "SELF", "jwks_uri": 1, "x": long}),
+            json!({}),
+        ),
+        (
+            json!({"issuer": "SELF", "jwks_uri": "SELF/jwks"}),
+            json!({"keys": vec![json!({"kty": long, "kid": long}); 150]}),
+        ),
+    ] {
+        let metadata = metadata.to_string().replace("SELF", &issuer.url());
+        issuer.reply(DISCOVERY, Reply::Http(200, vec![], metadata));
+        issuer.reply(JWKS, Reply::json(&keys));
+        let gate = Gate::start(&provider(&issuer, "acme", "fetch: { max_bytes: 64MiB }")).await;
+        sleep(secs(1)).await;
+        let (id, _) = gate.service.policy.providers().next().unwrap();
+        let status = gate.service.jwks.status(id).unwrap();
+        let error = status.error.as_ref().unwrap().to_string();
+        assert!(error.len() < 3_000, "{} bytes", error.len());
+        assert!(!error.contains(['\n', '\u{1b}']), "{error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn good_keys_are_never_replaced_by_useless_ones() {
     let real = signer(Es256, "real");

@@ -16,7 +16,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 
 use crate::support::call::{Answer, bearer, check, raw_check};
 use crate::support::gate::{provider, token};
-use crate::support::issuer::Issuer;
+use crate::support::issuer::{Issuer, JWKS, Reply};
 use crate::support::keys::signer;
 use crate::support::server::Server;
 
@@ -200,7 +200,7 @@ async fn what_cannot_be_read_is_denied() {
         ("text that is not UTF-8", nested(0x22, nested(0x12, method))),
         ("a length beyond the end", vec![0x22, 0x7f]),
         ("a wrong wire type", vec![0x20, 0x01]),
-        ("more than is read", vec![0; 1024 * 1024 + 1]),
+        ("more than is read", vec![0; 256 * 1024 + 1]),
     ] {
         let mut client = tonic::client::Grpc::new(server.channel().await);
         client.ready().await.unwrap();
@@ -215,6 +215,10 @@ async fn what_cannot_be_read_is_denied() {
         assert_eq!(Answer::read(answer.into_inner()).status(), 500, "{what}");
     }
 
+    let (_, metrics) = server.page("/metrics").await;
+    let counted = "claimgate_checks_total{decision=\"deny\",reason=\"internal\",rule=\"default\",provider=\"none\"} 4";
+    assert!(metrics.contains(counted), "{metrics}");
+
     let mut client = tonic::client::Grpc::new(server.channel().await);
     client.ready().await.unwrap();
     let path = "/envoy.service.auth.v3.Authorization/Other"
@@ -225,6 +229,23 @@ async fn what_cannot_be_read_is_denied() {
         .unary(Request::new(Bytes::default()), path, codec)
         .await;
     assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+    server.stop().await;
+}
+
+/// Whoever waits less than a token with an unknown key would have to gets an answer in time.
+#[tokio::test]
+async fn answers_before_the_caller_gives_up() {
+    let (real, new) = (signer(Es256, "real"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&real]).await;
+    let wait = "refresh: { unknown_key_wait: 10s }";
+    let server = Server::start(&provider(&issuer, "acme", wait)).await;
+    health(server.channel().await, "", ServingStatus::Serving).await;
+    issuer.reply(JWKS, Reply::Hang);
+    let mut request = Request::new(bearer(&token(&issuer, &new)));
+    request.set_timeout(std::time::Duration::from_millis(500));
+    let mut client = AuthorizationClient::new(server.channel().await);
+    let answer = client.check(request).await.unwrap();
+    assert_eq!(Answer::read(answer.into_inner()).status(), 503);
     server.stop().await;
 }
 

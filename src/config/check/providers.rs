@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Check, HOUR, MINUTE, SECOND, listed, section};
+use super::{Check, HOUR, MINUTE, SECOND, section};
 use crate::config::KeySettings;
 use crate::config::document::{Field, Spot};
 use crate::config::raw::{self, Texts, Values};
@@ -38,10 +38,7 @@ impl Check<'_> {
         let mut read = Vec::new();
         let mut names = HashMap::new();
         let mut issuers = HashMap::new();
-        for field in listed(providers) {
-            let Field::Given(spot, provider) = field else {
-                continue;
-            };
+        for (spot, provider) in self.entries(providers) {
             let Some((provider, keys)) = self.provider(&spot, provider) else {
                 continue;
             };
@@ -214,6 +211,9 @@ impl Check<'_> {
                 &spot,
                 "at least one algorithm is needed; leave it out to accept all",
             );
+        }
+        if names.iter().any(|name| matches!(name, Field::Absent)) {
+            self.report(&spot, "an entry is empty");
         }
         (!set.is_empty()).then_some(set)
     }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::str::FromStr as _;
 
-use super::{Check, listed};
-use crate::config::document::{Field, Spot};
+use super::Check;
+use crate::config::document::Spot;
 use crate::config::raw;
 use crate::identity::{HeaderName, Upstream};
 use crate::token::claims::ClaimPath;
@@ -18,10 +18,7 @@ impl Check<'_> {
         } = upstream;
         let mut taken = HashMap::new();
         let mut headers = Vec::new();
-        for field in listed(claim_headers) {
-            let Field::Given(spot, raw::ClaimHeader { header, claim }) = field else {
-                continue;
-            };
+        for (spot, raw::ClaimHeader { header, claim }) in self.entries(claim_headers) {
             let name = self
                 .required(&spot, "header", &header)
                 .and_then(|header| self.header_name(header, &mut taken));

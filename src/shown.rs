@@ -1,0 +1,49 @@
+//! Text from outside, made fit to be shown in logs and errors.
+
+use std::fmt;
+
+/// Control characters are escaped, and what is too long is cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown(String);
+
+impl Shown {
+    const MOST_CHARS: usize = 120;
+}
+
+impl From<&str> for Shown {
+    fn from(text: &str) -> Self {
+        let mut shown: String = text
+            .chars()
+            .take(Self::MOST_CHARS)
+            .flat_map(char::escape_debug)
+            .collect();
+        if text.chars().nth(Self::MOST_CHARS).is_some() {
+            shown.push('…');
+        }
+        Self(shown)
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("two\nlines\u{1b}[31m", "two\\nlines\\u{1b}[31m"),
+            ("Zoë", "Zoë"),
+        ] {
+            assert_eq!(Shown::from(text).to_string(), expected);
+        }
+        let long = Shown::from("x".repeat(100_000).as_str()).to_string();
+        assert_eq!(long, format!("{}…", "x".repeat(Shown::MOST_CHARS)));
+    }
+}
