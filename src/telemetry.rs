@@ -30,8 +30,7 @@ pub enum LogFormat {
 ///
 /// When `filter` is not one.
 pub fn init(format: LogFormat, filter: &str) -> Result<WorkerGuard, String> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| format!("`{filter}` is not a log level or filter: {error}"))?;
+    let filter = read_filter(filter)?;
     let colours =
         std::env::var_os("NO_COLOR").is_none() && io::IsTerminal::is_terminal(&io::stderr());
     let (writer, guard) = NonBlockingBuilder::default()
@@ -49,6 +48,25 @@ pub fn init(format: LogFormat, filter: &str) -> Result<WorkerGuard, String> {
     };
     hide_panic_messages();
     Ok(guard)
+}
+
+/// A bare level is ours: libraries say no more than warnings, whatever it is.
+fn read_filter(filter: &str) -> Result<EnvFilter, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let wrong = |why: &str| format!("`{filter}` is not a log level or filter: {why}");
+    let level = filter.trim().to_ascii_lowercase();
+    let directives = match LEVELS.iter().position(|known| *known == level) {
+        Some(position) if position > 2 => format!("warn,claimgate={level}"),
+        Some(_) => level,
+        // A library would take a misspelt level for a module's name, and log nothing.
+        None if !filter.contains('=') => {
+            return Err(wrong(
+                "a level is one of off, error, warn, info, debug and trace",
+            ));
+        }
+        None => filter.to_owned(),
+    };
+    EnvFilter::try_new(directives).map_err(|error| wrong(&error.to_string()))
 }
 
 /// A panic message may quote what was being judged, so only its place is logged.

@@ -128,20 +128,41 @@ fn read_token(file: &Path) -> Result<String, Failure> {
 }
 
 async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
-    let cannot = |error: &dyn std::fmt::Display| format!("cannot ask `{target}`: {error}");
-    let mut client = AuthorizationClient::connect(format!("http://{target}"))
+    let host = target.strip_prefix("http://").unwrap_or(target);
+    let mut client = AuthorizationClient::connect(format!("http://{host}"))
         .await
-        .map_err(|error| cannot(&error))?;
-    let answer = client
-        .check(check)
-        .await
-        .map_err(|status| cannot(&status))?;
+        .map_err(|error| format!("cannot ask `{target}`: {}", innermost(&error)))?;
+    let answer = client.check(check).await.map_err(|status| {
+        let message = status.message();
+        format!("`{target}` does not answer as claimgate's gRPC address would: {message}")
+    })?;
+    let response = answer.into_inner();
+    // The server tells what it tells any caller.
+    let failed = response
+        .status
+        .as_ref()
+        .filter(|status| status.code != 0)
+        .map(|status| {
+            (
+                status.message.clone(),
+                "the server's log says more".to_owned(),
+            )
+        });
     Ok(Report {
         steps: Vec::new(),
-        failed: None,
+        failed,
         unavailable: None,
-        response: answer.into_inner(),
+        response,
     })
+}
+
+/// The cause of all causes, which is what helps.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure> {
@@ -175,7 +196,8 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
             }
             let why = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
             let response = response::deny(denial, &config.denials, &request);
-            (response, Some((denial.reason().code(), failed)), why)
+            let reason = denial.reason().code().to_owned();
+            (response, Some((reason, failed)), why)
         }
     };
     Ok(Report {

@@ -96,7 +96,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         token: issuer.mint(&Map::new())?,
     };
     if let Some(file) = &arguments.state {
-        write_state(file, &running.json())?;
+        write_state(file, &running.json())
+            .map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
     }
     say(&running.text());
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, KeySource};
 use crate::jwks;
 
 /// Checks a configuration file: every problem at once, each with its line, column and path.
@@ -46,7 +46,20 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
     ));
     let mut code = ExitCode::SUCCESS;
-    for settings in config.keys.iter().filter(|_| online) {
+    for settings in &config.keys {
+        if let Some(ca_file) = &settings.fetch.ca_file
+            && let Err(error) = std::fs::metadata(ca_file)
+        {
+            eprintln!(
+                "provider `{}`: cannot read `fetch.ca_file` `{}`: {error}",
+                settings.name,
+                ca_file.display()
+            );
+            code = ExitCode::from(1);
+        }
+        if !online && !matches!(settings.source, KeySource::File(_)) {
+            continue;
+        }
         match jwks::fetch_once(settings).await {
             Ok(keys) => {
                 say(&format!(

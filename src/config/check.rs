@@ -29,7 +29,8 @@ pub(super) fn root(
     };
     let root = match root {
         Field::Given(_, root) => root,
-        Field::Absent | Field::Invalid => raw::Root::default(),
+        Field::Absent => raw::Root::default(),
+        Field::Invalid => return Err(check.problems),
     };
     let config = check.root(root);
     check.finish(config)
@@ -45,14 +46,18 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
         Some(value) => Field::Given(Spot::flag(flag), value.clone()),
         None => Field::Absent,
     };
-    let audiences = flags
-        .audiences
-        .iter()
-        .map(|audience| Field::Given(Spot::flag("--audience"), audience.clone()))
-        .collect();
+    let audiences = match flags.audiences.as_slice() {
+        [any] if any == "any" => Texts::One(any.clone()),
+        audiences => Texts::Many(
+            audiences
+                .iter()
+                .map(|audience| Field::Given(Spot::flag("--audience"), audience.clone()))
+                .collect(),
+        ),
+    };
     let provider = raw::Provider {
         issuer: given("--issuer", &flags.issuer),
-        audiences: Field::Given(Spot::flag("--audience"), Texts::Many(audiences)),
+        audiences: Field::Given(Spot::flag("--audience"), audiences),
         jwks: Field::Given(
             Spot::flag("--jwks-uri"),
             raw::Jwks {
@@ -183,10 +188,7 @@ impl Check<'_> {
         };
         match self.parsed(spot, values::duration(text)) {
             Some(duration) if duration < least || duration > most => {
-                let (least, most) = (
-                    humantime::format_duration(least),
-                    humantime::format_duration(most),
-                );
+                let (least, most) = (values::in_words(least), values::in_words(most));
                 self.report(
                     spot,
                     format!("`{text}` is out of range: from {least} to {most}"),

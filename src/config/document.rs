@@ -157,6 +157,12 @@ fn not_yaml(error: &serde_saphyr::Error) -> Problem {
         Some((place, what)) if place.starts_with("line ") => what,
         _ => what,
     };
+    let several = "multiple YAML documents";
+    let what = if what.starts_with(several) {
+        "it holds several documents; remove `---`"
+    } else {
+        what
+    };
     // Advice for whoever calls the parser, not for whoever wrote the file.
     let what = what
         .split(", set DuplicateKeyPolicy")

@@ -16,6 +16,24 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// A duration in its largest whole unit: `90s`, `15m`, `24h`, `365d`.
+pub(crate) fn in_words(duration: Duration) -> String {
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let millis = duration.as_millis();
+    units
+        .into_iter()
+        .find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit))
+        .map_or_else(
+            || format!("{millis}ms"),
+            |(unit, name)| format!("{}{name}", millis / unit),
+        )
+}
+
 /// `65536`, `512KiB`, `1MiB`.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = match text

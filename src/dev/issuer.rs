@@ -206,11 +206,14 @@ async fn token(State(issuer): State<Arc<IssuerState>>, request: Request) -> Resp
         Ok(claims) => claims,
         Err(why) => return refused(why),
     };
+    let now = SystemClock.now().as_secs();
+    let exp = claims.get("exp").and_then(Value::as_u64);
+    let lifetime = exp.map_or(LIFETIME, |exp| exp.saturating_sub(now));
     match issuer.mint(&claims) {
         Ok(token) => Json(json!({
             "access_token": token,
             "token_type": "Bearer",
-            "expires_in": LIFETIME,
+            "expires_in": lifetime,
         }))
         .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

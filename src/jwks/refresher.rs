@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::source::{Loaded, Source};
 use super::{KeysError, Provider, Shared, Status, schedule};
 use crate::keyring::{KeySet, Keys, ProviderId};
+use crate::shown::Shown;
 
 #[derive(Debug)]
 pub(super) struct Refresher {
@@ -178,8 +179,8 @@ impl Refresher {
         tracing::info!(
             provider,
             keys = keys.len(),
-            added = ?new.difference(&old).collect::<Vec<_>>(),
-            removed = ?old.difference(&new).collect::<Vec<_>>(),
+            added = %list(&new, &old),
+            removed = %list(&old, &new),
             "keys fetched"
         );
         for unfit in keys.unfit() {
@@ -196,4 +197,11 @@ async fn unbroken(
         .catch_unwind()
         .await
         .unwrap_or(Err(KeysError::Internal))
+}
+
+/// The ids that are in the first set and not in the second.
+fn list(these: &BTreeSet<String>, those: &BTreeSet<String>) -> String {
+    let kids = these.difference(those).map(String::as_str);
+    let shown: Vec<_> = kids.map(|kid| Shown::from(kid).to_string()).collect();
+    shown.join(", ")
 }

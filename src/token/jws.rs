@@ -128,8 +128,8 @@ fn malformed(why: &str) -> TokenError {
 /// The three segments, found without allocating: a token of dots must not cost memory.
 fn split(token: &str) -> Result<[&str; 3], TokenError> {
     if token.len() > MOST_TOKEN_BYTES {
-        return Err(malformed(&format!(
-            "it has {} bytes, at most {MOST_TOKEN_BYTES} are accepted",
+        return Err(TokenError::Malformed(format!(
+            "the token is too long: it has {} bytes, at most {MOST_TOKEN_BYTES} are accepted",
             token.len()
         )));
     }

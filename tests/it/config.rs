@@ -94,16 +94,16 @@ extra: 1
             "5:18: admin.listen: `everywhere` is not an IP address and port; write for example `0.0.0.0:9001`",
             "7:5: providers[0].isuer: unknown field; did you mean `issuer`?",
             "7:5: providers[0]: missing field `issuer`",
-            "8:16: providers[0].audiences: empty; give at least one audience, or `any` instead of a list",
-            "9:17: providers[0].clock_skew: `10m` is out of range: from 0s to 5m",
+            "8:16: providers[0].audiences: empty; give at least one audience, or `any` alone",
+            "9:17: providers[0].clock_skew: `10m` is out of range: from 0ms to 5m",
             "10:25: providers[0].algorithms[1]: `HS256` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
             "10:32: providers[0].algorithms[2]: `none` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
             "13:11: providers[1].jwks: give exactly one of `uri`, `file` and `inline`",
             "14:26: providers[1].fetch.allow_http: expected true or false, found text",
-            "14:44: providers[1].fetch.max_bytes: expected text, found a number; put it in quotes",
-            "15:31: providers[1].refresh.max: `5m` is out of range: from 10m to 30days",
+            "14:44: providers[1].fetch.max_bytes: expected text, found a number; write it as text, with its unit if it has one",
+            "15:31: providers[1].refresh.max: `5m` is out of range: from 10m to 30d",
             "16:13: providers[2].issuer: `http://three.example.com` is not https, so anyone on the way could replace the keys; set `fetch.allow_http: true` to accept that; give `jwks.uri` if it has no discovery",
-            "19:20: providers[3].audiences[1]: expected text, found a number; put it in quotes",
+            "19:20: providers[3].audiences[1]: expected text, found a number; write it as text, with its unit if it has one",
             "22:17: upstream.claim_headers[0].header: `host` has a meaning of its own on the way to the upstream; choose another name, such as `x-auth-subject`",
             "23:29: upstream.claim_headers[1].claim: `a..b` has an empty name",
             "24:17: upstream.claim_headers[2].header: `X-A` is set by upstream.claim_headers[1].header already",
@@ -123,6 +123,14 @@ fn problems_one_by_one() {
         (
             "providers: []",
             "providers: at least one provider is needed",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: [any] }]",
+            "write `audiences: any` to accept tokens meant for anyone",
+        ),
+        (
+            "providers: []\n---\nproviders: []",
+            "holds several documents",
         ),
         ("providers: [~]", "providers: an entry is empty"),
         (
@@ -238,6 +246,10 @@ fn flags_make_a_provider() {
     assert!(
         matches!(&config.keys[0].source, KeySource::Uri(url) if url.as_str() == "https://k.example/jwks")
     );
+
+    let config = Config::from_flags(&flags(Some(issuer), &["any"], None)).unwrap();
+    let (_, provider) = config.policy.providers().next().unwrap();
+    assert_eq!(provider.terms.audiences, Audiences::Any);
 
     for (flags, expected) in [
         (

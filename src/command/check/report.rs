@@ -51,7 +51,7 @@ impl Trace for Steps {
 pub(super) struct Report {
     pub(super) steps: Vec<(&'static str, String)>,
     /// The reason, and what is wrong in full.
-    pub(super) failed: Option<(&'static str, String)>,
+    pub(super) failed: Option<(String, String)>,
     /// Why keys could not be had, if that is what decided.
     pub(super) unavailable: Option<String>,
     pub(super) response: CheckResponse,
@@ -66,10 +66,15 @@ impl Report {
     }
 
     pub(super) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match (self.is_allow(), &self.unavailable) {
+        let denied = match &self.response.http_response {
+            Some(HttpResponse::DeniedResponse(denied)) => denied.status.as_ref(),
+            _ => None,
+        };
+        // From 500 on it is not the request that is at fault.
+        ExitCode::from(match (self.is_allow(), denied.map(|status| status.code)) {
             (true, _) => 0,
-            (false, None) => 1,
-            (false, Some(_)) => 2,
+            (false, Some(500..)) => 2,
+            (false, _) => 1,
         })
     }
 

@@ -185,7 +185,12 @@ impl Check<'_> {
             }
             Field::Given(_, Texts::One(text)) if text == "any" => Some(Audiences::Any),
             given @ Field::Given(..) => {
-                let texts = self.texts(given, "at least one audience, or `any` instead of a list");
+                let texts = self.texts(given, "at least one audience, or `any` alone");
+                for (spot, _) in texts.iter().filter(|(_, text)| text == "any") {
+                    let why = "`any` in a list would be an audience of that name; \
+                               write `audiences: any` to accept tokens meant for anyone";
+                    self.report(spot, why);
+                }
                 let audiences: Vec<_> = texts.into_iter().map(|(_, text)| text).collect();
                 (!audiences.is_empty()).then_some(Audiences::AnyOf(audiences))
             }

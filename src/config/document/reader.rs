@@ -54,7 +54,7 @@ impl<'n> Reader<'n> {
             (
                 Content::Integer(_) | Content::Unsigned(_) | Content::Float(_) | Content::Bool(_),
                 "text",
-            ) => "; put it in quotes",
+            ) => "; write it as text, with its unit if it has one",
             (Content::Text(_), "a list") => "; write `[value]`",
             _ => "",
         };
