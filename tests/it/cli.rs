@@ -198,6 +198,18 @@ async fn validate_reports() {
         down.err
     );
 
+    let here = "providers: [{ issuer: https://a.example, audiences: a, jwks: { file: keys.json }, fetch: { ca_file: ca.pem } }]";
+    let files = validate(here, &[]).await;
+    assert_eq!(files.code, Some(1));
+    for name in ["keys.json", "ca.pem"] {
+        let path = directory.path().join(name).display().to_string();
+        assert!(
+            files.err.contains(&format!("`{path}`: No such file")),
+            "{}",
+            files.err
+        );
+    }
+
     let none = run(&["validate", "/nonexistent.yaml"], "").await;
     assert_eq!(none.code, Some(2));
     assert!(
@@ -257,6 +269,21 @@ async fn serve_from_variables_alone_until_sigterm() {
     assert_eq!(denied.code, Some(1), "{}", denied.out);
     let event = line_with(&mut lines, "denied").await;
     assert_eq!(event["reason"], "bad_signature");
+
+    let unknown = json!({"iss": "https://evil.example"});
+    let stranger = token(&issuer, &unknown);
+    let denied = run(
+        &[
+            "check", "--target", &address, "--token", "-", "--output", "json",
+        ],
+        &stranger,
+    )
+    .await;
+    let report: Value = serde_json::from_str(&denied.out).unwrap();
+    assert_eq!(
+        report["failed"]["reason"], "invalid_token",
+        "what any caller is told"
+    );
 
     let ended = tokio::spawn(terminate(child));
     let mut rest = String::new();
@@ -333,6 +360,22 @@ async fn what_cannot_start_says_why() {
             "`lo=ud` is not a log level or filter",
         ),
         (
+            [&["serve", "--log-level", "verbose"], &idp[..]].concat(),
+            "a level is one of off, error, warn, info, debug and trace",
+        ),
+        (
+            vec![
+                "dev",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--state",
+                "/nonexistent/state.json",
+            ],
+            "cannot write `/nonexistent/state.json`",
+        ),
+        (
             vec!["dev", "--listen", "0.0.0.0:0"],
             "0.0.0.0:0 is not a loopback address",
         ),
@@ -346,7 +389,7 @@ async fn what_cannot_start_says_why() {
         ),
         (
             vec!["check", "--target", "127.0.0.1:1"],
-            "cannot ask `127.0.0.1:1`",
+            "cannot ask `127.0.0.1:1`: Connection refused",
         ),
     ] {
         let outcome = run(&arguments, "").await;

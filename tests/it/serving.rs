@@ -100,6 +100,21 @@ async fn is_not_ready_without_keys_and_says_why() {
     assert!(body.contains("no keys of provider `acme`"), "{body}");
     assert_eq!(server.page("/livez").await.0, 200);
     assert_eq!(server.check(bearer(&good)).await.status(), 503);
+    let mut ask = tokio::process::Command::new(env!("CARGO_BIN_EXE_claimgate"));
+    let target = server.check.to_string();
+    ask.args([
+        "check",
+        "--target",
+        &target,
+        "--header",
+        &format!("authorization: Bearer {good}"),
+    ]);
+    let told = ask.output().await.unwrap();
+    assert_eq!(
+        told.status.code(),
+        Some(2),
+        "whether it would pass could not be found out"
+    );
 
     let _back = Issuer::start_at(address, &[&key]).await;
     health(channel, SERVICE_NAME, ServingStatus::Serving).await;
