@@ -70,8 +70,8 @@ impl Source {
             self.discovered = before;
             return self.reload().await;
         }
-        if loaded.is_err() {
-            // Perhaps `ca_file` has been replaced.
+        if loaded.is_err() && self.settings.fetch.ca_file.is_some() {
+            // Perhaps the file has been replaced.
             self.fetcher = None;
         }
         loaded

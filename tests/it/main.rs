@@ -19,3 +19,4 @@ mod mutation;
 mod refresh;
 mod serving;
 mod support;
+mod tls;

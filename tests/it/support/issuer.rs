@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use claimgate::dev::signer::Signer;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 pub const JWKS: &str = "/jwks";
@@ -53,6 +55,7 @@ struct Script {
 
 pub struct Issuer {
     address: SocketAddr,
+    scheme: &'static str,
     script: Arc<Mutex<Script>>,
     asked: watch::Receiver<usize>,
     server: JoinHandle<()>,
@@ -66,6 +69,17 @@ impl Issuer {
 
     /// The same, at an address: where an earlier one was.
     pub async fn start_at(address: SocketAddr, keys: &[&Signer]) -> Self {
+        Self::serve_at(address, keys, None).await
+    }
+
+    /// The same, over TLS.
+    pub async fn start_tls(keys: &[&Signer], tls: ServerConfig) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::serve_at(any, keys, Some(TlsAcceptor::from(Arc::new(tls)))).await
+    }
+
+    async fn serve_at(address: SocketAddr, keys: &[&Signer], tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let script = Arc::new(Mutex::new(Script::default()));
@@ -74,11 +88,23 @@ impl Issuer {
         let server = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&served), count.clone()));
+                let (served, count, tls) = (Arc::clone(&served), count.clone(), tls.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(stream, served, count).await,
+                        // A client that does not trust us goes away.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, served, count).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         let issuer = Self {
             address,
+            scheme,
             script,
             asked,
             server,
@@ -91,7 +117,7 @@ impl Issuer {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -144,7 +170,11 @@ impl Drop for Issuer {
 }
 
 /// One request a connection: that is all the tests need.
-async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>, count: watch::Sender<usize>) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    script: Arc<Mutex<Script>>,
+    count: watch::Sender<usize>,
+) {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
     while !request.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
@@ -180,6 +210,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>, count: watch::
             let _ = stream
                 .write_all(format!("{head}\r\n{body}").as_bytes())
                 .await;
+            let _ = stream.shutdown().await;
         }
         Reply::Hang => std::future::pending().await,
     }
