@@ -3,6 +3,10 @@
 
 use std::sync::Arc;
 
+mod reason;
+
+pub use reason::Reason;
+
 use crate::keyring::{Keyring, Keys, NoKey, ProviderId};
 use crate::policy::Policy;
 use crate::request::Request;
@@ -60,96 +64,6 @@ pub enum Fault {
     /// Ours.
     #[error("internal error")]
     Internal,
-}
-
-/// The stable code of a denial: metric label, log field, and (unless the operator hides it) part
-/// of the answer. The table is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// None, or another scheme.
-    MissingToken,
-    /// Repeated, joined, empty, or with spaces inside.
-    MalformedAuthorization,
-    /// Not a JWS with claims.
-    MalformedToken,
-    /// An `alg` that is not accepted.
-    UnsupportedAlgorithm,
-    /// Another kind of token.
-    UnsupportedType,
-    /// From nobody we know.
-    UnknownIssuer,
-    /// Signed with a key that the provider does not publish.
-    UnknownKey,
-    /// Not signed by the provider.
-    BadSignature,
-    /// Too late.
-    Expired,
-    /// Too early.
-    NotYetValid,
-    /// For others.
-    WrongAudience,
-    /// A claim that must be there is not.
-    MissingClaim,
-    /// A claim has not the value that it must have.
-    ClaimMismatch,
-    /// It lives too long.
-    LifetimeTooLong,
-    /// It is bound to a key, and the proof cannot be checked.
-    SenderConstraintUnmet,
-    /// No path that could be judged.
-    AmbiguousPath,
-    /// The provider's keys cannot be had.
-    KeysUnavailable,
-    /// Our own fault.
-    Internal,
-}
-
-impl Reason {
-    /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 18] = [
-        Self::MissingToken,
-        Self::MalformedAuthorization,
-        Self::MalformedToken,
-        Self::UnsupportedAlgorithm,
-        Self::UnsupportedType,
-        Self::UnknownIssuer,
-        Self::UnknownKey,
-        Self::BadSignature,
-        Self::Expired,
-        Self::NotYetValid,
-        Self::WrongAudience,
-        Self::MissingClaim,
-        Self::ClaimMismatch,
-        Self::LifetimeTooLong,
-        Self::SenderConstraintUnmet,
-        Self::AmbiguousPath,
-        Self::KeysUnavailable,
-        Self::Internal,
-    ];
-
-    /// The code, `snake_case`.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::MissingToken => "missing_token",
-            Self::MalformedAuthorization => "malformed_authorization",
-            Self::MalformedToken => "malformed_token",
-            Self::UnsupportedAlgorithm => "unsupported_algorithm",
-            Self::UnsupportedType => "unsupported_type",
-            Self::UnknownIssuer => "unknown_issuer",
-            Self::UnknownKey => "unknown_key",
-            Self::BadSignature => "bad_signature",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::WrongAudience => "wrong_audience",
-            Self::MissingClaim => "missing_claim",
-            Self::ClaimMismatch => "claim_mismatch",
-            Self::LifetimeTooLong => "lifetime_too_long",
-            Self::SenderConstraintUnmet => "sender_constraint_unmet",
-            Self::AmbiguousPath => "ambiguous_path",
-            Self::KeysUnavailable => "keys_unavailable",
-            Self::Internal => "internal",
-        }
-    }
 }
 
 /// Judges one request. Pure: the same arguments give the same verdict.

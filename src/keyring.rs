@@ -14,6 +14,7 @@ mod algorithm;
 mod jwk;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
+pub(crate) use jwk::MOST_KID_BYTES;
 pub use jwk::UnfitKey;
 
 /// Which of the configured providers, by its position.

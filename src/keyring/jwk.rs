@@ -15,7 +15,7 @@ use crate::shown::Shown;
 /// RSA moduli that are neither too weak (RFC 7518 §3.3) nor a way to burn time.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// The longest key id that is read, in bytes.
+/// The longest key id that is read, from a set or from a token, in bytes.
 pub(crate) const MOST_KID_BYTES: usize = 256;
 
 /// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).

@@ -6,14 +6,11 @@ use serde_json::{Map, Value};
 
 use super::claims::Claims;
 use super::{TokenError, json};
-use crate::keyring::Algorithm;
+use crate::keyring::{Algorithm, MOST_KID_BYTES};
 use crate::shown::Shown;
 
 /// The longest token that is looked at, in bytes.
 const MOST_TOKEN_BYTES: usize = 8 * 1024;
-
-/// The longest `kid` that is looked up, in bytes.
-const MOST_KID_BYTES: usize = 256;
 
 /// Media types of JWTs that are something else than an access token: RFC 9449 §4.2, OpenID
 /// Connect Back-Channel Logout §2.4, RFC 8417 §2.3, RFC 9701 §5, RFC 9101 §10.8, RFC 7523bis,

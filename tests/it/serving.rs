@@ -5,10 +5,10 @@ use claimgate::ext_authz::proto::auth::CheckResponse;
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use claimgate::keyring::Algorithm::Es256;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Request};
-use tonic_health::pb::HealthCheckRequest;
+use tonic::{Code, Request, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
@@ -20,16 +20,18 @@ use crate::support::issuer::{Issuer, JWKS, Reply};
 use crate::support::keys::signer;
 use crate::support::server::Server;
 
-/// Waits until health is as told.
-async fn health(channel: Channel, service: &str, wanted: ServingStatus) {
+/// What is told of a service's health, from now on.
+async fn watch(channel: Channel, service: &str) -> Streaming<HealthCheckResponse> {
     let request = HealthCheckRequest {
         service: service.to_owned(),
     };
-    let mut told = HealthClient::new(channel)
-        .watch(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let told = HealthClient::new(channel).watch(request).await;
+    told.unwrap().into_inner()
+}
+
+/// Waits until health is as told.
+async fn health(channel: Channel, service: &str, wanted: ServingStatus) {
+    let mut told = watch(channel, service).await;
     while told.message().await.unwrap().unwrap().status() != wanted {}
 }
 
@@ -128,15 +130,7 @@ async fn drains_before_it_ends() {
     let key = signer(Es256, "real");
     let issuer = Issuer::start(&[&key]).await;
     let server = Server::start(&provider(&issuer, "acme", "")).await;
-    let channel = server.channel().await;
-    let request = HealthCheckRequest {
-        service: SERVICE_NAME.to_owned(),
-    };
-    let mut told = HealthClient::new(channel)
-        .watch(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut told = watch(server.channel().await, SERVICE_NAME).await;
     while told.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
     let (check, stopping) = (server.check, tokio::spawn(server.stop()));
     while let Ok(Some(answer)) = told.message().await {
