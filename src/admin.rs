@@ -15,11 +15,13 @@ use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
 use crate::policy::Policy;
 use crate::telemetry::metrics::Metrics;
+use crate::token_cache::TokenCache;
 
 /// What there is to be told.
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     pub(crate) jwks: Arc<Jwks>,
+    pub(crate) token_cache: Arc<TokenCache>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -82,6 +84,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     admin.jwks.observe();
+    admin.token_cache.observe();
     match admin.metrics.encode() {
         Ok(text) => {
             let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -29,7 +29,6 @@ use crate::ext_authz::proto::auth::authorization_server::AuthorizationServer;
 use crate::ext_authz::service::Service;
 use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
-use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
 /// How many checks one connection may have under way: Envoy opens one connection per worker.
@@ -76,45 +75,25 @@ pub enum StartError {
 ///
 /// When an address cannot be had.
 pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> {
-    let Config {
-        server,
-        admin,
-        policy,
-        keys,
-        denials,
-    } = config;
     let mut listeners = Vec::new();
-    for address in server.listen {
+    for address in config.server.listen.clone() {
         listeners.push(listen(address).await?);
     }
-    let admin_listens = ListenAddress::Tcp(admin.listen);
+    let admin_listens = ListenAddress::Tcp(config.admin.listen);
     let (admin, admin_address) =
-        listen_tcp(admin.listen)
+        listen_tcp(config.admin.listen)
             .await
             .map_err(|error| StartError::Bind {
                 address: admin_listens,
                 error,
             })?;
 
-    let metrics = Metrics::new(
-        policy
-            .providers()
-            .map(|(_, provider)| provider.name.as_str()),
-    );
-    let metrics = Arc::new(metrics);
-    let jwks = Arc::new(Jwks::start(keys, Arc::clone(&metrics)).await);
     Ok(App {
         listeners,
         admin,
         admin_address,
-        drain: server.drain,
-        service: Service {
-            policy,
-            denials,
-            jwks,
-            clock: Arc::new(clock),
-            metrics,
-        },
+        drain: config.server.drain,
+        service: Service::start(config, Arc::new(clock)).await,
     })
 }
 
@@ -182,6 +161,7 @@ impl App {
             self.admin,
             Admin {
                 jwks: Arc::clone(&self.service.jwks),
+                token_cache: Arc::clone(&self.service.token_cache),
                 policy: Arc::clone(&self.service.policy),
                 metrics: Arc::clone(&self.service.metrics),
                 phase: phase.subscribe(),

@@ -32,8 +32,19 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// Where each provider's keys come from, in the order of the policy's providers.
     pub keys: Vec<KeySettings>,
+    /// How many verified tokens are remembered.
+    pub token_cache: TokenCache,
     /// What a refused caller reads.
     pub denials: Denials,
+}
+
+/// The memory of verified tokens.
+#[derive(Clone, Debug)]
+pub struct TokenCache {
+    /// At most so many; none at 0.
+    pub max_entries: u32,
+    /// At most about so much memory.
+    pub max_bytes: usize,
 }
 
 /// The gRPC server.
@@ -110,6 +121,17 @@ pub enum KeySource {
     Inline(Arc<KeySet>),
 }
 
+impl KeySource {
+    /// Where the first question goes, if anybody is asked.
+    pub(crate) fn url(&self) -> Option<&Url> {
+        match self {
+            Self::Discovery { metadata, .. } => metadata.first(),
+            Self::Uri(url) => Some(url),
+            Self::File(_) | Self::Inline(_) => None,
+        }
+    }
+}
+
 /// How a provider's documents are fetched.
 #[derive(Clone, Debug)]
 pub struct Fetch {
@@ -117,6 +139,8 @@ pub struct Fetch {
     pub timeout: Duration,
     /// Trust these certificate authorities (PEM) instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The file with the bearer token that is sent along: for the Kubernetes API server.
+    pub bearer_token_file: Option<PathBuf>,
     /// Whether plain HTTP is accepted from hosts other than this one.
     pub allow_http: bool,
     /// The largest document that is read.
@@ -136,6 +160,8 @@ pub struct Refresh {
     pub unknown_key_cooldown: Duration,
     /// How long a request waits for such a fetch.
     pub unknown_key_wait: Duration,
+    /// Where the last good keys are kept, so that a restart can do without the provider.
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// A provider given on the command line or in the environment.

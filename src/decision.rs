@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 
+mod memory;
 mod reason;
 
+pub use memory::Memory;
 pub use reason::Reason;
 
+use crate::identity::HeaderChanges;
 use crate::keyring::{Keyring, Keys, NoKey, ProviderId};
 use crate::policy::Policy;
-use crate::request::Request;
+use crate::request::{Headers, Request};
 use crate::shown::Shown;
 use crate::time::UnixTime;
-use crate::token::bearer::{CredentialError, bearer_token};
+use crate::token::bearer::{Credential, CredentialError, TokenSource, find_token};
 use crate::token::{TokenError, Unverified, VerifiedToken};
 use crate::trace::{Step, Trace};
 
@@ -32,6 +35,15 @@ pub struct Permit {
     pub provider: ProviderId,
     /// The evidence.
     pub token: Arc<VerifiedToken>,
+    /// Where the request carries it.
+    pub place: Arc<TokenSource>,
+}
+
+impl Permit {
+    /// What changes in the headers of the request, whose own they are now.
+    pub fn changes<'a>(&'a self, policy: &'a Policy, request: &Headers<'a>) -> HeaderChanges<'a> {
+        policy.upstream().changes(&self.token, &self.place, request)
+    }
 }
 
 /// Why a request may not pass.
@@ -55,6 +67,14 @@ pub enum Fault {
     /// The client's: a token from nobody we know.
     #[error("no provider is configured for the token's issuer `{0}`")]
     UnknownIssuer(Shown),
+    /// The client's: a token where tokens of its provider are not looked for.
+    #[error("the tokens of provider `{provider}` are not taken from `{place}`")]
+    Misplaced {
+        /// The provider's name.
+        provider: String,
+        /// Where it was.
+        place: Arc<TokenSource>,
+    },
     /// The client's: no path to judge.
     #[error("the check describes no HTTP request with a path")]
     NoPath,
@@ -68,15 +88,17 @@ pub enum Fault {
 
 /// Judges one request. Pure: the same arguments give the same verdict.
 ///
-/// `trace` hears of each check that held; pass `&mut ()` when nobody listens.
+/// `memory` spares the verification of tokens that were verified before, and changes no verdict;
+/// `trace` hears of each check that held. Pass `&()` and `&mut ()` to do without.
 pub fn decide(
     policy: &Policy,
     keyring: &Keyring,
+    memory: &impl Memory,
     request: &Request<'_>,
     now: UnixTime,
     trace: &mut impl Trace,
 ) -> Decision {
-    match judge(policy, keyring, request, now, trace) {
+    match judge(policy, keyring, memory, request, now, trace) {
         Ok(permit) => Decision::Allow(permit),
         Err(denial) => Decision::Deny(denial),
     }
@@ -85,6 +107,7 @@ pub fn decide(
 fn judge(
     policy: &Policy,
     keyring: &Keyring,
+    memory: &impl Memory,
     request: &Request<'_>,
     now: UnixTime,
     trace: &mut impl Trace,
@@ -93,39 +116,92 @@ fn judge(
     if request.path.is_empty() {
         return Err(Fault::NoPath.into());
     }
-    let token = bearer_token(&request.headers).map_err(Fault::from)?;
-    trace.passed(Step::Credential);
-
-    let token = Unverified::parse(token).map_err(Fault::from)?;
-    trace.passed(Step::Form {
-        alg: token.alg(),
-        kid: token.kid(),
-        typ: token.typ(),
+    let bearer = find_token(policy.token_places(), &request.headers).map_err(Fault::from)?;
+    trace.passed(Step::Credential {
+        source: bearer.place,
     });
-
-    let issuer = token.issuer().map_err(Fault::from)?;
-    let (id, provider) = policy
-        .by_issuer(issuer)
-        .ok_or_else(|| Fault::UnknownIssuer(Shown::from(issuer)))?;
-    trace.passed(Step::Issuer {
-        issuer,
-        provider: &provider.name,
-    });
-
-    let Keys::Known(keys) = keyring.keys(id) else {
-        return Err(Denial::keys_unavailable(id));
+    let (provider, token) = match bearer.recall(policy, keyring, memory, now) {
+        Some(known) => known,
+        None => bearer.verify(policy, keyring, memory, now, trace)?,
     };
-    trace.passed(Step::Keys { count: keys.len() });
+    Ok(Permit {
+        provider,
+        token,
+        place: Arc::clone(bearer.place),
+    })
+}
 
-    match token.verify(&provider.terms, keys, now, trace) {
-        Ok(token) => Ok(Permit {
-            provider: id,
-            token: Arc::new(token),
-        }),
-        Err(error) => Err(Denial {
-            provider: Some(id),
-            fault: error.into(),
-        }),
+impl Credential<'_> {
+    /// What this token was found to be before, if that still holds.
+    fn recall(
+        &self,
+        policy: &Policy,
+        keyring: &Keyring,
+        memory: &impl Memory,
+        now: UnixTime,
+    ) -> Option<(ProviderId, Arc<VerifiedToken>)> {
+        let (id, evidence) = memory.recall(self.token)?;
+        match keyring.keys(id) {
+            Keys::Known(keys) if evidence.still_holds(keys, now) => {}
+            Keys::Known(_) | Keys::Unavailable => {
+                memory.forget(self.token);
+                return None;
+            }
+        }
+        let provider = policy.provider(id)?;
+        provider
+            .token_from
+            .contains(self.place)
+            .then_some((id, evidence))
+    }
+
+    fn verify(
+        &self,
+        policy: &Policy,
+        keyring: &Keyring,
+        memory: &impl Memory,
+        now: UnixTime,
+        trace: &mut impl Trace,
+    ) -> Result<(ProviderId, Arc<VerifiedToken>), Denial> {
+        let token = Unverified::parse(self.token).map_err(Fault::from)?;
+        trace.passed(Step::Form {
+            alg: token.alg(),
+            kid: token.kid(),
+            typ: token.typ(),
+        });
+
+        let issuer = token.issuer().map_err(Fault::from)?;
+        let (id, provider) = policy
+            .by_issuer(issuer)
+            .ok_or_else(|| Fault::UnknownIssuer(Shown::from(issuer)))?;
+        if !provider.token_from.contains(self.place) {
+            return Err(Fault::Misplaced {
+                provider: provider.name.clone(),
+                place: Arc::clone(self.place),
+            }
+            .into());
+        }
+        trace.passed(Step::Issuer {
+            issuer,
+            provider: &provider.name,
+        });
+
+        let Keys::Known(keys) = keyring.keys(id) else {
+            return Err(Denial::keys_unavailable(id));
+        };
+        trace.passed(Step::Keys { count: keys.len() });
+
+        match token.verify(&provider.terms, keys, now, trace) {
+            Ok(evidence) => {
+                let evidence = Arc::new(evidence);
+                memory.remember(id, &evidence);
+                Ok((id, evidence))
+            }
+            Err(error) => Err(Denial {
+                provider: Some(id),
+                fault: error.into(),
+            }),
+        }
     }
 }
 
@@ -155,12 +231,15 @@ impl Denial {
     /// The code of what is wrong, for the operator.
     pub fn reason(&self) -> Reason {
         match &self.fault {
-            Fault::Credential(CredentialError::Missing) => Reason::MissingToken,
+            Fault::Credential(CredentialError::Missing(_)) => Reason::MissingToken,
             Fault::Credential(
-                CredentialError::Repeated | CredentialError::Empty | CredentialError::Malformed,
+                CredentialError::Repeated(_)
+                | CredentialError::Empty(_)
+                | CredentialError::Malformed(_)
+                | CredentialError::SeveralPlaces(..),
             ) => Reason::MalformedAuthorization,
             Fault::Token(error) => token_reason(error),
-            Fault::UnknownIssuer(_) => Reason::UnknownIssuer,
+            Fault::UnknownIssuer(_) | Fault::Misplaced { .. } => Reason::UnknownIssuer,
             Fault::NoPath => Reason::AmbiguousPath,
             Fault::KeysUnavailable => Reason::KeysUnavailable,
             Fault::Internal => Reason::Internal,
@@ -203,6 +282,7 @@ fn token_reason(error: &TokenError) -> Reason {
             Reason::UnsupportedAlgorithm
         }
         TokenError::UnsupportedType(_) => Reason::UnsupportedType,
+        TokenError::ForeignIssuer(_) => Reason::UnknownIssuer,
         TokenError::UnknownKey { .. } => Reason::UnknownKey,
         TokenError::BadSignature { .. } => Reason::BadSignature,
         TokenError::Expired { .. } => Reason::Expired,

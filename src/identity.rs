@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::request::Headers;
 use crate::token::VerifiedToken;
+use crate::token::bearer::TokenSource;
 use crate::token::claims::{ClaimPath, scalar_text};
 
 /// The longest claim that is sent as a header, in bytes after encoding.
@@ -26,49 +27,49 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Clone, Debug, Default)]
 pub struct Upstream {
     claim_headers: Vec<(HeaderName, ClaimPath)>,
+    scope_header: Option<HeaderName>,
     payload_header: Option<HeaderName>,
     forward_token: bool,
 }
 
 impl Upstream {
-    /// Claims to be sent, each under a name of its own; the header that carries all claims, if
-    /// any; whether the upstream gets the token too.
+    /// Claims to be sent, each under a name of its own; the headers that carry the scopes and all
+    /// claims, if any; whether the upstream gets the token too.
     pub fn new(
         claim_headers: Vec<(HeaderName, ClaimPath)>,
+        scope_header: Option<HeaderName>,
         payload_header: Option<HeaderName>,
         forward_token: bool,
     ) -> Self {
         Self {
             claim_headers,
+            scope_header,
             payload_header,
             forward_token,
         }
     }
 
-    /// The changes to a request whose bearer is `token`.
+    /// The changes to a request whose bearer is `token`, which was at `place`.
     pub fn changes<'a>(
         &'a self,
         token: &'a VerifiedToken,
+        place: &'a TokenSource,
         request: &Headers<'a>,
     ) -> HeaderChanges<'a> {
         let mut changes = HeaderChanges::default();
         for (name, path) in &self.claim_headers {
-            match token.claims().at(path).and_then(header_value) {
-                Some(value) if value.len() <= MOST_VALUE_BYTES => {
-                    changes.set.push((name.as_str(), Cow::Owned(value)));
-                }
-                Some(_) => {
-                    changes.oversized.push(name.as_str());
-                    changes.remove.push(name.as_str().into());
-                }
-                None => changes.remove.push(name.as_str().into()),
-            }
+            let value = token.claims().at(path).and_then(header_value);
+            changes.manage(name, value);
+        }
+        if let Some(name) = &self.scope_header {
+            let scopes: Vec<&str> = token.scopes().collect();
+            changes.manage(name, (!scopes.is_empty()).then(|| scopes.join(" ")));
         }
         if let Some(name) = &self.payload_header {
             changes.set.push((name.as_str(), token.payload().into()));
         }
-        if !self.forward_token {
-            changes.remove.push("authorization".into());
+        if !self.forward_token && !self.managed().any(|name| name.as_str() == place.header) {
+            changes.remove.push(place.header.as_str().into());
         }
         self.remove_aliases(request, &mut changes);
         changes
@@ -94,6 +95,7 @@ impl Upstream {
         self.claim_headers
             .iter()
             .map(|(name, _)| name)
+            .chain(&self.scope_header)
             .chain(&self.payload_header)
     }
 }
@@ -107,6 +109,21 @@ pub struct HeaderChanges<'a> {
     pub remove: Vec<Cow<'a, str>>,
     /// Those among `remove` whose claim was too long to be sent.
     pub oversized: Vec<&'a str>,
+}
+
+impl<'a> HeaderChanges<'a> {
+    /// Sets a header, or removes it when there is no value that fits.
+    fn manage(&mut self, name: &'a HeaderName, value: Option<String>) {
+        match value {
+            Some(value) if value.len() <= MOST_VALUE_BYTES => {
+                self.set.push((name.as_str(), Cow::Owned(value)));
+                return;
+            }
+            Some(_) => self.oversized.push(name.as_str()),
+            None => {}
+        }
+        self.remove.push(name.as_str().into());
+    }
 }
 
 /// The name of a header that claimgate sets: lower case, without underscores, and none that

@@ -4,6 +4,7 @@
 //! until newer ones arrive or they are too old to trust. What one provider does, or fails to do,
 //! touches no other.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 mod discovery;
+mod disk;
 mod fetch;
 mod refresher;
 mod schedule;
@@ -25,6 +27,7 @@ use source::Source;
 use crate::config::KeySettings;
 use crate::keyring::{KeySet, KeySetError, Keyring, Keys, ProviderId};
 use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
+use crate::time::Clock;
 
 /// The keys of all providers. Dropping it stops the tasks that keep them fresh.
 #[derive(Debug)]
@@ -33,13 +36,19 @@ pub struct Jwks {
     _refreshers: JoinSet<()>,
 }
 
-#[derive(Debug)]
 struct Shared {
     keyring: ArcSwap<Keyring>,
     /// Bumped whenever the keyring changes.
     changed: watch::Sender<()>,
     providers: Vec<Provider>,
+    clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 /// What is shared between a provider's refresher and those who read or ask.
@@ -69,6 +78,8 @@ struct Attempts {
 pub struct Status {
     /// When the keys in use were fetched.
     pub fetched: Option<Instant>,
+    /// Whether they were fetched before this process began, and not confirmed since.
+    pub from_disk: bool,
     /// Why the last fetch failed, if it did.
     pub error: Option<Arc<KeysError>>,
     /// Whether there ever were keys.
@@ -109,13 +120,18 @@ pub enum KeysError {
 }
 
 impl Jwks {
-    /// Starts to fetch the keys of all providers. Those from files and from the configuration
-    /// itself are there when this returns.
-    pub async fn start(providers: Vec<KeySettings>, metrics: Arc<Metrics>) -> Self {
+    /// Starts to fetch the keys of all providers. Those from files, from the configuration itself
+    /// and those that an earlier run has kept are there when this returns.
+    pub async fn start(
+        providers: Vec<KeySettings>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             keyring: ArcSwap::from_pointee(Keyring::empty(providers.len())),
             changed: watch::Sender::new(()),
             providers: providers.into_iter().map(Provider::new).collect(),
+            clock,
             metrics,
         });
         let mut refreshers = JoinSet::new();
@@ -123,6 +139,8 @@ impl Jwks {
             let mut refresher = Refresher::new(Arc::clone(&shared), ProviderId(index));
             if refresher.is_local() {
                 refresher.refresh().await;
+            } else {
+                refresher.restore().await;
             }
             refreshers.spawn(refresher.run());
         }
@@ -225,9 +243,9 @@ impl Jwks {
                     .fetched
                     .map_or(f64::NAN, |fetched| fetched.elapsed().as_secs_f64()),
             );
-            metrics
-                .stale
-                .set(i64::from(count > 0 && status.error.is_some()));
+            metrics.stale.set(i64::from(
+                count > 0 && (status.error.is_some() || status.from_disk),
+            ));
         }
     }
 }

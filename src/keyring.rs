@@ -8,14 +8,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use jsonwebtoken::DecodingKey;
 
 mod algorithm;
 mod jwk;
+mod rsa;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
 pub(crate) use jwk::MOST_KID_BYTES;
 pub use jwk::UnfitKey;
+
+use crate::shown::Shown;
 
 /// Which of the configured providers, by its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +66,12 @@ pub struct KeySet {
     keys: Vec<Key>,
     by_kid: HashMap<Box<str>, Vec<usize>>,
     unfit: Vec<UnfitKey>,
+    fingerprint: Fingerprint,
 }
+
+/// What a key set comes to: equal for sets that verify the same, whatever their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
 
 /// How many keys a token without a usable `kid` may be tried against.
 const MOST_TRIED: usize = 4;
@@ -88,6 +97,7 @@ impl KeySet {
             }
         }
         Ok(Self {
+            fingerprint: fingerprint(&keys),
             keys,
             by_kid,
             unfit,
@@ -135,6 +145,11 @@ impl KeySet {
             .map_or(NoKey::UnknownKid, |unfit| NoKey::Unfit(unfit.why.clone()))
     }
 
+    /// By which to see whether two sets verify the same.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
     /// How many keys are usable.
     #[expect(clippy::len_without_is_empty, reason = "a key set is never empty")]
     pub fn len(&self) -> usize {
@@ -152,11 +167,31 @@ impl KeySet {
     }
 }
 
+/// SHA-256 over what each key is and may do. The digests are sorted first: some providers list
+/// their keys in another order each time.
+fn fingerprint(keys: &[Key]) -> Fingerprint {
+    let mut digests: Vec<[u8; 32]> = keys.iter().map(Key::digest).collect();
+    digests.sort_unstable();
+    Fingerprint(sha256(&digests.concat()))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    let digest = digest::digest(&digest::SHA256, bytes);
+    hash.iter_mut()
+        .zip(digest.as_ref())
+        .for_each(|(to, from)| *to = *from);
+    hash
+}
+
 /// A public key, and what it may verify.
 #[derive(Clone)]
 pub struct Key {
     kid: Option<Box<str>>,
     algorithms: AlgorithmSet,
+    issuer: Option<Box<str>>,
+    /// The public key as the algorithm's family encodes it.
+    public: Box<[u8]>,
     decoding: DecodingKey,
 }
 
@@ -169,6 +204,29 @@ impl Key {
     /// The signature algorithms that it may verify.
     pub fn algorithms(&self) -> AlgorithmSet {
         self.algorithms
+    }
+
+    /// The only `iss` whose tokens it verifies, if the provider says so: Entra ID keeps the keys of
+    /// several issuers in one set. It may hold `{tenantid}`.
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// Each part with its length in front, so that no two keys come to the same bytes.
+    fn digest(&self) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        let names = self.algorithms.to_string();
+        for part in [
+            Some(&*self.public),
+            Some(names.as_bytes()),
+            self.kid.as_deref().map(str::as_bytes),
+            self.issuer.as_deref().map(str::as_bytes),
+        ] {
+            let length = part.map_or(u64::MAX, |part| part.len() as u64);
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(part.unwrap_or_default());
+        }
+        sha256(&bytes)
     }
 
     /// Whether a signature by `alg` may be checked with this key.
@@ -206,6 +264,9 @@ pub enum NoKey {
     /// The key is there, for other algorithms.
     #[error("the key with this `kid` is for {0}")]
     OtherAlgorithm(AlgorithmSet),
+    /// The key is there, for the tokens of another issuer.
+    #[error("the key with this `kid` is for the issuer `{0}` alone")]
+    OtherIssuer(Shown),
     /// The token names no key, and none is for its algorithm.
     #[error("the token has no `kid`, and no key of the provider is for its algorithm")]
     NoneForAlgorithm,

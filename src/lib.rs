@@ -7,7 +7,7 @@
 //! - **core**, pure and total: [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`]
 //!   (what the upstream gets), [`policy`] (what is required), [`decision`] (the verdict);
 //! - **edges**, bytes to and from the core: [`config`], [`ext_authz`], [`telemetry`];
-//! - **I/O**: [`jwks`], the gRPC service in [`ext_authz::service`], the admin listener;
+//! - **I/O**: [`jwks`], [`token_cache`], the gRPC service in [`ext_authz::service`], the admin listener;
 //! - **composition**: [`app`]; then [`dev`] and the commands.
 //!
 //! [`decision::decide`] is the heart: the server, the command line and the tests all call it. To
@@ -35,6 +35,7 @@ pub mod telemetry;
 // I/O.
 mod admin;
 pub mod jwks;
+pub mod token_cache;
 
 // Composition.
 pub mod app;

@@ -1,16 +1,22 @@
 //! What is required of a request: whom to trust, on what terms, and what the upstream gets.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::identity::Upstream;
 use crate::keyring::ProviderId;
 use crate::token::Terms;
+use crate::token::bearer::TokenSource;
+use crate::token::issuer::{TENANT_ID, split_tenant};
 
 /// Everything that a decision depends on, besides keys, time and the request. Immutable.
 #[derive(Clone, Debug)]
 pub struct Policy {
     providers: Vec<Provider>,
+    /// By each `iss`, and by each template of one.
     by_issuer: HashMap<String, ProviderId>,
+    /// Everywhere that some provider's tokens may be.
+    token_places: Vec<Arc<TokenSource>>,
     upstream: Upstream,
 }
 
@@ -21,6 +27,8 @@ pub struct Provider {
     pub name: String,
     /// What its tokens must be.
     pub terms: Terms,
+    /// Where a request carries them.
+    pub token_from: Vec<Arc<TokenSource>>,
 }
 
 impl Policy {
@@ -28,27 +36,46 @@ impl Policy {
     /// reached.
     pub fn new(providers: Vec<Provider>, upstream: Upstream) -> Self {
         let mut by_issuer = HashMap::new();
+        let mut token_places = Vec::new();
         for (index, provider) in providers.iter().enumerate() {
-            let Terms {
-                issuer,
-                issuer_aliases,
-                ..
-            } = &provider.terms;
-            for issuer in issuer_aliases.iter().chain([issuer]) {
-                by_issuer.entry(issuer.clone()).or_insert(ProviderId(index));
+            for issuer in provider.terms.issuers() {
+                by_issuer
+                    .entry(issuer.to_owned())
+                    .or_insert(ProviderId(index));
+            }
+            for place in &provider.token_from {
+                if !token_places.contains(place) {
+                    token_places.push(Arc::clone(place));
+                }
             }
         }
         Self {
             providers,
             by_issuer,
+            token_places,
             upstream,
         }
     }
 
-    /// The provider one of whose `iss` values is exactly `issuer`.
+    /// The provider whose tokens have this `iss`: exactly one that is configured, or that of an
+    /// accepted tenant.
     pub fn by_issuer(&self, issuer: &str) -> Option<(ProviderId, &Provider)> {
-        let id = *self.by_issuer.get(issuer)?;
-        Some((id, self.providers.get(id.0)?))
+        // What stands for any tenant is the name of none.
+        if issuer.contains(TENANT_ID) {
+            return None;
+        }
+        let by_tenant = || self.by_issuer.get(&split_tenant(issuer)?.0);
+        let id = *self.by_issuer.get(issuer).or_else(by_tenant)?;
+        let provider = self.providers.get(id.0)?;
+        provider
+            .terms
+            .accepts_issuer(issuer)
+            .then_some((id, provider))
+    }
+
+    /// Where to look for tokens.
+    pub fn token_places(&self) -> &[Arc<TokenSource>] {
+        &self.token_places
     }
 
     /// The provider of this id, unless it is another configuration's.

@@ -28,7 +28,7 @@ pub struct Headers<'a>(Vec<(&'a str, &'a [u8])>);
 
 impl<'a> Headers<'a> {
     /// The values of every line called `name` (lower case); names match in any case.
-    pub fn all(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn all<'n>(&'n self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'n, 'a> {
         self.0
             .iter()
             .filter(move |(key, _)| key.eq_ignore_ascii_case(name))

@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime};
 pub struct UnixTime(Duration);
 
 impl UnixTime {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self::from_secs(0);
+
     /// The last moment of the year 9999: no token lives longer.
     pub const END_OF_YEAR_9999: Self = Self::from_secs(253_402_300_799);
 
@@ -31,6 +34,12 @@ impl UnixTime {
     #[must_use]
     pub const fn saturating_add(self, later: Duration) -> Self {
         Self(self.0.saturating_add(later))
+    }
+
+    /// This moment, `earlier` earlier; the epoch if that would be before it.
+    #[must_use]
+    pub const fn saturating_sub(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub(earlier))
     }
 
     /// How long after `earlier` this is; zero when it is before.

@@ -4,70 +4,41 @@
 //! The stages are types. [`Unverified`] is a well-formed token that nobody should believe; only
 //! [`Unverified::verify`] makes a [`VerifiedToken`].
 
-use std::time::Duration;
+use std::fmt;
+use std::ops::Range;
 
 pub mod bearer;
 pub mod claims;
 mod error;
+pub mod issuer;
 mod json;
 mod jws;
+mod kind;
+mod scopes;
+mod terms;
 
 pub use error::TokenError;
 pub use jws::Unverified;
+pub use kind::Kind;
+pub use terms::{Audiences, RequiredClaim, Tenants, Terms};
 
-use crate::keyring::{AlgorithmSet, Key, KeySet};
+use crate::keyring::{Fingerprint, Key, KeySet, NoKey};
 use crate::shown::Shown;
 use crate::time::UnixTime;
 use crate::trace::{Step, Trace};
-use claims::{ClaimPath, Claims, NumericDate};
-
-/// What a provider's tokens must be, besides signed by it.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// The exact `iss` (RFC 7519 §4.1.1): compared byte by byte, never normalised.
-    pub issuer: String,
-    /// Other exact `iss` values of the same provider.
-    pub issuer_aliases: Vec<String>,
-    /// Whom the token must be meant for.
-    pub audiences: Audiences,
-    /// The claim that says whom the token is meant for; `aud` but for providers of their own mind.
-    pub audience_claim: ClaimPath,
-    /// The accepted signature algorithms (RFC 8725 §3.1).
-    pub algorithms: AlgorithmSet,
-    /// The accepted `typ` values; empty: any that is not known to be another kind of token.
-    pub token_types: Vec<String>,
-    /// How far the provider's clock may be off.
-    pub clock_skew: Duration,
-    /// The longest time from `iat` to `exp`.
-    pub max_lifetime: Option<Duration>,
-    /// Claims that must be there, each with one of these values.
-    pub required_claims: Vec<RequiredClaim>,
-}
-
-/// Whom a token must be meant for (RFC 7519 §4.1.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Audiences {
-    /// The token must name at least one of these.
-    AnyOf(Vec<String>),
-    /// Anyone: the operator's explicit opt-out.
-    Any,
-}
-
-/// A claim that must have one of certain values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequiredClaim {
-    /// Which.
-    pub path: ClaimPath,
-    /// The values, as text: `true` is the boolean as well as the string, since providers differ.
-    pub any_of: Vec<String>,
-}
+use claims::{Claims, NumericDate};
 
 /// Evidence: a token whose signature, issuer, audience and times have been checked.
-#[derive(Clone, Debug)]
 pub struct VerifiedToken {
+    text: Box<str>,
+    payload: Range<usize>,
     claims: Claims,
-    payload: Box<str>,
     kid: Option<Box<str>>,
+    scopes: Vec<Box<str>>,
+    /// The keys by which it was verified, and when that verdict holds.
+    keys: Fingerprint,
+    from: UnixTime,
+    until: UnixTime,
 }
 
 impl VerifiedToken {
@@ -76,14 +47,45 @@ impl VerifiedToken {
         &self.claims
     }
 
+    /// The token itself. A secret: whoever has it is its bearer.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The claims as the provider encoded them: base64url of JSON, unpadded.
     pub fn payload(&self) -> &str {
-        &self.payload
+        self.text.get(self.payload.clone()).unwrap_or_default()
     }
 
     /// The id of the key that verified it.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// What it allows its bearer to do; each scope once.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.scopes.iter().map(|scope| &**scope)
+    }
+
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        let scopes: usize = self.scopes.iter().map(|scope| 16 + scope.len()).sum();
+        size_of::<Self>() + self.text.len() + self.claims.bytes() + scopes
+    }
+
+    /// Whether verifying it by these keys at this time would come to the same. False when any key
+    /// of the set has changed, be it another.
+    pub fn still_holds(&self, keys: &KeySet, now: UnixTime) -> bool {
+        self.keys == keys.fingerprint() && self.from <= now && now < self.until
+    }
+}
+
+impl fmt::Debug for VerifiedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedToken")
+            .field("kid", &self.kid)
+            .field("until", &self.until)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,7 +103,11 @@ impl Unverified<'_> {
         now: UnixTime,
         trace: &mut impl Trace,
     ) -> Result<VerifiedToken, TokenError> {
-        let key = self.check_signature(terms, keys)?;
+        let issuer = self.issuer()?;
+        if !terms.accepts_issuer(issuer) {
+            return Err(issuer::foreign(issuer));
+        }
+        let key = self.check_signature(terms, keys, issuer)?;
         trace.passed(Step::Signature {
             kid: key.kid(),
             alg: self.alg(),
@@ -109,21 +115,31 @@ impl Unverified<'_> {
         let kid = key.kid().map(Into::into);
         self.check_type(terms)?;
         let claims = self.claims();
-        check_times(claims, terms, now, trace)?;
+        terms.check_issuer_claims(issuer, claims)?;
+        let (from, until) = check_times(claims, terms, now, trace)?;
         check_audience(claims, terms, trace)?;
         check_sender_constraint(claims)?;
         check_required(claims, &terms.required_claims)?;
-        let payload = self.payload().into();
         Ok(VerifiedToken {
+            scopes: scopes::scopes(claims, &terms.scope_claims),
+            text: self.text().into(),
+            payload: self.payload(),
             claims: self.into_claims(),
-            payload,
             kid,
+            keys: keys.fingerprint(),
+            from,
+            until,
         })
     }
 
     /// Takes keys of the token's issuer only, each for its own algorithms only (RFC 8725 §3.1,
     /// §3.8).
-    fn check_signature<'k>(&self, terms: &Terms, keys: &'k KeySet) -> Result<&'k Key, TokenError> {
+    fn check_signature<'k>(
+        &self,
+        terms: &Terms,
+        keys: &'k KeySet,
+        issuer: &str,
+    ) -> Result<&'k Key, TokenError> {
         let alg = self.alg();
         if !terms.algorithms.contains(alg) {
             return Err(TokenError::AlgorithmNotAccepted {
@@ -132,52 +148,76 @@ impl Unverified<'_> {
             });
         }
         let named = || self.kid().map(Shown::from);
-        keys.candidates(self.kid(), alg)
-            .map_err(|why| TokenError::UnknownKey { kid: named(), why })?
-            .into_iter()
-            .find(|key| key.accepts(alg, self.signed(), self.signature()))
-            .ok_or_else(|| TokenError::BadSignature { kid: named() })
+        let unknown = |why| TokenError::UnknownKey { kid: named(), why };
+        let candidates = keys.candidates(self.kid(), alg).map_err(unknown)?;
+        let mut foreign = None;
+        let mut tried = false;
+        for key in candidates {
+            match key.issuer() {
+                Some(other) if !terms.key_is_for(other, issuer, self.claims()) => {
+                    foreign = Some(Shown::from(other));
+                }
+                _ if key.accepts(alg, self.signed(), self.signature()) => return Ok(key),
+                _ => tried = true,
+            }
+        }
+        match foreign {
+            Some(other) if !tried => Err(unknown(NoKey::OtherIssuer(other))),
+            _ => Err(TokenError::BadSignature { kid: named() }),
+        }
     }
 
     fn check_type(&self, terms: &Terms) -> Result<(), TokenError> {
         let accepted = &terms.token_types;
         let found = self.typ().unwrap_or_default();
-        if accepted.is_empty() || accepted.iter().any(|typ| jws::same_media_type(typ, found)) {
-            return Ok(());
+        if !accepted.is_empty() && !accepted.iter().any(|typ| jws::same_media_type(typ, found)) {
+            return Err(TokenError::UnsupportedType(format!(
+                "its `typ` is `{}`, accepted: `{}`",
+                Shown::from(found),
+                accepted.join("`, `")
+            )));
         }
-        Err(TokenError::UnsupportedType(format!(
-            "its `typ` is `{}`, accepted: `{}`",
-            Shown::from(found),
-            accepted.join("`, `")
-        )))
+        match kind::kind(self.typ(), self.claims()) {
+            (Kind::AccessToken, _) => Ok(()),
+            (kind, _) if terms.also_accept.contains(&kind) => Ok(()),
+            (kind, claim) => Err(TokenError::UnsupportedType(format!(
+                "its claim `{claim}` shows that it is {}",
+                kind.name()
+            ))),
+        }
     }
 }
 
+/// From when, and until when, the token is valid as far as its times go.
 fn check_times(
     claims: &Claims,
     terms: &Terms,
     now: UnixTime,
     trace: &mut impl Trace,
-) -> Result<(), TokenError> {
+) -> Result<(UnixTime, UnixTime), TokenError> {
     let skew = terms.clock_skew;
     let exp = claims
         .date(NumericDate::Exp)?
         .ok_or_else(|| TokenError::MissingClaim("exp".to_owned()))?;
-    if now >= exp.saturating_add(skew) {
+    let until = exp.saturating_add(skew);
+    if now >= until {
         return Err(TokenError::Expired { exp, now, skew });
     }
+    let mut from = UnixTime::EPOCH;
     for date in [NumericDate::Nbf, NumericDate::Iat] {
-        match claims.date(date)? {
-            Some(start) if now.saturating_add(skew) < start => {
-                return Err(TokenError::NotYetValid {
-                    date,
-                    start,
-                    now,
-                    skew,
-                });
-            }
-            _ => {}
+        let Some(start) = claims.date(date)? else {
+            continue;
+        };
+        let earliest = start.saturating_sub(skew);
+        if now < earliest {
+            return Err(TokenError::NotYetValid {
+                date,
+                start,
+                now,
+                skew,
+            });
         }
+        from = from.max(earliest);
     }
     if let Some(most) = terms.max_lifetime {
         let issued = claims
@@ -189,7 +229,7 @@ fn check_times(
         }
     }
     trace.passed(Step::Times { exp, now, skew });
-    Ok(())
+    Ok((from, until))
 }
 
 fn check_audience(

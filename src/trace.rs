@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::keyring::Algorithm;
 use crate::time::UnixTime;
+use crate::token::bearer::TokenSource;
 
 /// Hears about each check that a request passed. `()` hears nothing, and costs nothing.
 pub trait Trace {
@@ -19,7 +20,10 @@ impl Trace for () {
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
     /// The request carries one bearer token.
-    Credential,
+    Credential {
+        /// Where.
+        source: &'a TokenSource,
+    },
     /// The token is a well-formed JWS.
     Form {
         /// Its algorithm.

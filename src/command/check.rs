@@ -21,7 +21,7 @@ use crate::keyring::{Keyring, Keys};
 use crate::request::{Headers, Request};
 use crate::time::{Clock as _, SystemClock};
 use crate::token::Unverified;
-use crate::token::bearer::bearer_token;
+use crate::token::bearer::find_token;
 
 /// Judges one request as the service would, and shows each check on the way.
 #[derive(Args, Debug)]
@@ -172,16 +172,14 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
     let decision = decide(
         &config.policy,
         &keyring,
+        &(),
         &request,
         SystemClock.now(),
         &mut steps,
     );
     let (response, failed, unavailable) = match &decision {
         Decision::Allow(permit) => {
-            let changes = config
-                .policy
-                .upstream()
-                .changes(&permit.token, &request.headers);
+            let changes = permit.changes(&config.policy, &request.headers);
             (response::allow(&changes), None, None)
         }
         Decision::Deny(denial) => {
@@ -211,9 +209,9 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
 /// The keys of the one provider that the token says it is from: no other is asked.
 async fn keys_for(config: &Config, headers: &Headers<'_>) -> (Keyring, Option<String>) {
     let empty = Keyring::empty(config.keys.len());
-    let token = bearer_token(headers)
+    let token = find_token(config.policy.token_places(), headers)
         .ok()
-        .and_then(|token| Unverified::parse(token).ok());
+        .and_then(|found| Unverified::parse(found.token).ok());
     let provider = token
         .as_ref()
         .and_then(|token| token.issuer().ok())

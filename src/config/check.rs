@@ -6,11 +6,12 @@ use std::time::Duration;
 
 mod keys;
 mod providers;
+mod terms;
 mod upstream;
 
 use super::document::{Field, Problem, Spot};
 use super::raw::{self, Texts};
-use super::{Admin, Config, Denials, ProviderFlags, Server, values};
+use super::{Admin, Config, Denials, ProviderFlags, Server, TokenCache, values};
 use crate::policy::Policy;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -113,6 +114,7 @@ impl Check<'_> {
             server,
             admin,
             providers,
+            token_cache,
             upstream,
             denials,
         } = root;
@@ -120,12 +122,14 @@ impl Check<'_> {
         let admin = self.admin(section(admin));
         let upstream = self.upstream(section(upstream));
         let denials = self.denials(section(denials));
+        let token_cache = self.token_cache(section(token_cache));
         let (providers, keys) = self.providers(providers)?;
         Some(Config {
             server,
             admin,
             policy: Arc::new(Policy::new(providers, upstream)),
             keys,
+            token_cache,
             denials,
         })
     }
@@ -172,6 +176,42 @@ impl Check<'_> {
         Denials {
             realm: realm.value().cloned(),
             expose_reason: expose_reason.value().copied().unwrap_or(true),
+        }
+    }
+
+    fn token_cache(&mut self, token_cache: raw::TokenCache) -> TokenCache {
+        let raw::TokenCache {
+            max_entries,
+            max_bytes,
+        } = token_cache;
+        let max_entries = match max_entries.given() {
+            Some((spot, most)) if *most > 10_000_000 => {
+                self.report(spot, "at most 10000000 tokens are kept");
+                0
+            }
+            given => given.map_or(10_000, |(_, most)| *most),
+        };
+        TokenCache {
+            max_entries,
+            max_bytes: self.bytes(&max_bytes, 64 * 1024 * 1024, 64 * 1024, 4096 * 1024 * 1024),
+        }
+    }
+
+    /// A size from `least` to `most`; `default` when it is absent, or wrong and reported.
+    fn bytes(&mut self, field: &Field<String>, default: usize, least: usize, most: usize) -> usize {
+        let Some((spot, text)) = field.given() else {
+            return default;
+        };
+        match self.parsed(spot, values::bytes(text)) {
+            Some(bytes) if !(least..=most).contains(&bytes) => {
+                let (least, most) = (values::in_units(least), values::in_units(most));
+                self.report(
+                    spot,
+                    format!("`{text}` is out of range: from {least} to {most}"),
+                );
+                default
+            }
+            bytes => bytes.unwrap_or(default),
         }
     }
 

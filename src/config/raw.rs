@@ -16,6 +16,7 @@ pub struct Root {
     pub server: Field<Server>,
     pub admin: Field<Admin>,
     pub providers: Field<Vec<Field<Provider>>>,
+    pub token_cache: Field<TokenCache>,
     pub upstream: Field<Upstream>,
     pub denials: Field<Denials>,
 }
@@ -39,6 +40,7 @@ pub struct Provider {
     pub name: Field<String>,
     pub issuer: Field<String>,
     pub issuer_aliases: Field<Texts>,
+    pub tenants: Field<Texts>,
     pub audiences: Field<Texts>,
     pub audience_claim: Field<String>,
     pub discovery_url: Field<String>,
@@ -47,9 +49,26 @@ pub struct Provider {
     pub refresh: Field<Refresh>,
     pub algorithms: Field<Vec<Field<String>>>,
     pub token_types: Field<Texts>,
+    pub also_accept: Field<Texts>,
     pub clock_skew: Field<String>,
     pub max_lifetime: Field<String>,
     pub required_claims: Field<BTreeMap<String, Field<Values>>>,
+    pub scope_claims: Field<Texts>,
+    pub token_from: Field<Vec<Field<TokenSource>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TokenSource {
+    pub header: Field<String>,
+    pub scheme: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TokenCache {
+    pub max_entries: Field<u32>,
+    pub max_bytes: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,6 +84,7 @@ pub struct Jwks {
 pub struct Fetch {
     pub timeout: Field<String>,
     pub ca_file: Field<String>,
+    pub bearer_token_file: Field<String>,
     pub allow_http: Field<bool>,
     pub max_bytes: Field<String>,
 }
@@ -77,12 +97,14 @@ pub struct Refresh {
     pub max_stale: Field<String>,
     pub unknown_key_cooldown: Field<String>,
     pub unknown_key_wait: Field<String>,
+    pub cache_dir: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Upstream {
     pub claim_headers: Field<Vec<Field<ClaimHeader>>>,
+    pub scope_header: Field<String>,
     pub payload_header: Field<String>,
     pub forward_token: Field<bool>,
 }

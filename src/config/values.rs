@@ -52,6 +52,15 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("`{text}` is not a size; write for example `512KiB` or `1MiB`"))
 }
 
+/// A size in its largest whole unit: `512KiB`, `64MiB`.
+pub(crate) fn in_units(bytes: usize) -> String {
+    match (bytes % (1024 * 1024), bytes % 1024) {
+        (0, _) => format!("{}MiB", bytes / 1024 / 1024),
+        (_, 0) => format!("{}KiB", bytes / 1024),
+        _ => bytes.to_string(),
+    }
+}
+
 /// `0.0.0.0:9001`, `localhost:9001` or `unix:///run/claimgate/check.sock`.
 pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     match text.strip_prefix("unix://") {

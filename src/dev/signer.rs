@@ -47,7 +47,9 @@ impl Signer {
             Algorithm::Es384 => PrivateKey::Ecdsa(Box::new(EcdsaKeyPair::generate(
                 &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
             )?)),
-            Algorithm::EdDsa => PrivateKey::Ed25519(Box::new(Ed25519KeyPair::generate()?)),
+            Algorithm::EdDsa | Algorithm::Ed25519 => {
+                PrivateKey::Ed25519(Box::new(Ed25519KeyPair::generate()?))
+            }
         };
         Ok(Self {
             alg,
@@ -122,7 +124,7 @@ impl Signer {
                     Algorithm::Ps256 => &signature::RSA_PSS_SHA256,
                     Algorithm::Ps384 => &signature::RSA_PSS_SHA384,
                     Algorithm::Ps512 => &signature::RSA_PSS_SHA512,
-                    Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => {
+                    Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa | Algorithm::Ed25519 => {
                         return Err(Unspecified);
                     }
                 };

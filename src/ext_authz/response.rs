@@ -238,8 +238,9 @@ mod tests {
                 host,
                 ..Request::default()
             };
-            let denial =
-                crate::decision::Fault::from(crate::token::bearer::CredentialError::Missing);
+            let denial = crate::decision::Fault::from(
+                crate::token::bearer::CredentialError::Missing(Vec::new()),
+            );
             let response = denied(deny(&denial.into(), &DENIALS, &request));
             let challenge = response.headers[0].header.as_ref().unwrap();
             assert_eq!(challenge.value, expected, "{host}");

@@ -12,13 +12,14 @@ use tonic::{Response, Status};
 use super::proto::auth::authorization_server::Authorization;
 use super::proto::auth::{CheckRequest, CheckResponse};
 use super::{request, response};
-use crate::config::Denials;
+use crate::config::{Config, Denials};
 use crate::decision::{Decision, Denial, decide};
 use crate::jwks::Jwks;
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
 use crate::time::Clock;
+use crate::token_cache::TokenCache;
 
 /// Answers `Check`.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct Service {
     pub denials: Denials,
     /// Whom we trust.
     pub jwks: Arc<Jwks>,
+    /// Who was here before.
+    pub token_cache: Arc<TokenCache>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Who counts.
@@ -63,13 +66,49 @@ impl Authorization for Service {
 }
 
 impl Service {
+    /// A service that judges as `config` says, and starts to fetch keys. Where it listens is not
+    /// its affair.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Self {
+        let Config {
+            server: _,
+            admin: _,
+            policy,
+            keys,
+            token_cache,
+            denials,
+        } = config;
+        let names = policy
+            .providers()
+            .map(|(_, provider)| provider.name.as_str());
+        let metrics = Arc::new(Metrics::new(names));
+        let token_cache = TokenCache::new(&token_cache, metrics.token_cache().clone());
+        Self {
+            policy,
+            denials,
+            jwks: Arc::new(Jwks::start(keys, Arc::clone(&clock), Arc::clone(&metrics)).await),
+            token_cache: Arc::new(token_cache),
+            clock,
+            metrics,
+        }
+    }
+
     async fn judge(&self, request: &Request<'_>, patience: Duration) -> Decision {
-        let keyring = self.jwks.snapshot();
-        let decision = decide(&self.policy, &keyring, request, self.clock.now(), &mut ());
+        let decision = self.decide(request);
         match decision.unknown_key_of() {
             Some(_) => self.judge_with_new_keys(request, patience, decision).await,
             None => decision,
         }
+    }
+
+    fn decide(&self, request: &Request<'_>) -> Decision {
+        decide(
+            &self.policy,
+            &self.jwks.snapshot(),
+            &*self.token_cache,
+            request,
+            self.clock.now(),
+            &mut (),
+        )
     }
 
     /// The provider may have a new key: asks for it, and judges once more; twice when a fetch was
@@ -88,8 +127,7 @@ impl Service {
             let wait = self.jwks.unknown_key_wait(provider).min(patience);
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
             let outcome = self.jwks.refresh_unknown(provider, deadline).await;
-            let keyring = self.jwks.snapshot();
-            decision = decide(&self.policy, &keyring, request, self.clock.now(), &mut ());
+            decision = self.decide(request);
             match outcome {
                 UnknownKeyOutcome::Joined => {}
                 UnknownKeyOutcome::Refreshed | UnknownKeyOutcome::CoolingDown => return decision,
@@ -108,10 +146,7 @@ impl Service {
     fn render(&self, decision: &Decision, request: &Request<'_>) -> CheckResponse {
         match decision {
             Decision::Allow(permit) => {
-                let changes = self
-                    .policy
-                    .upstream()
-                    .changes(&permit.token, &request.headers);
+                let changes = permit.changes(&self.policy, &request.headers);
                 if !changes.oversized.is_empty() {
                     self.metrics.claims_dropped(changes.oversized.len());
                     tracing::warn!(headers = ?changes.oversized, "claims too long for a header");

@@ -1,14 +1,15 @@
 //! Gets a provider's documents over HTTP, within bounds of time, size and origin.
 
 use std::error::Error as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::{
-    ACCEPT, AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH,
+    ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode};
-use url::Url;
+use url::{Origin, Url};
 
 use super::schedule::{self, Caching};
 use crate::config::Fetch;
@@ -21,6 +22,14 @@ const MOST_REDIRECTS: usize = 3;
 pub(super) struct Fetcher {
     client: Client,
     max_bytes: usize,
+    bearer: Option<Bearer>,
+}
+
+/// A bearer token that is sent along, to one origin only: metadata may point anywhere.
+#[derive(Debug)]
+struct Bearer {
+    file: PathBuf,
+    origin: Origin,
 }
 
 /// A document, and for how long it may be kept.
@@ -52,6 +61,14 @@ pub enum FetchError {
         /// The answer.
         status: StatusCode,
     },
+    /// There is no bearer token to send along.
+    #[error("cannot use `fetch.bearer_token_file` `{}`: {why}", file.display())]
+    NoBearerToken {
+        /// Where it should be.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// More than is read.
     #[error("`{url}` answers with more than {max_bytes} bytes (`fetch.max_bytes`)")]
     TooLarge {
@@ -63,10 +80,12 @@ pub enum FetchError {
 }
 
 impl Fetcher {
+    /// Fetches as `settings` say; a bearer token goes to the origin of `trusted` only.
+    ///
     /// # Errors
     ///
     /// When the file of certificate authorities cannot be used.
-    pub(super) fn new(settings: &Fetch) -> Result<Self, String> {
+    pub(super) fn new(settings: &Fetch, trusted: Option<&Url>) -> Result<Self, String> {
         let mut client = Client::builder()
             .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
             .timeout(settings.timeout)
@@ -96,6 +115,12 @@ impl Fetcher {
         Ok(Self {
             client: client.build().map_err(|error| causes(&error))?,
             max_bytes: settings.max_bytes,
+            bearer: trusted
+                .zip(settings.bearer_token_file.clone())
+                .map(|(url, file)| Bearer {
+                    file,
+                    origin: url.origin(),
+                }),
         })
     }
 
@@ -116,6 +141,11 @@ impl Fetcher {
             .header(ACCEPT, "application/json, application/jwk-set+json");
         if let Some(etag) = known {
             request = request.header(IF_NONE_MATCH, etag.clone());
+        }
+        if let Some(bearer) = &self.bearer
+            && bearer.origin == url.origin()
+        {
+            request = request.header(AUTHORIZATION, bearer.header().await?);
         }
         let mut response = request.send().await.map_err(unreachable)?;
         if response.status() == StatusCode::NOT_MODIFIED && known.is_some() {
@@ -148,6 +178,27 @@ impl Fetcher {
             freshness,
             etag,
         })
+    }
+}
+
+impl Bearer {
+    /// Reads the token anew: Kubernetes replaces it every hour or so.
+    async fn header(&self) -> Result<HeaderValue, FetchError> {
+        let unusable = |why: String| FetchError::NoBearerToken {
+            file: self.file.clone(),
+            why,
+        };
+        let token = tokio::fs::read_to_string(&self.file)
+            .await
+            .map_err(|error| unusable(error.to_string()))?;
+        let token = token.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(unusable("it does not hold one token".to_owned()));
+        }
+        let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|error| unusable(error.to_string()))?;
+        header.set_sensitive(true);
+        Ok(header)
     }
 }
 

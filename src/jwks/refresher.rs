@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
+use super::disk::Disk;
 use super::source::{Loaded, Source};
 use super::{KeysError, Provider, Shared, Status, schedule};
 use crate::keyring::{KeySet, Keys, ProviderId};
@@ -18,6 +19,7 @@ pub(super) struct Refresher {
     shared: Arc<Shared>,
     id: ProviderId,
     source: Source,
+    disk: Option<Disk>,
     good: Option<(Instant, Arc<KeySet>)>,
     failures: u32,
     /// When keys are fetched whether or not anybody asks.
@@ -26,11 +28,13 @@ pub(super) struct Refresher {
 
 impl Refresher {
     pub(super) fn new(shared: Arc<Shared>, id: ProviderId) -> Self {
-        let source = Source::new(&Self::provider_of(&shared, id).settings);
+        let settings = &Self::provider_of(&shared, id).settings;
+        let (source, disk) = (Source::new(settings), Disk::new(settings));
         Self {
             shared,
             id,
             source,
+            disk,
             good: None,
             failures: 0,
             next: Instant::now(),
@@ -53,11 +57,48 @@ impl Refresher {
         self.source.is_local()
     }
 
-    /// Fetches again and again, when the time has come or when somebody asks.
+    /// Takes the keys that an earlier run has kept, until newer ones are there.
+    pub(super) async fn restore(&mut self) {
+        let Some(disk) = &self.disk else {
+            return;
+        };
+        let provider = self.provider();
+        let (name, refresh) = (&provider.settings.name, &provider.settings.refresh);
+        let (keys, age) = match disk.read(self.shared.clock.now(), refresh.max_stale).await {
+            Ok(Some(kept)) => kept,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(provider = name, %error, "the keys that were kept are of no use");
+                return;
+            }
+        };
+        let Some(fetched) = Instant::now().checked_sub(age) else {
+            return;
+        };
+        tracing::info!(
+            provider = name,
+            keys = keys.len(),
+            age_seconds = age.as_secs(),
+            "keys of an earlier run are used until newer ones are fetched"
+        );
+        provider.status.store(Arc::new(Status {
+            fetched: Some(fetched),
+            from_disk: true,
+            error: None,
+            had_keys: true,
+        }));
+        self.shared
+            .publish(self.id, &Keys::Known(Arc::clone(&keys)));
+        self.good = Some((fetched, keys));
+    }
+
+    /// Fetches again and again, when the time has come, when a file changes, or when somebody
+    /// asks.
     pub(super) async fn run(mut self) {
         loop {
             let asked = tokio::select! {
                 () = sleep_until(self.next) => false,
+                () = self.source.changed() => false,
                 () = self.provider().wake.notified() => true,
             };
             match asked {
@@ -84,14 +125,14 @@ impl Refresher {
             }
         };
         self.next = Instant::now() + pause;
-        self.take(loaded);
+        self.take(loaded).await;
     }
 
     /// Because a request waits.
     async fn reload(&mut self) {
         self.begin();
         let loaded = unbroken(self.source.reload()).await;
-        self.take(loaded);
+        self.take(loaded).await;
     }
 
     fn begin(&self) {
@@ -99,17 +140,38 @@ impl Refresher {
         attempts.send_modify(|attempts| attempts.pending = true);
     }
 
-    fn take(&mut self, loaded: Result<Loaded, KeysError>) {
+    async fn take(&mut self, loaded: Result<Loaded, KeysError>) {
         let failed = loaded.is_err();
-        match loaded {
-            Ok(loaded) => self.succeeded(loaded.keys),
-            Err(error) => self.failed(error),
-        }
+        let document = match loaded {
+            Ok(loaded) => {
+                self.succeeded(loaded.keys);
+                loaded.document
+            }
+            Err(error) => {
+                self.failed(error);
+                None
+            }
+        };
         self.provider().attempts.send_modify(|attempts| {
             attempts.pending = false;
             attempts.ended += 1;
             attempts.failed = failed;
         });
+        if let Some(document) = document {
+            self.keep(&document).await;
+        }
+    }
+
+    /// For the next run, when everyone who waits for the keys has them.
+    async fn keep(&mut self, document: &[u8]) {
+        let now = self.shared.clock.now();
+        let Some(disk) = &mut self.disk else {
+            return;
+        };
+        if let Err(error) = disk.write(document, now).await {
+            let provider = &self.provider().settings.name;
+            tracing::warn!(provider, %error, "the keys are not kept for the next run");
+        }
     }
 
     fn succeeded(&mut self, keys: Arc<KeySet>) {
@@ -117,6 +179,7 @@ impl Refresher {
         self.report_change(&keys);
         self.provider().status.store(Arc::new(Status {
             fetched: Some(now),
+            from_disk: false,
             error: None,
             had_keys: true,
         }));
@@ -129,7 +192,7 @@ impl Refresher {
     }
 
     fn failed(&mut self, error: KeysError) {
-        let had_keys = self.provider().status.load().had_keys;
+        let before = self.provider().status.load_full();
         let max_stale = self.provider().settings.refresh.max_stale;
         let left = match &self.good {
             Some((fetched, _)) => max_stale.saturating_sub(fetched.elapsed()),
@@ -149,8 +212,9 @@ impl Refresher {
         );
         self.provider().status.store(Arc::new(Status {
             fetched: self.good.as_ref().map(|(fetched, _)| *fetched),
+            from_disk: before.from_disk && self.good.is_some(),
             error: Some(Arc::new(error)),
-            had_keys,
+            had_keys: before.had_keys,
         }));
         if left.is_zero() {
             self.shared.publish(self.id, &Keys::Unavailable);

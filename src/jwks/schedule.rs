@@ -87,6 +87,7 @@ mod tests {
             max_stale: secs(86_400),
             unknown_key_cooldown: secs(30),
             unknown_key_wait: Duration::from_millis(100),
+            cache_dir: None,
         }
     }
 

@@ -1,10 +1,13 @@
 //! Where one provider's keys come from.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::sleep;
 use url::Url;
 
 use super::fetch::{Document, Fetcher};
@@ -22,6 +25,8 @@ pub(super) struct Source {
     discovered: Option<Url>,
     /// The keys that were fetched last.
     last: Option<Fetched>,
+    /// The file as it was read last.
+    stamp: Option<Stamp>,
 }
 
 /// Keys that the provider can be asked about again: are they still the same?
@@ -30,6 +35,7 @@ struct Fetched {
     url: Url,
     etag: HeaderValue,
     keys: Arc<KeySet>,
+    document: Option<Arc<[u8]>>,
 }
 
 /// Keys, and for how long the provider says they may be kept.
@@ -37,7 +43,22 @@ struct Fetched {
 pub(super) struct Loaded {
     pub(super) keys: Arc<KeySet>,
     pub(super) freshness: Option<Duration>,
+    /// As it was fetched, if it is to be kept.
+    pub(super) document: Option<Arc<[u8]>>,
 }
+
+/// By which to see that a file is another, or has been written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+/// How often to look whether a file has changed: often enough for people who wait for it. Unlike
+/// notifications it sees through the symbolic links that Kubernetes swaps, and over the network.
+const LOOK_AT_FILE: Duration = Duration::from_secs(1);
 
 impl Source {
     pub(super) fn new(settings: &KeySettings) -> Self {
@@ -46,6 +67,7 @@ impl Source {
             fetcher: None,
             discovered: None,
             last: None,
+            stamp: None,
         }
     }
 
@@ -54,6 +76,16 @@ impl Source {
         match self.settings.source {
             KeySource::File(_) | KeySource::Inline(_) => true,
             KeySource::Discovery { .. } | KeySource::Uri(_) => false,
+        }
+    }
+
+    /// Completes when the keys are in a file and it has changed.
+    pub(super) async fn changed(&self) {
+        let KeySource::File(file) = &self.settings.source else {
+            return std::future::pending().await;
+        };
+        while stamp(file).await == self.stamp {
+            sleep(LOOK_AT_FILE).await;
         }
     }
 
@@ -83,8 +115,13 @@ impl Source {
             KeySource::Inline(keys) => Ok(Loaded {
                 keys: Arc::clone(keys),
                 freshness: None,
+                document: None,
             }),
-            KeySource::File(file) => read_file(file).await,
+            KeySource::File(file) => {
+                // Before reading: what is written meanwhile is seen next time.
+                self.stamp = stamp(file).await;
+                read_file(file, self.settings.fetch.max_bytes).await
+            }
             KeySource::Uri(url) => {
                 let url = url.clone();
                 self.fetch(&url).await
@@ -125,20 +162,31 @@ impl Source {
             (None, Some(last)) => Loaded {
                 keys: last.keys,
                 freshness,
+                document: last.document,
             },
-            (body, _) => parse(&body.unwrap_or_default(), url, freshness)?,
+            (body, _) => {
+                let body = body.unwrap_or_default();
+                let loaded = parse(&body, url, freshness)?;
+                let kept = self.settings.refresh.cache_dir.is_some();
+                Loaded {
+                    document: kept.then(|| body.into()),
+                    ..loaded
+                }
+            }
         };
         self.last = etag.map(|etag| Fetched {
             url: url.clone(),
             etag,
             keys: Arc::clone(&loaded.keys),
+            document: loaded.document.clone(),
         });
         Ok(loaded)
     }
 
     fn fetcher(&mut self) -> Result<&Fetcher, KeysError> {
         if self.fetcher.is_none() {
-            self.fetcher = Some(Fetcher::new(&self.settings.fetch).map_err(KeysError::Settings)?);
+            let fetcher = Fetcher::new(&self.settings.fetch, self.settings.source.url());
+            self.fetcher = Some(fetcher.map_err(KeysError::Settings)?);
         }
         self.fetcher
             .as_ref()
@@ -146,13 +194,32 @@ impl Source {
     }
 }
 
-async fn read_file(file: &Path) -> Result<Loaded, KeysError> {
-    let json = tokio::fs::read(file)
+async fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = tokio::fs::metadata(file).await.ok()?;
+    Some(Stamp {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        bytes: metadata.len(),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
+}
+
+async fn read_file(file: &Path, max_bytes: usize) -> Result<Loaded, KeysError> {
+    let unusable = |error| KeysError::File {
+        file: file.display().to_string(),
+        error,
+    };
+    let opened = tokio::fs::File::open(file).await.map_err(unusable)?;
+    let mut json = Vec::new();
+    opened
+        .take(max_bytes as u64 + 1)
+        .read_to_end(&mut json)
         .await
-        .map_err(|error| KeysError::File {
-            file: file.display().to_string(),
-            error,
-        })?;
+        .map_err(unusable)?;
+    if json.len() > max_bytes {
+        let why = format!("it has more than {max_bytes} bytes (`fetch.max_bytes`)");
+        return Err(unusable(std::io::Error::other(why)));
+    }
     // A file costs nothing to read: look again as soon as the operator's bounds allow.
     parse(&json, &file.display(), Some(Duration::ZERO))
 }
@@ -169,5 +236,6 @@ fn parse(
     Ok(Loaded {
         keys: Arc::new(keys),
         freshness,
+        document: None,
     })
 }

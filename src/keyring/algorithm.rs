@@ -1,4 +1,5 @@
-//! The signature algorithms of RFC 7518 §3.1 and RFC 8037 §3.1 that claimgate verifies.
+//! The signature algorithms of RFC 7518 §3.1, RFC 8037 §3.1 and RFC 9864 §2.2 that claimgate
+//! verifies.
 
 use std::fmt;
 
@@ -21,13 +22,15 @@ pub enum Algorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
-    /// Ed25519.
+    /// Ed25519, under the name that says the family alone.
     EdDsa,
+    /// Ed25519, under its full name.
+    Ed25519,
 }
 
 impl Algorithm {
     /// Every algorithm, in the order in which they are listed to people.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Rs256,
         Self::Rs384,
         Self::Rs512,
@@ -37,6 +40,7 @@ impl Algorithm {
         Self::Es256,
         Self::Es384,
         Self::EdDsa,
+        Self::Ed25519,
     ];
 
     /// The registered name, as in a token's `alg`.
@@ -51,6 +55,7 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
+            Self::Ed25519 => "Ed25519",
         }
     }
 
@@ -77,7 +82,7 @@ impl From<Algorithm> for jsonwebtoken::Algorithm {
             Algorithm::Ps512 => Self::PS512,
             Algorithm::Es256 => Self::ES256,
             Algorithm::Es384 => Self::ES384,
-            Algorithm::EdDsa => Self::EdDSA,
+            Algorithm::EdDsa | Algorithm::Ed25519 => Self::EdDSA,
         }
     }
 }

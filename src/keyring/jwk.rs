@@ -9,11 +9,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS};
+use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS, rsa};
 use crate::shown::Shown;
-
-/// RSA moduli that are neither too weak (RFC 7518 §3.3) nor a way to burn time.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// The longest key id that is read, from a set or from a token, in bytes.
 pub(crate) const MOST_KID_BYTES: usize = 256;
@@ -79,10 +76,16 @@ fn read_key(jwk: &Value) -> Result<Key, String> {
         return Err(format!("its `kid` is over {MOST_KID_BYTES} bytes"));
     }
     check_purpose(jwk)?;
-    let (possible, decoding) = read_material(jwk)?;
+    let Material {
+        algorithms,
+        public,
+        decoding,
+    } = read_material(jwk)?;
     Ok(Key {
         kid: kid.map(Into::into),
-        algorithms: restrict(possible, optional_text(jwk, "alg")?)?,
+        algorithms: restrict(algorithms, optional_text(jwk, "alg")?)?,
+        issuer: optional_text(jwk, "issuer")?.map(Into::into),
+        public: public.into(),
         decoding,
     })
 }
@@ -90,7 +93,8 @@ fn read_key(jwk: &Value) -> Result<Key, String> {
 /// `use` and `key_ops` must allow verifying, each if it is there (RFC 7517 §4.2, §4.3).
 fn check_purpose(jwk: &Map<String, Value>) -> Result<(), String> {
     match optional_text(jwk, "use")? {
-        None | Some("sig") => {}
+        // `jwt-svid` is what SPIFFE calls it (JWT-SVID §4).
+        None | Some("sig" | "jwt-svid") => {}
         Some("enc") => return Err("it is for encryption (`use: enc`)".to_owned()),
         Some(other) => return Err(format!("its `use` is `{}`", Shown::from(other))),
     }
@@ -115,11 +119,18 @@ fn restrict(possible: AlgorithmSet, alg: Option<&str>) -> Result<AlgorithmSet, S
     }
 }
 
-/// The public key itself, and every algorithm that its type and curve allow.
-fn read_material(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey), String> {
+/// The public key itself.
+pub(super) struct Material {
+    /// Every algorithm that its type and curve allow.
+    pub(super) algorithms: AlgorithmSet,
+    pub(super) public: Vec<u8>,
+    pub(super) decoding: DecodingKey,
+}
+
+fn read_material(jwk: &Map<String, Value>) -> Result<Material, String> {
     let curve = optional_text(jwk, "crv")?;
     match (text(jwk, "kty")?, curve) {
-        ("RSA", _) => read_rsa(jwk),
+        ("RSA", _) => rsa::read(&octets(jwk, "n")?, &octets(jwk, "e")?),
         ("EC", Some("P-256")) => read_ec(jwk, 32, Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
         ("EC", Some("P-384")) => read_ec(jwk, 48, Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
         ("OKP", Some("Ed25519")) => read_ed25519(jwk),
@@ -133,51 +144,12 @@ fn read_material(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey)
     }
 }
 
-fn read_rsa(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey), String> {
-    let modulus = octets(jwk, "n")?;
-    let exponent = octets(jwk, "e")?;
-    // RFC 7518 §6.3.1.1 forbids leading zero octets; some providers send one all the same.
-    let (modulus, exponent) = (without_zeros(&modulus), without_zeros(&exponent));
-    let bits = modulus.len() * 8
-        - modulus
-            .first()
-            .map_or(0, |top| top.leading_zeros() as usize);
-    if !RSA_BITS.contains(&bits) {
-        return Err(format!(
-            "its RSA modulus has {bits} bits, {} to {} are accepted",
-            RSA_BITS.start(),
-            RSA_BITS.end()
-        ));
-    }
-    if modulus.last().is_none_or(|last| last % 2 == 0) {
-        return Err("its RSA modulus is even".to_owned());
-    }
-    let value = exponent
-        .iter()
-        .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
-    if exponent.len() > 4 || value < 3 || value % 2 == 0 {
-        return Err("its RSA exponent is not an odd number from 3 to 2^32".to_owned());
-    }
-    let algorithms = [
-        Algorithm::Rs256,
-        Algorithm::Rs384,
-        Algorithm::Rs512,
-        Algorithm::Ps256,
-        Algorithm::Ps384,
-        Algorithm::Ps512,
-    ];
-    Ok((
-        algorithms.into_iter().collect(),
-        DecodingKey::from_rsa_raw_components(modulus, exponent),
-    ))
-}
-
 fn read_ec(
     jwk: &Map<String, Value>,
     field_bytes: usize,
     alg: Algorithm,
     verification: &'static dyn VerificationAlgorithm,
-) -> Result<(AlgorithmSet, DecodingKey), String> {
+) -> Result<Material, String> {
     let mut point = vec![0x04]; // uncompressed, SEC 1 §2.3.3
     for name in ["x", "y"] {
         let coordinate = octets(jwk, name)?;
@@ -190,25 +162,22 @@ fn read_ec(
         point.extend(coordinate);
     }
     ParsedPublicKey::new(verification, &point).map_err(|_| "its point is not on the curve")?;
-    Ok((
-        [alg].into_iter().collect(),
-        DecodingKey::from_ec_der(&point),
-    ))
+    Ok(Material {
+        algorithms: [alg].into_iter().collect(),
+        decoding: DecodingKey::from_ec_der(&point),
+        public: point,
+    })
 }
 
-fn read_ed25519(jwk: &Map<String, Value>) -> Result<(AlgorithmSet, DecodingKey), String> {
+fn read_ed25519(jwk: &Map<String, Value>) -> Result<Material, String> {
     let public = octets(jwk, "x")?;
     ParsedPublicKey::new(&ED25519, &public)
         .map_err(|_| "its `x` is not an Ed25519 public key of 32 octets")?;
-    Ok((
-        [Algorithm::EdDsa].into_iter().collect(),
-        DecodingKey::from_ed_der(&public),
-    ))
-}
-
-fn without_zeros(octets: &[u8]) -> &[u8] {
-    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-    octets.get(zeros..).unwrap_or_default()
+    Ok(Material {
+        algorithms: [Algorithm::EdDsa, Algorithm::Ed25519].into_iter().collect(),
+        decoding: DecodingKey::from_ed_der(&public),
+        public,
+    })
 }
 
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {

@@ -29,6 +29,7 @@ pub struct Metrics {
     checks: Vec<Vec<Counter>>,
     durations: Arc<Durations>,
     keys: Vec<KeyMetrics>,
+    token_cache: TokenCacheMetrics,
     dropped_claims: Counter,
 }
 
@@ -95,6 +96,19 @@ impl EncodeLabelValue for UnknownKeyOutcome {
     }
 }
 
+/// What is counted of the memory of verified tokens.
+#[derive(Clone, Debug, Default)]
+pub struct TokenCacheMetrics {
+    /// Tokens that were found.
+    pub hits: Counter,
+    /// Tokens that were not, good and bad.
+    pub misses: Counter,
+    /// Tokens that had to make room.
+    pub evictions: Counter,
+    /// Tokens in it now.
+    pub entries: Gauge,
+}
+
 /// What is counted of one provider's keys.
 #[derive(Clone, Debug)]
 pub struct KeyMetrics {
@@ -132,6 +146,7 @@ impl Metrics {
         let durations = Arc::new(Durations::default());
         registry.register_collector(Box::new(DurationCollector(Arc::clone(&durations))));
         let keys = keys(&mut registry, &providers);
+        let token_cache = token_cache(&mut registry);
         let dropped_claims = Counter::default();
         registry.register(
             "claim_headers_dropped",
@@ -148,8 +163,14 @@ impl Metrics {
             checks,
             durations,
             keys,
+            token_cache,
             dropped_claims,
         }
+    }
+
+    /// What is counted of the memory of verified tokens.
+    pub fn token_cache(&self) -> &TokenCacheMetrics {
+        &self.token_cache
     }
 
     /// One check was answered.
@@ -212,6 +233,35 @@ fn checks(registry: &mut Registry, providers: &[&str]) -> Vec<Vec<Counter>> {
                 .collect()
         })
         .collect()
+}
+
+fn token_cache(registry: &mut Registry) -> TokenCacheMetrics {
+    let metrics = TokenCacheMetrics::default();
+    for (name, help, counter) in [
+        (
+            "token_cache_hits",
+            "Tokens that had been verified before",
+            &metrics.hits,
+        ),
+        (
+            "token_cache_misses",
+            "Tokens that were not remembered, good and bad",
+            &metrics.misses,
+        ),
+        (
+            "token_cache_evictions",
+            "Tokens forgotten to make room for others",
+            &metrics.evictions,
+        ),
+    ] {
+        registry.register(name, help, counter.clone());
+    }
+    registry.register(
+        "token_cache_entries",
+        "Tokens remembered",
+        metrics.entries.clone(),
+    );
+    metrics
 }
 
 fn keys(registry: &mut Registry, providers: &[&str]) -> Vec<KeyMetrics> {

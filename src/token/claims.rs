@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::TokenError;
+use crate::shown::Shown;
 use crate::time::UnixTime;
 
 /// A JSON object without repeated names, whose `iss` and `sub` are strings if they are there.
@@ -64,6 +65,11 @@ impl Claims {
         self.0.get("sub").and_then(Value::as_str)
     }
 
+    /// About how much memory they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(member_bytes).sum()
+    }
+
     /// The claims as a JSON object.
     pub fn as_object(&self) -> &Map<String, Value> {
         &self.0
@@ -118,6 +124,32 @@ impl Claims {
             )),
             None => Err(wrong(date.name(), "is not a time after 1970")),
         }
+    }
+}
+
+/// The tables of objects are a third empty, as a rule.
+fn member_bytes((name, value): (&String, &Value)) -> usize {
+    (size_of::<String>() + size_of::<Value>()) * 3 / 2 + name.len() + value_bytes(value)
+}
+
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(elements) => elements
+            .iter()
+            .map(|element| size_of::<Value>() + value_bytes(element))
+            .sum(),
+        Value::Object(members) => members.iter().map(member_bytes).sum(),
+    }
+}
+
+/// A claim that must have one value and has another.
+pub(super) fn mismatch(claim: &str, found: &str, expected: &str) -> TokenError {
+    TokenError::ClaimMismatch {
+        claim: claim.to_owned(),
+        found: Shown::from(found),
+        expected: vec![expected.to_owned()],
     }
 }
 

@@ -15,13 +15,16 @@ pub enum TokenError {
     Malformed(String),
     /// Its `alg` is none that claimgate verifies.
     #[error(
-        "the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384 and EdDSA"
+        "the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384, EdDSA and Ed25519"
     )]
     UnsupportedAlgorithm(Shown),
     /// A kind of token that is no access token.
     #[error("the token is of another kind: {0}")]
     UnsupportedType(String),
 
+    /// From nobody whom the provider speaks for.
+    #[error("the provider does not issue tokens as `{0}`")]
+    ForeignIssuer(Shown),
     /// Its `alg` is not accepted from this provider.
     #[error("the token is signed with {alg}, accepted from this provider: {accepted}")]
     AlgorithmNotAccepted {

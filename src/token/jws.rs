@@ -1,10 +1,13 @@
 //! The compact form of a JSON Web Signature (RFC 7515 §7.1) that carries claims (RFC 7519 §7.2).
 
+use std::ops::Range;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::claims::Claims;
+use super::issuer::trust_domain;
 use super::{TokenError, json};
 use crate::keyring::{Algorithm, MOST_KID_BYTES};
 use crate::shown::Shown;
@@ -37,8 +40,8 @@ pub struct Unverified<'t> {
     kid: Option<String>,
     typ: Option<String>,
     claims: Claims,
-    signed: &'t str,
-    payload: &'t str,
+    text: &'t str,
+    payload: Range<usize>,
     signature: &'t str,
 }
 
@@ -50,22 +53,22 @@ impl<'t> Unverified<'t> {
     ///
     /// When it is not a JWS in compact form, or one that is no access token.
     pub fn parse(token: &'t str) -> Result<Self, TokenError> {
-        let [header, payload, signature] = split(token)?;
-        let header = Header::read(header)?;
+        let [header_text, payload, signature] = split(token)?;
+        let header = Header::read(header_text)?;
         if signature.is_empty() {
             return Err(malformed("it has no signature"));
         }
         decode(signature, "signature")?;
         let claims = json::object(&decode(payload, "payload")?)
             .map_err(|why| malformed(&format!("its payload is not a claims set: {why}")))?;
-        let signed_bytes = token.len() - signature.len() - 1;
+        let payload_starts = header_text.len() + 1;
         Ok(Self {
             alg: header.alg,
             kid: header.kid,
             typ: header.typ,
             claims: Claims::new(claims)?,
-            signed: token.get(..signed_bytes).unwrap_or_default(),
-            payload,
+            text: token,
+            payload: payload_starts..payload_starts + payload.len(),
             signature,
         })
     }
@@ -86,13 +89,23 @@ impl<'t> Unverified<'t> {
     }
 
     /// The issuer that it claims to be from: good for choosing whose keys to try, nothing else.
+    /// A SPIFFE token (JWT-SVID §3) need not have an `iss`: its issuer is the trust domain that
+    /// its `sub` is in.
     ///
     /// # Errors
     ///
-    /// When there is no `iss`, or it is no string.
+    /// When there is neither.
     pub fn issuer(&self) -> Result<&str, TokenError> {
+        let spiffe = || {
+            self.claims
+                .text("sub")
+                .ok()
+                .flatten()
+                .and_then(trust_domain)
+        };
         self.claims
             .text("iss")?
+            .or_else(spiffe)
             .ok_or_else(|| TokenError::MissingClaim("iss".to_owned()))
     }
 
@@ -106,11 +119,19 @@ impl<'t> Unverified<'t> {
 
     /// The bytes that the signature is over (RFC 7515 §5.2 step 8).
     pub(super) fn signed(&self) -> &[u8] {
-        self.signed.as_bytes()
+        self.text
+            .get(..self.payload.end)
+            .unwrap_or_default()
+            .as_bytes()
     }
 
-    pub(super) fn payload(&self) -> &str {
-        self.payload
+    pub(super) fn text(&self) -> &str {
+        self.text
+    }
+
+    /// Where in the text the claims are.
+    pub(super) fn payload(&self) -> Range<usize> {
+        self.payload.clone()
     }
 
     pub(super) fn signature(&self) -> &str {

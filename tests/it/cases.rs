@@ -12,7 +12,6 @@ use claimgate::ext_authz::proto::auth::CheckRequest;
 use claimgate::ext_authz::proto::auth::attribute_context::HttpRequest;
 use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
 use claimgate::ext_authz::service::Service;
-use claimgate::jwks::Jwks;
 use claimgate::keyring::Algorithm;
 use claimgate::telemetry::metrics::Metrics;
 use claimgate::time::{Clock, UnixTime};
@@ -26,7 +25,8 @@ use crate::support::keys::signer;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    /// A configuration; a provider's keys are added to it.
+    /// A configuration, or the name of its file; a provider's keys are put into it.
+    #[serde(deserialize_with = "configuration")]
     config: Value,
     /// By provider: the keys that it signs with, or nothing when they cannot be had.
     keys: BTreeMap<String, Option<Vec<KeySpec>>>,
@@ -158,14 +158,48 @@ fn every_reason_has_a_case() {
     );
 }
 
+/// Each configuration that a user may start from is tried with that provider's tokens.
+#[test]
+fn every_provider_has_cases() {
+    let names = |directory: &str| -> BTreeSet<_> {
+        yaml_files(directory)
+            .iter()
+            .map(|path| path.file_name().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names("deploy/providers"), names("tests/cases/providers"));
+}
+
 fn files() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut files = yaml_files("tests/cases");
+    files.extend(yaml_files("tests/cases/providers"));
+    files
+}
+
+fn yaml_files(directory: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     let mut files: Vec<_> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
         .collect();
     files.sort();
     files
+}
+
+fn configuration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(name) => {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
+            // As it is, before anything in it is replaced.
+            Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
+            serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+        }
+        config => config,
+    })
 }
 
 fn read(path: &Path) -> File {
@@ -279,6 +313,10 @@ fn configure(file: &File, case: &Case) -> Config {
     merge(&mut config, &[&case.config]);
     for provider in config["providers"].as_array_mut().unwrap() {
         let name = provider["name"].as_str().unwrap().to_owned();
+        merge(
+            provider,
+            &[&Map::from_iter([("discovery_url".to_owned(), Value::Null)])],
+        );
         provider["jwks"] = match &file.keys[&name] {
             None => json!({"file": "/nonexistent"}),
             Some(specs) => {
@@ -310,24 +348,12 @@ impl Clock for CaseClock {
 
 async fn run(file: &File, case: &Case, request: CheckRequest) -> Result<(), String> {
     let config = configure(file, case);
-    let names = config
-        .policy
-        .providers()
-        .map(|(_, provider)| provider.name.as_str());
-    let metrics = Arc::new(Metrics::new(names));
-    let service = Service {
-        policy: Arc::clone(&config.policy),
-        denials: config.denials,
-        jwks: Arc::new(Jwks::start(config.keys, Arc::clone(&metrics)).await),
-        clock: Arc::new(CaseClock(
-            (!case.clock_fails).then(|| UnixTime::from_secs(case.now)),
-        )),
-        metrics: Arc::clone(&metrics),
-    };
+    let clock = CaseClock((!case.clock_fails).then(|| UnixTime::from_secs(case.now)));
+    let service = Service::start(config, Arc::new(clock)).await;
     let answer = service.check(tonic::Request::new(request)).await;
     let answer = answer.map_err(|status| format!("a gRPC error, which may fail open: {status}"))?;
     compare(&case.expect, &Answer::read(answer.into_inner()))?;
-    counted(&case.expect, &metrics)
+    counted(&case.expect, &service.metrics)
 }
 
 fn compare(expect: &Expect, answer: &Answer) -> Result<(), String> {

@@ -32,7 +32,7 @@ fn the_smallest_file_has_every_default() {
         Audiences::AnyOf(vec!["orders-api".to_owned()])
     );
     assert_eq!(provider.terms.clock_skew.as_secs(), 60);
-    assert_eq!(provider.terms.algorithms.iter().count(), 9);
+    assert_eq!(provider.terms.algorithms.iter().count(), 10);
     let keys = &config.keys[0];
     assert_eq!(keys.refresh.min.as_secs(), 30);
     assert_eq!(keys.refresh.max.as_secs(), 900);
@@ -96,8 +96,8 @@ extra: 1
             "7:5: providers[0]: missing field `issuer`",
             "8:16: providers[0].audiences: empty; give at least one audience, or `any` alone",
             "9:17: providers[0].clock_skew: `10m` is out of range: from 0ms to 5m",
-            "10:25: providers[0].algorithms[1]: `HS256` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
-            "10:32: providers[0].algorithms[2]: `none` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
+            "10:25: providers[0].algorithms[1]: `HS256` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519",
+            "10:32: providers[0].algorithms[2]: `none` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519",
             "13:11: providers[1].jwks: give exactly one of `uri`, `file` and `inline`",
             "14:26: providers[1].fetch.allow_http: expected true or false, found text",
             "14:44: providers[1].fetch.max_bytes: expected text, found a number; write it as text, with its unit if it has one",
@@ -111,7 +111,7 @@ extra: 1
             "26:19: upstream.payload_header: `x a` is not a header name made of letters, digits and hyphens",
             "27:19: denials.realm: a realm is printable ASCII without `\"` and `\\`",
             "27:41: denials.expose_reason: expected true or false, found text",
-            "28:1: extra: unknown field; known here: server, admin, providers, upstream, denials",
+            "28:1: extra: unknown field; known here: server, admin, providers, token_cache, upstream, denials",
         ]
     );
 }
@@ -201,6 +201,78 @@ fn problems_one_by_one() {
             "providers[0] has the same `issuer`; merge the two",
         ),
         (
+            "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a }]",
+            "`{tenantid}` needs `tenants`",
+        ),
+        (
+            "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: any }]",
+            "`{tenantid}` needs `discovery_url`",
+        ),
+        (
+            "providers: [{ issuer: 'https://a.example/x{tenantid}/', audiences: a }]",
+            "must be a whole segment",
+        ),
+        (
+            "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: [contoso.com] }]",
+            "`contoso.com` is not a tenant's id",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, tenants: any }]",
+            "`tenants` is for an issuer with `{tenantid}` in it",
+        ),
+        (
+            "providers: [{ issuer: spiffe://example.org/workload, audiences: a }]",
+            "without a path",
+        ),
+        (
+            "providers: [{ issuer: spiffe://example.org, audiences: a }]",
+            "scheme `spiffe`, expected https; give `jwks.uri`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, also_accept: [logout_token] }]",
+            "`logout_token` is not a kind that can be accepted",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, scope_claims: [] }]",
+            "give at least one claim",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [] }]",
+            "give at least one place",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ scheme: Bearer }] }]",
+            "missing field `header`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x_token }] }]",
+            "`x_token` is not a header name",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a, scheme: 'a b' }] }]",
+            "`a b` is not a scheme",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }, { header: X-A, scheme: Bearer }] }]",
+            "`X-A` is listed already",
+        ),
+        (
+            "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, bearer_token_file: token } }]",
+            "would be sent in the clear to `http://a.example/",
+        ),
+        (
+            "token_cache: { max_entries: -1 }",
+            "token_cache.max_entries: ",
+        ),
+        (
+            "token_cache: { max_entries: 10000001 }",
+            "at most 10000000 tokens are kept",
+        ),
+        (
+            "token_cache: { max_bytes: 1KiB }",
+            "`1KiB` is out of range: from 64KiB to 4096MiB",
+        ),
+        (
             "server: { listen: unix://relative }",
             "has no absolute path",
         ),
@@ -223,6 +295,10 @@ fn unusual_but_right() {
         "providers: [{ issuer: https://public.example/realms/a, audiences: a, discovery_url: http://localhost/realms/a/.well-known/openid-configuration }]",
         "server: { listen: ['[::]:9001', 'unix:///run/claimgate/check.sock'] }\nproviders: [{ issuer: https://a.example, audiences: a }]",
         "providers: [{ issuer: https://a.example, audiences: a, refresh: { max: 1h } }]\nupstream:\n",
+        "providers: [{ issuer: spiffe://example.org, audiences: a, jwks: { uri: https://spire.example.org/bundle } }]",
+        "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: any, discovery_url: https://a.example/common }]",
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: X-Assertion }, { header: Authorization, scheme: Bearer }] }]",
+        "token_cache: { max_entries: 0 }\nproviders: [{ issuer: https://a.example, audiences: a, refresh: { cache_dir: keys } }]",
     ] {
         assert_eq!(problems(yaml), [""; 0], "{yaml}");
     }

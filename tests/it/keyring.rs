@@ -1,5 +1,7 @@
 //! Which keys of a set are used, for what, and why the others are not.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use claimgate::keyring::{Algorithm, KeySet, KeySetError, NoKey};
 use serde_json::{Value, json};
 
@@ -35,7 +37,14 @@ fn a_key_is_bound_to_its_algorithms() {
         ),
         (Algorithm::Es256, json!({"alg": null}), "ES256"),
         (Algorithm::Es384, json!({"alg": null}), "ES384"),
-        (Algorithm::EdDsa, json!({"alg": null}), "EdDSA"),
+        (Algorithm::EdDsa, json!({"alg": null}), "EdDSA, Ed25519"),
+        (Algorithm::EdDsa, json!({}), "EdDSA"),
+        (Algorithm::Ed25519, json!({}), "Ed25519"),
+        (
+            Algorithm::Es256,
+            json!({"use": "jwt-svid", "alg": null}),
+            "ES256",
+        ),
         (
             Algorithm::Es256,
             json!({"key_ops": ["verify"], "x5c": ["AAAA"], "unknown": 1}),
@@ -115,6 +124,21 @@ fn an_unfit_key_is_left_out_and_said_so() {
             json!({"kid": "k".repeat(257)}),
             "over 256 bytes",
         ),
+        (
+            Algorithm::Rs256,
+            json!({"n": roca_modulus()}),
+            "made by a faulty chip",
+        ),
+        (
+            Algorithm::Es256,
+            json!({"use": "x509-svid"}),
+            "its `use` is `x509-svid`",
+        ),
+        (
+            Algorithm::Es256,
+            json!({"issuer": ["https://a.example"]}),
+            "`issuer` is not a string",
+        ),
         (Algorithm::Es256, json!({"crv": null}), "has no `crv`"),
         (
             Algorithm::Es256,
@@ -180,6 +204,71 @@ fn a_document_that_is_no_usable_set_is_refused() {
     ] {
         let error = KeySet::from_json(json.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
+    }
+}
+
+/// A number of 2049 bits that the faulty chips could have made: a power of 65537.
+fn roca_modulus() -> String {
+    let mut octets: Vec<u8> = vec![1];
+    for _ in 0..128 {
+        // Times 65537 is itself, two octets up, plus itself. Least significant octet first.
+        let shifted = [vec![0, 0], octets.clone()].concat();
+        let mut carry = 0;
+        octets = shifted
+            .iter()
+            .enumerate()
+            .map(|(index, octet)| {
+                let sum =
+                    carry + u16::from(*octet) + octets.get(index).copied().map_or(0, u16::from);
+                carry = sum >> 8;
+                u8::try_from(sum & 0xff).unwrap()
+            })
+            .collect();
+        octets.extend((carry > 0).then_some(1));
+    }
+    octets.reverse();
+    BASE64_URL_SAFE_NO_PAD.encode(octets)
+}
+
+#[test]
+fn sets_that_verify_the_same_have_one_fingerprint() {
+    let (a, b) = (
+        jwk(Algorithm::Es256, &json!({"kid": "a"})),
+        jwk(Algorithm::EdDsa, &json!({"kid": "b"})),
+    );
+    let of = |keys: &[Value]| read(keys).unwrap().fingerprint();
+    let both = of(&[a.clone(), b.clone()]);
+    assert_eq!(both, of(&[b.clone(), a.clone()]), "in another order");
+    let unfit = json!({"kty": "oct"});
+    assert_eq!(
+        both,
+        of(&[a.clone(), unfit, b.clone()]),
+        "with an unfit key"
+    );
+    let changed = |change| [jwk(Algorithm::Es256, &change), b.clone()];
+    let other = signer(Algorithm::Es256, "another key").jwk();
+    for (what, keys) in [
+        ("one less", vec![a.clone()]),
+        ("one twice", vec![a.clone(), a.clone(), b.clone()]),
+        ("another id", changed(json!({"kid": "c"})).to_vec()),
+        ("no id", changed(json!({"kid": null})).to_vec()),
+        (
+            "for one issuer",
+            changed(json!({"kid": "a", "issuer": "https://a.example"})).to_vec(),
+        ),
+        (
+            "for more algorithms",
+            vec![
+                a.clone(),
+                jwk(Algorithm::EdDsa, &json!({"kid": "b", "alg": null})),
+            ],
+        ),
+        (
+            "another key under the same id",
+            changed(json!({"kid": "a", "x": other["x"], "y": other["y"]})).to_vec(),
+        ),
+    ] {
+        assert_ne!(both, of(&keys), "{what}");
     }
 }
 

@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 5] = [
         "keyring", "trace", "token", "identity", "policy", "decision",
     ],
     &["config", "ext_authz", "telemetry"],
-    &["jwks", "admin"],
+    &["jwks", "token_cache", "admin"],
     &["app", "dev", "command", "main", "lib"],
 ];
 

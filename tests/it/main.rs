@@ -20,3 +20,4 @@ mod refresh;
 mod serving;
 mod support;
 mod tls;
+mod token_cache;

@@ -35,7 +35,7 @@ fn no_flipped_bit_passes() {
         };
         let now = UnixTime::from_secs(NOW);
         matches!(
-            decide(&config.policy, &keyring, &request, now, &mut ()),
+            decide(&config.policy, &keyring, &(), &request, now, &mut ()),
             Decision::Allow(_)
         )
     };

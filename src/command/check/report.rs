@@ -21,10 +21,7 @@ impl Trace for Steps {
             })
         };
         self.0.push(match step {
-            Step::Credential => (
-                "credential",
-                "one bearer token in `authorization`".to_owned(),
-            ),
+            Step::Credential { source } => ("credential", format!("one token, as `{source}`")),
             Step::Form { alg, kid, typ } => (
                 "form",
                 format!(

@@ -9,12 +9,31 @@ use super::{Check, HOUR, MINUTE, SECOND};
 use crate::config::document::{Field, Spot};
 use crate::config::{Fetch, KeySource, Refresh, raw, values};
 use crate::keyring::KeySet;
+use crate::token::issuer::TENANT_ID;
 
 impl Check<'_> {
     pub(super) fn key_source(
         &mut self,
-        issuer_spot: &Spot,
-        issuer: &str,
+        (issuer_spot, issuer): (&Spot, &String),
+        discovery_url: &Field<String>,
+        jwks: Field<raw::Jwks>,
+        fetch: &Fetch,
+    ) -> Option<KeySource> {
+        let source = self.find_source((issuer_spot, issuer), discovery_url, jwks, fetch)?;
+        if fetch.bearer_token_file.is_some()
+            && let Some(url) = source.url()
+            && url.scheme() == "http"
+            && !values::is_loopback(url)
+        {
+            let why = format!("`fetch.bearer_token_file` would be sent in the clear to `{url}`");
+            self.report(issuer_spot, why);
+        }
+        Some(source)
+    }
+
+    fn find_source(
+        &mut self,
+        (issuer_spot, issuer): (&Spot, &String),
         discovery_url: &Field<String>,
         jwks: Field<raw::Jwks>,
         fetch: &Fetch,
@@ -32,6 +51,14 @@ impl Check<'_> {
                     issuer: issuer.to_owned(),
                     metadata: vec![url],
                 })
+            }
+            (Field::Absent, None) if issuer.contains(TENANT_ID) => {
+                let why = format!(
+                    "`{TENANT_ID}` needs `discovery_url`; for Entra ID it is `https://login.\
+                     microsoftonline.com/organizations/v2.0/.well-known/openid-configuration`"
+                );
+                self.report(issuer_spot, why);
+                None
             }
             (Field::Absent, None) => {
                 let metadata = values::key_url(issuer, fetch.allow_http)
@@ -71,25 +98,19 @@ impl Check<'_> {
         let raw::Fetch {
             timeout,
             ca_file,
+            bearer_token_file,
             allow_http,
             max_bytes,
         } = fetch;
-        let default = 1024 * 1024;
-        let max_bytes = match max_bytes.given() {
-            Some((spot, text)) => match self.parsed(spot, values::bytes(text)) {
-                Some(bytes) if !(1024..=64 * default).contains(&bytes) => {
-                    self.report(spot, "must be from 1KiB to 64MiB");
-                    default
-                }
-                bytes => bytes.unwrap_or(default),
-            },
-            None => default,
-        };
+        let mebibyte = 1024 * 1024;
         Fetch {
             timeout: self.duration(&timeout, 5 * SECOND, SECOND / 10, MINUTE),
             ca_file: ca_file.value().map(|file| self.directory.join(file)),
+            bearer_token_file: bearer_token_file
+                .value()
+                .map(|file| self.directory.join(file)),
             allow_http: allow_http.value().copied().unwrap_or(false),
-            max_bytes,
+            max_bytes: self.bytes(&max_bytes, mebibyte, 1024, 64 * mebibyte),
         }
     }
 
@@ -100,6 +121,7 @@ impl Check<'_> {
             max_stale,
             unknown_key_cooldown,
             unknown_key_wait,
+            cache_dir,
         } = refresh;
         let (year, day) = (365 * 24 * HOUR, 24 * HOUR);
         let shortest = self.duration(&min, 30 * SECOND, SECOND, day);
@@ -115,6 +137,7 @@ impl Check<'_> {
                 Duration::ZERO,
                 10 * SECOND,
             ),
+            cache_dir: cache_dir.value().map(|dir| self.directory.join(dir)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whom to trust, and on what terms.
 
-use std::collections::{BTreeMap, HashMap};
-use std::str::FromStr as _;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -9,11 +9,10 @@ use url::Url;
 use super::{Check, HOUR, MINUTE, SECOND, section};
 use crate::config::KeySettings;
 use crate::config::document::{Field, Spot};
-use crate::config::raw::{self, Texts, Values};
-use crate::keyring::{Algorithm, AlgorithmSet};
+use crate::config::raw;
 use crate::policy::Provider;
-use crate::token::claims::ClaimPath;
-use crate::token::{Audiences, RequiredClaim, Terms};
+use crate::token::Terms;
+use crate::token::bearer::TokenSource;
 
 impl Check<'_> {
     pub(super) fn providers(
@@ -42,11 +41,10 @@ impl Check<'_> {
             let Some((provider, keys)) = self.provider(&spot, provider) else {
                 continue;
             };
-            let terms = &provider.terms;
-            let same = [&terms.issuer]
-                .into_iter()
-                .chain(&terms.issuer_aliases)
-                .find_map(|issuer| issuers.insert(issuer.clone(), spot.path.clone()));
+            let same = provider
+                .terms
+                .issuers()
+                .find_map(|issuer| issuers.insert(issuer.to_owned(), spot.path.clone()));
             if let Some(other) = same {
                 self.report(
                     &spot,
@@ -73,6 +71,7 @@ impl Check<'_> {
             name,
             issuer,
             issuer_aliases,
+            tenants,
             audiences,
             audience_claim,
             discovery_url,
@@ -81,35 +80,49 @@ impl Check<'_> {
             refresh,
             algorithms,
             token_types,
+            also_accept,
             clock_skew,
             max_lifetime,
             required_claims,
+            scope_claims,
+            token_from,
         } = provider;
         let fetch = self.fetch(section(fetch));
         let refresh = self.refresh(section(refresh));
         let audiences = self.audiences(spot, audiences);
         let algorithms = self.algorithms(algorithms);
         let token_types = self.optional_texts(token_types, "at least one type");
-        let issuer_aliases = self.optional_texts(issuer_aliases, "at least one issuer");
-        let audience_claim = self.claim_path(&audience_claim);
+        let also_accept = self.also_accept(also_accept);
+        let issuer_aliases = self.texts(issuer_aliases, "at least one issuer");
+        let audience_claim = match audience_claim.given() {
+            Some((spot, claim)) => self.claim_path(spot, claim),
+            None => self.claim_path(spot, "aud"),
+        };
         let required_claims = self.required_claims(required_claims);
+        let scope_claims = self.scope_claims(scope_claims);
         let max_lifetime = max_lifetime
             .given()
             .map(|_| self.duration(&max_lifetime, 24 * HOUR, SECOND, 366 * 24 * HOUR));
         let clock_skew = self.duration(&clock_skew, MINUTE, Duration::ZERO, 5 * MINUTE);
-        let (issuer_spot, issuer) = self.required(spot, "issuer", &issuer)?;
-        let source = self.key_source(issuer_spot, issuer, &discovery_url, jwks, &fetch);
+        let token_from = self.token_from(token_from);
+        let issuer = self.required(spot, "issuer", &issuer)?;
+        let tenants = self.tenants(issuer, &issuer_aliases, tenants);
+        let source = self.key_source(issuer, &discovery_url, jwks, &fetch);
+        let (_, issuer) = issuer;
         let name = self.provider_name(&name, issuer);
         let terms = Terms {
             issuer: issuer.clone(),
-            issuer_aliases,
+            issuer_aliases: issuer_aliases.into_iter().map(|(_, text)| text).collect(),
+            tenants: tenants?,
             audiences: audiences?,
             audience_claim: audience_claim?,
             algorithms: algorithms?,
             token_types,
+            also_accept,
             clock_skew,
             max_lifetime,
             required_claims,
+            scope_claims,
         };
         let keys = KeySettings {
             name: name.clone(),
@@ -117,45 +130,56 @@ impl Check<'_> {
             fetch,
             refresh,
         };
-        Some((Provider { name, terms }, keys))
-    }
-
-    fn optional_texts(&mut self, field: Field<Texts>, wanted: &str) -> Vec<String> {
-        let texts = self.texts(field, wanted);
-        texts.into_iter().map(|(_, text)| text).collect()
-    }
-
-    /// `aud` unless another claim is named.
-    fn claim_path(&mut self, field: &Field<String>) -> Option<ClaimPath> {
-        let (spot, text) = match field {
-            Field::Absent => (&Spot::default(), "aud"),
-            Field::Invalid => return None,
-            Field::Given(spot, text) => (spot, text.as_str()),
+        let provider = Provider {
+            name,
+            terms,
+            token_from: token_from.into_iter().map(Arc::new).collect(),
         };
-        let parsed = ClaimPath::from_str(text).map_err(|error| error.to_string());
-        self.parsed(spot, parsed)
+        Some((provider, keys))
     }
 
-    fn required_claims(
-        &mut self,
-        field: Field<BTreeMap<String, Field<Values>>>,
-    ) -> Vec<RequiredClaim> {
-        let Field::Given(spot, claims) = field else {
-            return Vec::new();
-        };
-        let mut required = Vec::new();
-        for (name, field) in claims {
-            match field {
-                Field::Given(spot, Values(any_of)) => {
-                    let parsed = ClaimPath::from_str(&name).map_err(|error| error.to_string());
-                    let path = self.parsed(&spot, parsed);
-                    required.extend(path.map(|path| RequiredClaim { path, any_of }));
-                }
-                Field::Absent => self.report(&spot, format!("`{name}` has no value")),
-                Field::Invalid => {}
+    fn token_from(&mut self, sources: Field<Vec<Field<raw::TokenSource>>>) -> Vec<TokenSource> {
+        let given = match &sources {
+            Field::Given(spot, sources) if sources.is_empty() => {
+                self.report(spot, "empty; give at least one place, or leave it out");
+                true
             }
+            Field::Given(..) => true,
+            Field::Absent | Field::Invalid => false,
+        };
+        let mut places = Vec::new();
+        for (spot, raw::TokenSource { header, scheme }) in self.entries(sources) {
+            let Some((spot, header)) = self.required(&spot, "header", &header) else {
+                continue;
+            };
+            let fits = |text: &str| {
+                let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+                !text.is_empty() && text.bytes().all(fits)
+            };
+            if !fits(header) {
+                let why = format!("`{header}` is not a header name of letters, digits and hyphens");
+                self.report(spot, why);
+            }
+            if let Some((spot, scheme)) = scheme.given().filter(|(_, scheme)| !fits(scheme)) {
+                let why = format!("`{scheme}` is not a scheme of letters, digits and hyphens");
+                self.report(spot, why);
+            }
+            let place = TokenSource {
+                header: header.to_ascii_lowercase(),
+                scheme: scheme.value().cloned(),
+            };
+            if places
+                .iter()
+                .any(|other: &TokenSource| other.header == place.header)
+            {
+                self.report(spot, format!("`{header}` is listed already"));
+            }
+            places.push(place);
         }
-        required
+        match given {
+            true => places,
+            false => vec![TokenSource::authorization()],
+        }
     }
 
     fn provider_name(&mut self, name: &Field<String>, issuer: &str) -> String {
@@ -170,56 +194,5 @@ impl Check<'_> {
             .ok()
             .and_then(|url| url.host_str().map(ToOwned::to_owned))
             .unwrap_or_else(|| issuer.to_owned())
-    }
-
-    fn audiences(&mut self, spot: &Spot, audiences: Field<Texts>) -> Option<Audiences> {
-        match audiences {
-            Field::Invalid => None,
-            Field::Absent => {
-                self.report(
-                    spot,
-                    "missing field `audiences`: the `aud` that your API's tokens carry; \
-                     `audiences: any` accepts tokens meant for anyone",
-                );
-                None
-            }
-            Field::Given(_, Texts::One(text)) if text == "any" => Some(Audiences::Any),
-            given @ Field::Given(..) => {
-                let texts = self.texts(given, "at least one audience, or `any` alone");
-                for (spot, _) in texts.iter().filter(|(_, text)| text == "any") {
-                    let why = "`any` in a list would be an audience of that name; \
-                               write `audiences: any` to accept tokens meant for anyone";
-                    self.report(spot, why);
-                }
-                let audiences: Vec<_> = texts.into_iter().map(|(_, text)| text).collect();
-                (!audiences.is_empty()).then_some(Audiences::AnyOf(audiences))
-            }
-        }
-    }
-
-    fn algorithms(&mut self, algorithms: Field<Vec<Field<String>>>) -> Option<AlgorithmSet> {
-        let Field::Given(spot, names) = algorithms else {
-            return Some(Algorithm::ALL.into_iter().collect());
-        };
-        let set: AlgorithmSet = names
-            .iter()
-            .filter_map(Field::given)
-            .filter_map(|(spot, name)| {
-                let known: AlgorithmSet = Algorithm::ALL.into_iter().collect();
-                let parsed = Algorithm::from_name(name)
-                    .ok_or_else(|| format!("`{name}` is not supported; supported: {known}"));
-                self.parsed(spot, parsed)
-            })
-            .collect();
-        if names.is_empty() {
-            self.report(
-                &spot,
-                "at least one algorithm is needed; leave it out to accept all",
-            );
-        }
-        if names.iter().any(|name| matches!(name, Field::Absent)) {
-            self.report(&spot, "an entry is empty");
-        }
-        (!set.is_empty()).then_some(set)
     }
 }

@@ -7,12 +7,12 @@ use super::Check;
 use crate::config::document::Spot;
 use crate::config::raw;
 use crate::identity::{HeaderName, Upstream};
-use crate::token::claims::ClaimPath;
 
 impl Check<'_> {
     pub(super) fn upstream(&mut self, upstream: raw::Upstream) -> Upstream {
         let raw::Upstream {
             claim_headers,
+            scope_header,
             payload_header,
             forward_token,
         } = upstream;
@@ -24,17 +24,18 @@ impl Check<'_> {
                 .and_then(|header| self.header_name(header, &mut taken));
             let path = self
                 .required(&spot, "claim", &claim)
-                .and_then(|(spot, claim)| {
-                    let parsed = ClaimPath::from_str(claim).map_err(|error| error.to_string());
-                    self.parsed(spot, parsed)
-                });
+                .and_then(|(spot, claim)| self.claim_path(spot, claim));
             headers.extend(name.zip(path));
         }
+        let scope_header = scope_header
+            .given()
+            .and_then(|header| self.header_name(header, &mut taken));
         let payload_header = payload_header
             .given()
             .and_then(|header| self.header_name(header, &mut taken));
         Upstream::new(
             headers,
+            scope_header,
             payload_header,
             forward_token.value().copied().unwrap_or(true),
         )

@@ -1,13 +1,12 @@
 //! The service without a network in front of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use claimgate::config::Config;
 use claimgate::dev::signer::Signer;
 use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
 use claimgate::ext_authz::service::Service;
-use claimgate::jwks::Jwks;
-use claimgate::telemetry::metrics::Metrics;
 use claimgate::time::{Clock, UnixTime};
 use serde_json::json;
 
@@ -17,35 +16,40 @@ use super::issuer::Issuer;
 /// When everything happens.
 pub const NOW: u64 = 1_767_225_600;
 
-/// A clock that stands still at [`NOW`].
-pub struct Still;
+/// A clock that stands still where it is set.
+pub struct Still(AtomicU64);
+
+impl Default for Still {
+    fn default() -> Self {
+        Self(AtomicU64::new(NOW))
+    }
+}
+
+impl Still {
+    pub fn set(&self, now: u64) {
+        self.0.store(now, Ordering::Relaxed);
+    }
+}
 
 impl Clock for Still {
     fn now(&self) -> UnixTime {
-        UnixTime::from_secs(NOW)
+        UnixTime::from_secs(self.0.load(Ordering::Relaxed))
     }
 }
 
 pub struct Gate {
     pub service: Service,
+    pub clock: Arc<Still>,
 }
 
 impl Gate {
     pub async fn start(yaml: &str) -> Self {
         let config = Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}"));
-        let names = config
-            .policy
-            .providers()
-            .map(|(_, provider)| provider.name.as_str());
-        let metrics = Arc::new(Metrics::new(names));
+        let clock = Arc::<Still>::default();
+        let dynamic: Arc<dyn Clock> = Arc::<Still>::clone(&clock);
         Self {
-            service: Service {
-                policy: Arc::clone(&config.policy),
-                denials: config.denials,
-                jwks: Arc::new(Jwks::start(config.keys, Arc::clone(&metrics)).await),
-                clock: Arc::new(Still),
-                metrics,
-            },
+            service: Service::start(config, dynamic).await,
+            clock,
         }
     }
 
@@ -64,6 +68,7 @@ impl Gate {
     /// The value of a metric's series, by how its line begins.
     pub fn metric(&self, series: &str) -> String {
         self.service.jwks.observe();
+        self.service.token_cache.observe();
         let text = self.service.metrics.encode().unwrap();
         let line = text.lines().find(|line| line.starts_with(series));
         let line = line.unwrap_or_else(|| panic!("no `{series}` in\n{text}"));

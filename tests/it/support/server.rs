@@ -33,7 +33,7 @@ impl Server {
             "server: {{ listen: \"{listen}\", drain: 0s }}\nadmin: {{ listen: 127.0.0.1:0 }}\n"
         );
         let config = Config::from_yaml(&format!("{server}{providers}")).unwrap();
-        let app = app::bind(config, Still).await.unwrap();
+        let app = app::bind(config, Still::default()).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {

@@ -1,0 +1,178 @@
+//! Keeps a provider's last good keys in a file, so that a restart can do without the provider.
+//!
+//! Whoever can write the file can have tokens of their own accepted: its directory must belong to
+//! claimgate alone.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::config::{KeySettings, KeySource};
+use crate::keyring::KeySet;
+use crate::time::UnixTime;
+
+/// What stays as it is in a file's name.
+const IN_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
+/// How long a fetch waits for the disk before it goes on without it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where one provider's keys are kept.
+#[derive(Debug)]
+pub(super) struct Disk {
+    file: PathBuf,
+    /// Where the keys are from: those of another configuration are of no use.
+    origin: String,
+    max_bytes: u64,
+    /// A write that takes longer than anyone waits.
+    unfinished: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// What is in the file.
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    origin: String,
+    /// Seconds since 1970.
+    fetched: u64,
+    /// The document, as it was fetched.
+    keys: String,
+}
+
+impl Disk {
+    /// Nothing when no directory is configured, or the keys are on this machine anyway.
+    pub(super) fn new(settings: &KeySettings) -> Option<Self> {
+        let origin = match &settings.source {
+            KeySource::Discovery { issuer, metadata } => {
+                let places: Vec<_> = metadata.iter().map(url::Url::as_str).collect();
+                format!("{issuer} {}", places.join(" "))
+            }
+            KeySource::Uri(url) => url.to_string(),
+            KeySource::File(_) | KeySource::Inline(_) => return None,
+        };
+        let name = utf8_percent_encode(&settings.name, IN_NAMES);
+        Some(Self {
+            file: settings
+                .refresh
+                .cache_dir
+                .as_ref()?
+                .join(format!("{name}.jwks.json")),
+            origin,
+            // The document is text in a document: each character may take two.
+            max_bytes: settings.fetch.max_bytes as u64 * 2 + 64 * 1024,
+            unfinished: None,
+        })
+    }
+
+    /// The keys that were kept, and how old they are; `None` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// Why the file is of no use.
+    pub(super) async fn read(
+        &self,
+        now: UnixTime,
+        max_stale: Duration,
+    ) -> Result<Option<(Arc<KeySet>, Duration)>, String> {
+        let (file, max_bytes) = (self.file.clone(), self.max_bytes);
+        let cannot = |why: &dyn std::fmt::Display| format!("`{}`: {why}", self.file.display());
+        let json = timeout(PATIENCE, spawn_blocking(move || read(&file, max_bytes)))
+            .await
+            .map_err(|_| cannot(&"the disk does not answer"))?
+            .map_err(|error| cannot(&error))?;
+        let json = match json {
+            Ok(json) => json,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(cannot(&error)),
+        };
+        let kept: Kept = serde_json::from_slice(&json).map_err(|error| cannot(&error))?;
+        if kept.origin != self.origin {
+            return Err(cannot(&"it holds the keys of another configuration"));
+        }
+        let age = now.saturating_since(UnixTime::from_secs(kept.fetched));
+        if age >= max_stale {
+            return Err(cannot(&format_args!(
+                "its keys are {} s old, more than `refresh.max_stale`",
+                age.as_secs()
+            )));
+        }
+        let keys = KeySet::from_json(kept.keys.as_bytes()).map_err(|error| cannot(&error))?;
+        Ok(Some((Arc::new(keys), age)))
+    }
+
+    /// Keeps a document that was fetched just now. A disk that does not answer holds up nothing
+    /// but itself.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be kept.
+    pub(super) async fn write(&mut self, document: &[u8], now: UnixTime) -> Result<(), String> {
+        let cannot =
+            |why: &dyn std::fmt::Display| format!("cannot write `{}`: {why}", self.file.display());
+        if let Some(writing) = &self.unfinished
+            && !writing.is_finished()
+        {
+            return Err(cannot(&"the disk does not answer"));
+        }
+        let kept = Kept {
+            origin: self.origin.clone(),
+            fetched: now.as_secs(),
+            keys: String::from_utf8_lossy(document).into_owned(),
+        };
+        let json = serde_json::to_vec(&kept).map_err(|error| cannot(&error))?;
+        let file = self.file.clone();
+        let mut writing = spawn_blocking(move || write(&file, &json));
+        match timeout(PATIENCE, &mut writing).await {
+            Ok(written) => written
+                .unwrap_or_else(|error| Err(io::Error::other(error)))
+                .map_err(|error| cannot(&error)),
+            Err(_) => {
+                let why = cannot(&"the disk does not answer");
+                self.unfinished = Some(writing);
+                Err(why)
+            }
+        }
+    }
+}
+
+fn read(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    fs::File::open(file)?
+        .take(max_bytes + 1)
+        .read_to_end(&mut json)?;
+    match json.len() as u64 > max_bytes {
+        true => Err(io::Error::other(format!(
+            "it has more than {max_bytes} bytes"
+        ))),
+        false => Ok(json),
+    }
+}
+
+/// Writes beside the file and renames, so that it is whole at any time, whoever else writes it.
+fn write(file: &Path, json: &[u8]) -> io::Result<()> {
+    let directory = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let beside = file.with_extension(format!("{}-{:x}", std::process::id(), fastrand::u64(..)));
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut new| {
+            new.write_all(json)?;
+            new.sync_all()
+        })
+        .and_then(|()| fs::rename(&beside, file));
+    if written.is_err() {
+        // It may never have been made.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}

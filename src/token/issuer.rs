@@ -1,0 +1,192 @@
+//! Who issued a token: one exact `iss`, one of the tenants of an issuer that has many (Microsoft
+//! Entra ID), or a SPIFFE trust domain.
+
+use super::claims::Claims;
+use super::terms::{Tenants, Terms};
+use super::{TokenError, claims};
+use crate::shown::Shown;
+
+/// Stands for the id of a tenant, in the metadata and in the keys of Entra ID as in our own
+/// configuration.
+pub const TENANT_ID: &str = "{tenantid}";
+
+/// Whether a text is a GUID as tenants are called by: lower case, with hyphens.
+pub fn is_tenant_id(text: &str) -> bool {
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+    text.len() == 36
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(index, byte)| match HYPHENS.contains(&index) {
+                true => byte == b'-',
+                false => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            })
+}
+
+/// An `iss` in which a whole path segment is a tenant's id, as its template and that id.
+pub fn split_tenant(issuer: &str) -> Option<(String, &str)> {
+    let tenant = issuer.split('/').find(|segment| is_tenant_id(segment))?;
+    Some((issuer.replacen(tenant, TENANT_ID, 1), tenant))
+}
+
+/// The trust domain of a SPIFFE ID (SPIFFE-ID §2) that names a workload in it: of
+/// `spiffe://example.org/billing` it is `spiffe://example.org`.
+pub fn trust_domain(id: &str) -> Option<&str> {
+    const SCHEME: &str = "spiffe://";
+    let (name, path) = id.strip_prefix(SCHEME)?.split_once('/')?;
+    let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+    if name.is_empty() || path.is_empty() || !name.bytes().all(fits) {
+        return None;
+    }
+    id.get(..SCHEME.len() + name.len())
+}
+
+impl Terms {
+    /// Whether tokens of this `iss` are judged by these terms.
+    pub fn accepts_issuer(&self, issuer: &str) -> bool {
+        if self.issuers().any(|own| own == issuer) && !issuer.contains(TENANT_ID) {
+            return true;
+        }
+        match split_tenant(issuer) {
+            Some((template, tenant)) => {
+                self.issuers().any(|own| own == template) && self.tenants.accept(tenant)
+            }
+            None => false,
+        }
+    }
+
+    /// The issuer and its aliases, as configured.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        [&self.issuer]
+            .into_iter()
+            .chain(&self.issuer_aliases)
+            .map(String::as_str)
+    }
+
+    /// What follows from who the issuer is: a tenant's tokens say so in `tid` too, and a trust
+    /// domain issues tokens for its own workloads only (JWT-SVID §3.1).
+    pub(super) fn check_issuer_claims(
+        &self,
+        issuer: &str,
+        claims: &Claims,
+    ) -> Result<(), TokenError> {
+        if self.tenants != Tenants::None
+            && let Some((_, tenant)) = split_tenant(issuer)
+        {
+            let tid = claims
+                .text("tid")?
+                .ok_or_else(|| TokenError::MissingClaim("tid".to_owned()))?;
+            if tid != tenant {
+                return Err(claims::mismatch("tid", tid, tenant));
+            }
+        }
+        if self.issuer.starts_with("spiffe://") {
+            let sub = claims.text("sub")?.unwrap_or_default();
+            if trust_domain(sub) != Some(&self.issuer) {
+                return Err(claims::mismatch("sub", sub, &format!("{}/…", self.issuer)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a key that is for the tokens of `key_issuer` only is for this token. Entra ID
+    /// names the issuer by its present form in all its keys, so that form counts for tokens of
+    /// the older one too.
+    pub(super) fn key_is_for(&self, key_issuer: &str, issuer: &str, claims: &Claims) -> bool {
+        let tid = claims
+            .text("tid")
+            .ok()
+            .flatten()
+            .filter(|tid| is_tenant_id(tid));
+        let expand = |template: &str| match tid {
+            Some(tid) => Some(template.replace(TENANT_ID, tid)),
+            None => (!template.contains(TENANT_ID)).then(|| template.to_owned()),
+        };
+        let Some(key_issuer) = expand(key_issuer) else {
+            return false;
+        };
+        key_issuer == issuer
+            || Some(&key_issuer) == expand(&self.issuer).as_ref()
+            || Some(key_issuer) == entra_v2(issuer)
+    }
+}
+
+/// The v2 form of an Entra ID issuer's v1 form.
+fn entra_v2(issuer: &str) -> Option<String> {
+    let tenant = issuer
+        .strip_prefix("https://sts.windows.net/")?
+        .strip_suffix('/')?;
+    is_tenant_id(tenant).then(|| format!("https://login.microsoftonline.com/{tenant}/v2.0"))
+}
+
+impl Tenants {
+    fn accept(&self, tenant: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::AnyOf(tenants) => tenants.iter().any(|own| own == tenant),
+            Self::Any => true,
+        }
+    }
+}
+
+/// For the error, when nobody is known by that name.
+pub(super) fn foreign(issuer: &str) -> TokenError {
+    TokenError::ForeignIssuer(Shown::from(issuer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenants_are_whole_segments() {
+        let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+        for (issuer, template) in [
+            (
+                format!("https://sts.windows.net/{tenant}/"),
+                Some("https://sts.windows.net/{tenantid}/"),
+            ),
+            (
+                format!("https://a.example/{tenant}/v2.0"),
+                Some("https://a.example/{tenantid}/v2.0"),
+            ),
+            (format!("https://a.example/x{tenant}/v2.0"), None),
+            (
+                format!("https://a.example/{}/v2.0", tenant.to_uppercase()),
+                None,
+            ),
+            (
+                format!("https://a.example/{}/", tenant.replace('-', "0")),
+                None,
+            ),
+            ("https://a.example/{tenantid}/".to_owned(), None),
+        ] {
+            let found = split_tenant(&issuer);
+            assert_eq!(
+                found.as_ref().map(|(template, _)| template.as_str()),
+                template,
+                "{issuer}"
+            );
+        }
+    }
+
+    #[test]
+    fn trust_domains() {
+        for (id, expected) in [
+            ("spiffe://example.org/billing", Some("spiffe://example.org")),
+            (
+                "spiffe://example.org/ns/a/sa/b",
+                Some("spiffe://example.org"),
+            ),
+            ("spiffe://example.org", None),
+            ("spiffe://example.org/", None),
+            ("spiffe:///billing", None),
+            ("spiffe://Example.org/a", None),
+            ("spiffe://u@example.org/a", None),
+            ("spiffe://example.org:8081/a", None),
+            ("https://example.org/a", None),
+        ] {
+            assert_eq!(trust_domain(id), expected, "{id}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Tokens that are remembered: found again, never believed for longer than anew.
+
+use claimgate::dev::signer::Signer;
+use claimgate::keyring::Algorithm::Es256;
+use serde_json::{Value, json};
+
+use crate::support::gate::{Gate, NOW};
+use crate::support::keys::signer;
+
+/// A gate that trusts these keys, from a file that may change.
+struct Fixture {
+    gate: Gate,
+    file: tempfile::NamedTempFile,
+}
+
+impl Fixture {
+    async fn start(keys: &[&Signer], more: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(
+            file.path(),
+            &json!(keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()),
+        );
+        let path = file.path().display();
+        let gate = Gate::start(&format!(
+            "providers: [{{ name: acme, issuer: https://idp.example.com, audiences: [api], \
+             jwks: {{ file: {path} }} }}]\n{more}"
+        ))
+        .await;
+        Self { gate, file }
+    }
+
+    async fn publish(&self, keys: &Value) {
+        write(self.file.path(), keys);
+        // Long enough for the change to be seen.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    }
+
+    async fn status(&self, token: &str) -> i32 {
+        match self.gate.check(token).await {
+            answer if answer.is_allow() => 200,
+            answer => answer.status(),
+        }
+    }
+
+    /// Hits, misses and evictions, and how many are remembered.
+    fn counts(&self) -> [String; 4] {
+        ["hits_total", "misses_total", "evictions_total", "entries"]
+            .map(|name| self.gate.metric(&format!("claimgate_token_cache_{name} ")))
+    }
+}
+
+fn write(file: &std::path::Path, keys: &Value) {
+    std::fs::write(file, json!({"keys": keys}).to_string()).unwrap();
+}
+
+fn token(key: &Signer, change: &Value) -> String {
+    let mut claims =
+        json!({"iss": "https://idp.example.com", "aud": "api", "sub": "alice", "exp": NOW + 600});
+    claims
+        .as_object_mut()
+        .unwrap()
+        .extend(change.as_object().unwrap().clone());
+    key.token(&claims).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_verified_once() {
+    let key = signer(Es256, "a");
+    let fixture = Fixture::start(&[&key], "").await;
+    let token = token(&key, &json!({}));
+    for _ in 0..3 {
+        assert_eq!(fixture.status(&token).await, 200);
+    }
+    assert_eq!(fixture.counts(), ["2", "1", "0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_answers_the_same() {
+    let key = signer(Es256, "a");
+    let more = "upstream: { claim_headers: [{ header: x-auth-subject, claim: sub }], \
+                payload_header: x-auth-claims, scope_header: x-auth-scope, forward_token: false }";
+    let fixture = Fixture::start(&[&key], more).await;
+    let token = token(&key, &json!({"scope": "read write"}));
+    let first = fixture.gate.check(&token).await;
+    let second = fixture.gate.check(&token).await;
+    assert!(first.is_allow());
+    assert_eq!(format!("{first:?}"), format!("{second:?}"));
+    assert_eq!(fixture.counts()[0], "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_holds_longer_than_anew() {
+    let key = signer(Es256, "a");
+    let fixture = Fixture::start(&[&key], "").await;
+    let token = token(&key, &json!({"nbf": NOW, "iat": NOW}));
+    for (now, expected) in [
+        (NOW, 200),
+        (NOW + 659, 200),
+        (NOW + 660, 401),
+        // The clock is put right.
+        (NOW - 60, 200),
+        (NOW - 61, 401),
+        (NOW, 200),
+    ] {
+        fixture.gate.clock.set(now);
+        assert_eq!(fixture.status(&token).await, expected, "{now}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_gone_takes_its_tokens_along() {
+    let (a, b) = (signer(Es256, "a"), signer(Es256, "b"));
+    let fixture = Fixture::start(&[&a, &b], "").await;
+    let tokens = [token(&a, &json!({})), token(&b, &json!({}))];
+    for token in &tokens {
+        assert_eq!(fixture.status(token).await, 200);
+        assert_eq!(fixture.status(token).await, 200);
+    }
+    fixture.publish(&json!([b.jwk()])).await;
+    assert_eq!(fixture.status(&tokens[0]).await, 401);
+    assert_eq!(fixture.status(&tokens[1]).await, 200);
+
+    // The same id, another key.
+    let mut other = signer(Es256, "another").jwk();
+    other["kid"] = "b".into();
+    fixture.publish(&json!([other])).await;
+    assert_eq!(fixture.status(&tokens[1]).await, 401);
+
+    // Back again, but for another algorithm.
+    fixture.publish(&json!([b.jwk()])).await;
+    assert_eq!(fixture.status(&tokens[1]).await, 200);
+    let mut encryption = b.jwk();
+    encryption["use"] = "enc".into();
+    fixture.publish(&json!([encryption, a.jwk()])).await;
+    assert_eq!(fixture.status(&tokens[1]).await, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_very_token_is_found() {
+    let (a, stranger) = (signer(Es256, "a"), signer(Es256, "stranger"));
+    let fixture = Fixture::start(&[&a], "").await;
+    let good = token(&a, &json!({}));
+    assert_eq!(fixture.status(&good).await, 200);
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let forged = stranger
+        .sign(
+            &a.header().to_string(),
+            &json!({"iss": "https://idp.example.com"}).to_string(),
+        )
+        .unwrap();
+    let (_, signature) = forged.rsplit_once('.').unwrap();
+    for near in [
+        format!("{signed}.{signature}"),
+        good[..good.len() - 1].to_owned(),
+        format!("{good}A"),
+        good.to_lowercase(),
+        format!("{good}="),
+    ] {
+        assert_eq!(fixture.status(&near).await, 401, "{near}");
+    }
+    assert_eq!(fixture.counts(), ["0", "6", "0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_tokens_displace_no_good_one() {
+    let (a, stranger) = (signer(Es256, "a"), signer(Es256, "stranger"));
+    let fixture = Fixture::start(&[&a], "token_cache: { max_entries: 100 }").await;
+    let good = token(&a, &json!({}));
+    assert_eq!(fixture.status(&good).await, 200);
+    for number in 0..1_000 {
+        let header = a.header().to_string();
+        let claims = json!({"iss": "https://idp.example.com", "aud": "api", "jti": number});
+        let forged = stranger.sign(&header, &claims.to_string()).unwrap();
+        assert_eq!(fixture.status(&forged).await, 401);
+    }
+    assert_eq!(fixture.status(&good).await, 200);
+    assert_eq!(fixture.counts(), ["1", "1001", "0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_bounded() {
+    let key = signer(Es256, "a");
+    for (bounds, most) in [
+        ("max_entries: 64", 64),
+        ("max_bytes: 64KiB", 64),
+        ("max_entries: 0", 0),
+    ] {
+        let fixture = Fixture::start(&[&key], &format!("token_cache: {{ {bounds} }}")).await;
+        for number in 0..300 {
+            let token = token(&key, &json!({"jti": number, "pad": "x".repeat(700)}));
+            assert_eq!(fixture.status(&token).await, 200);
+        }
+        let [hits, misses, evictions, entries] =
+            fixture.counts().map(|count| count.parse::<u64>().unwrap());
+        assert!(entries <= most, "{bounds}: {entries}");
+        assert_eq!(hits, 0);
+        match most {
+            0 => assert_eq!((misses, evictions), (0, 0), "{bounds}"),
+            _ => assert_eq!((misses, evictions), (300, 300 - entries), "{bounds}"),
+        }
+    }
+}
