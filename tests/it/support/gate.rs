@@ -44,8 +44,14 @@ pub struct Gate {
 
 impl Gate {
     pub async fn start(yaml: &str) -> Self {
+        Self::start_at(yaml, NOW).await
+    }
+
+    /// Starts at another time.
+    pub async fn start_at(yaml: &str, now: u64) -> Self {
         let config = Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}"));
         let clock = Arc::<Still>::default();
+        clock.set(now);
         let dynamic: Arc<dyn Clock> = Arc::<Still>::clone(&clock);
         Self {
             service: Service::start(config, dynamic).await,

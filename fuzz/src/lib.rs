@@ -1,0 +1,121 @@
+//! What the targets share: a gate that trusts three keys made for this run, and one good token of
+//! each.
+
+use std::sync::{Arc, LazyLock};
+
+use claimgate::config::{Config, KeySource};
+use claimgate::decision::{Decision, Memory, decide};
+use claimgate::dev::signer::Signer;
+use claimgate::keyring::{Algorithm, Keyring, Keys, ProviderId};
+use claimgate::policy::Policy;
+use claimgate::request::Request;
+use claimgate::telemetry::metrics::TokenCacheMetrics;
+use claimgate::time::UnixTime;
+use claimgate::token_cache::TokenCache;
+use serde_json::json;
+
+/// The `iss` that is trusted.
+pub const ISSUER: &str = "https://idp.example.com";
+/// The `aud` that is accepted.
+pub const AUDIENCE: &str = "orders-api";
+/// When everything happens.
+pub const NOW: u64 = 1_767_225_600;
+
+/// Whom we trust, and who is trusted.
+pub struct Gate {
+    /// What is required.
+    pub policy: Arc<Policy>,
+    /// What a refused caller reads.
+    pub denials: claimgate::config::Denials,
+    keyring: Keyring,
+    cache: TokenCache,
+    /// The keys that are trusted.
+    pub signers: Vec<Signer>,
+    /// One good token of each.
+    pub good: Vec<String>,
+}
+
+/// The same for all inputs of a run.
+pub static GATE: LazyLock<Gate> = LazyLock::new(Gate::new);
+
+impl Gate {
+    fn new() -> Self {
+        let signers: Vec<_> = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256]
+            .map(|alg| Signer::generate(alg, alg.name()).unwrap())
+            .into();
+        let keys: Vec<_> = signers.iter().map(Signer::jwk).collect();
+        let config = json!({
+            "providers": [{
+                "name": "idp",
+                "issuer": ISSUER,
+                "audiences": [AUDIENCE],
+                "jwks": {"inline": {"keys": keys}},
+            }],
+            "upstream": {
+                "claim_headers": [
+                    {"header": "x-auth-subject", "claim": "sub"},
+                    {"header": "x-auth-roles", "claim": "realm_access.roles"},
+                ],
+                "scope_header": "x-auth-scope",
+                "payload_header": "x-auth-claims",
+                "forward_token": false,
+            },
+        });
+        let config = Config::from_yaml(&config.to_string()).unwrap();
+        let KeySource::Inline(known) = &config.keys[0].source else {
+            panic!("inline keys were given")
+        };
+        let (id, _) = config.policy.providers().next().unwrap();
+        let claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 600, "sub": "alice",
+            "scope": "read write", "realm_access": {"roles": ["a", "b"]},
+        });
+        Self {
+            good: signers
+                .iter()
+                .map(|signer| signer.token(&claims).unwrap())
+                .collect(),
+            keyring: Keyring::empty(1).with(id, Keys::Known(Arc::clone(known))),
+            cache: TokenCache::new(&config.token_cache, TokenCacheMetrics::default()),
+            policy: config.policy,
+            denials: config.denials,
+            signers,
+        }
+    }
+
+    /// Judges a request: afresh, then twice with a memory. All must agree.
+    pub fn judge(&self, request: &Request<'_>) -> Decision {
+        let fresh = self.decide(&(), request);
+        for _ in 0..2 {
+            let remembered = self.decide(&self.cache, request);
+            assert_eq!(describe(&fresh), describe(&remembered));
+        }
+        fresh
+    }
+
+    fn decide(&self, memory: &impl Memory, request: &Request<'_>) -> Decision {
+        let now = UnixTime::from_secs(NOW);
+        decide(&self.policy, &self.keyring, memory, request, now, &mut ())
+    }
+
+    /// Judges a request that carries these bytes as its bearer token.
+    pub fn judge_token(&self, token: &[u8]) -> Decision {
+        let line = [b"Bearer ", token].concat();
+        self.judge(&Request {
+            method: "GET",
+            host: "api.example.com",
+            path: "/",
+            headers: [("authorization", line.as_slice())].into_iter().collect(),
+        })
+    }
+}
+
+fn describe(decision: &Decision) -> (Option<ProviderId>, String) {
+    match decision {
+        Decision::Allow(permit) => (
+            Some(permit.provider),
+            format!("{:?}", permit.token.claims()),
+        ),
+        Decision::Deny(denial) => (denial.provider, denial.fault.to_string()),
+    }
+}

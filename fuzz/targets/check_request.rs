@@ -1,0 +1,76 @@
+//! Bytes as a `CheckRequest`, alone and with a good token added: nothing panics, only a good token
+//! is allowed, and the answer is one that Envoy reads as it is meant.
+
+#![no_main]
+
+use claimgate::decision::Decision;
+use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
+use claimgate::ext_authz::proto::auth::CheckRequest;
+use claimgate::ext_authz::{request, response};
+use claimgate_fuzz::GATE;
+use libfuzzer_sys::fuzz_target;
+use prost::Message as _;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((mode, data)) = data.split_first() else {
+        return;
+    };
+    let Ok(mut check) = CheckRequest::decode(data) else {
+        return;
+    };
+    let good = format!("Bearer {}", GATE.good[0]);
+    if mode % 2 == 1 {
+        let http = check
+            .attributes
+            .get_or_insert_default()
+            .request
+            .get_or_insert_default()
+            .http
+            .get_or_insert_default();
+        http.headers.insert("authorization".to_owned(), good.clone());
+    }
+    judge(&check, &good);
+});
+
+fn judge(check: &CheckRequest, good: &str) {
+    let request = request::describe(check);
+    let decision = GATE.judge(&request);
+    let answer = match &decision {
+        Decision::Allow(permit) => {
+            let lines: Vec<_> = request
+                .headers
+                .lines()
+                .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+                .collect();
+            assert_eq!(lines.len(), 1);
+            // The scheme is taken in any case, with any number of spaces behind it.
+            let line = std::str::from_utf8(lines[0].1).unwrap();
+            assert_eq!(line.rsplit(' ').next(), good.rsplit(' ').next());
+            response::allow(&permit.changes(&GATE.policy, &request.headers))
+        }
+        Decision::Deny(denial) => response::deny(denial, &GATE.denials, &request),
+    };
+    let code = answer.status.as_ref().unwrap().code;
+    match answer.http_response.unwrap() {
+        HttpResponse::OkResponse(ok) => {
+            assert!(matches!(decision, Decision::Allow(_)));
+            assert_eq!(code, 0);
+            for option in &ok.headers {
+                let header = option.header.as_ref().unwrap();
+                assert!(!ok.headers_to_remove.contains(&header.key));
+                assert!(header.key.starts_with("x-auth-"));
+                assert!(header.value.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+            }
+        }
+        HttpResponse::DeniedResponse(denied) => {
+            assert!(matches!(decision, Decision::Deny(_)));
+            assert_ne!(code, 0);
+            assert!(denied.status.unwrap().code >= 400);
+            for option in &denied.headers {
+                let header = option.header.as_ref().unwrap();
+                assert!(header.value.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+            }
+        }
+        _ => panic!("an answer that Envoy does not know"),
+    }
+}

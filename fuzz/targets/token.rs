@@ -1,0 +1,75 @@
+//! Bytes as a token: raw, as changes to a good one, and as header and claims that a trusted key
+//! signs. Nothing panics, and nothing is allowed that should not be.
+
+#![no_main]
+
+use claimgate::decision::Decision;
+use claimgate_fuzz::{AUDIENCE, GATE, ISSUER, NOW};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((mode, data)) = data.split_first() else {
+        return;
+    };
+    match mode % 3 {
+        0 => raw(data),
+        1 => changed(usize::from(mode / 3), data),
+        _ => signed(usize::from(mode / 3), data),
+    }
+});
+
+fn raw(token: &[u8]) {
+    if let Decision::Allow(_) = GATE.judge_token(token) {
+        assert!(GATE.good.iter().any(|good| good.as_bytes() == token));
+    }
+}
+
+/// Each three bytes are a place and what to write there; from a place beyond the end on, the token
+/// is cut or grows.
+fn changed(which: usize, changes: &[u8]) {
+    let which = which % GATE.good.len();
+    let good = GATE.good[which].as_bytes();
+    let mut token = good.to_vec();
+    for change in changes.chunks_exact(3) {
+        let place = usize::from(u16::from_be_bytes([change[0], change[1]]));
+        match place.checked_sub(token.len()) {
+            None => token[place] = change[2],
+            Some(beyond) if beyond % 2 == 0 => token.truncate(beyond / 2),
+            Some(_) => token.push(change[2]),
+        }
+    }
+    if let Decision::Allow(_) = GATE.judge_token(&token) {
+        // An ECDSA signature may be written in two ways; all else must be as it was.
+        let signed = |token: &[u8]| token.iter().rposition(|byte| *byte == b'.');
+        let until = signed(good);
+        assert_eq!(signed(&token), until);
+        assert_eq!(token[..until.unwrap()], good[..until.unwrap()]);
+        assert!(which == 1 || token == good, "another signature");
+    }
+}
+
+/// What the provider signs is well-formed as a rule, but need not be.
+fn signed(which: usize, data: &[u8]) {
+    let signer = &GATE.signers[which % GATE.signers.len()];
+    let text = String::from_utf8_lossy(data);
+    let (header, claims) = text.split_once('\n').unwrap_or(("", &text));
+    let header = match header {
+        "" => signer.header().to_string(),
+        header => header.to_owned(),
+    };
+    let token = signer.sign(&header, claims).unwrap();
+    if let Decision::Allow(permit) = GATE.judge_token(token.as_bytes()) {
+        let header: Value = serde_json::from_str(&header).unwrap();
+        assert_eq!(header["alg"], signer.alg().name());
+        for name in ["crit", "b64", "zip", "enc"] {
+            assert!(header.get(name).is_none());
+        }
+        let claims: Value = serde_json::from_str(claims).unwrap();
+        assert_eq!(claims["iss"], ISSUER);
+        assert!(claims["exp"].as_f64().unwrap() + 60.0 > NOW as f64);
+        assert!(claims["aud"] == AUDIENCE || claims["aud"].as_array().unwrap().contains(&AUDIENCE.into()));
+        assert!(claims.get("cnf").is_none());
+        assert_eq!(Value::Object(permit.token.claims().as_object().clone()), claims);
+    }
+}

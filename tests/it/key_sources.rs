@@ -1,0 +1,295 @@
+//! Where keys come from besides the provider itself: a file, and the directory where an earlier
+//! run has kept them; and what is sent along when they are fetched.
+
+use std::path::Path;
+use std::time::Duration;
+
+use claimgate::dev::signer::Signer;
+use claimgate::keyring::Algorithm::Es256;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::support::gate::{Gate, NOW, provider, token};
+use crate::support::issuer::{DISCOVERY, Issuer, JWKS, Reply};
+use crate::support::keys::signer;
+
+const DAY: u64 = 86_400;
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Goes on until something holds, which must be soon.
+async fn until(holds: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it never came true");
+}
+
+fn kept(directory: &Path) -> std::path::PathBuf {
+    directory.join("acme.jwks.json")
+}
+
+/// A run that fetches the keys of an issuer and keeps them; then the issuer is down.
+async fn after_a_run(key: &Signer, directory: &Path) -> (Issuer, String) {
+    let issuer = Issuer::start(&[key]).await;
+    let more = format!("refresh: {{ cache_dir: {} }}", directory.display());
+    let gate = Gate::trusting(&issuer, &more).await;
+    until(|| kept(directory).exists()).await;
+    drop(gate);
+    issuer.reply(DISCOVERY, Reply::status(503));
+    issuer.reply(JWKS, Reply::status(503));
+    let yaml = provider(&issuer, "acme", &more);
+    (issuer, yaml)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_can_do_without_the_issuer() {
+    let (key, new) = (signer(Es256, "real"), signer(Es256, "new"));
+    let directory = tempfile::tempdir().unwrap();
+    let (issuer, yaml) = after_a_run(&key, directory.path()).await;
+
+    let gate = Gate::start_at(&yaml, NOW + 3600).await;
+    assert!(gate.service.jwks.awaited().is_empty(), "ready at once");
+    let good = token(&issuer, &key);
+    gate.clock.set(NOW);
+    assert!(gate.check(&good).await.is_allow());
+    let age = gate.metric("claimgate_jwks_age_seconds{provider=\"acme\"}");
+    assert!(age.starts_with("3600"), "{age}");
+    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), "1");
+    // A key that nobody can look up is no verdict about the token.
+    assert_eq!(gate.check(&token(&issuer, &new)).await.status(), 503);
+
+    // The issuer comes back: what it says counts.
+    let url = issuer.url();
+    let metadata = json!({"issuer": url, "jwks_uri": format!("{url}{JWKS}")});
+    issuer.reply(DISCOVERY, Reply::json(&metadata));
+    issuer.publish(&[&new]);
+    sleep(secs(60)).await;
+    assert!(gate.check(&token(&issuer, &new)).await.is_allow());
+    assert_eq!(gate.check(&good).await.status(), 401);
+    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn kept_keys_grow_too_old() {
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    let (issuer, yaml) = after_a_run(&key, directory.path()).await;
+    for (later, expected) in [(0, 200), (DAY - 10, 200), (DAY, 503), (30 * DAY, 503)] {
+        let gate = Gate::start_at(&yaml, NOW + later).await;
+        gate.clock.set(NOW);
+        let answer = gate.check(&token(&issuer, &key)).await;
+        let status = if answer.is_allow() {
+            200
+        } else {
+            answer.status()
+        };
+        assert_eq!(status, expected, "after {later} s");
+        if expected == 200 {
+            // They age on while we run.
+            sleep(secs(DAY - later + 1)).await;
+            assert_eq!(gate.check(&token(&issuer, &key)).await.status(), 503);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_have_not_changed_are_kept_as_new() {
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    let issuer = Issuer::start(&[&key]).await;
+    let keys = Reply::json(&json!({"keys": [key.jwk()]})).header("etag: \"one\"");
+    issuer.reply(JWKS, keys);
+    let more = format!(
+        "refresh: {{ min: 10s, max: 10s, cache_dir: {} }}",
+        directory.path().display()
+    );
+    let gate = Gate::trusting(&issuer, &more).await;
+    until(|| kept(directory.path()).exists()).await;
+    issuer.reply(JWKS, Reply::status(304));
+    gate.clock.set(NOW + 5000);
+    until(|| {
+        let text = std::fs::read_to_string(kept(directory.path())).unwrap();
+        text.contains(&format!("\"fetched\":{}", NOW + 5000)) && text.contains("real")
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_of_no_use_is_not_used() {
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    let (issuer, yaml) = after_a_run(&key, directory.path()).await;
+    let file = kept(directory.path());
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let good = token(&issuer, &key);
+    for (what, text) in [
+        ("nothing", String::new()),
+        ("half of it", whole[..whole.len() / 2].to_owned()),
+        ("something else", "{}".to_owned()),
+        (
+            "another issuer's",
+            whole.replace(&issuer.url(), "https://evil.example"),
+        ),
+        ("no usable key", whole.replace("P-256", "P-999")),
+        (
+            "too much",
+            format!("{whole}{}", " ".repeat(3 * 1024 * 1024)),
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let gate = Gate::start(&yaml).await;
+        assert_eq!(gate.check(&good).await.status(), 503, "{what}");
+    }
+    std::fs::write(&file, &whole).unwrap();
+    assert!(Gate::start(&yaml).await.check(&good).await.is_allow());
+}
+
+/// Only what was fetched and is usable is kept, readable by nobody else, with nothing left over.
+#[tokio::test(start_paused = true)]
+async fn useless_keys_are_not_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    let issuer = Issuer::start(&[&key]).await;
+    let more = format!(
+        "refresh: {{ min: 10s, max: 10s, cache_dir: {} }}",
+        directory.path().display()
+    );
+    let _gate = Gate::trusting(&issuer, &more).await;
+    let file = kept(directory.path());
+    until(|| file.exists()).await;
+    let before = std::fs::read_to_string(&file).unwrap();
+    let asked = issuer.asked(JWKS);
+    issuer.reply(JWKS, Reply::json(&json!({"keys": []})));
+    issuer.asked_at_least(JWKS, asked + 3).await;
+    sleep(secs(1)).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// A directory that cannot be written to costs the next run, not this one.
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_stops_nothing() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let gate = Gate::trusting(
+        &issuer,
+        "refresh: { min: 10s, max: 10s, cache_dir: /dev/null/keys }",
+    )
+    .await;
+    assert!(gate.check(&token(&issuer, &key)).await.is_allow());
+    issuer.asked_at_least(JWKS, 3).await;
+    assert!(gate.check(&token(&issuer, &key)).await.is_allow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_watched() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let set = |key: &Signer| json!({"keys": [key.jwk()]}).to_string();
+    let nobody = Issuer::start(&[]).await;
+
+    // As Kubernetes mounts a ConfigMap: the file is a link, through a link that is replaced.
+    let data = directory.path().join("..data");
+    std::fs::create_dir(directory.path().join("v1")).unwrap();
+    std::fs::create_dir(directory.path().join("v2")).unwrap();
+    write("v1/jwks.json", &set(&old));
+    write("v2/jwks.json", &set(&new));
+    std::os::unix::fs::symlink("v1", &data).unwrap();
+    let file = directory.path().join("jwks.json");
+    std::os::unix::fs::symlink("..data/jwks.json", &file).unwrap();
+    let more = format!(
+        "refresh: {{ min: 1h, max: 1h }}, jwks: {{ file: {} }}",
+        file.display()
+    );
+    let gate = Gate::start(&provider(&nobody, "acme", &more)).await;
+    assert!(gate.check(&token(&nobody, &old)).await.is_allow());
+
+    let next = directory.path().join("..next");
+    std::os::unix::fs::symlink("v2", &next).unwrap();
+    std::fs::rename(&next, &data).unwrap();
+    sleep(secs(2)).await;
+    assert!(gate.check(&token(&nobody, &new)).await.is_allow());
+    assert_eq!(gate.check(&token(&nobody, &old)).await.status(), 401);
+
+    // A file that is being written, or is gone, changes nothing until it is whole.
+    for text in ["", "{\"keys\": [", "{\"keys\": []}"] {
+        write("v2/jwks.json", text);
+        sleep(secs(5)).await;
+        assert!(gate.check(&token(&nobody, &new)).await.is_allow(), "{text}");
+    }
+    std::fs::remove_file(directory.path().join("v2/jwks.json")).unwrap();
+    sleep(secs(5)).await;
+    assert!(gate.check(&token(&nobody, &new)).await.is_allow());
+    write("v2/jwks.json", &set(&old));
+    sleep(secs(2)).await;
+    assert!(gate.check(&token(&nobody, &old)).await.is_allow());
+    assert_eq!(nobody.asked(DISCOVERY), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bearer_token_is_sent_where_the_operator_said() {
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "first\n").unwrap();
+    let (issuer, elsewhere) = (Issuer::start(&[&key]).await, Issuer::start(&[&key]).await);
+    let more = format!(
+        "fetch: {{ bearer_token_file: {} }}, refresh: {{ min: 10s, max: 10s }}",
+        file.display()
+    );
+    let gate = Gate::trusting(&issuer, &more).await;
+    for path in [DISCOVERY, JWKS] {
+        assert!(
+            issuer
+                .head(path)
+                .contains("authorization: Bearer first\r\n")
+        );
+    }
+
+    // It is read again each time.
+    std::fs::write(&file, "second").unwrap();
+    sleep(secs(15)).await;
+    assert!(
+        issuer
+            .head(JWKS)
+            .contains("authorization: Bearer second\r\n")
+    );
+
+    // What metadata points to gets no token of ours.
+    let metadata =
+        json!({"issuer": issuer.url(), "jwks_uri": format!("{}{JWKS}", elsewhere.url())});
+    issuer.reply(DISCOVERY, Reply::json(&metadata));
+    elsewhere.asked_at_least(JWKS, 1).await;
+    assert!(!elsewhere.head(JWKS).contains("authorization"));
+
+    // Without it nobody is asked, and the keys that are known stay.
+    let metadata = json!({"issuer": issuer.url(), "jwks_uri": format!("{}{JWKS}", issuer.url())});
+    issuer.reply(DISCOVERY, Reply::json(&metadata));
+    sleep(secs(30)).await;
+    std::fs::write(&file, "two words").unwrap();
+    sleep(secs(15)).await;
+    let asked = (issuer.asked(DISCOVERY), issuer.asked(JWKS));
+    sleep(secs(30)).await;
+    assert_eq!((issuer.asked(DISCOVERY), issuer.asked(JWKS)), asked);
+    assert!(gate.check(&token(&issuer, &key)).await.is_allow());
+    let (id, _) = gate.service.policy.providers().next().unwrap();
+    let status = gate.service.jwks.status(id).unwrap();
+    let error = status.error.as_ref().unwrap().to_string();
+    assert!(error.contains("does not hold one token"), "{error}");
+    assert!(!error.contains("two words"), "{error}");
+}
