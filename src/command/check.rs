@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+mod advice;
 mod report;
 
 use report::{Report, Steps};
@@ -151,6 +152,7 @@ async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
     Ok(Report {
         steps: Vec::new(),
         failed,
+        likely_cause: None,
         unavailable: None,
         response,
     })
@@ -177,6 +179,7 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
         SystemClock.now(),
         &mut steps,
     );
+    let mut likely_cause = None;
     let (response, failed, unavailable) = match &decision {
         Decision::Allow(permit) => {
             let changes = permit.changes(&config.policy, &request.headers);
@@ -192,6 +195,9 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
                     .collect();
                 failed = format!("{failed}; configured: `{}`", known.join("`, `"));
             }
+            let token = find_token(config.policy.token_places(), &request.headers)
+                .map_or("", |found| found.token);
+            likely_cause = advice::likely_cause(denial, &config.policy, &keyring, token);
             let why = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
             let response = response::deny(denial, &config.denials, &request);
             let reason = denial.reason().code().to_owned();
@@ -201,6 +207,7 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
     Ok(Report {
         steps: steps.0,
         failed,
+        likely_cause,
         unavailable,
         response,
     })

@@ -1,58 +1,18 @@
 //! The binary, as somebody at a terminal or a script meets it.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use claimgate::keyring::Algorithm::Es256;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
 use crate::support::call::bearer;
+use crate::support::command::{claimgate, run};
 use crate::support::gate::provider;
 use crate::support::issuer::{DISCOVERY, Issuer, Reply};
 use crate::support::keys::signer;
-
-fn claimgate(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_claimgate"));
-    for variable in [
-        "OIDC_ISSUER",
-        "OIDC_AUDIENCE",
-        "OIDC_JWKS_URL",
-        "CLAIMGATE_LOG",
-    ] {
-        command.env_remove(variable);
-    }
-    command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-/// What a command came to.
-struct Outcome {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-async fn run(arguments: &[&str], input: &str) -> Outcome {
-    let mut child = claimgate(arguments).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A command that does not read its input has closed it.
-    let _ = stdin.write_all(input.as_bytes()).await;
-    drop(stdin);
-    let output = child.wait_with_output().await.unwrap();
-    Outcome {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
-}
 
 /// A token that is good now, by the wall clock.
 fn token(issuer: &Issuer, claims: &Value) -> String {

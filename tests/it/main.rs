@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and a table is as long as it is"
 )]
 
+mod advice;
 mod cases;
 mod cli;
 mod config;
@@ -17,6 +18,7 @@ mod key_sources;
 mod keyring;
 mod layering;
 mod mutation;
+mod properties;
 mod refresh;
 mod serving;
 mod support;

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod call;
+pub mod command;
 pub mod gate;
 pub mod issuer;
 pub mod keys;

@@ -49,6 +49,8 @@ pub(super) struct Report {
     pub(super) steps: Vec<(&'static str, String)>,
     /// The reason, and what is wrong in full.
     pub(super) failed: Option<(String, String)>,
+    /// What people who have seen many such denials would say.
+    pub(super) likely_cause: Option<String>,
     /// Why keys could not be had, if that is what decided.
     pub(super) unavailable: Option<String>,
     pub(super) response: CheckResponse,
@@ -85,6 +87,9 @@ impl Report {
         if let Some((reason, text)) = &self.failed {
             lines.push(format!("  FAIL  {reason}: {text}"));
         }
+        if let Some(cause) = &self.likely_cause {
+            lines.push(format!("  likely cause: {cause}"));
+        }
         if let Some(why) = &self.unavailable {
             lines.push(format!("        {why}"));
         }
@@ -119,6 +124,7 @@ impl Report {
             "decision": if self.is_allow() { "allow" } else { "deny" },
             "passed": steps,
             "failed": self.failed.as_ref().map(|(reason, text)| json!({"reason": reason, "detail": text})),
+            "likely_cause": self.likely_cause,
             "keys_unavailable": self.unavailable,
         });
         let answer = match &self.response.http_response {

@@ -1,0 +1,58 @@
+//! Why a token may be meant for others.
+
+use serde_json::Value;
+
+use super::{GRAPH, GRAPH_TOKEN, Glimpse, ID_TOKEN};
+
+pub(super) fn wrong(accepted: &[String], token: &Glimpse<'_>) -> Option<String> {
+    let found: Vec<&str> = match token.claims.get("aud")? {
+        Value::String(one) => vec![one],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+        _ => return None,
+    };
+    if found.iter().any(|audience| GRAPH.contains(audience)) {
+        return Some(GRAPH_TOKEN.to_owned());
+    }
+    for own in accepted {
+        for other in &found {
+            if let Some(difference) = difference(own, other) {
+                return Some(format!("`{other}` and `{own}` differ only by {difference}"));
+            }
+        }
+    }
+    let text = match found.as_slice() {
+        ["account"] => {
+            "`account` is what Keycloak puts there by itself: add an audience mapper for your API \
+             to the client scope"
+        }
+        [one] if one.ends_with("/userinfo") => {
+            "the client asked for no API: let it name yours as `audience`"
+        }
+        [one] if Some(*one) == client(token) && token.claim("token_use").is_none() => {
+            return Some(format!("the audience is the client itself: {ID_TOKEN}"));
+        }
+        [] => "the token names nobody: let the provider name your API",
+        _ => "the token is for another API: let the client ask for yours",
+    };
+    Some(text.to_owned())
+}
+
+fn client<'t>(token: &'t Glimpse<'_>) -> Option<&'t str> {
+    ["azp", "client_id", "cid", "appid"]
+        .into_iter()
+        .find_map(|name| token.claim(name))
+}
+
+fn difference(own: &str, other: &str) -> Option<&'static str> {
+    let slashless = |text: &str| text.trim_end_matches('/').to_owned();
+    let bare = |text: &str| text.trim_start_matches("api://").to_owned();
+    if slashless(own) == slashless(other) {
+        Some("a slash at the end")
+    } else if own.eq_ignore_ascii_case(other) {
+        Some("upper and lower case")
+    } else if bare(own) == bare(other) {
+        Some("`api://`: Entra ID has it in tokens of version 1.0, and not in those of 2.0")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,239 @@
+//! What holds for every input, tried with many.
+
+use std::sync::{Arc, LazyLock};
+
+use claimgate::config::{Config, KeySource};
+use claimgate::decision::{Decision, Memory, decide};
+use claimgate::dev::signer::Signer;
+use claimgate::keyring::{Algorithm, KeySet, Keyring, Keys};
+use claimgate::policy::Policy;
+use claimgate::request::Request;
+use claimgate::shown::Shown;
+use claimgate::telemetry::metrics::TokenCacheMetrics;
+use claimgate::time::UnixTime;
+use claimgate::token::claims::ClaimPath;
+use claimgate::token_cache::TokenCache;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use crate::support::gate::NOW;
+use crate::support::keys::signer;
+
+const ISSUER: &str = "https://idp.example.com";
+
+struct Judge {
+    policy: Arc<Policy>,
+    keyring: Keyring,
+    cache: TokenCache,
+    key: Arc<Signer>,
+    good: String,
+}
+
+static JUDGE: LazyLock<Judge> = LazyLock::new(|| {
+    let key = signer(Algorithm::EdDsa, "property");
+    let config = json!({"providers": [{
+        "name": "acme", "issuer": ISSUER, "audiences": ["api", "other"],
+        "jwks": {"inline": {"keys": [key.jwk()]}},
+    }]});
+    let config = Config::from_yaml(&config.to_string()).unwrap();
+    let KeySource::Inline(known) = &config.keys[0].source else {
+        panic!("inline keys were given")
+    };
+    let (id, _) = config.policy.providers().next().unwrap();
+    let claims = json!({"iss": ISSUER, "aud": "api", "exp": NOW + 60, "sub": "alice"});
+    Judge {
+        keyring: Keyring::empty(1).with(id, Keys::Known(Arc::clone(known))),
+        cache: TokenCache::new(&config.token_cache, TokenCacheMetrics::default()),
+        policy: config.policy,
+        good: key.token(&claims).unwrap(),
+        key,
+    }
+});
+
+impl Judge {
+    fn allows(&self, token: &[u8], now: u64) -> bool {
+        let line = [b"Bearer ", token].concat();
+        let request = Request {
+            path: "/",
+            headers: [("authorization", line.as_slice())].into_iter().collect(),
+            ..Request::default()
+        };
+        let fresh = self.decide(&(), &request, now);
+        for _ in 0..2 {
+            let remembered = self.decide(&self.cache, &request, now);
+            assert_eq!(fresh, remembered, "what is remembered changes no verdict");
+        }
+        fresh
+    }
+
+    fn decide(&self, memory: &impl Memory, request: &Request<'_>, now: u64) -> bool {
+        let now = UnixTime::from_secs(now);
+        let decision = decide(&self.policy, &self.keyring, memory, request, now, &mut ());
+        matches!(decision, Decision::Allow(_))
+    }
+}
+
+/// Any JSON, not too deep.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map(".{0,6}", inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// A claim as it should be, as it nearly should be, or as it comes.
+fn claim(usual: Vec<Value>) -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![
+        6 => proptest::sample::select(usual).prop_map(Some),
+        1 => any_json().prop_map(Some),
+        1 => Just(None),
+    ]
+}
+
+fn claims() -> impl Strategy<Value = Map<String, Value>> {
+    let around = |name: &str, usual: Vec<Value>| {
+        let name = name.to_owned();
+        claim(usual).prop_map(move |value| Some((name.clone(), value?)))
+    };
+    (
+        around(
+            "iss",
+            vec![ISSUER.into(), "https://idp.example.com/".into()],
+        ),
+        around(
+            "aud",
+            vec!["api".into(), json!(["x", "other"]), json!([]), "ap".into()],
+        ),
+        around(
+            "exp",
+            vec![(NOW + 60).into(), (NOW - 59).into(), (NOW - 60).into()],
+        ),
+        around(
+            "nbf",
+            vec![NOW.into(), (NOW + 60).into(), (NOW + 61).into()],
+        ),
+        around("iat", vec![NOW.into(), json!(1.5), (NOW + 3600).into()]),
+        around("sub", vec!["alice".into(), ISSUER.into()]),
+        around("cnf", vec![Value::Null]),
+        btree_map("[a-z_]{1,8}", any_json(), 0..3),
+    )
+        .prop_map(|(iss, aud, exp, nbf, iat, sub, cnf, more)| {
+            let named = [iss, aud, exp, nbf, iat, sub, cnf];
+            let more = more.into_iter().filter(|(name, _)| name.len() > 3);
+            more.chain(named.into_iter().flatten()).collect()
+        })
+}
+
+/// The rules once more, in other words: RFC 7519 §4.1 and RFC 7800 §3.1.
+fn should_be_allowed(claims: &Map<String, Value>) -> bool {
+    let seconds = |name: &str| {
+        claims
+            .get(name)
+            .map(|value| value.as_f64().unwrap_or(f64::NAN))
+    };
+    let (now, skew) = (f64::from(u32::try_from(NOW).unwrap()), 60.0);
+    let is_time = |time: f64| (0.0..253_402_300_800.0).contains(&time);
+    let begun =
+        |name: &str| seconds(name).is_none_or(|start| is_time(start) && start <= now + skew);
+    let text = |name: &str| claims.get(name).is_none_or(Value::is_string);
+    let meant = match &claims.get("aud") {
+        Some(Value::String(one)) => one == "api" || one == "other",
+        Some(Value::Array(several)) => {
+            several.iter().all(Value::is_string)
+                && several.iter().any(|one| *one == "api" || *one == "other")
+        }
+        _ => false,
+    };
+    claims.get("iss") == Some(&ISSUER.into())
+        && text("sub")
+        && meant
+        && seconds("exp").is_some_and(|exp| is_time(exp) && now < exp + skew)
+        && begun("nbf")
+        && begun("iat")
+        && !claims.contains_key("cnf")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn noise_is_denied(token in vec(any::<u8>(), 0..200), now in any::<u64>()) {
+        prop_assert!(!JUDGE.allows(&token, now));
+    }
+
+    #[test]
+    fn nearly_a_token_is_denied(token in "[A-Za-z0-9_-]{0,40}\\.[A-Za-z0-9_-]{0,40}\\.[A-Za-z0-9_-]{0,90}") {
+        prop_assert!(!JUDGE.allows(token.as_bytes(), NOW));
+    }
+
+    #[test]
+    fn a_changed_token_is_denied(
+        from in any::<proptest::sample::Index>(),
+        bytes in 0_usize..8,
+        new in vec(any::<u8>(), 0..8),
+    ) {
+        let good = JUDGE.good.as_bytes();
+        let from = from.index(good.len());
+        let changed = [&good[..from], &new, good.get(from + bytes..).unwrap_or_default()].concat();
+        prop_assert_eq!(JUDGE.allows(&changed, NOW), changed == good);
+    }
+
+    #[test]
+    fn a_signed_token_is_judged_by_its_claims(claims in claims()) {
+        let token = JUDGE.key.token(&Value::Object(claims.clone())).unwrap();
+        prop_assert_eq!(JUDGE.allows(token.as_bytes(), NOW), should_be_allowed(&claims));
+    }
+
+    #[test]
+    fn a_header_is_taken_as_a_whole_or_not(members in btree_map("alg|kid|typ|cty|crit|b64|jwk|x", any_json(), 0..5)) {
+        let mut header = JUDGE.key.header();
+        header.as_object_mut().unwrap().extend(members.clone());
+        let claims = json!({"iss": ISSUER, "aud": "api", "exp": NOW + 60}).to_string();
+        let token = JUDGE.key.sign(&header.to_string(), &claims).unwrap();
+        let harmless = members.keys().all(|name| ["jwk", "x"].contains(&name.as_str()));
+        // `typ` and `cty` may be any text that names no other kind of token.
+        let text = |name: &str| members.get(name).is_none_or(Value::is_string);
+        let known = !["alg", "kid", "crit", "b64"].iter().any(|name| members.contains_key(*name));
+        prop_assert_eq!(JUDGE.allows(token.as_bytes(), NOW), harmless || (known && text("typ") && text("cty")));
+    }
+
+    #[test]
+    fn a_key_set_keeps_its_good_key(others in vec(any_json(), 0..20), place in any::<proptest::sample::Index>()) {
+        let mut keys = others;
+        keys.insert(place.index(keys.len() + 1), JUDGE.key.jwk());
+        let set = KeySet::from_json(json!({"keys": keys}).to_string().as_bytes()).unwrap();
+        prop_assert!(set.iter().any(|key| key.kid() == Some("property")));
+        prop_assert_eq!(set.len() + set.unfit().len(), keys.len());
+    }
+
+    #[test]
+    fn any_document_is_a_key_set_or_not(document in any_json()) {
+        prop_assert!(KeySet::from_json(document.to_string().as_bytes()).is_err());
+    }
+
+    #[test]
+    fn claim_paths_are_read_as_they_are_written(names in vec("[^\\x00]{1,6}", 1..4)) {
+        let escaped = names.iter().map(|name| name.replace('~', "~0").replace('/', "~1"));
+        let pointer = escaped.fold(String::new(), |pointer, name| pointer + "/" + &name);
+        let path: ClaimPath = pointer.parse().unwrap();
+        prop_assert_eq!(path.to_string().parse::<ClaimPath>().unwrap(), path);
+    }
+
+    #[test]
+    fn what_is_shown_is_short_and_printable(text in any::<String>()) {
+        let shown = Shown::from(text.as_str()).to_string();
+        prop_assert!(!shown.chars().any(char::is_control));
+        prop_assert!(shown.chars().count() <= 120 * 10 + 1);
+    }
+}
