@@ -47,15 +47,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     ));
     let mut code = ExitCode::SUCCESS;
     for settings in &config.keys {
-        if let Some(ca_file) = &settings.fetch.ca_file
-            && let Err(error) = std::fs::metadata(ca_file)
-        {
-            eprintln!(
-                "provider `{}`: cannot read `fetch.ca_file` `{}`: {error}",
-                settings.name,
-                ca_file.display()
-            );
-            code = ExitCode::from(1);
+        for (field, file) in [
+            ("fetch.ca_file", &settings.fetch.ca_file),
+            ("fetch.bearer_token_file", &settings.fetch.bearer_token_file),
+        ] {
+            if let Some(file) = file
+                && let Err(error) = std::fs::metadata(file)
+            {
+                let (name, file) = (&settings.name, file.display());
+                eprintln!("provider `{name}`: cannot read `{field}` `{file}`: {error}");
+                code = ExitCode::from(1);
+            }
         }
         if !online && !matches!(settings.source, KeySource::File(_)) {
             continue;

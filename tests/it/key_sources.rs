@@ -293,3 +293,41 @@ async fn a_bearer_token_is_sent_where_the_operator_said() {
     assert!(error.contains("does not hold one token"), "{error}");
     assert!(!error.contains("two words"), "{error}");
 }
+
+/// The metadata of Entra ID for all tenants names its issuer by a template, and so do its keys.
+#[tokio::test(start_paused = true)]
+async fn metadata_may_name_a_template() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[]).await;
+    let template = "https://login.example.com/{tenantid}/v2.0";
+    let tenant = "8c1f6d2e-3b47-4a59-9e0d-5f7a2b6c4d10";
+    let mut jwk = key.jwk();
+    jwk["issuer"] = template.into();
+    issuer.reply(JWKS, Reply::json(&json!({"keys": [jwk]})));
+    let url = issuer.url();
+    let yaml = format!(
+        "providers: [{{ name: entra, issuer: '{template}', audiences: [orders-api], tenants: [{tenant}], \
+         discovery_url: '{url}{DISCOVERY}' }}]"
+    );
+    for (named, expected) in [
+        (template.to_owned(), 200),
+        (template.replace("{tenantid}", tenant), 503),
+        (template.replace("{tenantid}", "common"), 503),
+    ] {
+        let metadata = json!({"issuer": named, "jwks_uri": format!("{url}{JWKS}")});
+        issuer.reply(DISCOVERY, Reply::json(&metadata));
+        let gate = Gate::start(&yaml).await;
+        sleep(secs(1)).await;
+        let claims = json!({
+            "iss": template.replace("{tenantid}", tenant), "tid": tenant,
+            "aud": "orders-api", "exp": NOW + 60,
+        });
+        let answer = gate.check(&key.token(&claims).unwrap()).await;
+        let status = if answer.is_allow() {
+            200
+        } else {
+            answer.status()
+        };
+        assert_eq!(status, expected, "{named}");
+    }
+}

@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 
-use serde::de::Visitor;
-use serde::de::value::StringDeserializer;
-use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess};
+use serde::de::{Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_saphyr::Spanned;
+
+mod access;
+
+use access::{List, Map, Place};
 
 use super::node::{Content, Node};
 use super::{FIELD, Problem, Spot};
@@ -217,93 +219,5 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
         tuple tuple_struct enum identifier ignored_any
-    }
-}
-
-/// The four parts of a [`Field`]: line, column, path and the value, which is left out when it is
-/// wrong.
-struct Place<'n> {
-    reader: Reader<'n>,
-    part: u8,
-}
-
-impl<'de> SeqAccess<'de> for Place<'_> {
-    type Error = Problem;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Problem> {
-        self.part += 1;
-        match self.part {
-            1 => seed
-                .deserialize(self.reader.node.line.into_deserializer())
-                .map(Some),
-            2 => seed
-                .deserialize(self.reader.node.column.into_deserializer())
-                .map(Some),
-            3 => {
-                let path = StringDeserializer::<Problem>::new(self.reader.path.clone());
-                seed.deserialize(path).map(Some)
-            }
-            4 => Ok(
-                match self.reader.place(seed.deserialize(self.reader.clone())) {
-                    Ok(value) => Some(value),
-                    Err(problem) => {
-                        self.reader.problems.borrow_mut().push(problem);
-                        None
-                    }
-                },
-            ),
-            _ => Ok(None),
-        }
-    }
-}
-
-struct List<'r, 'n> {
-    reader: &'r Reader<'n>,
-    nodes: std::iter::Enumerate<std::slice::Iter<'n, Node>>,
-}
-
-impl<'de> SeqAccess<'de> for List<'_, '_> {
-    type Error = Problem;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Problem> {
-        self.nodes
-            .next()
-            .map(|(index, node)| seed.deserialize(self.reader.element(index, node)))
-            .transpose()
-    }
-}
-
-struct Map<'r, 'n> {
-    reader: &'r Reader<'n>,
-    entries: std::vec::IntoIter<&'n (Spanned<String>, Node)>,
-    value: Option<Reader<'n>>,
-}
-
-impl<'de> MapAccess<'de> for Map<'_, '_> {
-    type Error = Problem;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Problem> {
-        let Some((name, node)) = self.entries.next() else {
-            return Ok(None);
-        };
-        self.value = Some(self.reader.member(&name.value, node));
-        seed.deserialize(name.value.as_str().into_deserializer())
-            .map(Some)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Problem> {
-        match self.value.take() {
-            Some(reader) => seed.deserialize(reader),
-            None => Err(de::Error::custom("a value was read before its name")),
-        }
     }
 }
