@@ -11,6 +11,7 @@ use std::sync::Arc;
 use jsonwebtoken::DecodingKey;
 
 mod algorithm;
+mod document;
 mod jwk;
 
 pub use algorithm::{Algorithm, AlgorithmSet};

@@ -9,6 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
+use super::document::{Document, Listed};
 use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS};
 use crate::shown::Shown;
 
@@ -20,6 +21,11 @@ pub(crate) const MOST_KID_BYTES: usize = 256;
 
 /// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// The other members that are looked at. What is in neither list is not even read.
+const PUBLIC_MEMBERS: [&str; 10] = [
+    "kty", "kid", "use", "key_ops", "alg", "crv", "n", "e", "x", "y",
+];
 
 /// A key of the document that is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,17 +47,20 @@ impl fmt::Display for UnfitKey {
 
 /// The usable and the unfit keys of a JWK Set.
 pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetError> {
-    let document: Value =
-        serde_json::from_slice(json).map_err(|error| KeySetError::NotASet(error.to_string()))?;
-    let listed = document
-        .get("keys")
-        .and_then(Value::as_array)
-        .ok_or_else(|| KeySetError::NotASet("it has no array `keys`".to_owned()))?;
-    if listed.len() > MOST_KEYS {
-        return Err(KeySetError::TooManyKeys(listed.len()));
+    let Document {
+        keys: Listed {
+            keys: listed,
+            count,
+        },
+    } = serde_json::from_slice(json).map_err(|error| {
+        // It may quote the document.
+        KeySetError::NotASet(Shown::from(error.to_string().as_str()).to_string())
+    })?;
+    if count > MOST_KEYS {
+        return Err(KeySetError::TooManyKeys(count));
     }
     let (mut keys, mut unfit) = (Vec::new(), Vec::new());
-    for jwk in listed {
+    for jwk in &listed {
         match read_key(jwk) {
             Ok(key) => keys.push(key),
             Err(why) => unfit.push(UnfitKey {
@@ -61,6 +70,11 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
         }
     }
     Ok((keys, unfit))
+}
+
+/// Whether a member of this name is looked at.
+pub(super) fn matters(member: &str) -> bool {
+    PUBLIC_MEMBERS.contains(&member) || PRIVATE_MEMBERS.contains(&member)
 }
 
 fn truncated(kid: &str) -> String {
