@@ -13,6 +13,7 @@ mod cases;
 mod cli;
 mod config;
 mod deploy;
+mod hostile;
 mod keyring;
 mod layering;
 mod mutation;
