@@ -12,6 +12,7 @@ use aws_lc_rs::digest;
 use jsonwebtoken::DecodingKey;
 
 mod algorithm;
+mod document;
 mod jwk;
 mod rsa;
 

@@ -9,6 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
+use super::document::{Document, Listed};
 use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS, rsa};
 use crate::shown::Shown;
 
@@ -17,6 +18,11 @@ pub(crate) const MOST_KID_BYTES: usize = 256;
 
 /// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// The other members that are looked at. What is in neither list is not even read.
+const PUBLIC_MEMBERS: [&str; 11] = [
+    "kty", "kid", "use", "key_ops", "alg", "crv", "n", "e", "x", "y", "issuer",
+];
 
 /// A key of the document that is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +44,20 @@ impl fmt::Display for UnfitKey {
 
 /// The usable and the unfit keys of a JWK Set.
 pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetError> {
-    let document: Value =
-        serde_json::from_slice(json).map_err(|error| KeySetError::NotASet(error.to_string()))?;
-    let listed = document
-        .get("keys")
-        .and_then(Value::as_array)
-        .ok_or_else(|| KeySetError::NotASet("it has no array `keys`".to_owned()))?;
-    if listed.len() > MOST_KEYS {
-        return Err(KeySetError::TooManyKeys(listed.len()));
+    let Document {
+        keys: Listed {
+            keys: listed,
+            count,
+        },
+    } = serde_json::from_slice(json).map_err(|error| {
+        // It may quote the document.
+        KeySetError::NotASet(Shown::from(error.to_string().as_str()).to_string())
+    })?;
+    if count > MOST_KEYS {
+        return Err(KeySetError::TooManyKeys(count));
     }
     let (mut keys, mut unfit) = (Vec::new(), Vec::new());
-    for jwk in listed {
+    for jwk in &listed {
         match read_key(jwk) {
             Ok(key) => keys.push(key),
             Err(why) => unfit.push(UnfitKey {
@@ -58,6 +67,11 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
         }
     }
     Ok((keys, unfit))
+}
+
+/// Whether a member of this name is looked at.
+pub(super) fn matters(member: &str) -> bool {
+    PUBLIC_MEMBERS.contains(&member) || PRIVATE_MEMBERS.contains(&member)
 }
 
 fn truncated(kid: &str) -> String {
@@ -185,6 +199,8 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> 
 }
 
 fn optional_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
+    // INVARIANT: what is not listed as a member that matters is not read from the document.
+    debug_assert!(matters(name), "`{name}` is skipped when a set is read");
     match jwk.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),

@@ -193,8 +193,9 @@ fn a_document_that_is_no_usable_set_is_refused() {
     let key = signer(Algorithm::Es256, "k").jwk();
     for (json, why) in [
         (String::new(), "not a JWK Set"),
-        ("[]".to_owned(), "no array `keys`"),
-        (r#"{"keys": {}}"#.to_owned(), "no array `keys`"),
+        ("[]".to_owned(), "expected an object with an array `keys`"),
+        ("{}".to_owned(), "no array `keys`"),
+        (r#"{"keys": {}}"#.to_owned(), "expected an array `keys`"),
         (r#"{"keys": []}"#.to_owned(), "it is empty"),
         (
             r#"{"keys": [1, null, "x"]}"#.to_owned(),

@@ -14,6 +14,7 @@ mod cases;
 mod cli;
 mod config;
 mod deploy;
+mod hostile;
 mod key_sources;
 mod keyring;
 mod layering;

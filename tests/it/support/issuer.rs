@@ -1,15 +1,19 @@
 //! A scripted issuer: a real HTTP server that answers as it is told, and counts.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use bytes::Bytes;
 use claimgate::dev::signer::Signer;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -21,8 +25,26 @@ pub const JWKS: &str = "/jwks";
 pub enum Reply {
     /// Status, header lines, body.
     Http(u16, Vec<String>, String),
+    /// These, one after another, and then the end of the connection.
+    Raw(Vec<Part>),
+    /// A different one for each request, from the beginning again after the last.
+    Turns(Vec<Self>),
     /// Nothing, ever: the connection stays open.
     Hang,
+}
+
+/// A part of an answer, byte for byte.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// At once.
+    Bytes(Bytes),
+    /// One piece a second. The seconds are those of the paused clock, so that a client which
+    /// gives up after some time does so in the same place whatever the machine is busy with.
+    Drip(Vec<Bytes>),
+    /// The same bytes so many times, as fast as they are taken.
+    Flood(Bytes, usize),
+    /// Nothing, until the client goes away.
+    Silence,
 }
 
 impl Reply {
@@ -40,7 +62,30 @@ impl Reply {
                 lines.push(line.to_owned());
                 Self::Http(status, lines, body)
             }
-            Self::Hang => self,
+            Self::Raw(_) | Self::Turns(_) | Self::Hang => self,
+        }
+    }
+
+    /// What is sent to whoever asks for the `turn`th time.
+    fn parts(self, turn: usize) -> Vec<Part> {
+        match self {
+            Self::Http(status, lines, body) => {
+                let length = body.len();
+                let mut head = format!(
+                    "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n"
+                );
+                for line in lines {
+                    head.push_str(&line);
+                    head.push_str("\r\n");
+                }
+                vec![Part::Bytes(format!("{head}\r\n{body}").into())]
+            }
+            Self::Raw(parts) => parts,
+            Self::Turns(replies) => {
+                let turns = replies.len();
+                replies[turn % turns].clone().parts(turn / turns)
+            }
+            Self::Hang => vec![Part::Silence],
         }
     }
 }
@@ -51,12 +96,18 @@ struct Script {
     asked: HashMap<String, usize>,
     /// The head of the last request for each path.
     heads: HashMap<String, String>,
+    /// How many connections there have been, and how many there are.
+    connections: usize,
+    open: usize,
+    /// The most bytes that the client took of one answer.
+    taken: usize,
 }
 
 pub struct Issuer {
     address: SocketAddr,
     scheme: &'static str,
     script: Arc<Mutex<Script>>,
+    tls: Arc<Mutex<Option<TlsAcceptor>>>,
     asked: watch::Receiver<usize>,
     server: JoinHandle<()>,
 }
@@ -83,29 +134,19 @@ impl Issuer {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let script = Arc::new(Mutex::new(Script::default()));
+        let tls = Arc::new(Mutex::new(tls));
         let (count, asked) = watch::channel(0);
-        let served = Arc::clone(&script);
-        let server = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (served, count, tls) = (Arc::clone(&served), count.clone(), tls.clone());
-                connections.spawn(async move {
-                    match tls {
-                        None => serve(stream, served, count).await,
-                        // A client that does not trust us goes away.
-                        Some(tls) => {
-                            if let Ok(stream) = tls.accept(stream).await {
-                                serve(stream, served, count).await;
-                            }
-                        }
-                    }
-                });
-            }
-        });
+        let server = tokio::spawn(accept(
+            listener,
+            Arc::clone(&tls),
+            Arc::clone(&script),
+            count,
+        ));
         let issuer = Self {
             address,
             scheme,
             script,
+            tls,
             asked,
             server,
         };
@@ -122,6 +163,11 @@ impl Issuer {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Shows another certificate from now on, or speaks without TLS.
+    pub fn present(&self, tls: Option<ServerConfig>) {
+        *self.tls.lock().unwrap() = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
     }
 
     pub fn publish(&self, keys: &[&Signer]) {
@@ -148,6 +194,22 @@ impl Issuer {
             .unwrap_or(0)
     }
 
+    /// How many connections there have been: one for each request, and for each that did not get
+    /// so far as to ask.
+    pub fn connections(&self) -> usize {
+        self.script.lock().unwrap().connections
+    }
+
+    /// How many connections there are.
+    pub fn open(&self) -> usize {
+        self.script.lock().unwrap().open
+    }
+
+    /// The most bytes that the client took of one answer, those in socket buffers included.
+    pub fn taken(&self) -> usize {
+        self.script.lock().unwrap().taken
+    }
+
     /// What the last request for a path looked like.
     pub fn head(&self, path: &str) -> String {
         let script = self.script.lock().unwrap();
@@ -169,49 +231,126 @@ impl Drop for Issuer {
     }
 }
 
-/// One request a connection: that is all the tests need.
-async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+async fn accept(
+    listener: TcpListener,
+    tls: Arc<Mutex<Option<TlsAcceptor>>>,
     script: Arc<Mutex<Script>>,
     count: watch::Sender<usize>,
 ) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let tls = tls.lock().unwrap().clone();
+        let (open, count) = (Open::new(&script), count.clone());
+        connections.spawn(async move {
+            // A client that goes away, or does not trust us, is no matter.
+            let _ = connection(stream, tls, &open.0, count).await;
+        });
+    }
+}
+
+/// Counts a connection while there is one.
+struct Open(Arc<Mutex<Script>>);
+
+impl Open {
+    fn new(script: &Arc<Mutex<Script>>) -> Self {
+        let mut counted = script.lock().unwrap();
+        counted.connections += 1;
+        counted.open += 1;
+        Self(Arc::clone(script))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().open -= 1;
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    script: &Mutex<Script>,
+    count: watch::Sender<usize>,
+) -> io::Result<()> {
+    match tls {
+        None => serve(stream, script, count).await,
+        Some(tls) => serve(tls.accept(stream).await?, script, count).await,
+    }
+}
+
+/// One request a connection: that is all the tests need.
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    script: &Mutex<Script>,
+    count: watch::Sender<usize>,
+) -> io::Result<()> {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
     while !request.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
-        match stream.read(&mut buffer).await {
-            Ok(read) if read > 0 => request.extend_from_slice(&buffer[..read]),
-            _ => return,
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(()),
+            read => request.extend_from_slice(&buffer[..read]),
         }
     }
     let request = String::from_utf8(request).unwrap();
     let path = request.split(' ').nth(1).unwrap().to_owned();
-    let reply = {
+    let parts = {
         let mut script = script.lock().unwrap();
-        *script.asked.entry(path.clone()).or_default() += 1;
+        let asked = script.asked.entry(path.clone()).or_default();
+        let turn = *asked;
+        *asked += 1;
         script.heads.insert(path.clone(), request);
-        script
-            .replies
-            .get(&path)
-            .cloned()
-            .unwrap_or(Reply::status(404))
+        let reply = script.replies.get(&path).cloned();
+        reply.unwrap_or(Reply::status(404)).parts(turn)
     };
     count.send_modify(|count| *count += 1);
-    match reply {
-        Reply::Http(status, lines, body) => {
-            let mut head = format!(
-                "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n",
-                body.len()
-            );
-            for line in lines {
-                head.push_str(&line);
-                head.push_str("\r\n");
+    let mut sending = Sending {
+        stream,
+        script,
+        taken: 0,
+    };
+    for part in parts {
+        sending.part(part).await?;
+    }
+    sending.stream.shutdown().await
+}
+
+/// Counts what is taken of one answer.
+struct Sending<'s, S> {
+    stream: S,
+    script: &'s Mutex<Script>,
+    taken: usize,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sending<'_, S> {
+    async fn part(&mut self, part: Part) -> io::Result<()> {
+        match part {
+            Part::Bytes(bytes) => self.bytes(&bytes).await,
+            Part::Drip(pieces) => {
+                for piece in pieces {
+                    self.bytes(&piece).await?;
+                    sleep(Duration::from_secs(1)).await;
+                }
+                Ok(())
             }
-            // A client that has gone away is no matter.
-            let _ = stream
-                .write_all(format!("{head}\r\n{body}").as_bytes())
-                .await;
-            let _ = stream.shutdown().await;
+            Part::Flood(bytes, times) => {
+                for _ in 0..times {
+                    self.bytes(&bytes).await?;
+                }
+                Ok(())
+            }
+            Part::Silence => self.stream.read(&mut [0]).await.map(drop),
         }
-        Reply::Hang => std::future::pending().await,
+    }
+
+    async fn bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = self.stream.write(bytes).await?;
+            bytes = &bytes[written..];
+            self.taken += written;
+            let mut script = self.script.lock().unwrap();
+            script.taken = script.taken.max(self.taken);
+        }
+        self.stream.flush().await
     }
 }

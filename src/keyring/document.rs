@@ -1,0 +1,178 @@
+//! A JWK Set as it is read: what matters of it, and no more. Whoever publishes it is bounded in
+//! bytes, but a tree of the smallest members would take eighty times as many, so what does not
+//! matter is skipped instead of built.
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::{MOST_KEYS, jwk};
+
+/// How many elements of a member are read: `key_ops` can have eight (RFC 7517 §4.3).
+const MOST_ELEMENTS: usize = 32;
+
+/// The document. Members other than `keys` are ignored (RFC 7517 §5); of two with the same name
+/// the last counts (RFC 7517 §4).
+pub(super) struct Document {
+    pub(super) keys: Listed,
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Document;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with an array `keys`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+                let mut keys = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "keys" => keys = Some(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                keys.map(|keys| Document { keys })
+                    .ok_or_else(|| A::Error::custom("it has no array `keys`"))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// The array `keys`.
+pub(super) struct Listed {
+    /// No more than [`MOST_KEYS`].
+    pub(super) keys: Vec<Value>,
+    /// How many there are in truth.
+    pub(super) count: usize,
+}
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements;
+
+        impl<'de> Visitor<'de> for Elements {
+            type Value = Listed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array `keys`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Listed, A::Error> {
+                let keys = first(&mut sequence, MOST_KEYS, Skim::Key)?;
+                let more = skip_elements(&mut sequence)?;
+                Ok(Listed {
+                    count: keys.len() + more,
+                    keys,
+                })
+            }
+        }
+
+        deserializer.deserialize_seq(Elements)
+    }
+}
+
+/// Builds the [`Value`] of something in the document, without what is of no interest there.
+#[derive(Clone, Copy)]
+enum Skim {
+    /// A key, or what is in its place: the members that are ever looked at.
+    Key,
+    /// A member of a key: text, or a short list.
+    Member,
+    /// What is in such a list: text.
+    Element,
+}
+
+impl<'de> DeserializeSeed<'de> for Skim {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Skim {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+        let elements = match self {
+            Self::Member => first(&mut sequence, MOST_ELEMENTS, Self::Element)?,
+            Self::Key | Self::Element => Vec::new(),
+        };
+        skip_elements(&mut sequence)?;
+        Ok(Value::Array(elements))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            match self {
+                Self::Key if jwk::matters(&name) => {
+                    members.insert(name, map.next_value_seed(Self::Member)?);
+                }
+                Self::Key | Self::Member | Self::Element => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+fn first<'de, A: SeqAccess<'de>>(
+    sequence: &mut A,
+    most: usize,
+    skim: Skim,
+) -> Result<Vec<Value>, A::Error> {
+    let mut elements = Vec::new();
+    while elements.len() < most {
+        match sequence.next_element_seed(skim)? {
+            Some(element) => elements.push(element),
+            None => break,
+        }
+    }
+    Ok(elements)
+}
+
+/// How many elements there were left.
+fn skip_elements<'de, A: SeqAccess<'de>>(sequence: &mut A) -> Result<usize, A::Error> {
+    let mut skipped = 0;
+    while sequence.next_element::<IgnoredAny>()?.is_some() {
+        skipped += 1;
+    }
+    Ok(skipped)
+}

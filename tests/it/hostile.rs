@@ -1,0 +1,369 @@
+//! A key server that means harm, or has lost its mind. Whatever it answers, nobody is let in whom
+//! the last good keys would not let in, it is asked no more often than the back-off allows, and
+//! of what it sends no more is taken than the operator's bound.
+//!
+//! Paused time goes on when nobody has anything to do, so a server that is slow on purpose sleeps
+//! by the same clock as the client that loses patience. A flood never leaves the runtime idle: if
+//! it had no bound, no time-out would end it either, nor the test.
+
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use claimgate::keyring::Algorithm::Es256;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Builder;
+use tokio::time::sleep;
+
+use crate::support::authority::authority;
+use crate::support::gate::{Gate, NOW, provider};
+use crate::support::issuer::{DISCOVERY, Issuer, JWKS, Reply};
+use crate::support::keys::signer;
+
+mod answers;
+mod documents;
+
+use answers::{Answer, Over};
+use documents::Document;
+
+/// For how long each is watched.
+const STRETCH: Duration = Duration::from_mins(2);
+/// How often tokens come in the meantime.
+const ROUNDS: u32 = 12;
+/// How long one document may take: the default of `fetch.timeout`.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The configured time between two regular fetches, and so the longest pause after a failure; also
+/// the default of `refresh.unknown_key_cooldown`.
+const REGULARLY: Duration = Duration::from_secs(30);
+const MEGABYTE: usize = 1024 * 1024;
+/// The configured `fetch.max_bytes`.
+const MAX_BYTES: usize = 2 * MEGABYTE;
+/// What may be on the way when the client hangs up.
+const SOCKET_BUFFERS: usize = 16 * MEGABYTE;
+/// The most memory that gate and server may hold at a time, together with the server's script.
+const MOST_HELD: u64 = 16 * 1024 * 1024;
+
+/// Two servers, of which only one is trusted. Its keys are those of `real`; `hostile` is the key
+/// in whatever it should not be believed.
+pub struct Scene {
+    pub issuer: Issuer,
+    pub elsewhere: Issuer,
+    authority: Option<TempDir>,
+}
+
+impl Scene {
+    async fn set(over: Over) -> Self {
+        let (real, hostile) = (signer(Es256, "real"), signer(Es256, "hostile"));
+        let (issuer, authority) = match over {
+            Over::Plain => (Issuer::start(&[&real]).await, None),
+            Over::Tls => {
+                let (pem, server) = authority("127.0.0.1");
+                let directory = tempfile::tempdir().unwrap();
+                std::fs::write(directory.path().join("ca.pem"), pem).unwrap();
+                (Issuer::start_tls(&[&real], server).await, Some(directory))
+            }
+        };
+        Self {
+            issuer,
+            elsewhere: Issuer::start(&[&hostile]).await,
+            authority,
+        }
+    }
+
+    /// The configuration of a gate that trusts the issuer.
+    fn configuration(&self) -> String {
+        let ca_file = self.authority.as_ref().map(|directory| {
+            let file = directory.path().join("ca.pem");
+            format!(", ca_file: {}", file.display())
+        });
+        let fetch = format!("max_bytes: \"{MAX_BYTES}\"{}", ca_file.unwrap_or_default());
+        let refresh = format!("min: {REGULARLY:?}, max: {REGULARLY:?}");
+        let more = format!("fetch: {{ {fetch} }}, refresh: {{ {refresh} }}");
+        provider(&self.issuer, "acme", &more)
+    }
+
+    /// A token that would be good if the key of this name could vouch for it under this id.
+    fn token(&self, key: &str, kid: &str) -> String {
+        let header = json!({"alg": "ES256", "kid": kid, "typ": "at+jwt"});
+        let key = signer(Es256, key);
+        key.sign(&header.to_string(), &self.claims()).unwrap()
+    }
+
+    fn claims(&self) -> String {
+        json!({"iss": self.issuer.url(), "aud": "orders-api", "exp": NOW + 60}).to_string()
+    }
+}
+
+/// The key of this name, published under this id.
+pub fn jwk(key: &str, kid: impl Into<Value>) -> Value {
+    let mut jwk = signer(Es256, key).jwk();
+    jwk["kid"] = kid.into();
+    jwk
+}
+
+#[test]
+fn from_the_start() {
+    for answer in answers::all() {
+        for path in answer.paths {
+            watched(answer.what, never_had_keys(&answer, path));
+        }
+    }
+}
+
+#[test]
+fn after_good_keys() {
+    for answer in answers::all() {
+        for path in answer.paths {
+            watched(answer.what, had_keys(&answer, path));
+        }
+    }
+}
+
+/// Documents with good keys beside what is no good are used, as far as they are good: those of a
+/// server that was honest before no less than those of one that never was.
+#[test]
+fn good_in_part() {
+    for document in documents::all() {
+        watched(document.what, async {
+            let scene = Scene::set(Over::Plain).await;
+            (document.publish)(&scene);
+            let gate = Gate::start(&scene.configuration()).await;
+            gate.service.jwks.all_known().await;
+            judged(&document, &scene, &gate).await;
+        });
+        watched(document.what, async {
+            let scene = Scene::set(Over::Plain).await;
+            let gate = Gate::start(&scene.configuration()).await;
+            gate.service.jwks.all_known().await;
+            (document.publish)(&scene);
+            sleep(REGULARLY + TIMEOUT).await;
+            judged(&document, &scene, &gate).await;
+        });
+    }
+}
+
+async fn judged(document: &Document, scene: &Scene, gate: &Gate) {
+    let Document {
+        what,
+        publish: _,
+        passes,
+        fails,
+    } = document;
+    for (key, kid) in *passes {
+        let status = gate.check(&scene.token(key, kid)).await.status();
+        assert_eq!(status, 200, "{what}: {key} as {kid}");
+    }
+    for (key, kid) in *fails {
+        let status = gate.check(&scene.token(key, kid)).await.status();
+        assert_eq!(status, 401, "{what}: {key} as {kid}");
+    }
+}
+
+/// A secret that is published is no secret, and none is ever taken for a key.
+#[tokio::test(start_paused = true)]
+async fn a_published_secret_signs_nothing() {
+    let scene = Scene::set(Over::Plain).await;
+    let secret = [7; 32];
+    let symmetric = json!({
+        "kty": "oct", "kid": "symmetric", "alg": "HS256", "use": "sig",
+        "k": BASE64_URL_SAFE_NO_PAD.encode(secret),
+    });
+    let keys = json!({"keys": [symmetric, jwk("real", "real")]});
+    scene.issuer.reply(JWKS, Reply::json(&keys));
+    let gate = Gate::trusting(&scene.issuer, "").await;
+    assert!(gate.check(&scene.token("real", "real")).await.is_allow());
+
+    let header = json!({"alg": "HS256", "kid": "symmetric", "typ": "at+jwt"}).to_string();
+    let [header, claims] = [header, scene.claims()].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+    let signed = format!("{header}.{claims}");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+    let tag = hmac::sign(&key, signed.as_bytes());
+    let token = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag));
+    assert_eq!(gate.check(&token).await.status(), 401);
+}
+
+/// Good and bad by turns: each good answer undoes the back-off, and still nobody is hurried.
+#[tokio::test(start_paused = true)]
+async fn flapping() {
+    let set = json!({"keys": [jwk("real", "real")]});
+    let hostile = json!({"keys": [jwk("hostile", "hostile")]}).to_string();
+    let cut = hostile[..hostile.len() - 1].to_owned();
+    for path in [DISCOVERY, JWKS] {
+        let scene = Scene::set(Over::Plain).await;
+        let url = scene.issuer.url();
+        let good = match path {
+            JWKS => Reply::json(&set),
+            _ => Reply::json(&json!({"issuer": url, "jwks_uri": format!("{url}{JWKS}")})),
+        };
+        let turns = [
+            Reply::status(500),
+            Reply::json(&json!({"keys": []})),
+            Reply::Http(200, vec![], cut.clone()),
+            Reply::Hang,
+            Reply::Raw(vec![]),
+            Reply::status(204),
+        ];
+        let turns = turns.into_iter().flat_map(|bad| [good.clone(), bad]);
+        scene.issuer.reply(path, Reply::Turns(turns.collect()));
+        let gate = Gate::start(&scene.configuration()).await;
+        gate.service.jwks.all_known().await;
+
+        let seconds = 600;
+        for second in 0..seconds {
+            let status = async |key, kid| gate.check(&scene.token(key, kid)).await.status();
+            assert_eq!(status("real", "real").await, 200, "{path} after {second} s");
+            assert_eq!(
+                status("hostile", "real").await,
+                401,
+                "{path} after {second} s"
+            );
+            sleep(Duration::from_secs(1)).await;
+        }
+        // A fetch that succeeds is followed by a pause, one that fails by a short one.
+        let most = 2 * (seconds / REGULARLY.as_secs() + 1);
+        let asked = scene.issuer.asked(path) as u64;
+        assert!(
+            (most / 2..=most).contains(&asked),
+            "{path}: {asked} times, at most {most}"
+        );
+    }
+}
+
+/// Runs in paused time, and looks at the memory: nothing of what a provider sends may pile up.
+fn watched(what: &str, scene: impl Future<Output = ()>) {
+    let held = allocation_counter::measure(|| {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build();
+        runtime.unwrap().block_on(scene);
+    });
+    assert!(
+        held.bytes_max < MOST_HELD,
+        "{what}: held {} bytes",
+        held.bytes_max
+    );
+}
+
+/// Without keys there is no telling a good token from a bad one: all are turned away, and it is
+/// not the caller's fault.
+async fn never_had_keys(answer: &Answer, path: &str) {
+    let scene = Scene::set(answer.over).await;
+    scene.issuer.reply(path, (answer.reply)(&scene, path));
+    let gate = Gate::start(&scene.configuration()).await;
+    let mut turned_away = 0;
+    for _ in 0..ROUNDS {
+        sleep(STRETCH / ROUNDS).await;
+        for (key, kid) in [
+            ("real", "real"),
+            ("hostile", "real"),
+            ("hostile", "hostile"),
+        ] {
+            let status = gate.check(&scene.token(key, kid)).await.status();
+            assert_eq!(status, 503, "{}: {key} as {kid}", answer.what);
+            turned_away += 1;
+        }
+    }
+    let reason = "claimgate_checks_total{decision=\"deny\",reason=\"keys_unavailable\",rule=\"default\",provider=\"acme\"}";
+    assert_eq!(gate.metric(reason), turned_away.to_string());
+    left_in_peace(answer, &scene, &gate, 0, 0);
+}
+
+/// Keys that were had stay, and no others are added to them.
+async fn had_keys(answer: &Answer, path: &str) {
+    let scene = Scene::set(answer.over).await;
+    let gate = Gate::start(&scene.configuration()).await;
+    gate.service.jwks.all_known().await;
+    let before = scene.issuer.connections();
+    scene.issuer.reply(path, (answer.reply)(&scene, path));
+    for _ in 0..ROUNDS {
+        sleep(STRETCH / ROUNDS).await;
+        let status = async |key, kid| gate.check(&scene.token(key, kid)).await.status();
+        assert_eq!(status("real", "real").await, 200, "{}", answer.what);
+        assert_eq!(status("hostile", "real").await, 401, "{}", answer.what);
+        // Whether there is such a key by now cannot be found out, unless the keys are where they
+        // were and only the way there is blocked.
+        let unknown = status("hostile", "hostile").await;
+        let expected: &[i32] = if path == JWKS { &[503] } else { &[401, 503] };
+        assert!(expected.contains(&unknown), "{}: {unknown}", answer.what);
+    }
+    // The token with the unknown key asked too, once each cool-down.
+    let asked = times(REGULARLY) + 1;
+    left_in_peace(answer, &scene, &gate, before, asked);
+}
+
+/// What else must hold of a server after the stretch, before which it had `before` connections,
+/// and in which requests asked for `asked` fetches.
+fn left_in_peace(answer: &Answer, scene: &Scene, gate: &Gate, before: usize, asked: usize) {
+    let Answer {
+        what,
+        error,
+        requests,
+        ..
+    } = answer;
+    let fetches = |result: &str| -> usize {
+        let series =
+            format!("claimgate_jwks_fetches_total{{provider=\"acme\",result=\"{result}\"}}");
+        gate.metric(&series).parse().unwrap()
+    };
+    let ended = fetches("success") + fetches("failure");
+    let most = most_fetches() + asked;
+    assert!(
+        (fewest_fetches()..=most).contains(&ended),
+        "{what}: {ended} fetches, at most {most}"
+    );
+
+    let connections = scene.issuer.connections() - before;
+    // One fetch may be under way.
+    let most = (ended + 1) * requests;
+    assert!(
+        connections <= most,
+        "{what}: {connections} connections, at most {most}"
+    );
+    assert!(
+        scene.issuer.open() <= 1,
+        "{what}: {} left open",
+        scene.issuer.open()
+    );
+    assert_eq!(scene.elsewhere.connections(), 0, "{what}: went elsewhere");
+    assert!(!scene.issuer.head(DISCOVERY).contains("accept-encoding"));
+
+    let taken = scene.issuer.taken();
+    assert!(
+        taken <= MAX_BYTES + SOCKET_BUFFERS,
+        "{what}: took {taken} bytes"
+    );
+
+    let (id, _) = gate.service.policy.providers().next().unwrap();
+    let status = gate.service.jwks.status(id).unwrap();
+    match &status.error {
+        Some(found) => assert!(found.to_string().contains(error), "{what}: {found}"),
+        // The keys were had from where they were.
+        None => assert!(status.fetched.is_some(), "{what}"),
+    }
+}
+
+/// With the pauses of `src/jwks/schedule.rs` after one failure and another, each as short as chance
+/// can make it.
+fn most_fetches() -> usize {
+    let mut doubled = Duration::from_secs(1);
+    let (mut at, mut fetches) = (Duration::ZERO, 0);
+    while at <= STRETCH {
+        fetches += 1;
+        at += doubled.min(REGULARLY) / 2;
+        doubled *= 2;
+    }
+    fetches
+}
+
+/// When metadata and keys both take all the time they may, and the pause is at its longest.
+fn fewest_fetches() -> usize {
+    times(REGULARLY + 2 * TIMEOUT)
+}
+
+/// How often the stretch is as long as this.
+fn times(span: Duration) -> usize {
+    usize::try_from(STRETCH.as_secs() / span.as_secs()).unwrap()
+}
