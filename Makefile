@@ -15,7 +15,7 @@ CARGO_FUZZ   := 0.13.2
 
 # How long `make fuzz` runs each target, in seconds.
 TIME ?= 60
-FUZZ := PATH=$(TOOLS)/bin:$$PATH cargo +nightly fuzz run --sanitizer none
+FUZZ := PATH=$(TOOLS)/bin:$$PATH cargo +nightly fuzz run
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'

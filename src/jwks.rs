@@ -9,18 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 mod discovery;
 mod disk;
 mod fetch;
+mod provider;
 mod refresher;
 mod schedule;
 mod source;
 
 pub use fetch::FetchError;
+use provider::Provider;
 use refresher::Refresher;
 use source::Source;
 
@@ -49,28 +51,6 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
     }
-}
-
-/// What is shared between a provider's refresher and those who read or ask.
-#[derive(Debug)]
-struct Provider {
-    settings: KeySettings,
-    attempts: watch::Sender<Attempts>,
-    wake: Notify,
-    status: ArcSwap<Status>,
-}
-
-/// The fetches of one provider's keys.
-#[derive(Clone, Copy, Debug, Default)]
-struct Attempts {
-    /// One has been asked for, or is under way.
-    pending: bool,
-    /// How many have ended.
-    ended: u64,
-    /// Whether the last one failed.
-    failed: bool,
-    /// When an unknown key id last asked for one.
-    asked: Option<Instant>,
 }
 
 /// How a provider's keys are doing, for people.
@@ -255,53 +235,6 @@ impl Shared {
         self.keyring
             .rcu(|keyring| keyring.with(provider, keys.clone()));
         self.changed.send_replace(());
-    }
-}
-
-impl Provider {
-    fn new(settings: KeySettings) -> Self {
-        Self {
-            settings,
-            attempts: watch::Sender::default(),
-            wake: Notify::new(),
-            status: ArcSwap::default(),
-        }
-    }
-
-    async fn refresh_unknown(&self, deadline: Instant) -> UnknownKeyOutcome {
-        let mut attempts = self.attempts.subscribe();
-        let mut before = Attempts::default();
-        let now = Instant::now();
-        let cooldown = self.settings.refresh.unknown_key_cooldown;
-        let asked = self.attempts.send_if_modified(|attempts| {
-            before = *attempts;
-            let cool = attempts
-                .asked
-                .is_none_or(|asked| now.duration_since(asked) >= cooldown);
-            if attempts.pending || !cool {
-                return false;
-            }
-            attempts.pending = true;
-            attempts.asked = Some(now);
-            true
-        });
-        if asked {
-            self.wake.notify_one();
-        } else if !before.pending {
-            return match before.failed {
-                true => UnknownKeyOutcome::Failed,
-                false => UnknownKeyOutcome::CoolingDown,
-            };
-        }
-        let ended = attempts.wait_for(|attempts| attempts.ended > before.ended);
-        match timeout_at(deadline, ended).await {
-            Ok(Ok(attempts)) if !attempts.failed => match asked {
-                true => UnknownKeyOutcome::Refreshed,
-                false => UnknownKeyOutcome::Joined,
-            },
-            Ok(_) => UnknownKeyOutcome::Failed,
-            Err(_) => UnknownKeyOutcome::TimedOut,
-        }
     }
 }
 

@@ -8,15 +8,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use jsonwebtoken::DecodingKey;
 
 mod algorithm;
 mod document;
+mod fingerprint;
 mod jwk;
 mod rsa;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
+pub use fingerprint::Fingerprint;
 pub(crate) use jwk::MOST_KID_BYTES;
 pub use jwk::UnfitKey;
 
@@ -70,10 +71,6 @@ pub struct KeySet {
     fingerprint: Fingerprint,
 }
 
-/// What a key set comes to: equal for sets that verify the same, whatever their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
-
 /// How many keys a token without a usable `kid` may be tried against.
 const MOST_TRIED: usize = 4;
 
@@ -98,7 +95,7 @@ impl KeySet {
             }
         }
         Ok(Self {
-            fingerprint: fingerprint(&keys),
+            fingerprint: Fingerprint::of(&keys),
             keys,
             by_kid,
             unfit,
@@ -168,23 +165,6 @@ impl KeySet {
     }
 }
 
-/// SHA-256 over what each key is and may do. The digests are sorted first: some providers list
-/// their keys in another order each time.
-fn fingerprint(keys: &[Key]) -> Fingerprint {
-    let mut digests: Vec<[u8; 32]> = keys.iter().map(Key::digest).collect();
-    digests.sort_unstable();
-    Fingerprint(sha256(&digests.concat()))
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    let digest = digest::digest(&digest::SHA256, bytes);
-    hash.iter_mut()
-        .zip(digest.as_ref())
-        .for_each(|(to, from)| *to = *from);
-    hash
-}
-
 /// A public key, and what it may verify.
 #[derive(Clone)]
 pub struct Key {
@@ -211,23 +191,6 @@ impl Key {
     /// several issuers in one set. It may hold `{tenantid}`.
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
-    }
-
-    /// Each part with its length in front, so that no two keys come to the same bytes.
-    fn digest(&self) -> [u8; 32] {
-        let mut bytes = Vec::new();
-        let names = self.algorithms.to_string();
-        for part in [
-            Some(&*self.public),
-            Some(names.as_bytes()),
-            self.kid.as_deref().map(str::as_bytes),
-            self.issuer.as_deref().map(str::as_bytes),
-        ] {
-            let length = part.map_or(u64::MAX, |part| part.len() as u64);
-            bytes.extend(length.to_be_bytes());
-            bytes.extend(part.unwrap_or_default());
-        }
-        sha256(&bytes)
     }
 
     /// Whether a signature by `alg` may be checked with this key.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 mod keys;
 mod providers;
+mod reading;
 mod terms;
 mod upstream;
 
@@ -195,104 +196,6 @@ impl Check<'_> {
             max_entries,
             max_bytes: self.bytes(&max_bytes, 64 * 1024 * 1024, 64 * 1024, 4096 * 1024 * 1024),
         }
-    }
-
-    /// A size from `least` to `most`; `default` when it is absent, or wrong and reported.
-    fn bytes(&mut self, field: &Field<String>, default: usize, least: usize, most: usize) -> usize {
-        let Some((spot, text)) = field.given() else {
-            return default;
-        };
-        match self.parsed(spot, values::bytes(text)) {
-            Some(bytes) if !(least..=most).contains(&bytes) => {
-                let (least, most) = (values::in_units(least), values::in_units(most));
-                self.report(
-                    spot,
-                    format!("`{text}` is out of range: from {least} to {most}"),
-                );
-                default
-            }
-            bytes => bytes.unwrap_or(default),
-        }
-    }
-
-    /// A duration from `least` to `most`; `default` when it is absent, or wrong and reported.
-    fn duration(
-        &mut self,
-        field: &Field<String>,
-        default: Duration,
-        least: Duration,
-        most: Duration,
-    ) -> Duration {
-        let Some((spot, text)) = field.given() else {
-            return default;
-        };
-        match self.parsed(spot, values::duration(text)) {
-            Some(duration) if duration < least || duration > most => {
-                let (least, most) = (values::in_words(least), values::in_words(most));
-                self.report(
-                    spot,
-                    format!("`{text}` is out of range: from {least} to {most}"),
-                );
-                default
-            }
-            duration => duration.unwrap_or(default),
-        }
-    }
-
-    /// Texts that are not empty, with their places; reports when there is none.
-    fn texts(&mut self, field: Field<Texts>, wanted: &str) -> Vec<(Spot, String)> {
-        let Field::Given(spot, texts) = field else {
-            return Vec::new();
-        };
-        let fields = match texts {
-            Texts::One(text) => vec![Field::Given(spot.clone(), text)],
-            Texts::Many(fields) => fields,
-        };
-        if fields.is_empty() {
-            self.report(&spot, format!("empty; give {wanted}"));
-        }
-        let mut texts = Vec::new();
-        for field in fields {
-            match field {
-                Field::Given(spot, text) if text.is_empty() => self.report(&spot, "empty text"),
-                Field::Given(spot, text) => texts.push((spot, text)),
-                Field::Absent => self.report(&spot, "an entry is empty"),
-                Field::Invalid => {}
-            }
-        }
-        texts
-    }
-
-    /// The entries of a list that are right, with their places; reports empty ones.
-    fn entries<T>(&mut self, field: Field<Vec<Field<T>>>) -> Vec<(Spot, T)> {
-        let Field::Given(spot, fields) = field else {
-            return Vec::new();
-        };
-        let mut entries = Vec::new();
-        for field in fields {
-            match field {
-                Field::Given(spot, entry) => entries.push((spot, entry)),
-                Field::Absent => self.report(&spot, "an entry is empty"),
-                Field::Invalid => {}
-            }
-        }
-        entries
-    }
-
-    fn required<'f, T>(
-        &mut self,
-        parent: &Spot,
-        name: &str,
-        field: &'f Field<T>,
-    ) -> Option<(&'f Spot, &'f T)> {
-        if matches!(field, Field::Absent) {
-            self.report(parent, format!("missing field `{name}`"));
-        }
-        field.given()
-    }
-
-    fn parsed<T>(&mut self, spot: &Spot, parsed: Result<T, String>) -> Option<T> {
-        parsed.map_err(|why| self.report(spot, why)).ok()
     }
 }
 

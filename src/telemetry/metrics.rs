@@ -15,8 +15,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 mod duration;
+mod token_cache;
 
 use duration::{DurationCollector, Durations};
+pub use token_cache::TokenCacheMetrics;
 
 use crate::decision::{Decision, Reason};
 use crate::keyring::ProviderId;
@@ -96,19 +98,6 @@ impl EncodeLabelValue for UnknownKeyOutcome {
     }
 }
 
-/// What is counted of the memory of verified tokens.
-#[derive(Clone, Debug, Default)]
-pub struct TokenCacheMetrics {
-    /// Tokens that were found.
-    pub hits: Counter,
-    /// Tokens that were not, good and bad.
-    pub misses: Counter,
-    /// Tokens that had to make room.
-    pub evictions: Counter,
-    /// Tokens in it now.
-    pub entries: Gauge,
-}
-
 /// What is counted of one provider's keys.
 #[derive(Clone, Debug)]
 pub struct KeyMetrics {
@@ -146,7 +135,7 @@ impl Metrics {
         let durations = Arc::new(Durations::default());
         registry.register_collector(Box::new(DurationCollector(Arc::clone(&durations))));
         let keys = keys(&mut registry, &providers);
-        let token_cache = token_cache(&mut registry);
+        let token_cache = TokenCacheMetrics::new(&mut registry);
         let dropped_claims = Counter::default();
         registry.register(
             "claim_headers_dropped",
@@ -233,35 +222,6 @@ fn checks(registry: &mut Registry, providers: &[&str]) -> Vec<Vec<Counter>> {
                 .collect()
         })
         .collect()
-}
-
-fn token_cache(registry: &mut Registry) -> TokenCacheMetrics {
-    let metrics = TokenCacheMetrics::default();
-    for (name, help, counter) in [
-        (
-            "token_cache_hits",
-            "Tokens that had been verified before",
-            &metrics.hits,
-        ),
-        (
-            "token_cache_misses",
-            "Tokens that were not remembered, good and bad",
-            &metrics.misses,
-        ),
-        (
-            "token_cache_evictions",
-            "Tokens forgotten to make room for others",
-            &metrics.evictions,
-        ),
-    ] {
-        registry.register(name, help, counter.clone());
-    }
-    registry.register(
-        "token_cache_entries",
-        "Tokens remembered",
-        metrics.entries.clone(),
-    );
-    metrics
 }
 
 fn keys(registry: &mut Registry, providers: &[&str]) -> Vec<KeyMetrics> {

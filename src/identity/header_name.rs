@@ -1,0 +1,90 @@
+//! Names of the headers that claimgate sets.
+
+/// The name of a header that claimgate sets: lower case, without underscores, and none that
+/// carries another meaning on the way to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderName(String);
+
+/// Names with a meaning to proxies or to the HTTP protocol itself.
+const RESERVED: [&str; 24] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
+
+/// Families of such names.
+const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", "grpc-"];
+
+/// Why a text cannot name a header that claimgate sets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderNameError {
+    /// Holds something that is no letter, digit or hyphen.
+    #[error("`{0}` is not a header name made of letters, digits and hyphens")]
+    Characters(String),
+    /// Has a meaning of its own.
+    #[error(
+        "`{0}` has a meaning of its own on the way to the upstream; choose another name, such as `x-auth-subject`"
+    )]
+    Reserved(String),
+}
+
+impl std::str::FromStr for HeaderName {
+    type Err = HeaderNameError;
+
+    fn from_str(text: &str) -> Result<Self, HeaderNameError> {
+        let name = text.to_ascii_lowercase();
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if name.is_empty() || !name.bytes().all(fits) {
+            return Err(HeaderNameError::Characters(text.to_owned()));
+        }
+        let reserved = RESERVED.contains(&name.as_str())
+            || RESERVED_PREFIXES
+                .iter()
+                .any(|prefix| name.starts_with(prefix));
+        if reserved {
+            return Err(HeaderNameError::Reserved(name));
+        }
+        Ok(Self(name))
+    }
+}
+
+impl HeaderName {
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn underscored(&self) -> Option<String> {
+        self.0.contains('-').then(|| self.0.replace('-', "_"))
+    }
+
+    /// Whether `sent` is this name but for case, and other characters in place of some hyphens.
+    pub(super) fn is_alias(&self, sent: &str) -> bool {
+        sent.len() == self.0.len()
+            && !sent.eq_ignore_ascii_case(&self.0)
+            && sent.bytes().zip(self.0.bytes()).all(|(sent, own)| {
+                sent.to_ascii_lowercase() == own || (own == b'-' && !sent.is_ascii_alphanumeric())
+            })
+    }
+}
