@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -114,19 +115,14 @@ impl Jwks {
             clock,
             metrics,
         });
-        let mut refreshers = JoinSet::new();
-        for index in 0..shared.providers.len() {
-            let mut refresher = Refresher::new(Arc::clone(&shared), ProviderId(index));
-            if refresher.is_local() {
-                refresher.refresh().await;
-            } else {
-                refresher.restore().await;
-            }
-            refreshers.spawn(refresher.run());
-        }
+        let mut refreshers: Vec<_> = (0..shared.providers.len())
+            .map(|index| Refresher::new(Arc::clone(&shared), ProviderId(index)))
+            .collect();
+        // All at once: a disk that hangs costs the start its patience once.
+        join_all(refreshers.iter_mut().map(Refresher::prepare)).await;
         Self {
             shared,
-            _refreshers: refreshers,
+            _refreshers: refreshers.into_iter().map(Refresher::run).collect(),
         }
     }
 

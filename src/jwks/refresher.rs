@@ -53,12 +53,16 @@ impl Refresher {
         Self::provider_of(&self.shared, self.id)
     }
 
-    pub(super) fn is_local(&self) -> bool {
-        self.source.is_local()
+    /// Loads what is on this machine: the keys themselves, or those that an earlier run has kept.
+    pub(super) async fn prepare(&mut self) {
+        match self.source.is_local() {
+            true => self.refresh().await,
+            false => self.restore().await,
+        }
     }
 
     /// Takes the keys that an earlier run has kept, until newer ones are there.
-    pub(super) async fn restore(&mut self) {
+    async fn restore(&mut self) {
         let Some(disk) = &self.disk else {
             return;
         };
@@ -110,7 +114,7 @@ impl Refresher {
 
     /// Because the time has come: the only thing that says when the next time is, so that nobody
     /// can put it off by asking.
-    pub(super) async fn refresh(&mut self) {
+    async fn refresh(&mut self) {
         self.begin();
         let loaded = unbroken(self.source.load()).await;
         let refresh = self.provider().settings.refresh.clone();

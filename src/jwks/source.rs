@@ -211,6 +211,11 @@ async fn read_file(file: &Path, max_bytes: usize) -> Result<Loaded, KeysError> {
         file: file.display().to_string(),
         error,
     };
+    let metadata = tokio::fs::metadata(file).await.map_err(unusable)?;
+    if !metadata.is_file() {
+        // To open a named pipe is to wait for whoever writes to it.
+        return Err(unusable(std::io::Error::other("it is not a regular file")));
+    }
     let opened = tokio::fs::File::open(file).await.map_err(unusable)?;
     let mut json = Vec::new();
     opened
