@@ -280,6 +280,32 @@ impl Flow {
 
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn a_restart_during_an_outage_serves() {
+    let refresh = "refresh: { min: 1s, max: 2s, cache_dir: keys }";
+    let mut mesh = Mesh::start(EXAMPLE, refresh).await;
+    let token = mesh.provider.token("urn:orders-api").await;
+    let kept = mesh.directory.path().join("keys/acme.jwks.json");
+    eventually("the keys are kept", async || kept.exists()).await;
+    mesh.provider.kill().await;
+    mesh.claimgate.restart().await;
+    for _ in 0..3 {
+        let answer = http(mesh.envoy.address(), "GET /", &[bearer(&token)]).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let ready = http(mesh.claimgate.admin, "GET /readyz", &[]).await;
+    assert_eq!(ready.status, 200, "{ready:?}");
+    let metrics = mesh.claimgate.metrics().await;
+    for line in [
+        "claimgate_jwks_stale{provider=\"acme\"} 1",
+        "claimgate_token_cache_hits_total 2",
+        "claimgate_token_cache_entries 1",
+    ] {
+        assert!(metrics.contains(line), "no `{line}` in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn an_outage_of_the_provider_is_none_of_the_mesh() {
     let mut mesh = Mesh::start(
         EXAMPLE,
