@@ -14,6 +14,7 @@ mod algorithm;
 mod document;
 mod fingerprint;
 mod jwk;
+mod material;
 mod rsa;
 
 pub use algorithm::{Algorithm, AlgorithmSet};

@@ -14,6 +14,7 @@ pub mod issuer;
 mod json;
 mod jws;
 mod kind;
+mod media_type;
 mod scopes;
 mod terms;
 
@@ -27,6 +28,7 @@ use crate::shown::Shown;
 use crate::time::UnixTime;
 use crate::trace::{Step, Trace};
 use claims::{Claims, NumericDate};
+use media_type::same_media_type;
 
 /// Evidence: a token whose signature, issuer, audience and times have been checked.
 pub struct VerifiedToken {
@@ -170,7 +172,7 @@ impl Unverified<'_> {
     fn check_type(&self, terms: &Terms) -> Result<(), TokenError> {
         let accepted = &terms.token_types;
         let found = self.typ().unwrap_or_default();
-        if !accepted.is_empty() && !accepted.iter().any(|typ| jws::same_media_type(typ, found)) {
+        if !accepted.is_empty() && !accepted.iter().any(|typ| same_media_type(typ, found)) {
             return Err(TokenError::UnsupportedType(format!(
                 "its `typ` is `{}`, accepted: `{}`",
                 Shown::from(found),

@@ -8,10 +8,23 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{MOST_KEYS, jwk};
+use super::MOST_KEYS;
 
 /// How many elements of a member are read: `key_ops` can have eight (RFC 7517 §4.3).
 const MOST_ELEMENTS: usize = 32;
+
+/// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
+pub(super) const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// The other members that are looked at. What is in neither list is not even read.
+const PUBLIC_MEMBERS: [&str; 11] = [
+    "kty", "kid", "use", "key_ops", "alg", "crv", "n", "e", "x", "y", "issuer",
+];
+
+/// Whether a member of this name is looked at.
+pub(super) fn matters(member: &str) -> bool {
+    PUBLIC_MEMBERS.contains(&member) || PRIVATE_MEMBERS.contains(&member)
+}
 
 /// The document. Members other than `keys` are ignored (RFC 7517 §5); of two with the same name
 /// the last counts (RFC 7517 §4).
@@ -143,7 +156,7 @@ impl<'de> Visitor<'de> for Skim {
         let mut members = Map::new();
         while let Some(name) = map.next_key::<String>()? {
             match self {
-                Self::Key if jwk::matters(&name) => {
+                Self::Key if matters(&name) => {
                     members.insert(name, map.next_value_seed(Self::Member)?);
                 }
                 Self::Key | Self::Member | Self::Element => drop(map.next_value::<IgnoredAny>()?),

@@ -9,20 +9,13 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::document::{Document, Listed};
+use super::document::{Document, Listed, PRIVATE_MEMBERS, matters};
+use super::material::Material;
 use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS, rsa};
 use crate::shown::Shown;
 
 /// The longest key id that is read, from a set or from a token, in bytes.
 pub(crate) const MOST_KID_BYTES: usize = 256;
-
-/// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
-const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
-/// The other members that are looked at. What is in neither list is not even read.
-const PUBLIC_MEMBERS: [&str; 11] = [
-    "kty", "kid", "use", "key_ops", "alg", "crv", "n", "e", "x", "y", "issuer",
-];
 
 /// A key of the document that is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +60,6 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
         }
     }
     Ok((keys, unfit))
-}
-
-/// Whether a member of this name is looked at.
-pub(super) fn matters(member: &str) -> bool {
-    PUBLIC_MEMBERS.contains(&member) || PRIVATE_MEMBERS.contains(&member)
 }
 
 fn truncated(kid: &str) -> String {
@@ -131,14 +119,6 @@ fn restrict(possible: AlgorithmSet, alg: Option<&str>) -> Result<AlgorithmSet, S
             Shown::from(name)
         )),
     }
-}
-
-/// The public key itself.
-pub(super) struct Material {
-    /// Every algorithm that its type and curve allow.
-    pub(super) algorithms: AlgorithmSet,
-    pub(super) public: Vec<u8>,
-    pub(super) decoding: DecodingKey,
 }
 
 fn read_material(jwk: &Map<String, Value>) -> Result<Material, String> {

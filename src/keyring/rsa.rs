@@ -3,7 +3,7 @@
 use jsonwebtoken::DecodingKey;
 
 use super::Algorithm;
-use super::jwk::Material;
+use super::material::Material;
 
 /// Moduli that are neither too weak (RFC 7518 §3.3) nor a way to burn time.
 const BITS: std::ops::RangeInclusive<usize> = 2048..=8192;

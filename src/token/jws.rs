@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::claims::Claims;
 use super::issuer::trust_domain;
+use super::media_type::same_media_type;
 use super::{TokenError, json};
 use crate::keyring::{Algorithm, MOST_KID_BYTES};
 use crate::shown::Shown;
@@ -230,21 +231,6 @@ fn refuse_other_kinds(typ: Option<&str>, cty: Option<&str>) -> Result<(), TokenE
         ),
         _ => Ok(()),
     }
-}
-
-/// Compares `typ` or `cty` values: media types, case-insensitive, `application/` being implied
-/// (RFC 7515 §4.1.9).
-pub(super) fn same_media_type(one: &str, other: &str) -> bool {
-    fn short(media_type: &str) -> &str {
-        const IMPLIED: &str = "application/";
-        match media_type.get(..IMPLIED.len()) {
-            Some(prefix) if prefix.eq_ignore_ascii_case(IMPLIED) => {
-                media_type.get(IMPLIED.len()..).unwrap_or_default()
-            }
-            _ => media_type,
-        }
-    }
-    short(one).eq_ignore_ascii_case(short(other))
 }
 
 fn text<'h>(header: &'h Map<String, Value>, name: &str) -> Result<Option<&'h str>, TokenError> {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::claims::Claims;
-use super::jws::same_media_type;
+use super::media_type::same_media_type;
 
 /// A kind of JWT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
