@@ -10,6 +10,7 @@ use serde_json::Value;
 
 mod header_name;
 
+use header_name::is_alias;
 pub use header_name::{HeaderName, HeaderNameError};
 
 use crate::request::Headers;
@@ -75,18 +76,25 @@ impl Upstream {
         if !self.forward_token && !self.managed().any(|name| name.as_str() == place.header) {
             changes.remove.push(place.header.as_str().into());
         }
-        self.remove_aliases(request, &mut changes);
+        self.remove_aliases(place, request, &mut changes);
         changes
     }
 
     /// Servers in the tradition of CGI read `x_auth_subject`, or any mixture, as `x-auth-subject`;
-    /// some read any other character in a hyphen's place like that.
-    fn remove_aliases<'a>(&'a self, request: &Headers<'a>, changes: &mut HeaderChanges<'a>) {
+    /// some read any other character in a hyphen's place like that. The same goes for the header
+    /// that the token was in.
+    fn remove_aliases<'a>(
+        &'a self,
+        place: &TokenSource,
+        request: &Headers<'a>,
+        changes: &mut HeaderChanges<'a>,
+    ) {
         for name in self.managed() {
             changes.remove.extend(name.underscored().map(Cow::Owned));
         }
         for sent in request.names() {
-            if self.managed().any(|name| name.is_alias(sent)) {
+            let of_managed = self.managed().any(|name| is_alias(name.as_str(), sent));
+            if of_managed || is_alias(&place.header, sent) {
                 let sent = Cow::Owned(sent.to_ascii_lowercase());
                 if !changes.remove.contains(&sent) {
                     changes.remove.push(sent);

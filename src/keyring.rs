@@ -12,6 +12,7 @@ use jsonwebtoken::DecodingKey;
 
 mod algorithm;
 mod document;
+mod ed25519;
 mod fingerprint;
 mod jwk;
 mod material;
@@ -94,6 +95,10 @@ impl KeySet {
             if let Some(kid) = &key.kid {
                 by_kid.entry(kid.clone()).or_default().push(index);
             }
+        }
+        // Which of them are tried must not depend on their order, as the fingerprint does not.
+        for named in by_kid.values_mut() {
+            named.sort_by_cached_key(|index| keys.get(*index).map(fingerprint::key_digest));
         }
         Ok(Self {
             fingerprint: Fingerprint::of(&keys),

@@ -117,7 +117,7 @@ impl Unverified<'_> {
         let kid = key.kid().map(Into::into);
         self.check_type(terms)?;
         let claims = self.claims();
-        terms.check_issuer_claims(issuer, claims)?;
+        terms.check_issuer_claims(issuer, key, claims)?;
         let (from, until) = check_times(claims, terms, now, trace)?;
         check_audience(claims, terms, trace)?;
         check_sender_constraint(claims)?;
@@ -156,7 +156,7 @@ impl Unverified<'_> {
         let mut tried = false;
         for key in candidates {
             match key.issuer() {
-                Some(other) if !terms.key_is_for(other, issuer, self.claims()) => {
+                Some(other) if !terms.key_is_for(other, issuer) => {
                     foreign = Some(Shown::from(other));
                 }
                 _ if key.accepts(alg, self.signed(), self.signature()) => return Ok(key),
@@ -177,6 +177,12 @@ impl Unverified<'_> {
                 "its `typ` is `{}`, accepted: `{}`",
                 Shown::from(found),
                 accepted.join("`, `")
+            )));
+        }
+        if accepted.is_empty() && media_type::names_another_jwt(found) {
+            return Err(TokenError::UnsupportedType(format!(
+                "its `typ` is `{}`; if these are access tokens, list it in `token_types`",
+                Shown::from(found)
             )));
         }
         match kind::kind(self.typ(), self.claims()) {

@@ -78,13 +78,13 @@ impl HeaderName {
     pub(super) fn underscored(&self) -> Option<String> {
         self.0.contains('-').then(|| self.0.replace('-', "_"))
     }
+}
 
-    /// Whether `sent` is this name but for case, and other characters in place of some hyphens.
-    pub(super) fn is_alias(&self, sent: &str) -> bool {
-        sent.len() == self.0.len()
-            && !sent.eq_ignore_ascii_case(&self.0)
-            && sent.bytes().zip(self.0.bytes()).all(|(sent, own)| {
-                sent.to_ascii_lowercase() == own || (own == b'-' && !sent.is_ascii_alphanumeric())
-            })
-    }
+/// Whether `sent` is the name `own` but for case, and other characters in place of some hyphens.
+pub(super) fn is_alias(own: &str, sent: &str) -> bool {
+    sent.len() == own.len()
+        && !sent.eq_ignore_ascii_case(own)
+        && sent.bytes().zip(own.bytes()).all(|(sent, own)| {
+            sent.to_ascii_lowercase() == own || (own == b'-' && !sent.is_ascii_alphanumeric())
+        })
 }

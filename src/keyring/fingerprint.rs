@@ -19,7 +19,7 @@ impl Fingerprint {
 }
 
 /// Each part with its length in front, so that no two keys come to the same bytes.
-fn key_digest(key: &Key) -> [u8; 32] {
+pub(super) fn key_digest(key: &Key) -> [u8; 32] {
     let Key {
         kid,
         algorithms,

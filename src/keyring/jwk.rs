@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED};
 use aws_lc_rs::signature::{ParsedPublicKey, VerificationAlgorithm};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::document::{Document, Listed, PRIVATE_MEMBERS, matters};
 use super::material::Material;
-use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS, rsa};
+use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS, ed25519, rsa};
 use crate::shown::Shown;
 
 /// The longest key id that is read, from a set or from a token, in bytes.
@@ -92,9 +92,10 @@ fn read_key(jwk: &Value) -> Result<Key, String> {
     })
 }
 
-/// `use` and `key_ops` must allow verifying, each if it is there (RFC 7517 §4.2, §4.3).
+/// `use` and `key_ops` must allow verifying, each if it is there, and agree (RFC 7517 §4.2, §4.3).
 fn check_purpose(jwk: &Map<String, Value>) -> Result<(), String> {
-    match optional_text(jwk, "use")? {
+    let purpose = optional_text(jwk, "use")?;
+    match purpose {
         // `jwt-svid` is what SPIFFE calls it (JWT-SVID §4).
         None | Some("sig" | "jwt-svid") => {}
         Some("enc") => return Err("it is for encryption (`use: enc`)".to_owned()),
@@ -102,9 +103,16 @@ fn check_purpose(jwk: &Map<String, Value>) -> Result<(), String> {
     }
     match jwk.get("key_ops") {
         None => Ok(()),
+        Some(Value::Array(ops)) if purpose.is_some() && ops.iter().any(|op| !is_signing(op)) => {
+            Err("its `key_ops` is for something else than its `use`".to_owned())
+        }
         Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => Ok(()),
         Some(_) => Err("its `key_ops` does not list `verify`".to_owned()),
     }
+}
+
+fn is_signing(operation: &Value) -> bool {
+    operation == "sign" || operation == "verify"
 }
 
 /// Binds the key to the one algorithm of its `alg`, if it has one (RFC 7517 §4.4).
@@ -127,7 +135,7 @@ fn read_material(jwk: &Map<String, Value>) -> Result<Material, String> {
         ("RSA", _) => rsa::read(&octets(jwk, "n")?, &octets(jwk, "e")?),
         ("EC", Some("P-256")) => read_ec(jwk, 32, Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
         ("EC", Some("P-384")) => read_ec(jwk, 48, Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
-        ("OKP", Some("Ed25519")) => read_ed25519(jwk),
+        ("OKP", Some("Ed25519")) => ed25519::read(octets(jwk, "x")?),
         ("oct", _) => Err("it is symmetric (`kty: oct`)".to_owned()),
         ("EC" | "OKP", Some(curve)) => Err(format!(
             "its curve `{}` is not supported",
@@ -160,17 +168,6 @@ fn read_ec(
         algorithms: [alg].into_iter().collect(),
         decoding: DecodingKey::from_ec_der(&point),
         public: point,
-    })
-}
-
-fn read_ed25519(jwk: &Map<String, Value>) -> Result<Material, String> {
-    let public = octets(jwk, "x")?;
-    ParsedPublicKey::new(&ED25519, &public)
-        .map_err(|_| "its `x` is not an Ed25519 public key of 32 octets")?;
-    Ok(Material {
-        algorithms: [Algorithm::EdDsa, Algorithm::Ed25519].into_iter().collect(),
-        decoding: DecodingKey::from_ed_der(&public),
-        public,
     })
 }
 

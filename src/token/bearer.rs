@@ -150,7 +150,15 @@ impl TokenSource {
             return Err(CredentialError::Malformed(Arc::clone(self)));
         }
         if !found.eq_ignore_ascii_case(scheme) {
-            return Ok(None);
+            // A line of another scheme may have been joined with one of ours.
+            let is_ours = |part: &str| {
+                let word = part.trim_start().split(' ').next();
+                word.is_some_and(|word| word.eq_ignore_ascii_case(scheme))
+            };
+            return match rest.split(',').skip(1).any(is_ours) {
+                true => Err(CredentialError::Repeated(Arc::clone(self))),
+                false => Ok(None),
+            };
         }
         let token = rest.trim_start_matches(' ');
         if rest.len() == token.len() && !token.is_empty() && !token.contains(',') {
@@ -209,6 +217,9 @@ mod tests {
             (&["Bearer abc,"], "repeated"),
             (&["Bearer abc", "Bearer abc"], "repeated"),
             (&["Basic abc", "Bearer def"], "repeated"),
+            (&["Basic abc,Bearer def"], "repeated"),
+            (&["Basic abc, bearer def"], "repeated"),
+            (&["Digest realm=\"a\", uri=\"Bearer x\""], "missing"),
         ];
         let places = [Arc::new(TokenSource::authorization())];
         for (lines, expected) in cases {

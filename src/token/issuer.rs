@@ -4,6 +4,7 @@
 use super::claims::Claims;
 use super::terms::{Tenants, Terms};
 use super::{TokenError, claims};
+use crate::keyring::Key;
 use crate::shown::Shown;
 
 /// Stands for the id of a tenant, in the metadata and in the keys of Entra ID as in our own
@@ -25,8 +26,22 @@ pub fn is_tenant_id(text: &str) -> bool {
 
 /// An `iss` in which a whole path segment is a tenant's id, as its template and that id.
 pub fn split_tenant(issuer: &str) -> Option<(String, &str)> {
-    let tenant = issuer.split('/').find(|segment| is_tenant_id(segment))?;
-    Some((issuer.replacen(tenant, TENANT_ID, 1), tenant))
+    let tenant = tenant_of(issuer)?;
+    let template: Vec<&str> = issuer
+        .split('/')
+        .map(|segment| {
+            if segment == tenant {
+                TENANT_ID
+            } else {
+                segment
+            }
+        })
+        .collect();
+    Some((template.join("/"), tenant))
+}
+
+fn tenant_of(issuer: &str) -> Option<&str> {
+    issuer.split('/').find(|segment| is_tenant_id(segment))
 }
 
 /// The trust domain of a SPIFFE ID (SPIFFE-ID §2) that names a workload in it: of
@@ -63,15 +78,17 @@ impl Terms {
             .map(String::as_str)
     }
 
-    /// What follows from who the issuer is: a tenant's tokens say so in `tid` too, and a trust
-    /// domain issues tokens for its own workloads only (JWT-SVID §3.1).
+    /// What follows from who the issuer is. A tenant's tokens say so in `tid` too: that is checked
+    /// where tenants are configured, and where the key belongs to an issuer, as Entra ID's do. A
+    /// trust domain issues tokens for its own workloads only (JWT-SVID §3.1).
     pub(super) fn check_issuer_claims(
         &self,
         issuer: &str,
+        key: &Key,
         claims: &Claims,
     ) -> Result<(), TokenError> {
-        if self.tenants != Tenants::None
-            && let Some((_, tenant)) = split_tenant(issuer)
+        if let Some(tenant) = tenant_of(issuer)
+            && (self.tenants != Tenants::None || key.issuer().is_some())
         {
             let tid = claims
                 .text("tid")?
@@ -80,34 +97,35 @@ impl Terms {
                 return Err(claims::mismatch("tid", tid, tenant));
             }
         }
-        if self.issuer.starts_with("spiffe://") {
+        let is_domain = |issuer: &&str| issuer.starts_with("spiffe://");
+        let domains: Vec<&str> = match is_domain(&issuer) {
+            true => vec![issuer],
+            false => self.issuers().filter(is_domain).collect(),
+        };
+        if !domains.is_empty() {
             let sub = claims.text("sub")?.unwrap_or_default();
-            if trust_domain(sub) != Some(&self.issuer) {
-                return Err(claims::mismatch("sub", sub, &format!("{}/…", self.issuer)));
+            if !trust_domain(sub).is_some_and(|domain| domains.contains(&domain)) {
+                let expected = format!("{}/…", domains.join("/…` or `"));
+                return Err(claims::mismatch("sub", sub, &expected));
             }
         }
         Ok(())
     }
 
-    /// Whether a key that is for the tokens of `key_issuer` only is for this token. Entra ID
-    /// names the issuer by its present form in all its keys, so that form counts for tokens of
-    /// the older one too.
-    pub(super) fn key_is_for(&self, key_issuer: &str, issuer: &str, claims: &Claims) -> bool {
-        let tid = claims
-            .text("tid")
-            .ok()
-            .flatten()
-            .filter(|tid| is_tenant_id(tid));
-        let expand = |template: &str| match tid {
-            Some(tid) => Some(template.replace(TENANT_ID, tid)),
-            None => (!template.contains(TENANT_ID)).then(|| template.to_owned()),
+    /// Whether a key that is for the tokens of `key_issuer` only is for those of this `iss`: when
+    /// they are the same, or two names of the same tenant. Entra ID names the issuer by its
+    /// present form in all its keys, so that form counts for tokens of the older one too.
+    pub(super) fn key_is_for(&self, key_issuer: &str, issuer: &str) -> bool {
+        let tenant = tenant_of(issuer);
+        let expand = |template: &str| match tenant {
+            Some(tenant) => template.replace(TENANT_ID, tenant),
+            None => template.to_owned(),
         };
-        let Some(key_issuer) = expand(key_issuer) else {
-            return false;
-        };
+        let key_issuer = expand(key_issuer);
+        let same_tenant = tenant.is_some() && tenant == tenant_of(&key_issuer);
         key_issuer == issuer
-            || Some(&key_issuer) == expand(&self.issuer).as_ref()
-            || Some(key_issuer) == entra_v2(issuer)
+            || (same_tenant && key_issuer == expand(&self.issuer))
+            || (same_tenant && Some(key_issuer) == entra_v2(issuer))
     }
 }
 

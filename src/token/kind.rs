@@ -22,6 +22,8 @@ pub enum Kind {
     SecurityEvent,
     /// Tells about another token (RFC 9701 §5).
     Introspection,
+    /// Tells a client how a login went (JARM §2.1).
+    AuthorizationResponse,
     /// Proves that a client holds a key (RFC 9449 §4.2).
     DpopProof,
 }
@@ -36,6 +38,7 @@ impl Kind {
             Self::RefreshToken => "a refresh token",
             Self::SecurityEvent => "a logout or security event token",
             Self::Introspection => "an introspection response",
+            Self::AuthorizationResponse => "an authorization response",
             Self::DpopProof => "a DPoP proof",
         }
     }
@@ -59,6 +62,12 @@ pub(super) fn kind(typ: Option<&str>, claims: &Claims) -> (Kind, &'static str) {
     if has("htm") && has("htu") {
         return (Kind::DpopProof, "htu");
     }
+    // It comes by way of the browser, and is about nobody.
+    if !has("sub")
+        && let Some(name) = ["code", "error"].into_iter().find(|name| has(name))
+    {
+        return (Kind::AuthorizationResponse, name);
+    }
     // Keycloak and Cognito say it in a claim.
     match (text("typ"), text("token_use")) {
         (Some("Bearer"), _) => return (Kind::AccessToken, "typ"),
@@ -67,10 +76,11 @@ pub(super) fn kind(typ: Option<&str>, claims: &Claims) -> (Kind, &'static str) {
         (Some("Logout"), _) => return (Kind::SecurityEvent, "typ"),
         (_, Some("access")) => return (Kind::AccessToken, "token_use"),
         (_, Some("id")) => return (Kind::IdToken, "token_use"),
+        (_, Some("refresh")) => return (Kind::RefreshToken, "token_use"),
         _ => {}
     }
     // OpenID Connect Core §2, §3.3.2.11.
-    if let Some(name) = ["at_hash", "c_hash", "nonce"]
+    if let Some(name) = ["at_hash", "c_hash", "s_hash", "nonce"]
         .into_iter()
         .find(|name| has(name))
     {

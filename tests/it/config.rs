@@ -210,7 +210,15 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: 'https://a.example/x{tenantid}/', audiences: a }]",
-            "must be a whole segment",
+            "must be one whole segment",
+        ),
+        (
+            "providers: [{ issuer: 'https://{tenantid}.a.example/{tenantid}/', audiences: a }]",
+            "must be one whole segment",
+        ),
+        (
+            "providers: [{ issuer: 'https://a.example/{tenantid}/', issuer_aliases: [https://b.example], audiences: a, tenants: any }]",
+            "providers[0].issuer_aliases[0]: has no `{tenantid}`",
         ),
         (
             "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: [contoso.com] }]",

@@ -131,6 +131,11 @@ fn an_unfit_key_is_left_out_and_said_so() {
         ),
         (
             Algorithm::Es256,
+            json!({"key_ops": ["verify", "deriveKey"]}),
+            "something else than its `use`",
+        ),
+        (
+            Algorithm::Es256,
             json!({"use": "x509-svid"}),
             "its `use` is `x509-svid`",
         ),

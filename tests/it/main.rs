@@ -14,6 +14,7 @@ mod cases;
 mod cli;
 mod config;
 mod deploy;
+mod forged;
 mod hostile;
 mod key_sources;
 mod keyring;

@@ -200,3 +200,39 @@ async fn it_is_bounded() {
         }
     }
 }
+
+/// The order in which a provider lists its keys changes no verdict, remembered or anew.
+#[tokio::test(start_paused = true)]
+async fn the_order_of_keys_counts_for_nothing() {
+    let signers: Vec<_> = (0..5).map(|n| signer(Es256, &format!("s{n}"))).collect();
+    let mut keys: Vec<Value> = signers.iter().map(|key| key.jwk()).collect();
+    for key in &mut keys {
+        key["kid"] = "same".into();
+    }
+    let claims = json!({"iss": "https://idp.example.com", "aud": "api", "exp": NOW + 600});
+    let header = json!({"alg": "ES256", "kid": "same"}).to_string();
+    let remembers = Fixture::start(&[], "").await;
+    let forgets = Fixture::start(&[], "token_cache: { max_entries: 0 }").await;
+    let mut verdicts = Vec::new();
+    for _ in 0..5 {
+        keys.rotate_left(1);
+        for fixture in [&remembers, &forgets] {
+            fixture.publish(&json!(keys)).await;
+            for signer in &signers {
+                let token = signer.sign(&header, &claims.to_string()).unwrap();
+                verdicts.push(fixture.status(&token).await);
+            }
+        }
+    }
+    assert!(
+        verdicts.chunks(5).all(|chunk| chunk == &verdicts[..5]),
+        "{verdicts:?}"
+    );
+    assert_eq!(
+        verdicts[..5]
+            .iter()
+            .filter(|status| **status == 200)
+            .count(),
+        4
+    );
+}

@@ -30,18 +30,30 @@ impl Check<'_> {
         aliases: &[(Spot, String)],
         tenants: Field<Texts>,
     ) -> Option<Tenants> {
-        let mut templates = 0;
+        let (mut templates, mut exact) = (0, Vec::new());
         let aliases = aliases.iter().map(|(spot, text)| (spot, text));
         for (spot, issuer) in [issuer].into_iter().chain(aliases) {
-            if issuer.split('/').any(|segment| segment == TENANT_ID) {
-                templates += 1;
-            } else if issuer.contains(TENANT_ID) {
-                let why = format!("`{TENANT_ID}` must be a whole segment of the path");
-                self.report(spot, why);
+            let segments = issuer.split('/').filter(|segment| *segment == TENANT_ID);
+            match (segments.count(), issuer.matches(TENANT_ID).count()) {
+                (0, 0) => exact.push(spot),
+                (1, 1) => templates += 1,
+                _ => {
+                    let why = format!("`{TENANT_ID}` must be one whole segment of the path");
+                    self.report(spot, why);
+                }
             }
             if issuer.starts_with("spiffe:") && trust_domain(&format!("{issuer}/x")) != Some(issuer)
             {
                 let why = "a SPIFFE trust domain is written `spiffe://example.org`, without a path";
+                self.report(spot, why);
+            }
+        }
+        if templates > 0 {
+            for spot in exact {
+                let why = format!(
+                    "has no `{TENANT_ID}`, so its tenant would go unchecked; give it a provider \
+                     of its own"
+                );
                 self.report(spot, why);
             }
         }

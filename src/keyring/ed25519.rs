@@ -1,0 +1,54 @@
+//! Ed25519 public keys (RFC 8037 §2), refused when anybody can sign for them.
+
+use aws_lc_rs::signature::{ED25519, ParsedPublicKey};
+use jsonwebtoken::DecodingKey;
+
+use super::Algorithm;
+use super::material::Material;
+
+/// Reads a key of 32 octets (RFC 8032 §5.1.5).
+pub(super) fn read(public: Vec<u8>) -> Result<Material, String> {
+    ParsedPublicKey::new(&ED25519, &public)
+        .map_err(|_| "its `x` is not an Ed25519 public key of 32 octets")?;
+    if has_small_order(&public) {
+        return Err("its `x` is a point of small order, for which anybody can sign".to_owned());
+    }
+    Ok(Material {
+        algorithms: [Algorithm::EdDsa, Algorithm::Ed25519].into_iter().collect(),
+        decoding: DecodingKey::from_ed_der(&public),
+        public,
+    })
+}
+
+/// The heights of the two pairs of points of order 8, least significant octet first.
+const OF_ORDER_8: [[u8; 32]; 2] = [
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+];
+
+/// Whether a point is one of the eight whose order divides 8: for those a signature that needs no
+/// private key holds for one message in a few. Their other heights are 0, 1 and -1, each also with
+/// the prime 2^255 - 19 added where there is room.
+fn has_small_order(public: &[u8]) -> bool {
+    let [first, between @ .., last] = public else {
+        return false;
+    };
+    // The top bit is the sign of the other coordinate.
+    let last = last & 0x7f;
+    let all = |octet| between.iter().all(|own| *own == octet);
+    let near_zero = *first <= 1 && all(0) && last == 0;
+    let near_prime = matches!(first, 0xec..=0xee) && all(0xff) && last == 0x7f;
+    near_zero
+        || near_prime
+        || OF_ORDER_8.iter().any(
+            |height| matches!(height, [f, b @ .., l] if f == first && b == between && *l == last),
+        )
+}
