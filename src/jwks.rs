@@ -17,6 +17,7 @@ use tokio::time::Instant;
 mod discovery;
 mod disk;
 mod fetch;
+mod files;
 mod provider;
 mod refresher;
 mod schedule;

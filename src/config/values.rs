@@ -83,9 +83,15 @@ pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// The longest address, in bytes: it is shown in errors.
+const MOST_URL_BYTES: usize = 1024;
+
 /// The address of a document that keys depend on.
 pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
     let shown = Shown::from(text);
+    if text.len() > MOST_URL_BYTES {
+        return Err(format!("`{shown}` is over {MOST_URL_BYTES} bytes"));
+    }
     let url = Url::parse(text).map_err(|error| format!("`{shown}` is not a URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("a URL with a user name or password in it is not accepted".to_owned());
@@ -101,6 +107,20 @@ pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
             "`{shown}` has the scheme `{other}`, expected https"
         )),
     }
+}
+
+/// Whether a URL reaches this very machine, in whatever way it is written.
+pub(crate) fn is_this_machine(url: &Url) -> bool {
+    let address = match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            return name == "localhost" || name.ends_with(".localhost");
+        }
+        Some(Host::Ipv4(address)) => IpAddr::V4(address),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical(),
+        None => return false,
+    };
+    address.is_loopback() || address.is_unspecified()
 }
 
 /// Whether a URL names this very machine.

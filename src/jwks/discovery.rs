@@ -1,11 +1,12 @@
 //! Finds where a provider's keys are: OpenID Connect Discovery 1.0 §4, RFC 8414 §3.
 
+use http::StatusCode;
 use serde::Deserialize;
 use url::Url;
 
 use super::KeysError;
 use super::fetch::{FetchError, Fetcher};
-use crate::config::values::{is_loopback, key_url};
+use crate::config::values::{is_loopback, is_this_machine, key_url};
 use crate::shown::Shown;
 
 /// The members of provider metadata that matter here.
@@ -34,7 +35,7 @@ pub(super) async fn find_keys(
                 return read(&document.body.unwrap_or_default(), url, issuer, allow_http);
             }
             // Only "not here" sends on to the next place; an outage is an outage.
-            Err(error @ FetchError::Status { status, .. }) if status.is_client_error() => {
+            Err(error @ FetchError::Status { status, .. }) if is_elsewhere(status) => {
                 missing.get_or_insert(error);
             }
             Err(error) => return Err(error.into()),
@@ -44,6 +45,13 @@ pub(super) async fn find_keys(
         Some(error) => Err(error.into()),
         None => Err(KeysError::Metadata("no place to look for it".to_owned())),
     }
+}
+
+/// "Not here", as opposed to "not now".
+fn is_elsewhere(status: StatusCode) -> bool {
+    status.is_client_error()
+        && status != StatusCode::TOO_MANY_REQUESTS
+        && status != StatusCode::REQUEST_TIMEOUT
 }
 
 fn read(body: &[u8], url: &Url, issuer: &str, allow_http: bool) -> Result<Url, KeysError> {
@@ -65,7 +73,7 @@ fn read(body: &[u8], url: &Url, issuer: &str, allow_http: bool) -> Result<Url, K
     let unfit = |why: String| KeysError::Metadata(format!("`jwks_uri` of `{url}`: {why}"));
     let keys = key_url(&metadata.jwks_uri, allow_http).map_err(unfit)?;
     // What is elsewhere has no business with what listens on this machine.
-    if is_loopback(&keys) && !is_loopback(url) {
+    if is_this_machine(&keys) && !is_loopback(url) {
         return Err(unfit(format!("`{keys}` is on this very machine")));
     }
     Ok(keys)

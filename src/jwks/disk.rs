@@ -4,7 +4,7 @@
 //! claimgate alone.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
 
+use super::files::Files;
 use crate::config::{KeySettings, KeySource};
 use crate::keyring::KeySet;
 use crate::time::UnixTime;
@@ -22,18 +21,17 @@ use crate::time::UnixTime;
 /// What stays as it is in a file's name.
 const IN_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
-/// How long a fetch waits for the disk before it goes on without it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How far the clock that stamped a file may have run ahead.
+const MOST_AHEAD: Duration = Duration::from_mins(5);
 
 /// Where one provider's keys are kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Disk {
     file: PathBuf,
     /// Where the keys are from: those of another configuration are of no use.
     origin: String,
     max_bytes: u64,
-    /// A write that takes longer than anyone waits.
-    unfinished: Option<JoinHandle<io::Result<()>>>,
+    files: Files,
 }
 
 /// What is in the file.
@@ -67,7 +65,7 @@ impl Disk {
             origin,
             // The document is text in a document: each character may take two.
             max_bytes: settings.fetch.max_bytes as u64 * 2 + 64 * 1024,
-            unfinished: None,
+            files: Files::default(),
         })
     }
 
@@ -81,13 +79,8 @@ impl Disk {
         now: UnixTime,
         max_stale: Duration,
     ) -> Result<Option<(Arc<KeySet>, Duration)>, String> {
-        let (file, max_bytes) = (self.file.clone(), self.max_bytes);
         let cannot = |why: &dyn std::fmt::Display| format!("`{}`: {why}", self.file.display());
-        let json = timeout(PATIENCE, spawn_blocking(move || read(&file, max_bytes)))
-            .await
-            .map_err(|_| cannot(&"the disk does not answer"))?
-            .map_err(|error| cannot(&error))?;
-        let json = match json {
+        let json = match self.files.read(&self.file, self.max_bytes).await {
             Ok(json) => json,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cannot(&error)),
@@ -96,7 +89,13 @@ impl Disk {
         if kept.origin != self.origin {
             return Err(cannot(&"it holds the keys of another configuration"));
         }
-        let age = now.saturating_since(UnixTime::from_secs(kept.fetched));
+        let fetched = UnixTime::from_secs(kept.fetched);
+        if fetched > now.saturating_add(MOST_AHEAD) {
+            return Err(cannot(
+                &"by this machine's clock its keys are from the future",
+            ));
+        }
+        let age = now.saturating_since(fetched);
         if age >= max_stale {
             return Err(cannot(&format_args!(
                 "its keys are {} s old, more than `refresh.max_stale`",
@@ -113,14 +112,9 @@ impl Disk {
     /// # Errors
     ///
     /// Why it could not be kept.
-    pub(super) async fn write(&mut self, document: &[u8], now: UnixTime) -> Result<(), String> {
+    pub(super) async fn write(&self, document: &[u8], now: UnixTime) -> Result<(), String> {
         let cannot =
             |why: &dyn std::fmt::Display| format!("cannot write `{}`: {why}", self.file.display());
-        if let Some(writing) = &self.unfinished
-            && !writing.is_finished()
-        {
-            return Err(cannot(&"the disk does not answer"));
-        }
         let kept = Kept {
             origin: self.origin.clone(),
             fetched: now.as_secs(),
@@ -128,30 +122,8 @@ impl Disk {
         };
         let json = serde_json::to_vec(&kept).map_err(|error| cannot(&error))?;
         let file = self.file.clone();
-        let mut writing = spawn_blocking(move || write(&file, &json));
-        match timeout(PATIENCE, &mut writing).await {
-            Ok(written) => written
-                .unwrap_or_else(|error| Err(io::Error::other(error)))
-                .map_err(|error| cannot(&error)),
-            Err(_) => {
-                let why = cannot(&"the disk does not answer");
-                self.unfinished = Some(writing);
-                Err(why)
-            }
-        }
-    }
-}
-
-fn read(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut json = Vec::new();
-    fs::File::open(file)?
-        .take(max_bytes + 1)
-        .read_to_end(&mut json)?;
-    match json.len() as u64 > max_bytes {
-        true => Err(io::Error::other(format!(
-            "it has more than {max_bytes} bytes"
-        ))),
-        false => Ok(json),
+        let written = self.files.run(move || write(&file, &json)).await;
+        written.map_err(|error| cannot(&error))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Gets a provider's documents over HTTP, within bounds of time, size and origin.
 
 use std::error::Error as _;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode};
 use url::{Origin, Url};
 
+use super::files::{Files, MOST_SMALL_BYTES};
 use super::schedule::{self, Caching};
 use crate::config::Fetch;
 
@@ -30,6 +32,7 @@ pub(super) struct Fetcher {
 struct Bearer {
     file: PathBuf,
     origin: Origin,
+    files: Files,
 }
 
 /// A document, and for how long it may be kept.
@@ -85,7 +88,12 @@ impl Fetcher {
     /// # Errors
     ///
     /// When the file of certificate authorities cannot be used.
-    pub(super) fn new(settings: &Fetch, trusted: Option<&Url>) -> Result<Self, String> {
+    pub(super) fn new(
+        settings: &Fetch,
+        authorities: Option<io::Result<Vec<u8>>>,
+        trusted: Option<&Url>,
+        files: Files,
+    ) -> Result<Self, String> {
         let mut client = Client::builder()
             .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
             .timeout(settings.timeout)
@@ -101,11 +109,11 @@ impl Fetcher {
             }))
             // Keys must not come by way of whatever the environment names.
             .no_proxy();
-        if let Some(file) = &settings.ca_file {
+        if let Some((file, pem)) = settings.ca_file.as_ref().zip(authorities) {
             let cannot = |error: &dyn std::fmt::Display| {
                 format!("cannot use `fetch.ca_file` `{}`: {error}", file.display())
             };
-            let pem = std::fs::read(file).map_err(|error| cannot(&error))?;
+            let pem = pem.map_err(|error| cannot(&error))?;
             let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| cannot(&error))?;
             if authorities.is_empty() {
                 return Err(cannot(&"it holds no PEM certificate"));
@@ -120,6 +128,7 @@ impl Fetcher {
                 .map(|(url, file)| Bearer {
                     file,
                     origin: url.origin(),
+                    files,
                 }),
         })
     }
@@ -188,9 +197,9 @@ impl Bearer {
             file: self.file.clone(),
             why,
         };
-        let token = tokio::fs::read_to_string(&self.file)
-            .await
-            .map_err(|error| unusable(error.to_string()))?;
+        let token = self.files.read(&self.file, MOST_SMALL_BYTES).await;
+        let token = token.map_err(|error| unusable(error.to_string()))?;
+        let token = String::from_utf8_lossy(&token);
         let token = token.trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(unusable("it does not hold one token".to_owned()));

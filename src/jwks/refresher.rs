@@ -14,6 +14,9 @@ use super::{KeysError, Provider, Shared, Status, schedule};
 use crate::keyring::{KeySet, Keys, ProviderId};
 use crate::shown::Shown;
 
+/// How many keys the log names at a time.
+const MOST_LISTED: usize = 10;
+
 #[derive(Debug)]
 pub(super) struct Refresher {
     shared: Arc<Shared>,
@@ -106,7 +109,7 @@ impl Refresher {
                 () = self.provider().wake.notified() => true,
             };
             match asked {
-                true => self.reload().await,
+                true => self.load_new().await,
                 false => self.refresh().await,
             }
         }
@@ -129,14 +132,14 @@ impl Refresher {
             }
         };
         self.next = Instant::now() + pause;
-        self.take(loaded).await;
+        self.take(loaded);
     }
 
     /// Because a request waits.
-    async fn reload(&mut self) {
+    async fn load_new(&mut self) {
         self.begin();
-        let loaded = unbroken(self.source.reload()).await;
-        self.take(loaded).await;
+        let loaded = unbroken(self.source.load_new()).await;
+        self.take(loaded);
     }
 
     fn begin(&self) {
@@ -144,7 +147,7 @@ impl Refresher {
         attempts.send_modify(|attempts| attempts.pending = true);
     }
 
-    async fn take(&mut self, loaded: Result<Loaded, KeysError>) {
+    fn take(&mut self, loaded: Result<Loaded, KeysError>) {
         let failed = loaded.is_err();
         let document = match loaded {
             Ok(loaded) => {
@@ -162,20 +165,23 @@ impl Refresher {
             attempts.failed = failed;
         });
         if let Some(document) = document {
-            self.keep(&document).await;
+            self.keep(document);
         }
     }
 
     /// For the next run, when everyone who waits for the keys has them.
-    async fn keep(&mut self, document: &[u8]) {
+    fn keep(&self, document: Arc<[u8]>) {
         let now = self.shared.clock.now();
-        let Some(disk) = &mut self.disk else {
+        let Some(disk) = self.disk.clone() else {
             return;
         };
-        if let Err(error) = disk.write(document, now).await {
-            let provider = &self.provider().settings.name;
-            tracing::warn!(provider, %error, "the keys are not kept for the next run");
-        }
+        let provider = self.provider().settings.name.clone();
+        // Whoever asks for keys meanwhile does not wait for the disk.
+        tokio::spawn(async move {
+            if let Err(error) = disk.write(&document, now).await {
+                tracing::warn!(provider, %error, "the keys are not kept for the next run");
+            }
+        });
     }
 
     fn succeeded(&mut self, keys: Arc<KeySet>) {
@@ -251,8 +257,11 @@ impl Refresher {
             removed = %list(&old, &new),
             "keys fetched"
         );
-        for unfit in keys.unfit() {
+        for unfit in keys.unfit().iter().take(MOST_LISTED) {
             tracing::warn!(provider, key = %unfit, "a key of the provider is not used");
+        }
+        if let Some(more) = keys.unfit().len().checked_sub(MOST_LISTED + 1) {
+            tracing::warn!(provider, keys = more + 1, "further keys are not used");
         }
     }
 }
@@ -270,6 +279,11 @@ async fn unbroken(
 /// The ids that are in the first set and not in the second.
 fn list(these: &BTreeSet<String>, those: &BTreeSet<String>) -> String {
     let kids = these.difference(those).map(String::as_str);
-    let shown: Vec<_> = kids.map(|kid| Shown::from(kid).to_string()).collect();
+    let mut shown: Vec<_> = kids.map(|kid| Shown::from(kid).to_string()).collect();
+    if shown.len() > MOST_LISTED {
+        let more = shown.len() - MOST_LISTED;
+        shown.truncate(MOST_LISTED);
+        shown.push(format!("and {more} more"));
+    }
     shown.join(", ")
 }

@@ -7,6 +7,9 @@ use crate::config::Refresh;
 /// The first pause after a failure; doubled with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// No outage lasts much longer because nobody looked whether it is over.
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
+
 /// How long until the next regular fetch: what the provider's `Cache-Control` says, within the
 /// operator's bounds, a little early so that many instances do not come at once.
 pub(super) fn after_success(
@@ -27,7 +30,7 @@ pub(super) fn after_failure(refresh: &Refresh, failures: u32, random: f64) -> Du
     let doublings = failures.saturating_sub(1).min(16);
     FIRST_RETRY
         .saturating_mul(1 << doublings)
-        .min(refresh.min.max(FIRST_RETRY))
+        .min(refresh.min.clamp(FIRST_RETRY, LONGEST_RETRY))
         .mul_f64(0.5 + 0.5 * random)
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::io::AsyncReadExt as _;
 use tokio::time::sleep;
 use url::Url;
 
-use super::fetch::{Document, Fetcher};
+use super::fetch::{Document, FetchError, Fetcher};
+use super::files::{Files, MOST_SMALL_BYTES};
 use super::{KeysError, discovery};
 use crate::config::{KeySettings, KeySource};
 use crate::keyring::KeySet;
@@ -19,6 +19,7 @@ use crate::keyring::KeySet;
 #[derive(Debug)]
 pub(super) struct Source {
     settings: KeySettings,
+    files: Files,
     /// Made when first needed, so that a wrong `ca_file` can be mended while we run.
     fetcher: Option<Fetcher>,
     /// Where discovery last found the keys.
@@ -64,6 +65,7 @@ impl Source {
     pub(super) fn new(settings: &KeySettings) -> Self {
         Self {
             settings: settings.clone(),
+            files: Files::default(),
             fetcher: None,
             discovered: None,
             last: None,
@@ -84,8 +86,11 @@ impl Source {
         let KeySource::File(file) = &self.settings.source else {
             return std::future::pending().await;
         };
-        while stamp(file).await == self.stamp {
+        loop {
             sleep(LOOK_AT_FILE).await;
+            if self.stamp_of(file).await != self.stamp {
+                return;
+            }
         }
     }
 
@@ -104,6 +109,10 @@ impl Source {
             self.discovered = before;
             return self.reload().await;
         }
+        if loaded.is_err() && self.discovered.is_none() {
+            // Next time, and for requests that wait.
+            self.discovered = before;
+        }
         if loaded.is_err() && self.settings.fetch.ca_file.is_some() {
             // Perhaps the file has been replaced.
             self.fetcher = None;
@@ -111,8 +120,14 @@ impl Source {
         loaded
     }
 
-    /// Loads the keys from where they were last time: a request is waiting.
-    pub(super) async fn reload(&mut self) -> Result<Loaded, KeysError> {
+    /// Loads the keys from where they were last time, because a request waits for one that is not
+    /// among those we have: whether they have changed is not the question.
+    pub(super) async fn load_new(&mut self) -> Result<Loaded, KeysError> {
+        self.last = None;
+        self.reload().await
+    }
+
+    async fn reload(&mut self) -> Result<Loaded, KeysError> {
         match &self.settings.source {
             KeySource::Inline(keys) => Ok(Loaded {
                 keys: Arc::clone(keys),
@@ -121,8 +136,9 @@ impl Source {
             }),
             KeySource::File(file) => {
                 // Before reading: what is written meanwhile is seen next time.
-                self.stamp = stamp(file).await;
-                read_file(file, self.settings.fetch.max_bytes).await
+                let file = file.clone();
+                self.stamp = self.stamp_of(&file).await;
+                self.read_file(&file).await
             }
             KeySource::Uri(url) => {
                 let url = url.clone();
@@ -142,13 +158,13 @@ impl Source {
 
     async fn discover(&mut self, issuer: &str, metadata: &[Url]) -> Result<Url, KeysError> {
         let allow_http = self.settings.fetch.allow_http;
-        discovery::find_keys(self.fetcher()?, issuer, metadata, allow_http).await
+        discovery::find_keys(self.fetcher().await?, issuer, metadata, allow_http).await
     }
 
     async fn fetch(&mut self, url: &Url) -> Result<Loaded, KeysError> {
         let last = self.last.take().filter(|last| last.url == *url);
         let known = last.as_ref().map(|last| &last.etag);
-        let document = self.fetcher()?.get(url, known).await;
+        let document = self.fetcher().await?.get(url, known).await;
         let Document {
             body,
             freshness,
@@ -156,7 +172,12 @@ impl Source {
         } = match document {
             Ok(document) => document,
             Err(error) => {
-                self.last = last;
+                // A server that refuses the question is asked a plainer one next time.
+                let refused = matches!(
+                    error,
+                    FetchError::Status { status, .. } if status.is_client_error()
+                );
+                self.last = last.filter(|_| !refused);
                 return Err(error.into());
             }
         };
@@ -185,50 +206,42 @@ impl Source {
         Ok(loaded)
     }
 
-    fn fetcher(&mut self) -> Result<&Fetcher, KeysError> {
+    async fn fetcher(&mut self) -> Result<&Fetcher, KeysError> {
         if self.fetcher.is_none() {
-            let fetcher = Fetcher::new(&self.settings.fetch, self.settings.source.url());
+            let authorities = match &self.settings.fetch.ca_file {
+                Some(file) => Some(self.files.read(file, MOST_SMALL_BYTES).await),
+                None => None,
+            };
+            let (fetch, url) = (&self.settings.fetch, self.settings.source.url());
+            let fetcher = Fetcher::new(fetch, authorities, url, self.files.clone());
             self.fetcher = Some(fetcher.map_err(KeysError::Settings)?);
         }
         self.fetcher
             .as_ref()
             .ok_or_else(|| KeysError::Settings("no HTTP client".to_owned()))
     }
-}
 
-async fn stamp(file: &Path) -> Option<Stamp> {
-    let metadata = tokio::fs::metadata(file).await.ok()?;
-    Some(Stamp {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        bytes: metadata.len(),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-    })
-}
+    async fn stamp_of(&self, file: &Path) -> Option<Stamp> {
+        let file = file.to_owned();
+        let metadata = self.files.run(move || std::fs::metadata(file)).await.ok()?;
+        Some(Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
 
-async fn read_file(file: &Path, max_bytes: usize) -> Result<Loaded, KeysError> {
-    let unusable = |error| KeysError::File {
-        file: file.display().to_string(),
-        error,
-    };
-    let metadata = tokio::fs::metadata(file).await.map_err(unusable)?;
-    if !metadata.is_file() {
-        // To open a named pipe is to wait for whoever writes to it.
-        return Err(unusable(std::io::Error::other("it is not a regular file")));
+    async fn read_file(&self, file: &Path) -> Result<Loaded, KeysError> {
+        let max_bytes = self.settings.fetch.max_bytes as u64;
+        let json = self.files.read(file, max_bytes).await;
+        let json = json.map_err(|error| KeysError::File {
+            file: file.display().to_string(),
+            error,
+        })?;
+        // A file costs nothing to read: look again as soon as the operator's bounds allow.
+        parse(&json, &file.display(), Some(Duration::ZERO))
     }
-    let opened = tokio::fs::File::open(file).await.map_err(unusable)?;
-    let mut json = Vec::new();
-    opened
-        .take(max_bytes as u64 + 1)
-        .read_to_end(&mut json)
-        .await
-        .map_err(unusable)?;
-    if json.len() > max_bytes {
-        let why = format!("it has more than {max_bytes} bytes (`fetch.max_bytes`)");
-        return Err(unusable(std::io::Error::other(why)));
-    }
-    // A file costs nothing to read: look again as soon as the operator's bounds allow.
-    parse(&json, &file.display(), Some(Duration::ZERO))
 }
 
 fn parse(

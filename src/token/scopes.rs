@@ -1,5 +1,7 @@
 //! What a token allows its bearer to do (RFC 6749 §3.3).
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::claims::{ClaimPath, Claims};
@@ -12,13 +14,12 @@ pub(super) fn scopes(claims: &Claims, paths: &[ClaimPath]) -> Vec<Box<str>> {
         Some(Value::Array(elements)) => elements.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    let mut scopes: Vec<Box<str>> = Vec::new();
-    for text in texts {
-        if is_scope(text) && !scopes.iter().any(|scope| **scope == *text) {
-            scopes.push(text.into());
-        }
-    }
-    scopes
+    let mut seen = HashSet::new();
+    texts
+        .into_iter()
+        .filter(|text| is_scope(text) && seen.insert(*text))
+        .map(Into::into)
+        .collect()
 }
 
 /// RFC 6749 appendix A.4, `scope-token`.

@@ -331,3 +331,127 @@ async fn metadata_may_name_a_template() {
         assert_eq!(status, expected, "{named}");
     }
 }
+
+/// A pipe waits for whoever writes to it, which may be never: it is no file to read.
+#[tokio::test(start_paused = true)]
+async fn a_pipe_in_the_place_of_a_file_holds_up_nothing() {
+    let (key, other) = (signer(Es256, "real"), signer(Es256, "other"));
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let issuer = Issuer::start(&[&key]).await;
+    let well = Issuer::start(&[&other]).await;
+    let pipe = pipe.display();
+    for more in [
+        format!("jwks: {{ file: {pipe} }}"),
+        format!("fetch: {{ bearer_token_file: {pipe} }}"),
+        format!("fetch: {{ ca_file: {pipe} }}"),
+    ] {
+        let (ill, well_too) = (provider(&issuer, "ill", &more), provider(&well, "well", ""));
+        let yaml = format!("{ill}{}", well_too.strip_prefix("providers:\n").unwrap());
+        let gate = Gate::start(&yaml).await;
+        well.asked_at_least(JWKS, 1).await;
+        sleep(secs(30)).await;
+        assert!(gate.check(&token(&well, &other)).await.is_allow(), "{more}");
+        assert_eq!(
+            gate.check(&token(&issuer, &key)).await.status(),
+            503,
+            "{more}"
+        );
+        let (id, _) = gate.service.policy.providers().next().unwrap();
+        let status = gate.service.jwks.status(id).unwrap();
+        let error = status.error.as_ref().unwrap().to_string();
+        assert!(error.contains("not a regular file"), "{more}: {error}");
+    }
+}
+
+/// A file that was a pipe for a moment is read again when it is none.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_back_is_read() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    let set = |key: &Signer| json!({"keys": [key.jwk()]}).to_string();
+    std::fs::write(&file, set(&old)).unwrap();
+    let nobody = Issuer::start(&[]).await;
+    let more = format!("jwks: {{ file: {} }}", file.display());
+    let gate = Gate::start(&provider(&nobody, "acme", &more)).await;
+    std::fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+    sleep(secs(5)).await;
+    assert!(gate.check(&token(&nobody, &old)).await.is_allow());
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, set(&new)).unwrap();
+    sleep(secs(2)).await;
+    assert!(gate.check(&token(&nobody, &new)).await.is_allow());
+}
+
+/// Withdrawn keys are trusted for `max_stale`, whatever it is that keeps us from fetching.
+#[tokio::test(start_paused = true)]
+async fn keys_grow_too_old_without_a_bearer_token_too() {
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "first").unwrap();
+    let issuer = Issuer::start(&[&key]).await;
+    let more = format!(
+        "fetch: {{ bearer_token_file: {} }}, refresh: {{ min: 1s, max: 1s, max_stale: 20s }}",
+        file.display()
+    );
+    let gate = Gate::trusting(&issuer, &more).await;
+    std::fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+    sleep(secs(15)).await;
+    assert!(gate.check(&token(&issuer, &key)).await.is_allow());
+    sleep(secs(10)).await;
+    assert_eq!(gate.check(&token(&issuer, &key)).await.status(), 503);
+}
+
+/// A clock that ran ahead when the keys were kept makes them no younger for ever.
+#[tokio::test(start_paused = true)]
+async fn keys_from_the_future_are_not_used() {
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    let (issuer, yaml) = after_a_run(&key, directory.path()).await;
+    for (earlier, expected) in [(0, 200), (299, 200), (301, 503), (365 * DAY, 503)] {
+        let gate = Gate::start_at(&yaml, NOW - earlier).await;
+        gate.clock.set(NOW);
+        let answer = gate.check(&token(&issuer, &key)).await;
+        let status = if answer.is_allow() {
+            200
+        } else {
+            answer.status()
+        };
+        assert_eq!(status, expected, "{earlier} s earlier");
+    }
+}
+
+/// All threads that work on files are busy: to claimgate the disk hangs.
+#[test]
+fn a_disk_that_hangs_holds_up_nothing_but_itself() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (free, busy) = std::sync::mpsc::channel::<()>();
+    let found = runtime.block_on(async move {
+        let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+        let directory = tempfile::tempdir().unwrap();
+        let issuer = Issuer::start(&[&old]).await;
+        let more = format!(
+            "refresh: {{ cache_dir: {}, unknown_key_wait: 1500ms }}",
+            directory.path().display()
+        );
+        let gate = Gate::trusting(&issuer, &more).await;
+        until(|| kept(directory.path()).exists()).await;
+        tokio::task::spawn_blocking(move || busy.recv());
+        issuer.publish(&[&new]);
+        gate.check(&token(&issuer, &new)).await
+    });
+    drop(free);
+    assert!(found.is_allow());
+}

@@ -74,7 +74,7 @@ fn an_unfit_key_is_left_out_and_said_so() {
         (Algorithm::Rs256, json!({"use": 1}), "`use` is not a string"),
         (
             Algorithm::Rs256,
-            json!({"key_ops": ["encrypt"]}),
+            json!({"key_ops": ["encrypt"], "use": null}),
             "does not list `verify`",
         ),
         (

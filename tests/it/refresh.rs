@@ -349,6 +349,10 @@ async fn a_providers_text_is_cut_and_escaped() {
             json!({}),
         ),
         (
+            json!({"issuer": "SELF", "jwks_uri": format!("SELF/{long}")}),
+            json!({}),
+        ),
+        (
             json!({"issuer": "SELF", "jwks_uri": 1, "x": long}),
             json!({}),
         ),
@@ -418,4 +422,147 @@ async fn keys_may_be_in_a_file_which_is_read_again() {
     assert!(gate.check(&token(&nobody, &new)).await.is_allow());
     assert_eq!(gate.check(&token(&nobody, &old)).await.status(), 401);
     assert_eq!(nobody.asked(DISCOVERY), 0);
+}
+
+/// A maintenance page in the place of the metadata is no reason to forget where the keys are.
+#[tokio::test(start_paused = true)]
+async fn useless_metadata_does_not_hide_the_keys() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let gate = Gate::trusting(
+        &issuer,
+        "refresh: { min: 10s, max: 10s, unknown_key_cooldown: 10s }",
+    )
+    .await;
+    issuer.reply(DISCOVERY, Reply::Http(200, vec![], "<html>".to_owned()));
+    sleep(secs(12)).await;
+    issuer.reply(DISCOVERY, Reply::status(503));
+    issuer.publish(&[&new]);
+    sleep(secs(60)).await;
+    assert!(gate.check(&token(&issuer, &new)).await.is_allow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failed_fetch_costs_no_keys() {
+    let real = signer(Es256, "real");
+    for refresh in ["min: 24h, max: 24h", "max: 24h", "max: 15m, max_stale: 30m"] {
+        let issuer = Issuer::start(&[&real]).await;
+        let gate = Gate::trusting(&issuer, &format!("refresh: {{ {refresh} }}")).await;
+        issuer.reply(DISCOVERY, Reply::status(503));
+        issuer.reply(JWKS, Reply::status(503));
+        let asked = issuer.asked(JWKS);
+        issuer.asked_at_least(JWKS, asked + 1).await;
+        sleep(Duration::from_millis(100)).await;
+        assert!(
+            gate.check(&token(&issuer, &real)).await.is_allow(),
+            "{refresh}"
+        );
+    }
+}
+
+/// A server, or a firewall in front of it, that refuses every question about an entity tag.
+#[tokio::test(start_paused = true)]
+async fn an_entity_tag_that_is_refused_is_given_up() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    for status in [412, 400, 431] {
+        let issuer = Issuer::start(&[&old]).await;
+        let keys = |key: &claimgate::dev::signer::Signer| {
+            Reply::json(&json!({"keys": [key.jwk()]})).header("etag: \"one\"")
+        };
+        issuer.reply(JWKS, keys(&old));
+        let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 10s }").await;
+        issuer.reply(JWKS, Reply::status(status));
+        let asked = issuer.asked(JWKS);
+        issuer.asked_at_least(JWKS, asked + 1).await;
+        assert!(issuer.head(JWKS).contains("if-none-match"), "{status}");
+        issuer.asked_at_least(JWKS, asked + 2).await;
+        assert!(!issuer.head(JWKS).contains("if-none-match"), "{status}");
+        issuer.reply(JWKS, keys(&new));
+        sleep(secs(60)).await;
+        assert!(
+            gate.check(&token(&issuer, &new)).await.is_allow(),
+            "{status}"
+        );
+    }
+}
+
+/// Whether the keys have changed is not the question when a token names a new one.
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_asked_for_without_an_entity_tag() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let keys = Reply::json(&json!({"keys": [old.jwk()]})).header("etag: \"one\"");
+    issuer.reply(JWKS, keys);
+    let gate = Gate::trusting(&issuer, "").await;
+    issuer.publish(&[&new]);
+    assert!(gate.check(&token(&issuer, &new)).await.is_allow());
+    assert!(!issuer.head(JWKS).contains("if-none-match"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_over_soon_after_it_ends() {
+    let real = signer(Es256, "real");
+    let issuer = Issuer::start(&[&real]).await;
+    issuer.reply(DISCOVERY, Reply::status(503));
+    let gate = Gate::start(&provider(&issuer, "acme", "refresh: { min: 6h, max: 6h }")).await;
+    sleep(secs(2 * 3600)).await;
+    let url = issuer.url();
+    let metadata = json!({"issuer": url, "jwks_uri": format!("{url}{JWKS}")});
+    issuer.reply(DISCOVERY, Reply::json(&metadata));
+    let back = Instant::now();
+    gate.service.jwks.all_known().await;
+    assert!(
+        back.elapsed() < secs(61),
+        "still down for {:?}",
+        back.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_says_not_now_is_asked_in_one_place() {
+    let real = signer(Es256, "real");
+    for status in [429, 408, 503] {
+        let issuer = Issuer::start(&[&real]).await;
+        issuer.reply(DISCOVERY, Reply::status(status));
+        let _gate = Gate::start(&provider(&issuer, "acme", "")).await;
+        issuer.asked_at_least(DISCOVERY, 2).await;
+        assert_eq!(
+            issuer.asked("/.well-known/oauth-authorization-server"),
+            0,
+            "{status}"
+        );
+    }
+}
+
+/// What is elsewhere has no business with what listens on this machine, however it is written.
+#[tokio::test(start_paused = true)]
+async fn metadata_from_elsewhere_does_not_lead_here() {
+    for host in [
+        "127.0.0.1",
+        "127.1.2.3",
+        "2130706433",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::]",
+        "localhost",
+        "LOCALHOST.",
+        "x.localhost",
+    ] {
+        let issuer = Issuer::start(&[]).await;
+        // An address that does not look like this machine.
+        let url = format!("http://0.0.0.0:{}", issuer.address().port());
+        let metadata = json!({"issuer": url, "jwks_uri": format!("http://{host}:1/admin")});
+        issuer.reply(DISCOVERY, Reply::json(&metadata));
+        let gate = Gate::start(&format!(
+            "providers: [{{ name: acme, issuer: \"{url}\", audiences: [a], \
+             fetch: {{ allow_http: true }} }}]"
+        ))
+        .await;
+        issuer.asked_at_least(DISCOVERY, 2).await;
+        let (id, _) = gate.service.policy.providers().next().unwrap();
+        let status = gate.service.jwks.status(id).unwrap();
+        let error = status.error.as_ref().unwrap().to_string();
+        assert!(error.contains("is on this very machine"), "{host}: {error}");
+    }
 }

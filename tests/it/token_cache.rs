@@ -236,3 +236,54 @@ async fn the_order_of_keys_counts_for_nothing() {
         4
     );
 }
+
+/// What a token is said to weigh is what it holds, also for those that are made to hold much.
+#[test]
+fn what_is_remembered_weighs_what_it_says() {
+    let key = signer(Es256, "a");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let fixture = runtime.block_on(Fixture::start(&[&key], "token_cache: { max_bytes: 8MiB }"));
+    for (what, pad) in [
+        (
+            "small objects",
+            json!((0..700).map(|_| json!({"": 0})).collect::<Vec<_>>()),
+        ),
+        ("numbers", json!(vec![0; 2_900])),
+        (
+            "names",
+            json!(
+                (0..500)
+                    .map(|n| (n.to_string(), json!(0)))
+                    .collect::<serde_json::Map<_, _>>()
+            ),
+        ),
+        ("text", json!("x".repeat(5_500))),
+        (
+            "the usual",
+            json!({"realm_access": {"roles": ["a", "b"]}, "name": "Alice", "groups": ["c"]}),
+        ),
+    ] {
+        let tokens: Vec<_> = (0..1_500)
+            .map(|number| {
+                token(
+                    &key,
+                    &json!({"jti": format!("{what} {number}"), "pad": pad}),
+                )
+            })
+            .collect();
+        let measured = allocation_counter::measure(|| {
+            for token in &tokens {
+                assert_eq!(runtime.block_on(fixture.status(token)), 200, "{what}");
+            }
+        });
+        let entries: i64 = fixture.counts()[3].parse().unwrap();
+        assert!(
+            measured.bytes_current < 10 * 1024 * 1024,
+            "{what}: {} bytes for {entries} tokens",
+            measured.bytes_current
+        );
+    }
+}

@@ -129,7 +129,7 @@ impl Check<'_> {
         Refresh {
             min: shortest,
             max: longest,
-            max_stale: self.duration(&max_stale, day.max(longest), longest, year),
+            max_stale: self.duration(&max_stale, day.max(2 * longest), 2 * longest, year),
             unknown_key_cooldown: self.duration(&unknown_key_cooldown, 30 * SECOND, SECOND, HOUR),
             unknown_key_wait: self.duration(
                 &unknown_key_wait,
