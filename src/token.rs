@@ -18,7 +18,7 @@ mod media_type;
 mod scopes;
 mod terms;
 
-pub use error::TokenError;
+pub use error::{OtherKind, TokenError};
 pub use jws::Unverified;
 pub use kind::Kind;
 pub use terms::{Audiences, RequiredClaim, Tenants, Terms};
@@ -173,25 +173,19 @@ impl Unverified<'_> {
         let accepted = &terms.token_types;
         let found = self.typ().unwrap_or_default();
         if !accepted.is_empty() && !accepted.iter().any(|typ| same_media_type(typ, found)) {
-            return Err(TokenError::UnsupportedType(format!(
-                "its `typ` is `{}`, accepted: `{}`",
-                Shown::from(found),
-                accepted.join("`, `")
-            )));
+            return Err(OtherKind::NotAccepted {
+                found: Shown::from(found),
+                accepted: accepted.clone(),
+            }
+            .into());
         }
         if accepted.is_empty() && media_type::names_another_jwt(found) {
-            return Err(TokenError::UnsupportedType(format!(
-                "its `typ` is `{}`; if these are access tokens, list it in `token_types`",
-                Shown::from(found)
-            )));
+            return Err(OtherKind::Unlisted(Shown::from(found)).into());
         }
         match kind::kind(self.typ(), self.claims()) {
             (Kind::AccessToken, _) => Ok(()),
             (kind, _) if terms.also_accept.contains(&kind) => Ok(()),
-            (kind, claim) => Err(TokenError::UnsupportedType(format!(
-                "its claim `{claim}` shows that it is {}",
-                kind.name()
-            ))),
+            (kind, claim) => Err(OtherKind::Shown { kind, claim }.into()),
         }
     }
 }

@@ -4,8 +4,8 @@
 #![no_main]
 
 use claimgate::decision::Decision;
-use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
 use claimgate::ext_authz::proto::auth::CheckRequest;
+use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
 use claimgate::ext_authz::{request, response};
 use claimgate_fuzz::GATE;
 use libfuzzer_sys::fuzz_target;
@@ -27,7 +27,8 @@ fuzz_target!(|data: &[u8]| {
             .get_or_insert_default()
             .http
             .get_or_insert_default();
-        http.headers.insert("authorization".to_owned(), good.clone());
+        http.headers
+            .insert("authorization".to_owned(), good.clone());
     }
     judge(&check, &good);
 });
@@ -59,7 +60,12 @@ fn judge(check: &CheckRequest, good: &str) {
                 let header = option.header.as_ref().unwrap();
                 assert!(!ok.headers_to_remove.contains(&header.key));
                 assert!(header.key.starts_with("x-auth-"));
-                assert!(header.value.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+                assert!(
+                    header
+                        .value
+                        .bytes()
+                        .all(|byte| (0x20..0x7f).contains(&byte))
+                );
             }
         }
         HttpResponse::DeniedResponse(denied) => {
@@ -68,7 +74,12 @@ fn judge(check: &CheckRequest, good: &str) {
             assert!(denied.status.unwrap().code >= 400);
             for option in &denied.headers {
                 let header = option.header.as_ref().unwrap();
-                assert!(header.value.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+                assert!(
+                    header
+                        .value
+                        .bytes()
+                        .all(|byte| (0x20..0x7f).contains(&byte))
+                );
             }
         }
         _ => panic!("an answer that Envoy does not know"),

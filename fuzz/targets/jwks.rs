@@ -28,8 +28,11 @@ fuzz_target!(|data: &[u8]| {
             for key in set.iter() {
                 assert!(!key.accepts(alg, message.as_bytes(), signature));
             }
-            assert!(set.candidates(None, alg).is_ok_and(|found| found.len() <= 4)
-                || set.candidates(None, alg).is_err());
+            assert!(
+                set.candidates(None, alg)
+                    .is_ok_and(|found| found.len() <= 4)
+                    || set.candidates(None, alg).is_err()
+            );
         }
     }
 });

@@ -68,8 +68,14 @@ fn signed(which: usize, data: &[u8]) {
         let claims: Value = serde_json::from_str(claims).unwrap();
         assert_eq!(claims["iss"], ISSUER);
         assert!(claims["exp"].as_f64().unwrap() + 60.0 > NOW as f64);
-        assert!(claims["aud"] == AUDIENCE || claims["aud"].as_array().unwrap().contains(&AUDIENCE.into()));
+        assert!(
+            claims["aud"] == AUDIENCE
+                || claims["aud"].as_array().unwrap().contains(&AUDIENCE.into())
+        );
         assert!(claims.get("cnf").is_none());
-        assert_eq!(Value::Object(permit.token.claims().as_object().clone()), claims);
+        assert_eq!(
+            Value::Object(permit.token.claims().as_object().clone()),
+            claims
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::claims::NumericDate;
+use super::kind::Kind;
 use crate::keyring::{Algorithm, AlgorithmSet, NoKey};
 use crate::shown::Shown;
 use crate::time::UnixTime;
@@ -20,7 +21,7 @@ pub enum TokenError {
     UnsupportedAlgorithm(Shown),
     /// A kind of token that is no access token.
     #[error("the token is of another kind: {0}")]
-    UnsupportedType(String),
+    UnsupportedType(#[from] OtherKind),
 
     /// From nobody whom the provider speaks for.
     #[error("the provider does not issue tokens as `{0}`")]
@@ -104,6 +105,39 @@ pub enum TokenError {
         "the token is bound to its sender's key (`cnf`), and claimgate cannot check that proof"
     )]
     SenderConstraintUnmet,
+}
+
+/// What a token is instead of an access token that can be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OtherKind {
+    /// A JWE.
+    #[error("it is encrypted (JWE, RFC 7516), and claimgate holds no decryption key")]
+    Encrypted,
+    /// A token in a token.
+    #[error("it holds another token (`cty: JWT`, RFC 7519 §5.2)")]
+    Nested,
+    /// Its `typ` is known to be that of something else.
+    #[error("its `typ` is `{0}`")]
+    Known(Shown),
+    /// Its `typ` says that it is something of its own.
+    #[error("its `typ` is `{0}`; if these are access tokens, list it in `token_types`")]
+    Unlisted(Shown),
+    /// Its `typ` is none that the operator accepts.
+    #[error("its `typ` is `{found}`, accepted: `{}`", accepted.join("`, `"))]
+    NotAccepted {
+        /// The token's.
+        found: Shown,
+        /// The provider's `token_types`.
+        accepted: Vec<String>,
+    },
+    /// It says so in its claims.
+    #[error("its claim `{claim}` shows that it is {}", kind.name())]
+    Shown {
+        /// What it is.
+        kind: Kind,
+        /// The claim that tells.
+        claim: &'static str,
+    },
 }
 
 fn named(kid: Option<&Shown>) -> String {

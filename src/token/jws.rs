@@ -7,6 +7,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::claims::Claims;
+use super::error::OtherKind;
 use super::issuer::trust_domain;
 use super::media_type::same_media_type;
 use super::{TokenError, json};
@@ -161,9 +162,7 @@ fn split(token: &str) -> Result<[&str; 3], TokenError> {
     ) {
         (Some(header), Some(payload), Some(signature), None) => Ok([header, payload, signature]),
         (_, _, _, Some(rest)) if rest.bytes().filter(|byte| *byte == b'.').count() == 1 => {
-            Err(TokenError::UnsupportedType(
-                "it is encrypted (JWE, RFC 7516), and claimgate holds no decryption key".to_owned(),
-            ))
+            Err(OtherKind::Encrypted.into())
         }
         _ => Err(malformed("it has not three segments separated by dots")),
     }
@@ -221,14 +220,12 @@ fn refuse_extensions(header: &Map<String, Value>) -> Result<(), TokenError> {
 
 fn refuse_other_kinds(typ: Option<&str>, cty: Option<&str>) -> Result<(), TokenError> {
     if cty.is_some_and(|cty| same_media_type(cty, "JWT")) {
-        return Err(TokenError::UnsupportedType(
-            "it holds another token (`cty: JWT`, RFC 7519 §5.2)".to_owned(),
-        ));
+        return Err(OtherKind::Nested.into());
     }
     match typ {
-        Some(typ) if OTHER_KINDS.iter().any(|other| same_media_type(typ, other)) => Err(
-            TokenError::UnsupportedType(format!("its `typ` is `{}`", Shown::from(typ))),
-        ),
+        Some(typ) if OTHER_KINDS.iter().any(|other| same_media_type(typ, other)) => {
+            Err(OtherKind::Known(Shown::from(typ)).into())
+        }
         _ => Ok(()),
     }
 }

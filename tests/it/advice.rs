@@ -117,6 +117,16 @@ async fn likely_causes() {
             "this is an ID token",
         ),
         (
+            "a refresh token",
+            Changed(json!({"typ": "JWT"}), json!({"typ": "Refresh"})),
+            "this is a refresh token",
+        ),
+        (
+            "a client assertion",
+            Changed(json!({"typ": "JWT"}), json!({"sub": KEYCLOAK})),
+            "this is how a client logs in",
+        ),
+        (
             "a slash",
             iss(&format!("{KEYCLOAK}/")),
             "differs from `https://sso.example.com/realms/acme` only by a slash at the end",

@@ -12,9 +12,9 @@ use crate::decision::{Denial, Fault};
 use crate::keyring::{Keyring, Keys, NoKey};
 use crate::policy::Policy;
 use crate::shown::Shown;
-use crate::token::TokenError;
 use crate::token::bearer::CredentialError;
 use crate::token::claims::NumericDate;
+use crate::token::{Kind, OtherKind, TokenError};
 
 /// Microsoft Graph, as an audience.
 const GRAPH: [&str; 2] = [
@@ -27,6 +27,9 @@ const GRAPH_TOKEN: &str = "this is a token for Microsoft Graph, which nobody els
 
 const ID_TOKEN: &str = "this is an ID token, which is for the client: send the `access_token` of the \
     token response; for a provider that has nothing else, `also_accept: [id_token]`";
+
+const REFRESH_TOKEN: &str =
+    "this is a refresh token: send the `access_token` of the token response";
 
 /// A token as far as it can be read. Nothing in it is to be believed.
 struct Glimpse<'t> {
@@ -100,13 +103,7 @@ fn wrong_token(error: &TokenError, token: &Glimpse<'_>) -> Option<String> {
     let text = match error {
         TokenError::Malformed(_) => return malformed(token),
         TokenError::UnsupportedAlgorithm(_) => unsupported_algorithm(token)?,
-        TokenError::UnsupportedType(why) if why.contains("an ID token") => ID_TOKEN,
-        TokenError::UnsupportedType(why) if why.contains("JWE") => {
-            "let the provider sign its tokens and not encrypt them"
-        }
-        TokenError::UnsupportedType(why) if why.contains("accepted:") => {
-            "the provider does not mark its access tokens as `token_types` expects; many use `JWT`"
-        }
+        TokenError::UnsupportedType(kind) => other_kind(kind)?,
         TokenError::BadSignature { .. } if token.header.get("nonce").is_some() => GRAPH_TOKEN,
         TokenError::BadSignature { .. } => {
             "the token was changed or cut on its way, or it is from another environment whose key \
@@ -132,11 +129,32 @@ fn wrong_token(error: &TokenError, token: &Glimpse<'_>) -> Option<String> {
             "the provider's setting for this client or API; or raise `max_lifetime`"
         }
         TokenError::ForeignIssuer(_)
-        | TokenError::UnsupportedType(_)
         | TokenError::AlgorithmNotAccepted { .. }
         | TokenError::UnknownKey { .. } => return None,
     };
     Some(text.to_owned())
+}
+
+fn other_kind(other: &OtherKind) -> Option<&'static str> {
+    Some(match other {
+        OtherKind::Encrypted => "let the provider sign its tokens and not encrypt them",
+        OtherKind::NotAccepted { .. } => {
+            "the provider does not mark its access tokens as `token_types` expects; many use `JWT`"
+        }
+        OtherKind::Shown { kind, .. } => match kind {
+            Kind::IdToken => ID_TOKEN,
+            Kind::RefreshToken => REFRESH_TOKEN,
+            Kind::Assertion => {
+                "this is how a client logs in at the provider: send the token that it gets for it"
+            }
+            Kind::AccessToken
+            | Kind::SecurityEvent
+            | Kind::Introspection
+            | Kind::AuthorizationResponse
+            | Kind::DpopProof => return None,
+        },
+        OtherKind::Nested | OtherKind::Known(_) | OtherKind::Unlisted(_) => return None,
+    })
 }
 
 fn malformed(token: &Glimpse<'_>) -> Option<String> {
@@ -255,9 +273,7 @@ fn missing_claim(name: &str, token: &Glimpse<'_>) -> Option<String> {
 fn claim_mismatch(claim: &str, token: &Glimpse<'_>) -> Option<&'static str> {
     match (claim, token.claim(claim)?) {
         ("token_use", "id") | ("typ", "ID") => Some(ID_TOKEN),
-        ("typ", "Refresh" | "Offline") => {
-            Some("this is a refresh token: send the `access_token` of the token response")
-        }
+        ("typ", "Refresh" | "Offline") => Some(REFRESH_TOKEN),
         _ => None,
     }
 }
