@@ -48,7 +48,9 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a
 
 lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml -- --config-path .rustfmt.toml
 	cargo clippy --locked --all-targets -- -D warnings
+	CARGO_TARGET_DIR=target cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
 

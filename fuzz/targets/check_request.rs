@@ -82,6 +82,5 @@ fn judge(check: &CheckRequest, good: &str) {
                 );
             }
         }
-        _ => panic!("an answer that Envoy does not know"),
     }
 }
