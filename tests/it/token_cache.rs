@@ -287,3 +287,37 @@ fn what_is_remembered_weighs_what_it_says() {
         );
     }
 }
+
+/// Whatever strangers invent (keys, issuers, subjects), nothing of it stays in memory.
+#[test]
+fn refused_tokens_leave_nothing_behind() {
+    let (key, stranger) = (signer(Es256, "a"), signer(Es256, "stranger"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let fixture = runtime.block_on(Fixture::start(&[&key], ""));
+    let forged = |number: usize| {
+        let issuer = [
+            "https://idp.example.com".to_owned(),
+            format!("https://{number}.example"),
+        ];
+        let header = json!({"alg": "ES256", "kid": format!("kid-{}", number / 2)}).to_string();
+        let claims = json!({"iss": issuer[number % 2], "aud": "api", "sub": number.to_string(), "exp": NOW + 60});
+        stranger.sign(&header, &claims.to_string()).unwrap()
+    };
+    let refused = |numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            let status = runtime.block_on(fixture.status(&forged(number)));
+            assert_eq!(status, 401);
+        }
+    };
+    // Buffers grow to what they need.
+    refused(0..100);
+    let measured = allocation_counter::measure(|| refused(100..4_000));
+    assert!(
+        measured.bytes_current < 16 * 1024,
+        "{} bytes",
+        measured.bytes_current
+    );
+}
