@@ -42,7 +42,8 @@ pub struct Permit {
 impl Permit {
     /// What changes in the headers of the request, whose own they are now.
     pub fn changes<'a>(&'a self, policy: &'a Policy, request: &Headers<'a>) -> HeaderChanges<'a> {
-        policy.upstream().changes(&self.token, &self.place, request)
+        let (upstream, places) = (policy.upstream(), policy.token_places());
+        upstream.changes(&self.token, &self.place, places, request)
     }
 }
 

@@ -4,6 +4,7 @@
 //! the client's choosing can pass under its name.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -54,11 +55,12 @@ impl Upstream {
         }
     }
 
-    /// The changes to a request whose bearer is `token`, which was at `place`.
+    /// The changes to a request whose bearer is `token`, which was at `place`, one of `places`.
     pub fn changes<'a>(
         &'a self,
         token: &'a VerifiedToken,
         place: &'a TokenSource,
+        places: &[Arc<TokenSource>],
         request: &Headers<'a>,
     ) -> HeaderChanges<'a> {
         let mut changes = HeaderChanges::default();
@@ -76,16 +78,16 @@ impl Upstream {
         if !self.forward_token && !self.managed().any(|name| name.as_str() == place.header) {
             changes.remove.push(place.header.as_str().into());
         }
-        self.remove_aliases(place, request, &mut changes);
+        self.remove_aliases(places, request, &mut changes);
         changes
     }
 
     /// Servers in the tradition of CGI read `x_auth_subject`, or any mixture, as `x-auth-subject`;
-    /// some read any other character in a hyphen's place like that. The same goes for the header
-    /// that the token was in.
+    /// some read any other character in a hyphen's place like that. The same goes for the headers
+    /// in which tokens are looked for.
     fn remove_aliases<'a>(
         &'a self,
-        place: &TokenSource,
+        places: &[Arc<TokenSource>],
         request: &Headers<'a>,
         changes: &mut HeaderChanges<'a>,
     ) {
@@ -94,7 +96,7 @@ impl Upstream {
         }
         for sent in request.names() {
             let of_managed = self.managed().any(|name| is_alias(name.as_str(), sent));
-            if of_managed || is_alias(&place.header, sent) {
+            if of_managed || places.iter().any(|place| is_alias(&place.header, sent)) {
                 let sent = Cow::Owned(sent.to_ascii_lowercase());
                 if !changes.remove.contains(&sent) {
                     changes.remove.push(sent);

@@ -71,7 +71,9 @@ impl VerifiedToken {
 
     /// About how much memory it takes.
     pub fn bytes(&self) -> usize {
-        let scopes: usize = self.scopes.iter().map(|scope| 16 + scope.len()).sum();
+        // Each is an allocation, besides its slot.
+        let texts: usize = self.scopes.iter().map(|scope| 16 + scope.len()).sum();
+        let scopes = self.scopes.capacity() * size_of::<Box<str>>() + texts;
         size_of::<Self>() + self.text.len() + self.claims.bytes() + scopes
     }
 

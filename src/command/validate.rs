@@ -83,6 +83,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             }
         }
     }
+    if code != ExitCode::SUCCESS {
+        eprintln!("the file is valid, but not every provider can be used as configured");
+    }
     Ok(code)
 }
 

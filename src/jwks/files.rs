@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,14 +57,16 @@ impl Files {
 }
 
 fn read(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    // A pipe would wait for whoever writes to it.
-    if !fs::metadata(file)?.is_file() {
+    // To open a pipe, or to read it, is to wait for whoever writes to it.
+    let opened = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(file)?;
+    if !opened.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     let mut json = Vec::new();
-    fs::File::open(file)?
-        .take(max_bytes + 1)
-        .read_to_end(&mut json)?;
+    opened.take(max_bytes + 1).read_to_end(&mut json)?;
     match json.len() as u64 > max_bytes {
         true => Err(io::Error::other(format!(
             "it has more than {max_bytes} bytes"

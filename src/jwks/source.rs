@@ -98,7 +98,7 @@ impl Source {
     /// cannot be had, they are taken to be where they were.
     pub(super) async fn load(&mut self) -> Result<Loaded, KeysError> {
         let before = self.discovered.take();
-        let loaded = self.reload().await;
+        let mut loaded = self.reload().await;
         if let (Err(KeysError::Fetch(error)), None, Some(_)) = (&loaded, &self.discovered, &before)
         {
             tracing::warn!(
@@ -107,9 +107,8 @@ impl Source {
                 "cannot fetch metadata; the keys are fetched from where they were"
             );
             self.discovered = before;
-            return self.reload().await;
-        }
-        if loaded.is_err() && self.discovered.is_none() {
+            loaded = self.reload().await;
+        } else if loaded.is_err() && self.discovered.is_none() {
             // Next time, and for requests that wait.
             self.discovered = before;
         }

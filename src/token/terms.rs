@@ -22,7 +22,8 @@ pub struct Terms {
     pub audience_claim: ClaimPath,
     /// The accepted signature algorithms (RFC 8725 §3.1).
     pub algorithms: AlgorithmSet,
-    /// The accepted `typ` values; empty: any that is not known to be another kind of token.
+    /// The accepted `typ` values; empty: any but a `…+jwt` other than `at+jwt`,
+    /// which says that the token is of another kind.
     pub token_types: Vec<String>,
     /// The kinds of token that are accepted besides access tokens.
     pub also_accept: Vec<Kind>,

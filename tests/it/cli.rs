@@ -114,7 +114,17 @@ async fn check_explains() {
     issuer.reply(DISCOVERY, Reply::status(502));
     let undecided = check(&[], token(&issuer, &json!({}))).await;
     assert_eq!(undecided.code, Some(2));
+    assert!(
+        undecided.out.starts_with("CANNOT JUDGE"),
+        "{}",
+        undecided.out
+    );
     assert!(undecided.out.contains("answers 502"), "{}", undecided.out);
+    assert!(
+        undecided
+            .out
+            .contains("likely cause: the provider cannot be reached")
+    );
 }
 
 #[tokio::test]

@@ -60,3 +60,32 @@ async fn an_authority_of_ones_own() {
         assert_eq!(issuer.asked(JWKS), asked, "{what}");
     }
 }
+
+/// Authority and certificate are replaced while we run: the file is read again.
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_is_replaced() {
+    for with_uri in [false, true] {
+        let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        let (pem, server) = authority("127.0.0.1");
+        std::fs::write(&file, pem).unwrap();
+        let issuer = Issuer::start_tls(&[&old], server).await;
+        let jwks = match with_uri {
+            true => format!(", jwks: {{ uri: \"{}{JWKS}\" }}", issuer.url()),
+            false => String::new(),
+        };
+        let settings = format!(
+            "fetch: {{ ca_file: {} }}, refresh: {{ min: 1s, max: 1s }}{jwks}",
+            file.display()
+        );
+        let gate = Gate::trusting(&issuer, &settings).await;
+        assert!(gate.check(&token(&issuer, &old)).await.is_allow());
+        let (pem, server) = authority("127.0.0.1");
+        std::fs::write(&file, pem).unwrap();
+        issuer.present(Some(server));
+        issuer.publish(&[&new]);
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        assert!(gate.check(&token(&issuer, &new)).await.is_allow(), "{jwks}");
+    }
+}

@@ -81,7 +81,12 @@ pub(super) fn likely_cause(
         Fault::Misplaced { .. } => {
             Some("let it be sent where it is looked for, or add that place to the provider's `token_from`".to_owned())
         }
-        Fault::NoPath | Fault::KeysUnavailable | Fault::Internal => None,
+        Fault::KeysUnavailable => Some(
+            "the provider cannot be reached from here, or not as configured: DNS, egress rules, TLS, \
+             `jwks.uri`; proxies that the environment names are not used"
+                .to_owned(),
+        ),
+        Fault::NoPath | Fault::Internal => None,
     }
 }
 

@@ -64,21 +64,32 @@ impl Report {
             .is_none_or(|status| status.code == 0)
     }
 
+    /// From 500 on it is not the request that is at fault.
+    fn failed_at_our_end(&self) -> bool {
+        match &self.response.http_response {
+            Some(HttpResponse::DeniedResponse(denied)) => denied
+                .status
+                .as_ref()
+                .is_some_and(|status| status.code >= 500),
+            _ => false,
+        }
+    }
+
     pub(super) fn exit_code(&self) -> ExitCode {
-        let denied = match &self.response.http_response {
-            Some(HttpResponse::DeniedResponse(denied)) => denied.status.as_ref(),
-            _ => None,
-        };
-        // From 500 on it is not the request that is at fault.
-        ExitCode::from(match (self.is_allow(), denied.map(|status| status.code)) {
+        ExitCode::from(match (self.is_allow(), self.failed_at_our_end()) {
             (true, _) => 0,
-            (false, Some(500..)) => 2,
-            (false, _) => 1,
+            (false, true) => 2,
+            (false, false) => 1,
         })
     }
 
     pub(super) fn text(&self) -> String {
-        let mut lines = vec![if self.is_allow() { "ALLOW" } else { "DENY" }.to_owned()];
+        let verdict = match (self.is_allow(), self.failed_at_our_end()) {
+            (true, _) => "ALLOW",
+            (false, true) => "CANNOT JUDGE",
+            (false, false) => "DENY",
+        };
+        let mut lines = vec![verdict.to_owned()];
         lines.extend(
             self.steps
                 .iter()

@@ -15,7 +15,8 @@ pub(super) fn unknown(found: &str, policy: &Policy) -> String {
     match near {
         Some((own, difference)) => format!("it differs from `{own}` {difference}"),
         None => format!(
-            "the token is from another provider or environment, or `{}` has to be configured",
+            "the token is from another provider or environment; add `{}` to `providers` only if you \
+             know it and mean to trust it",
             Shown::from(found)
         ),
     }
