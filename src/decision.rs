@@ -15,7 +15,8 @@ use crate::policy::Policy;
 use crate::request::{Headers, Request};
 use crate::shown::Shown;
 use crate::time::UnixTime;
-use crate::token::bearer::{Credential, CredentialError, TokenSource, find_token};
+use crate::token::bearer::{Credential, CredentialError, find_token};
+use crate::token::source::TokenSource;
 use crate::token::{TokenError, Unverified, VerifiedToken};
 use crate::trace::{Step, Trace};
 
@@ -69,7 +70,7 @@ pub enum Fault {
     #[error("no provider is configured for the token's issuer `{0}`")]
     UnknownIssuer(Shown),
     /// The client's: a token where tokens of its provider are not looked for.
-    #[error("the tokens of provider `{provider}` are not taken from `{place}`")]
+    #[error("the tokens of provider `{provider}` are not taken from the {place}")]
     Misplaced {
         /// The provider's name.
         provider: String,
@@ -117,7 +118,7 @@ fn judge(
     if request.path.is_empty() {
         return Err(Fault::NoPath.into());
     }
-    let bearer = find_token(policy.token_places(), &request.headers).map_err(Fault::from)?;
+    let bearer = find_token(policy.token_places(), request).map_err(Fault::from)?;
     trace.passed(Step::Credential {
         source: bearer.place,
     });

@@ -16,8 +16,8 @@ pub use header_name::{HeaderName, HeaderNameError};
 
 use crate::request::Headers;
 use crate::token::VerifiedToken;
-use crate::token::bearer::TokenSource;
 use crate::token::claims::{ClaimPath, scalar_text};
+use crate::token::source::{TokenSource, cookies_without};
 
 /// The longest claim that is sent as a header, in bytes after encoding.
 pub const MOST_VALUE_BYTES: usize = 4 * 1024;
@@ -75,8 +75,8 @@ impl Upstream {
         if let Some(name) = &self.payload_header {
             changes.set.push((name.as_str(), token.payload().into()));
         }
-        if !self.forward_token && !self.managed().any(|name| name.as_str() == place.header) {
-            changes.remove.push(place.header.as_str().into());
+        if !self.forward_token {
+            self.take_token(place, request, &mut changes);
         }
         self.remove_aliases(places, request, &mut changes);
         changes
@@ -96,12 +96,32 @@ impl Upstream {
         }
         for sent in request.names() {
             let of_managed = self.managed().any(|name| is_alias(name.as_str(), sent));
-            if of_managed || places.iter().any(|place| is_alias(&place.header, sent)) {
+            let mut of_places = places.iter().filter_map(|place| place.header());
+            if of_managed || of_places.any(|name| is_alias(name, sent)) {
                 let sent = Cow::Owned(sent.to_ascii_lowercase());
                 if !changes.remove.contains(&sent) {
                     changes.remove.push(sent);
                 }
             }
+        }
+    }
+
+    /// Takes the token away from where it was, and nothing else.
+    fn take_token<'a>(
+        &self,
+        place: &'a TokenSource,
+        request: &Headers<'a>,
+        changes: &mut HeaderChanges<'a>,
+    ) {
+        match place {
+            // A header of that name is set or removed anyway.
+            TokenSource::Header { name, .. } if self.managed().any(|own| own.as_str() == name) => {}
+            TokenSource::Header { name, .. } => changes.remove.push(name.as_str().into()),
+            TokenSource::Cookie(name) => match cookies_without(request, name) {
+                Some(left) => changes.set.push(("cookie", Cow::Owned(left))),
+                None => changes.remove.push("cookie".into()),
+            },
+            TokenSource::Query(name) => changes.remove_query.push(name),
         }
     }
 
@@ -121,6 +141,8 @@ pub struct HeaderChanges<'a> {
     pub set: Vec<(&'a str, Cow<'a, str>)>,
     /// Removes every value under the name.
     pub remove: Vec<Cow<'a, str>>,
+    /// Removes every query parameter of these names.
+    pub remove_query: Vec<&'a str>,
     /// Those among `remove` whose claim was too long to be sent.
     pub oversized: Vec<&'a str>,
 }

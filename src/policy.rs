@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::identity::Upstream;
 use crate::keyring::ProviderId;
 use crate::token::Terms;
-use crate::token::bearer::TokenSource;
 use crate::token::issuer::{TENANT_ID, split_tenant};
+use crate::token::source::TokenSource;
 
 /// Everything that a decision depends on, besides keys, time and the request. Immutable.
 #[derive(Clone, Debug)]

@@ -16,6 +16,7 @@ mod jws;
 mod kind;
 mod media_type;
 mod scopes;
+pub mod source;
 mod terms;
 
 pub use error::{OtherKind, TokenError};

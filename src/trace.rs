@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::keyring::Algorithm;
 use crate::time::UnixTime;
-use crate::token::bearer::TokenSource;
+use crate::token::source::TokenSource;
 
 /// Hears about each check that a request passed. `()` hears nothing, and costs nothing.
 pub trait Trace {

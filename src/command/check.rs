@@ -19,7 +19,7 @@ use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use crate::ext_authz::{request, response};
 use crate::jwks;
 use crate::keyring::{Keyring, Keys};
-use crate::request::{Headers, Request};
+use crate::request::Request;
 use crate::time::{Clock as _, SystemClock};
 use crate::token::Unverified;
 use crate::token::bearer::find_token;
@@ -169,7 +169,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure> {
     let request = request::describe(check);
-    let (keyring, unavailable) = keys_for(config, &request.headers).await;
+    let (keyring, unavailable) = keys_for(config, &request).await;
     let mut steps = Steps::default();
     let decision = decide(
         &config.policy,
@@ -195,8 +195,8 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
                     .collect();
                 failed = format!("{failed}; configured: `{}`", known.join("`, `"));
             }
-            let token = find_token(config.policy.token_places(), &request.headers)
-                .map_or("", |found| found.token);
+            let token =
+                find_token(config.policy.token_places(), &request).map_or("", |found| found.token);
             likely_cause = advice::likely_cause(denial, &config.policy, &keyring, token);
             let why = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
             let response = response::deny(denial, &config.denials, &request);
@@ -214,9 +214,9 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
 }
 
 /// The keys of the one provider that the token says it is from: no other is asked.
-async fn keys_for(config: &Config, headers: &Headers<'_>) -> (Keyring, Option<String>) {
+async fn keys_for(config: &Config, request: &Request<'_>) -> (Keyring, Option<String>) {
     let empty = Keyring::empty(config.keys.len());
-    let token = find_token(config.policy.token_places(), headers)
+    let token = find_token(config.policy.token_places(), request)
         .ok()
         .and_then(|found| Unverified::parse(found.token).ok());
     let provider = token

@@ -62,6 +62,8 @@ pub struct Provider {
 pub struct TokenSource {
     pub header: Field<String>,
     pub scheme: Field<String>,
+    pub cookie: Field<String>,
+    pub query: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -24,6 +24,7 @@ pub fn allow(changes: &HeaderChanges<'_>) -> CheckResponse {
     let HeaderChanges {
         set,
         remove,
+        remove_query,
         oversized: _,
     } = changes;
     CheckResponse {
@@ -36,6 +37,10 @@ pub fn allow(changes: &HeaderChanges<'_>) -> CheckResponse {
             headers_to_remove: remove
                 .iter()
                 .map(|name| name.clone().into_owned())
+                .collect(),
+            query_parameters_to_remove: remove_query
+                .iter()
+                .map(|name| (*name).to_owned())
                 .collect(),
         })),
     }

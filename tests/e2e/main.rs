@@ -278,6 +278,40 @@ impl Flow {
     }
 }
 
+/// Wherever the token is, Envoy takes it away as it is told, and leaves the rest.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn tokens_in_cookies_and_queries_stay_behind() {
+    let places = "token_from: [{ header: x-token }, { cookie: session }, { query: access_token }]";
+    let mesh = Mesh::start(EXAMPLE, places).await;
+    let token = mesh.provider.token("urn:orders-api").await;
+    let header = format!("x-token: {token}");
+    let cookies = format!("cookie: lang=de; session={token}; theme=\"dark\"");
+    let cookie = format!("cookie: session={token}");
+    let two_lines = vec!["cookie: lang=de".to_owned(), cookie.clone()];
+    let query = format!("/orders?a=1&access_token={token}&b=2");
+    for (path, lines, cookie_left, path_left) in [
+        ("/orders?a=1", vec![header], Value::Null, "/orders?a=1"),
+        (
+            "/orders?a=1",
+            vec![cookies],
+            "lang=de; theme=\"dark\"".into(),
+            "/orders?a=1",
+        ),
+        ("/orders?a=1", vec![cookie], Value::Null, "/orders?a=1"),
+        ("/orders?a=1", two_lines, "lang=de".into(), "/orders?a=1"),
+        (query.as_str(), vec![], Value::Null, "/orders?a=1&b=2"),
+    ] {
+        let answer = http(mesh.envoy.address(), &format!("GET {path}"), &lines).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(!answer.body.contains(&token), "{answer:?}");
+        let seen: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(seen["path"], path_left);
+        assert_eq!(seen["headers"]["cookie"], cookie_left);
+        assert_eq!(seen["headers"]["x-auth-subject"], "machine");
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn a_restart_during_an_outage_serves() {

@@ -122,6 +122,9 @@ struct Expect {
     headers: BTreeMap<String, String>,
     /// All header names that are removed.
     remove: Option<BTreeSet<String>>,
+    /// All query parameters that are removed.
+    #[serde(default)]
+    remove_query: Vec<String>,
 }
 
 #[tokio::test]
@@ -246,7 +249,11 @@ fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
     .map(|(form, mut check)| {
         let attributes = check.attributes.as_mut().unwrap();
         let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
-        http.path = spec.path.clone().unwrap_or(std::mem::take(&mut http.path));
+        http.path = spec
+            .path
+            .as_ref()
+            .map(|path| path.replace("{token}", &token))
+            .unwrap_or(std::mem::take(&mut http.path));
         http.host = spec.host.clone().unwrap_or(std::mem::take(&mut http.host));
         (form, check)
     })
@@ -365,7 +372,15 @@ fn compare(expect: &Expect, answer: &Answer) -> Result<(), String> {
         }
     };
     let headers = match (answer, &expect.deny) {
-        (Answer::Allow { set, remove }, None) => {
+        (
+            Answer::Allow {
+                set,
+                remove,
+                remove_query,
+            },
+            None,
+        ) => {
+            same("removed from the query", &expect.remove_query, remove_query)?;
             if let Some(expected) = &expect.remove {
                 same(
                     "removed",

@@ -250,7 +250,27 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ scheme: Bearer }] }]",
-            "missing field `header`",
+            "a scheme goes with a `header`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{}] }]",
+            "give exactly one of `header`, `cookie` and `query`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x, cookie: c }] }]",
+            "give exactly one of `header`, `cookie` and `query`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ cookie: 'a=b' }] }]",
+            "`a=b` is not a cookie name",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: 'a b' }] }]",
+            "`a b` is not a query parameter",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: a }, { query: a }] }]",
+            "the query parameter `a` is listed already",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x_token }] }]",
@@ -262,7 +282,7 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }, { header: X-A, scheme: Bearer }] }]",
-            "`X-A` is listed already",
+            "the `x-a: Bearer` header is listed already",
         ),
         (
             "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, bearer_token_file: token } }]",

@@ -21,7 +21,7 @@ impl Trace for Steps {
             })
         };
         self.0.push(match step {
-            Step::Credential { source } => ("credential", format!("one token, as `{source}`")),
+            Step::Credential { source } => ("credential", format!("one token, in the {source}")),
             Step::Form { alg, kid, typ } => (
                 "form",
                 format!(

@@ -12,7 +12,7 @@ use crate::config::document::{Field, Spot};
 use crate::config::raw;
 use crate::policy::Provider;
 use crate::token::Terms;
-use crate::token::bearer::TokenSource;
+use crate::token::source::TokenSource;
 
 impl Check<'_> {
     pub(super) fn providers(
@@ -147,32 +147,16 @@ impl Check<'_> {
             Field::Given(..) => true,
             Field::Absent | Field::Invalid => false,
         };
-        let mut places = Vec::new();
-        for (spot, raw::TokenSource { header, scheme }) in self.entries(sources) {
-            let Some((spot, header)) = self.required(&spot, "header", &header) else {
+        let mut places: Vec<TokenSource> = Vec::new();
+        for (spot, source) in self.entries(sources) {
+            let Some(place) = self.token_source(&spot, &source) else {
                 continue;
             };
-            let fits = |text: &str| {
-                let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-                !text.is_empty() && text.bytes().all(fits)
+            let same = |other: &TokenSource| {
+                *other == place || (place.header().is_some() && other.header() == place.header())
             };
-            if !fits(header) {
-                let why = format!("`{header}` is not a header name of letters, digits and hyphens");
-                self.report(spot, why);
-            }
-            if let Some((spot, scheme)) = scheme.given().filter(|(_, scheme)| !fits(scheme)) {
-                let why = format!("`{scheme}` is not a scheme of letters, digits and hyphens");
-                self.report(spot, why);
-            }
-            let place = TokenSource {
-                header: header.to_ascii_lowercase(),
-                scheme: scheme.value().cloned(),
-            };
-            if places
-                .iter()
-                .any(|other: &TokenSource| other.header == place.header)
-            {
-                self.report(spot, format!("`{header}` is listed already"));
+            if places.iter().any(same) {
+                self.report(&spot, format!("the {place} is listed already"));
             }
             places.push(place);
         }
@@ -194,5 +178,52 @@ impl Check<'_> {
             .ok()
             .and_then(|url| url.host_str().map(ToOwned::to_owned))
             .unwrap_or_else(|| issuer.to_owned())
+    }
+
+    fn token_source(&mut self, spot: &Spot, source: &raw::TokenSource) -> Option<TokenSource> {
+        let raw::TokenSource {
+            header,
+            scheme,
+            cookie,
+            query,
+        } = source;
+        if let (Field::Given(spot, _), Field::Absent) = (scheme, header) {
+            self.report(spot, "a scheme goes with a `header`");
+            return None;
+        }
+        match (header, cookie, query) {
+            (Field::Given(spot, header), Field::Absent, Field::Absent) => {
+                self.fits(spot, header, "header name", "-");
+                if let Some((spot, scheme)) = scheme.given() {
+                    self.fits(spot, scheme, "scheme", "-");
+                }
+                Some(TokenSource::Header {
+                    name: header.to_ascii_lowercase(),
+                    scheme: scheme.value().cloned(),
+                })
+            }
+            (Field::Absent, Field::Given(spot, cookie), Field::Absent) => {
+                self.fits(spot, cookie, "cookie name", "-_.~!#$%&'*+^`|");
+                Some(TokenSource::Cookie(cookie.clone()))
+            }
+            (Field::Absent, Field::Absent, Field::Given(spot, query)) => {
+                self.fits(spot, query, "query parameter", "-_.~");
+                Some(TokenSource::Query(query.clone()))
+            }
+            (Field::Invalid, _, _) | (_, Field::Invalid, _) | (_, _, Field::Invalid) => None,
+            _ => {
+                self.report(spot, "give exactly one of `header`, `cookie` and `query`");
+                None
+            }
+        }
+    }
+
+    /// Reports a name that is not made of letters, digits and `others`.
+    fn fits(&mut self, spot: &Spot, name: &str, what: &str, others: &str) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
+        if name.is_empty() || !name.chars().all(fits) {
+            let why = format!("`{name}` is not a {what} of letters, digits and `{others}`");
+            self.report(spot, why);
+        }
     }
 }

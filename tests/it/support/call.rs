@@ -61,6 +61,7 @@ pub enum Answer {
     Allow {
         set: Vec<(String, String)>,
         remove: Vec<String>,
+        remove_query: Vec<String>,
     },
     Deny {
         status: i32,
@@ -87,6 +88,7 @@ impl Answer {
                 Self::Allow {
                     set,
                     remove: ok.headers_to_remove,
+                    remove_query: ok.query_parameters_to_remove,
                 }
             }
             HttpResponse::DeniedResponse(denied) => {

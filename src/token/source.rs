@@ -1,0 +1,90 @@
+//! Where a request may carry a token: in the `Authorization` header (RFC 6750 §2.1, RFC 9110
+//! §11.6.2), or in a header, a cookie or a query parameter of the operator's choice.
+
+use std::fmt;
+
+mod cookie;
+mod header;
+mod query;
+
+pub(crate) use cookie::without as cookies_without;
+
+use crate::request::Request;
+
+/// A place in a request where a token may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A header.
+    Header {
+        /// Its name, in lower case.
+        name: String,
+        /// What is in front of the token; nothing if the header holds the token alone.
+        scheme: Option<String>,
+    },
+    /// A cookie of this name (RFC 6265 §4.2).
+    Cookie(String),
+    /// A query parameter of this name (RFC 6750 §2.3).
+    Query(String),
+}
+
+/// Why there is something, but no one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    Repeated,
+    Empty,
+    Malformed,
+}
+
+impl TokenSource {
+    /// `Authorization: Bearer …`.
+    pub fn authorization() -> Self {
+        Self::Header {
+            name: "authorization".to_owned(),
+            scheme: Some("Bearer".to_owned()),
+        }
+    }
+
+    /// The name of the header, if it is one.
+    pub fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header { name, .. } => Some(name),
+            Self::Cookie(_) | Self::Query(_) => None,
+        }
+    }
+
+    pub(super) fn token<'a>(&self, request: &Request<'a>) -> Result<Option<&'a str>, Unreadable> {
+        let token = match self {
+            Self::Header { name, scheme } => {
+                header::value(&request.headers, name, scheme.as_deref())
+            }
+            Self::Cookie(name) => cookie::value(&request.headers, name),
+            Self::Query(name) => query::value(request.path, name),
+        };
+        match token? {
+            Some("") => Err(Unreadable::Empty),
+            Some(token) if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err(Unreadable::Malformed)
+            }
+            token => Ok(token),
+        }
+    }
+}
+
+impl fmt::Display for TokenSource {
+    /// "`Authorization: Bearer` header", "cookie `session`".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, scheme) = match self {
+            Self::Cookie(name) => return write!(f, "cookie `{name}`"),
+            Self::Query(name) => return write!(f, "query parameter `{name}`"),
+            Self::Header { name, scheme } => (name.as_str(), scheme),
+        };
+        let name = match name {
+            "authorization" => "Authorization",
+            name => name,
+        };
+        match scheme {
+            Some(scheme) => write!(f, "`{name}: {scheme}` header"),
+            None => write!(f, "`{name}` header"),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A token in a cookie (RFC 6265 §4.2.1, §5.4).
+
+use super::Unreadable;
+use crate::request::Headers;
+
+/// The value of the cookie, without the quotes that may be around it.
+pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a str>, Unreadable> {
+    let mut values = crumbs(headers).filter_map(|crumb| named(crumb, name));
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Unreadable::Repeated);
+    }
+    let value = str::from_utf8(value).map_err(|_| Unreadable::Malformed)?;
+    let unquoted = value
+        .strip_prefix('"')
+        .and_then(|value| value.strip_suffix('"'));
+    Ok(Some(unquoted.unwrap_or(value)))
+}
+
+/// The request's cookies without those of this name, as one header line; `None` if there are none
+/// left. What is no text that a header can carry is left out.
+pub(crate) fn without(headers: &Headers<'_>, name: &str) -> Option<String> {
+    let left: Vec<&str> = crumbs(headers)
+        .filter(|crumb| named(crumb, name).is_none())
+        .filter_map(|crumb| str::from_utf8(crumb).ok())
+        .filter(|crumb| !crumb.is_empty() && !crumb.contains(char::is_control))
+        .collect();
+    (!left.is_empty()).then(|| left.join("; "))
+}
+
+/// Each `name=value` of each line: HTTP/2 lets clients send several (RFC 9113 §8.2.3).
+fn crumbs<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let lines: Vec<&'a [u8]> = headers.all("cookie").collect();
+    lines
+        .into_iter()
+        .flat_map(|line| line.split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii)
+}
+
+/// The value of a crumb, if it is of this name. Names are case-sensitive.
+fn named<'a>(crumb: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let rest = crumb.strip_prefix(name.as_bytes())?.trim_ascii_start();
+    Some(rest.strip_prefix(b"=")?.trim_ascii_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies() {
+        use Unreadable::Repeated;
+        type Expected = (
+            Result<Option<&'static str>, Unreadable>,
+            Option<&'static str>,
+        );
+        let cases: &[(&[&str], Expected)] = &[
+            (&[], (Ok(None), None)),
+            (&["t=abc"], (Ok(Some("abc")), None)),
+            (&["a=1; t=abc; b=2"], (Ok(Some("abc")), Some("a=1; b=2"))),
+            (&["a=1;t=abc;;b=2;"], (Ok(Some("abc")), Some("a=1; b=2"))),
+            (
+                &["a=1", "t=abc", "b=2"],
+                (Ok(Some("abc")), Some("a=1; b=2")),
+            ),
+            (&["t=\"abc\"; a=\"1\""], (Ok(Some("abc")), Some("a=\"1\""))),
+            (&["t = abc"], (Ok(Some("abc")), None)),
+            (
+                &["T=abc; tt=abc; at=abc; t"],
+                (Ok(None), Some("T=abc; tt=abc; at=abc; t")),
+            ),
+            (&["a=t=abc"], (Ok(None), Some("a=t=abc"))),
+            (&["t=abc; t=def"], (Err(Repeated), None)),
+            (&["t=abc", "a=1; t=abc"], (Err(Repeated), Some("a=1"))),
+            (&["t="], (Ok(Some("")), None)),
+            (&["t=a b; c=\u{1}"], (Ok(Some("a b")), None)),
+            (&["t=abc; name=Zoë"], (Ok(Some("abc")), Some("name=Zoë"))),
+        ];
+        for (lines, expected) in cases {
+            let headers = lines
+                .iter()
+                .map(|line| ("Cookie", line.as_bytes()))
+                .collect();
+            let left = without(&headers, "t");
+            assert_eq!(
+                (value(&headers, "t"), left.as_deref()),
+                *expected,
+                "{lines:?}"
+            );
+        }
+    }
+}

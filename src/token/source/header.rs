@@ -1,0 +1,59 @@
+//! A token in a header.
+
+use super::Unreadable;
+use crate::request::Headers;
+
+/// What the header holds behind its scheme, which is taken in any case and followed by one or more
+/// spaces; `None` if there is no such header, or one of another scheme.
+pub(super) fn value<'a>(
+    headers: &Headers<'a>,
+    name: &str,
+    scheme: Option<&str>,
+) -> Result<Option<&'a str>, Unreadable> {
+    let mut lines = headers.all(name);
+    let Some(line) = lines.next() else {
+        return Ok(None);
+    };
+    if lines.next().is_some() {
+        return Err(Unreadable::Repeated);
+    }
+    let value = str::from_utf8(line).map_err(|_| Unreadable::Malformed)?;
+    let token = match scheme {
+        Some(scheme) => after_scheme(scheme, value)?,
+        None => Some(value),
+    };
+    match token {
+        // Envoy joins repeated header lines with a comma.
+        Some(token) if token.contains(',') => Err(Unreadable::Repeated),
+        token => Ok(token),
+    }
+}
+
+/// What follows the scheme and its spaces, `None` after another scheme.
+fn after_scheme<'a>(scheme: &str, value: &'a str) -> Result<Option<&'a str>, Unreadable> {
+    let scheme_ends = value
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .unwrap_or(value.len());
+    let (found, rest) = value.split_at(scheme_ends);
+    match (found, rest) {
+        ("", "") => return Err(Unreadable::Empty),
+        ("", _) => return Err(Unreadable::Malformed),
+        _ => {}
+    }
+    if !found.eq_ignore_ascii_case(scheme) {
+        // A line of another scheme may have been joined with one of ours.
+        let is_ours = |part: &str| {
+            let word = part.trim_start().split(' ').next();
+            word.is_some_and(|word| word.eq_ignore_ascii_case(scheme))
+        };
+        return match rest.split(',').skip(1).any(is_ours) {
+            true => Err(Unreadable::Repeated),
+            false => Ok(None),
+        };
+    }
+    let token = rest.trim_start_matches(' ');
+    if rest.len() == token.len() && !token.is_empty() && !token.contains(',') {
+        return Err(Unreadable::Malformed);
+    }
+    Ok(Some(token))
+}
