@@ -17,7 +17,7 @@ pub use header_name::{HeaderName, HeaderNameError};
 use crate::request::Headers;
 use crate::token::VerifiedToken;
 use crate::token::claims::{ClaimPath, scalar_text};
-use crate::token::source::{TokenSource, cookies_without};
+use crate::token::source::{TokenSource, cookie};
 
 /// The longest claim that is sent as a header, in bytes after encoding.
 pub const MOST_VALUE_BYTES: usize = 4 * 1024;
@@ -117,7 +117,7 @@ impl Upstream {
             // A header of that name is set or removed anyway.
             TokenSource::Header { name, .. } if self.managed().any(|own| own.as_str() == name) => {}
             TokenSource::Header { name, .. } => changes.remove.push(name.as_str().into()),
-            TokenSource::Cookie(name) => match cookies_without(request, name) {
+            TokenSource::Cookie(name) => match cookie::without(request, name) {
                 Some(left) => changes.set.push(("cookie", Cow::Owned(left))),
                 None => changes.remove.push("cookie".into()),
             },

@@ -110,7 +110,7 @@ impl Unverified<'_> {
     ) -> Result<VerifiedToken, TokenError> {
         let issuer = self.issuer()?;
         if !terms.accepts_issuer(issuer) {
-            return Err(issuer::foreign(issuer));
+            return Err(TokenError::ForeignIssuer(Shown::from(issuer)));
         }
         let key = self.check_signature(terms, keys, issuer)?;
         trace.passed(Step::Signature {

@@ -109,7 +109,7 @@ pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
     }
 }
 
-/// Whether a URL reaches this very machine, in whatever way it is written.
+/// Whether a URL may reach this very machine, in whatever way it is written: for refusing it.
 pub(crate) fn is_this_machine(url: &Url) -> bool {
     let address = match url.host() {
         Some(Host::Domain(name)) => {
@@ -123,7 +123,7 @@ pub(crate) fn is_this_machine(url: &Url) -> bool {
     address.is_loopback() || address.is_unspecified()
 }
 
-/// Whether a URL names this very machine.
+/// Whether a URL names this very machine and can mean no other: for trusting it.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

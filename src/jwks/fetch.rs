@@ -1,7 +1,6 @@
 //! Gets a provider's documents over HTTP, within bounds of time, size and origin.
 
 use std::error::Error as _;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,9 +87,8 @@ impl Fetcher {
     /// # Errors
     ///
     /// When the file of certificate authorities cannot be used.
-    pub(super) fn new(
+    pub(super) async fn new(
         settings: &Fetch,
-        authorities: Option<io::Result<Vec<u8>>>,
         trusted: Option<&Url>,
         files: Files,
     ) -> Result<Self, String> {
@@ -109,10 +107,11 @@ impl Fetcher {
             }))
             // Keys must not come by way of whatever the environment names.
             .no_proxy();
-        if let Some((file, pem)) = settings.ca_file.as_ref().zip(authorities) {
+        if let Some(file) = &settings.ca_file {
             let cannot = |error: &dyn std::fmt::Display| {
                 format!("cannot use `fetch.ca_file` `{}`: {error}", file.display())
             };
+            let pem = files.read(file, MOST_SMALL_BYTES).await;
             let pem = pem.map_err(|error| cannot(&error))?;
             let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| cannot(&error))?;
             if authorities.is_empty() {

@@ -88,15 +88,13 @@ impl Refresher {
             age_seconds = age.as_secs(),
             "keys of an earlier run are used until newer ones are fetched"
         );
-        provider.status.store(Arc::new(Status {
+        let status = Status {
             fetched: Some(fetched),
             from_disk: true,
             error: None,
             had_keys: true,
-        }));
-        self.shared
-            .publish(self.id, &Keys::Known(Arc::clone(&keys)));
-        self.good = Some((fetched, keys));
+        };
+        self.adopt(keys, status);
     }
 
     /// Fetches again and again, when the time has come, when a file changes, or when somebody
@@ -185,20 +183,26 @@ impl Refresher {
     }
 
     fn succeeded(&mut self, keys: Arc<KeySet>) {
-        let now = Instant::now();
         self.report_change(&keys);
-        self.provider().status.store(Arc::new(Status {
-            fetched: Some(now),
+        let status = Status {
+            fetched: Some(Instant::now()),
             from_disk: false,
             error: None,
             had_keys: true,
-        }));
-        self.shared
-            .publish(self.id, &Keys::Known(Arc::clone(&keys)));
+        };
+        self.adopt(keys, status);
         if let Some(metrics) = self.shared.metrics.keys(self.id) {
             metrics.fetched.inc();
         }
-        self.good = Some((now, keys));
+    }
+
+    /// From now on these are the provider's keys.
+    fn adopt(&mut self, keys: Arc<KeySet>, status: Status) {
+        let fetched = status.fetched;
+        self.provider().status.store(Arc::new(status));
+        self.shared
+            .publish(self.id, &Keys::Known(Arc::clone(&keys)));
+        self.good = fetched.map(|fetched| (fetched, keys));
     }
 
     fn failed(&mut self, error: KeysError) {

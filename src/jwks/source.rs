@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use url::Url;
 
 use super::fetch::{Document, FetchError, Fetcher};
-use super::files::{Files, MOST_SMALL_BYTES};
+use super::files::Files;
 use super::{KeysError, discovery};
 use crate::config::{KeySettings, KeySource};
 use crate::keyring::KeySet;
@@ -75,10 +75,7 @@ impl Source {
 
     /// Whether loading needs nobody else.
     pub(super) fn is_local(&self) -> bool {
-        match self.settings.source {
-            KeySource::File(_) | KeySource::Inline(_) => true,
-            KeySource::Discovery { .. } | KeySource::Uri(_) => false,
-        }
+        self.settings.source.url().is_none()
     }
 
     /// Completes when the keys are in a file and it has changed.
@@ -99,18 +96,17 @@ impl Source {
     pub(super) async fn load(&mut self) -> Result<Loaded, KeysError> {
         let before = self.discovered.take();
         let mut loaded = self.reload().await;
-        if let (Err(KeysError::Fetch(error)), None, Some(_)) = (&loaded, &self.discovered, &before)
-        {
-            tracing::warn!(
-                provider = self.settings.name,
-                %error,
-                "cannot fetch metadata; the keys are fetched from where they were"
-            );
+        if loaded.is_err() && self.discovered.is_none() {
+            // For now, for the next time, and for requests that wait.
             self.discovered = before;
-            loaded = self.reload().await;
-        } else if loaded.is_err() && self.discovered.is_none() {
-            // Next time, and for requests that wait.
-            self.discovered = before;
+            if let (Err(KeysError::Fetch(error)), Some(_)) = (&loaded, &self.discovered) {
+                tracing::warn!(
+                    provider = self.settings.name,
+                    %error,
+                    "cannot fetch metadata; the keys are fetched from where they were"
+                );
+                loaded = self.reload().await;
+            }
         }
         if loaded.is_err() && self.settings.fetch.ca_file.is_some() {
             // Perhaps the file has been replaced.
@@ -207,12 +203,8 @@ impl Source {
 
     async fn fetcher(&mut self) -> Result<&Fetcher, KeysError> {
         if self.fetcher.is_none() {
-            let authorities = match &self.settings.fetch.ca_file {
-                Some(file) => Some(self.files.read(file, MOST_SMALL_BYTES).await),
-                None => None,
-            };
             let (fetch, url) = (&self.settings.fetch, self.settings.source.url());
-            let fetcher = Fetcher::new(fetch, authorities, url, self.files.clone());
+            let fetcher = Fetcher::new(fetch, url, self.files.clone()).await;
             self.fetcher = Some(fetcher.map_err(KeysError::Settings)?);
         }
         self.fetcher

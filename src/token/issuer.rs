@@ -5,7 +5,6 @@ use super::claims::Claims;
 use super::terms::{Tenants, Terms};
 use super::{TokenError, claims};
 use crate::keyring::Key;
-use crate::shown::Shown;
 
 /// Stands for the id of a tenant, in the metadata and in the keys of Entra ID as in our own
 /// configuration.
@@ -29,12 +28,9 @@ pub fn split_tenant(issuer: &str) -> Option<(String, &str)> {
     let tenant = tenant_of(issuer)?;
     let template: Vec<&str> = issuer
         .split('/')
-        .map(|segment| {
-            if segment == tenant {
-                TENANT_ID
-            } else {
-                segment
-            }
+        .map(|segment| match segment == tenant {
+            true => TENANT_ID,
+            false => segment,
         })
         .collect();
     Some((template.join("/"), tenant))
@@ -145,11 +141,6 @@ impl Tenants {
             Self::Any => true,
         }
     }
-}
-
-/// For the error, when nobody is known by that name.
-pub(super) fn foreign(issuer: &str) -> TokenError {
-    TokenError::ForeignIssuer(Shown::from(issuer))
 }
 
 #[cfg(test)]

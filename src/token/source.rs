@@ -3,11 +3,9 @@
 
 use std::fmt;
 
-mod cookie;
+pub(crate) mod cookie;
 mod header;
 mod query;
-
-pub(crate) use cookie::without as cookies_without;
 
 use crate::request::Request;
 

@@ -2,15 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use claimgate::config::{Config, KeySource};
-use claimgate::decision::{Decision, Memory, decide};
 use claimgate::dev::signer::Signer;
-use claimgate::keyring::{Algorithm, KeySet, Keyring, Keys};
-use claimgate::policy::Policy;
-use claimgate::request::Request;
+use claimgate::keyring::{Algorithm, KeySet};
 use claimgate::shown::Shown;
 use claimgate::telemetry::metrics::TokenCacheMetrics;
-use claimgate::time::UnixTime;
 use claimgate::token::claims::ClaimPath;
 use claimgate::token_cache::TokenCache;
 use proptest::collection::{btree_map, vec};
@@ -18,59 +13,37 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::support::gate::NOW;
+use crate::support::judge::{ISSUER, Judge};
 use crate::support::keys::signer;
 
-const ISSUER: &str = "https://idp.example.com";
-
-struct Judge {
-    policy: Arc<Policy>,
-    keyring: Keyring,
+/// Judges afresh and from memory.
+struct Both {
+    judge: Judge,
     cache: TokenCache,
     key: Arc<Signer>,
     good: String,
 }
 
-static JUDGE: LazyLock<Judge> = LazyLock::new(|| {
+static JUDGE: LazyLock<Both> = LazyLock::new(|| {
     let key = signer(Algorithm::EdDsa, "property");
-    let config = json!({"providers": [{
-        "name": "acme", "issuer": ISSUER, "audiences": ["api", "other"],
-        "jwks": {"inline": {"keys": [key.jwk()]}},
-    }]});
-    let config = Config::from_yaml(&config.to_string()).unwrap();
-    let KeySource::Inline(known) = &config.keys[0].source else {
-        panic!("inline keys were given")
-    };
-    let (id, _) = config.policy.providers().next().unwrap();
+    let judge = Judge::trusting(&[key.jwk()], &["api", "other"]);
     let claims = json!({"iss": ISSUER, "aud": "api", "exp": NOW + 60, "sub": "alice"});
-    Judge {
-        keyring: Keyring::empty(1).with(id, Keys::Known(Arc::clone(known))),
-        cache: TokenCache::new(&config.token_cache, TokenCacheMetrics::default()),
-        policy: config.policy,
+    Both {
+        cache: TokenCache::new(&judge.token_cache, TokenCacheMetrics::default()),
+        judge,
         good: key.token(&claims).unwrap(),
         key,
     }
 });
 
-impl Judge {
+impl Both {
     fn allows(&self, token: &[u8], now: u64) -> bool {
-        let line = [b"Bearer ", token].concat();
-        let request = Request {
-            path: "/",
-            headers: [("authorization", line.as_slice())].into_iter().collect(),
-            ..Request::default()
-        };
-        let fresh = self.decide(&(), &request, now);
+        let fresh = self.judge.allows(&(), token, now);
         for _ in 0..2 {
-            let remembered = self.decide(&self.cache, &request, now);
+            let remembered = self.judge.allows(&self.cache, token, now);
             assert_eq!(fresh, remembered, "what is remembered changes no verdict");
         }
         fresh
-    }
-
-    fn decide(&self, memory: &impl Memory, request: &Request<'_>, now: u64) -> bool {
-        let now = UnixTime::from_secs(now);
-        let decision = decide(&self.policy, &self.keyring, memory, request, now, &mut ());
-        matches!(decision, Decision::Allow(_))
     }
 }
 

@@ -5,5 +5,6 @@ pub mod call;
 pub mod command;
 pub mod gate;
 pub mod issuer;
+pub mod judge;
 pub mod keys;
 pub mod server;

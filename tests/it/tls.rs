@@ -41,10 +41,9 @@ async fn an_authority_of_ones_own() {
     ] {
         let asked = issuer.asked(JWKS);
         let gate = Gate::start(&provider(issuer, "acme", &more)).await;
-        let (id, _) = gate.service.policy.providers().next().unwrap();
         let error = loop {
-            if let Some(error) = gate.service.jwks.status(id).unwrap().error.clone() {
-                break error.to_string();
+            if let Some(error) = gate.error() {
+                break error;
             }
             tokio::task::yield_now().await;
         };

@@ -133,37 +133,9 @@ impl Check<'_> {
         let provider = Provider {
             name,
             terms,
-            token_from: token_from.into_iter().map(Arc::new).collect(),
+            token_from,
         };
         Some((provider, keys))
-    }
-
-    fn token_from(&mut self, sources: Field<Vec<Field<raw::TokenSource>>>) -> Vec<TokenSource> {
-        let given = match &sources {
-            Field::Given(spot, sources) if sources.is_empty() => {
-                self.report(spot, "empty; give at least one place, or leave it out");
-                true
-            }
-            Field::Given(..) => true,
-            Field::Absent | Field::Invalid => false,
-        };
-        let mut places: Vec<TokenSource> = Vec::new();
-        for (spot, source) in self.entries(sources) {
-            let Some(place) = self.token_source(&spot, &source) else {
-                continue;
-            };
-            let same = |other: &TokenSource| {
-                *other == place || (place.header().is_some() && other.header() == place.header())
-            };
-            if places.iter().any(same) {
-                self.report(&spot, format!("the {place} is listed already"));
-            }
-            places.push(place);
-        }
-        match given {
-            true => places,
-            false => vec![TokenSource::authorization()],
-        }
     }
 
     fn provider_name(&mut self, name: &Field<String>, issuer: &str) -> String {
@@ -178,6 +150,32 @@ impl Check<'_> {
             .ok()
             .and_then(|url| url.host_str().map(ToOwned::to_owned))
             .unwrap_or_else(|| issuer.to_owned())
+    }
+
+    fn token_from(
+        &mut self,
+        sources: Field<Vec<Field<raw::TokenSource>>>,
+    ) -> Vec<Arc<TokenSource>> {
+        let Field::Given(spot, listed) = &sources else {
+            return vec![Arc::new(TokenSource::authorization())];
+        };
+        if listed.is_empty() {
+            self.report(spot, "empty; give at least one place, or leave it out");
+        }
+        let mut places: Vec<Arc<TokenSource>> = Vec::new();
+        for (spot, source) in self.entries(sources) {
+            let Some(place) = self.token_source(&spot, &source) else {
+                continue;
+            };
+            let same = |other: &Arc<TokenSource>| {
+                **other == place || (place.header().is_some() && other.header() == place.header())
+            };
+            if places.iter().any(same) {
+                self.report(&spot, format!("the {place} is listed already"));
+            }
+            places.push(Arc::new(place));
+        }
+        places
     }
 
     fn token_source(&mut self, spot: &Spot, source: &raw::TokenSource) -> Option<TokenSource> {

@@ -1,5 +1,6 @@
 //! What all sections read alike: sizes, durations, texts, lists.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Check;
@@ -16,20 +17,9 @@ impl Check<'_> {
         least: usize,
         most: usize,
     ) -> usize {
-        let Some((spot, text)) = field.given() else {
-            return default;
-        };
-        match self.parsed(spot, values::bytes(text)) {
-            Some(bytes) if !(least..=most).contains(&bytes) => {
-                let (least, most) = (values::in_units(least), values::in_units(most));
-                self.report(
-                    spot,
-                    format!("`{text}` is out of range: from {least} to {most}"),
-                );
-                default
-            }
-            bytes => bytes.unwrap_or(default),
-        }
+        let bounds = least..=most;
+        self.bounded(field, values::bytes, values::in_units, &bounds)
+            .unwrap_or(default)
     }
 
     /// A duration from `least` to `most`; `default` when it is absent, or wrong and reported.
@@ -40,20 +30,30 @@ impl Check<'_> {
         least: Duration,
         most: Duration,
     ) -> Duration {
-        let Some((spot, text)) = field.given() else {
-            return default;
-        };
-        match self.parsed(spot, values::duration(text)) {
-            Some(duration) if duration < least || duration > most => {
-                let (least, most) = (values::in_words(least), values::in_words(most));
-                self.report(
-                    spot,
-                    format!("`{text}` is out of range: from {least} to {most}"),
-                );
-                default
-            }
-            duration => duration.unwrap_or(default),
+        let bounds = least..=most;
+        self.bounded(field, values::duration, values::in_words, &bounds)
+            .unwrap_or(default)
+    }
+
+    /// A value within bounds, both of them included.
+    fn bounded<T: PartialOrd + Copy>(
+        &mut self,
+        field: &Field<String>,
+        read: fn(&str) -> Result<T, String>,
+        show: fn(T) -> String,
+        bounds: &RangeInclusive<T>,
+    ) -> Option<T> {
+        let (spot, text) = field.given()?;
+        let value = self.parsed(spot, read(text))?;
+        if bounds.contains(&value) {
+            return Some(value);
         }
+        let (least, most) = (show(*bounds.start()), show(*bounds.end()));
+        self.report(
+            spot,
+            format!("`{text}` is out of range: from {least} to {most}"),
+        );
+        None
     }
 
     /// Texts that are not empty, with their places; reports when there is none.

@@ -71,6 +71,13 @@ impl Gate {
         Answer::read(answer.unwrap().into_inner())
     }
 
+    /// Why the first provider's last fetch failed, if it did.
+    pub fn error(&self) -> Option<String> {
+        let (id, _) = self.service.policy.providers().next().unwrap();
+        let status = self.service.jwks.status(id).unwrap();
+        status.error.as_ref().map(ToString::to_string)
+    }
+
     /// The value of a metric's series, by how its line begins.
     pub fn metric(&self, series: &str) -> String {
         self.service.jwks.observe();

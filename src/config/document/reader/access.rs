@@ -9,8 +9,8 @@ use super::super::Problem;
 use super::super::node::Node;
 use super::Reader;
 
-/// The four parts of a [`Field`](super::super::Field): line, column, path and the value, which is left out when it is
-/// wrong.
+/// The four parts of a [`Field`](super::super::Field): line, column, path and the value, which is
+/// left out when it is wrong.
 pub(super) struct Place<'n> {
     pub(super) reader: Reader<'n>,
     pub(super) part: u8,

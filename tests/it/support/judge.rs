@@ -1,0 +1,55 @@
+//! The core alone: a policy, the keys it trusts, and nothing that runs.
+
+use std::sync::Arc;
+
+use claimgate::config::{self, Config, KeySource};
+use claimgate::decision::{Decision, Memory, decide};
+use claimgate::keyring::{Keyring, Keys};
+use claimgate::policy::Policy;
+use claimgate::request::Request;
+use claimgate::time::UnixTime;
+use serde_json::{Value, json};
+
+/// The `iss` that is trusted.
+pub const ISSUER: &str = "https://idp.example.com";
+
+pub struct Judge {
+    policy: Arc<Policy>,
+    keyring: Keyring,
+    pub token_cache: config::TokenCache,
+}
+
+impl Judge {
+    /// Trusts these keys of [`ISSUER`], for tokens to any of these audiences.
+    pub fn trusting(keys: &[Value], audiences: &[&str]) -> Self {
+        let config = json!({"providers": [{
+            "name": "acme", "issuer": ISSUER, "audiences": audiences,
+            "jwks": {"inline": {"keys": keys}},
+        }]});
+        let config = Config::from_yaml(&config.to_string()).unwrap();
+        let KeySource::Inline(known) = &config.keys[0].source else {
+            panic!("inline keys were given")
+        };
+        let (id, _) = config.policy.providers().next().unwrap();
+        Self {
+            keyring: Keyring::empty(1).with(id, Keys::Known(Arc::clone(known))),
+            policy: config.policy,
+            token_cache: config.token_cache,
+        }
+    }
+
+    /// Whether these bytes pass as a bearer token, at this time.
+    pub fn allows(&self, memory: &impl Memory, token: &[u8], now: u64) -> bool {
+        let line = [b"Bearer ", token].concat();
+        let request = Request {
+            path: "/",
+            headers: [("authorization", line.as_slice())].into_iter().collect(),
+            ..Request::default()
+        };
+        let now = UnixTime::from_secs(now);
+        matches!(
+            decide(&self.policy, &self.keyring, memory, &request, now, &mut ()),
+            Decision::Allow(_)
+        )
+    }
+}
