@@ -12,10 +12,13 @@ use std::time::Duration;
 use url::Url;
 
 mod check;
+pub mod denials;
 mod document;
 mod raw;
+pub mod schema;
 pub(crate) mod values;
 
+pub use denials::Denials;
 pub use document::{Problem, Spot};
 
 use crate::keyring::KeySet;
@@ -79,15 +82,6 @@ impl fmt::Display for ListenAddress {
 pub struct Admin {
     /// An IP address and port; port 0 takes any.
     pub listen: SocketAddr,
-}
-
-/// What a refused caller reads.
-#[derive(Clone, Debug)]
-pub struct Denials {
-    /// The `realm` of challenges; the request's host if there is none.
-    pub realm: Option<String>,
-    /// Whether the reason code is in the body and in `error_description`.
-    pub expose_reason: bool,
 }
 
 /// Where one provider's keys come from, and how they are kept fresh.

@@ -1,10 +1,24 @@
-//! What is required of a request: whom to trust, on what terms, and what the upstream gets.
+//! What is required of a request: by which rule, whom to trust, on what terms, and what the
+//! upstream gets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub mod condition;
+mod index;
+pub mod matcher;
+pub mod requirement;
+pub mod resource;
+pub mod rules;
+
+use matcher::Target;
+use resource::Resource;
+use rules::{Rule, RuleId, Rules};
+
 use crate::identity::Upstream;
 use crate::keyring::ProviderId;
+use crate::request::Request;
+use crate::request::host;
 use crate::token::Terms;
 use crate::token::issuer::{TENANT_ID, split_tenant};
 use crate::token::source::TokenSource;
@@ -17,7 +31,25 @@ pub struct Policy {
     by_issuer: HashMap<String, ProviderId>,
     /// Everywhere that some provider's tokens may be.
     token_places: Vec<Arc<TokenSource>>,
+    rules: Rules,
+    resources: Vec<Arc<Resource>>,
+    cors_preflight: CorsPreflight,
     upstream: Upstream,
+}
+
+/// What a policy is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Whose tokens are accepted. Their issuers must differ, or the later one is not reached.
+    pub providers: Vec<Provider>,
+    /// What is required of which requests.
+    pub rules: Rules,
+    /// What has metadata. Their identifiers must differ, or the later one is not reached.
+    pub resources: Vec<Resource>,
+    /// What becomes of CORS preflight requests.
+    pub cors_preflight: CorsPreflight,
+    /// What the upstream gets.
+    pub upstream: Upstream,
 }
 
 /// An OpenID provider whose tokens are accepted.
@@ -31,10 +63,27 @@ pub struct Provider {
     pub token_from: Vec<Arc<TokenSource>>,
 }
 
+/// What becomes of a browser's question whether it may send a request, which never has a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CorsPreflight {
+    /// The rules say.
+    #[default]
+    Judge,
+    /// It may pass, unless its rule denies every request, or has a condition about the request
+    /// that does not hold.
+    Allow,
+}
+
 impl Policy {
-    /// A policy that trusts `providers`, whose issuers must differ, or the later one is not
-    /// reached.
-    pub fn new(providers: Vec<Provider>, upstream: Upstream) -> Self {
+    /// A policy of these parts.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            providers,
+            rules,
+            resources,
+            cors_preflight,
+            upstream,
+        } = parts;
         let mut by_issuer = HashMap::new();
         let mut token_places = Vec::new();
         for (index, provider) in providers.iter().enumerate() {
@@ -53,6 +102,9 @@ impl Policy {
             providers,
             by_issuer,
             token_places,
+            rules,
+            resources: resources.into_iter().map(Arc::new).collect(),
+            cors_preflight,
             upstream,
         }
     }
@@ -89,6 +141,48 @@ impl Policy {
             .iter()
             .enumerate()
             .map(|(index, provider)| (ProviderId(index), provider))
+    }
+
+    /// All rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The rule of this id, unless it is another configuration's.
+    pub fn rule(&self, id: RuleId) -> Option<&Rule> {
+        self.rules.get(id)
+    }
+
+    /// The resource whose metadata a request is for (RFC 9728 §3.1): read, or asked by a browser
+    /// whether it may be read.
+    pub fn metadata_for(&self, target: &Target<'_>) -> Option<&Arc<Resource>> {
+        if !matches!(target.request.method, "GET" | "HEAD" | "OPTIONS") {
+            return None;
+        }
+        let (path, _) = target.request.split_path();
+        self.resources
+            .iter()
+            .find(|resource| resource.host() == target.host && resource.is_at(path))
+    }
+
+    /// The resource that a request is for: of those on its host, that with the longest path.
+    pub fn resource_of(&self, request: &Request<'_>) -> Option<&Resource> {
+        if self.resources.is_empty() {
+            return None;
+        }
+        let host = host::canonical(request.host)?;
+        let (path, _) = request.split_path();
+        self.resources
+            .iter()
+            .filter(|resource| resource.host() == host)
+            .filter_map(|resource| Some((resource.covers(path)?, &**resource)))
+            .max_by_key(|(length, _)| *length)
+            .map(|(_, resource)| resource)
+    }
+
+    /// What becomes of CORS preflight requests.
+    pub fn cors_preflight(&self) -> CorsPreflight {
+        self.cors_preflight
     }
 
     /// What the upstream gets.

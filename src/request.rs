@@ -1,6 +1,10 @@
 //! The facts about a request that a decision may look at. Borrowed from the wire, never copied.
 
-/// One HTTP request, as the proxy describes it. Every text is the client's choice: trust none.
+pub mod host;
+pub mod path;
+
+/// One HTTP request, as the proxy describes it. Every text but [`context`](Self::context) is the
+/// client's choice: trust none.
 #[derive(Clone, Debug, Default)]
 pub struct Request<'a> {
     /// As sent, case included. Empty when there is none.
@@ -11,14 +15,51 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// The header lines.
     pub headers: Headers<'a>,
+    /// Who sends it, as far as the proxy can tell.
+    pub source: Source<'a>,
+    /// What the proxy's route says about it (Envoy's `context_extensions`): the operator's choice.
+    pub context: Vec<(&'a str, &'a str)>,
 }
 
-impl Request<'_> {
-    /// Whether the client speaks gRPC, and so reads a refusal from `grpc-message`, not from a body.
+/// The peer of the proxy's connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Source<'a> {
+    /// Its IP address, without a port. Empty when it has none.
+    pub address: &'a str,
+    /// The name in its TLS certificate: the first URI SAN, else the first DNS SAN, else the
+    /// subject. Empty when it showed none.
+    pub principal: &'a str,
+    /// Its TLS certificate as the proxy encodes it: URL-encoded PEM. Empty when it showed none, or
+    /// the proxy does not tell.
+    pub certificate: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// Whether the client speaks gRPC, and so reads a refusal from `grpc-message`, not from a
+    /// body. As Envoy tells them: `application/grpc`, `application/grpc+proto`; not gRPC-Web.
     pub fn is_grpc(&self) -> bool {
-        self.headers
-            .all("content-type")
-            .any(|value| value.starts_with(b"application/grpc"))
+        self.headers.all("content-type").any(|value| {
+            let rest = value.strip_prefix(b"application/grpc");
+            rest.is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'+'))
+        })
+    }
+
+    /// The path without the query, and the query without its `?`. Envoy never separates them.
+    pub fn split_path(&self) -> (&'a str, &'a str) {
+        self.path.split_once('?').unwrap_or((self.path, ""))
+    }
+
+    /// What the proxy's route says under this name.
+    pub fn context(&self, name: &str) -> Option<&'a str> {
+        let found = self.context.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| *value)
+    }
+
+    /// Whether a browser asks whether it may send another request (Fetch §4.8), by the test that
+    /// Envoy's own filters make: OPTIONS with two headers that are not empty.
+    pub fn is_cors_preflight(&self) -> bool {
+        let has = |name| self.headers.all(name).any(|value| !value.is_empty());
+        self.method == "OPTIONS" && has("origin") && has("access-control-request-method")
     }
 }
 
@@ -35,6 +76,23 @@ impl<'a> Headers<'a> {
             .map(|(_, value)| *value)
     }
 
+    /// Whether the lines called `name`, joined with commas as a proxy would, are this value. So
+    /// a second line never goes unseen.
+    pub fn is(&self, name: &str, value: &str) -> bool {
+        let mut rest = Some(value.as_bytes());
+        let mut lines = self.all(name).peekable();
+        if lines.peek().is_none() {
+            return false;
+        }
+        while let Some(line) = lines.next() {
+            rest = rest.and_then(|rest| rest.strip_prefix(line));
+            if lines.peek().is_some() {
+                rest = rest.and_then(|rest| rest.strip_prefix(b","));
+            }
+        }
+        rest.is_some_and(<[u8]>::is_empty)
+    }
+
     /// Every line: its name as sent, and its value.
     pub fn lines(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.0.iter().copied()
@@ -49,5 +107,50 @@ impl<'a> Headers<'a> {
 impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers<'a> {
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u8])>>(lines: I) -> Self {
         Self(lines.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers<'a>(lines: &[(&'a str, &'a str)]) -> Headers<'a> {
+        let lines = lines.iter().map(|(name, value)| (*name, value.as_bytes()));
+        lines.collect()
+    }
+
+    #[test]
+    fn a_header_is_all_of_its_lines() {
+        for (lines, value, expected) in [
+            (&[("x-a", "1")][..], "1", true),
+            (&[("X-A", "1")], "1", true),
+            (&[("x-a", "1"), ("x-a", "2")], "1", false),
+            (&[("x-a", "1"), ("x-a", "2")], "1,2", true),
+            (&[("x-a", "1,2")], "1,2", true),
+            (&[("x-a", "1"), ("x-b", "2")], "1", true),
+            (&[("x-a", "12")], "1", false),
+            (&[("x-a", "1")], "12", false),
+            (&[("x-a", "")], "", true),
+            (&[], "", false),
+        ] {
+            assert_eq!(headers(lines).is("x-a", value), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn grpc_as_envoy_tells_it() {
+        for (content_type, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc-web", false),
+            ("application/grpcx", false),
+            ("application/json", false),
+        ] {
+            let request = Request {
+                headers: headers(&[("content-type", content_type)]),
+                ..Request::default()
+            };
+            assert_eq!(request.is_grpc(), expected, "{content_type}");
+        }
     }
 }

@@ -15,7 +15,7 @@ mod json;
 mod jws;
 mod kind;
 mod media_type;
-mod scopes;
+pub(crate) mod scopes;
 pub mod source;
 mod terms;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::keyring::Algorithm;
+use crate::policy::rules::Selection;
 use crate::time::UnixTime;
 use crate::token::source::TokenSource;
 
@@ -19,6 +20,13 @@ impl Trace for () {
 /// A check that held.
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
+    /// A rule is about the request.
+    Rule {
+        /// What it is called.
+        name: &'a str,
+        /// How it was found.
+        selection: Selection,
+    },
     /// The request carries one bearer token.
     Credential {
         /// Where.
@@ -65,5 +73,12 @@ pub enum Step<'a> {
     Audience {
         /// The accepted audience that it names.
         audience: &'a str,
+    },
+    /// It is what the rule requires.
+    Requirement,
+    /// The rule's condition holds.
+    Condition {
+        /// As the operator wrote it.
+        text: &'a str,
     },
 }

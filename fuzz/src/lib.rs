@@ -60,6 +60,12 @@ impl Gate {
                 "payload_header": "x-auth-claims",
                 "forward_token": false,
             },
+            "rules": [
+                {"name": "public", "match": {"path": {"prefix": "/public"}}, "access": "public"},
+                {"name": "closed", "match": {"path": {"regex": "/(closed|shut)/.*"}}, "access": "deny"},
+                {"name": "hosts", "match": {"hosts": ["*.example.org"], "headers": {"x-a": "1"}},
+                 "scopes": ["read"], "condition": "request.path.startsWith('/') && claims.sub == 'alice'"},
+            ],
         });
         let config = Config::from_yaml(&config.to_string()).unwrap();
         let KeySource::Inline(known) = &config.keys[0].source else {
@@ -106,16 +112,20 @@ impl Gate {
             host: "api.example.com",
             path: "/",
             headers: [("authorization", line.as_slice())].into_iter().collect(),
+            ..Request::default()
         })
     }
 }
 
 fn describe(decision: &Decision) -> (Option<ProviderId>, String) {
     match decision {
-        Decision::Allow(permit) => (
-            Some(permit.provider),
-            format!("{:?}", permit.token.claims()),
-        ),
+        Decision::Allow(permit) => {
+            let bearer = permit.bearer.as_ref();
+            let claims = bearer.map(|bearer| bearer.token.claims());
+            let provider = bearer.map(|bearer| bearer.provider);
+            (provider, format!("{:?} {claims:?}", permit.rule))
+        }
         Decision::Deny(denial) => (denial.provider, denial.fault.to_string()),
+        Decision::Metadata(resource) => (None, resource.document().to_owned()),
     }
 }

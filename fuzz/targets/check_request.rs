@@ -36,8 +36,11 @@ fuzz_target!(|data: &[u8]| {
 fn judge(check: &CheckRequest, good: &str) {
     let request = request::describe(check);
     let decision = GATE.judge(&request);
-    let answer = match &decision {
-        Decision::Allow(permit) => {
+    if let Decision::Allow(permit) = &decision {
+        let rule = &GATE.policy.rule(permit.rule).unwrap().name;
+        assert_eq!(rule == "public", permit.bearer.is_none());
+        assert_ne!(rule, "closed");
+        if permit.bearer.is_some() {
             let lines: Vec<_> = request
                 .headers
                 .lines()
@@ -47,10 +50,13 @@ fn judge(check: &CheckRequest, good: &str) {
             // The scheme is taken in any case, with any number of spaces behind it.
             let line = std::str::from_utf8(lines[0].1).unwrap();
             assert_eq!(line.rsplit(' ').next(), good.rsplit(' ').next());
-            response::allow(&permit.changes(&GATE.policy, &request.headers))
+        } else {
+            let (path, _) = request.split_path();
+            let path = claimgate::request::path::canonical(path).unwrap();
+            assert!(path == "/public" || path.starts_with("/public/"));
         }
-        Decision::Deny(denial) => response::deny(denial, &GATE.denials, &request),
-    };
+    }
+    let answer = response::render(&decision, &GATE.policy, &GATE.denials, &request).response;
     let code = answer.status.as_ref().unwrap().code;
     match answer.http_response.unwrap() {
         HttpResponse::OkResponse(ok) => {

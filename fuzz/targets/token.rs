@@ -74,7 +74,7 @@ fn signed(which: usize, data: &[u8]) {
         );
         assert!(claims.get("cnf").is_none());
         assert_eq!(
-            Value::Object(permit.token.claims().as_object().clone()),
+            Value::Object(permit.bearer.unwrap().token.claims().as_object().clone()),
             claims
         );
     }

@@ -11,15 +11,17 @@ mod report;
 
 use report::{Report, Steps};
 
-use super::{Failure, Source};
+use super::{Failure, Source as ConfigSource};
 use crate::config::Config;
-use crate::decision::{Decision, Fault, decide};
+use crate::decision::{Decision, Denial, Fault, decide};
 use crate::ext_authz::proto::auth::CheckRequest;
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use crate::ext_authz::{request, response};
 use crate::jwks;
 use crate::keyring::{Keyring, Keys};
-use crate::request::Request;
+use crate::policy::Policy;
+use crate::policy::rules::Selection;
+use crate::request::{Request, Source};
 use crate::time::{Clock as _, SystemClock};
 use crate::token::Unverified;
 use crate::token::bearer::find_token;
@@ -29,11 +31,12 @@ use crate::token::bearer::find_token;
 #[command(after_help = "Examples:\n  \
     echo \"$TOKEN\" | claimgate check --config claimgate.yaml --token -\n  \
     claimgate check --issuer https://idp.example.com --audience orders-api --token token.txt --output json\n  \
+    claimgate check --config claimgate.yaml --method POST --host api.example.com --path /orders --token token.txt\n  \
     claimgate check --target 127.0.0.1:9001 --token - --path /orders\n\n\
     Exit codes: 0 allow, 1 deny, 2 could not judge")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    source: Source,
+    source: ConfigSource,
 
     /// Ask a running server instead
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["config", "issuer", "audience", "jwks_uri"])]
@@ -59,6 +62,18 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LINE", value_parser = header_line)]
     header: Vec<(String, String)>,
 
+    /// Address of the sender, which conditions may look at
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    source_address: std::net::IpAddr,
+
+    /// Name in the sender's TLS certificate, which conditions may look at
+    #[arg(long, value_name = "NAME", default_value = "")]
+    source_principal: String,
+
+    /// A context extension of Envoy's route, `name=value`, such as `claimgate.rule=orders`; repeat for more
+    #[arg(long, value_name = "EXTENSION", value_parser = extension)]
+    context: Vec<(String, String)>,
+
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -76,6 +91,11 @@ enum Output {
 fn header_line(line: &str) -> Result<(String, String), String> {
     let (name, value) = line.split_once(':').ok_or("expected `name: value`")?;
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+fn extension(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected `name=value`")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -107,6 +127,16 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
         headers: lines
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect(),
+        source: Source {
+            address: &arguments.source_address.to_string(),
+            principal: &arguments.source_principal,
+            certificate: "",
+        },
+        context: arguments
+            .context
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
     }))
 }
@@ -150,6 +180,7 @@ async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
             )
         });
     Ok(Report {
+        passed_over: Vec::new(),
         steps: Vec::new(),
         failed,
         likely_cause: None,
@@ -179,38 +210,64 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
         SystemClock.now(),
         &mut steps,
     );
-    let mut likely_cause = None;
-    let (response, failed, unavailable) = match &decision {
-        Decision::Allow(permit) => {
-            let changes = permit.changes(&config.policy, &request.headers);
-            (response::allow(&changes), None, None)
-        }
-        Decision::Deny(denial) => {
-            let mut failed = denial.fault.to_string();
-            if let Fault::UnknownIssuer(_) = denial.fault {
-                let known: Vec<_> = config
-                    .policy
-                    .providers()
-                    .map(|(_, provider)| provider.terms.issuer.as_str())
-                    .collect();
-                failed = format!("{failed}; configured: `{}`", known.join("`, `"));
-            }
-            let token =
-                find_token(config.policy.token_places(), &request).map_or("", |found| found.token);
-            likely_cause = advice::likely_cause(denial, &config.policy, &keyring, token);
-            let why = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
-            let response = response::deny(denial, &config.denials, &request);
-            let reason = denial.reason().code().to_owned();
-            (response, Some((reason, failed)), why)
-        }
-    };
-    Ok(Report {
+    let passed_over = passed_over(config, &request, &decision);
+    let mut report = Report {
+        passed_over,
         steps: steps.0,
-        failed,
-        likely_cause,
-        unavailable,
-        response,
-    })
+        failed: None,
+        likely_cause: None,
+        unavailable: None,
+        response: response::render(&decision, &config.policy, &config.denials, &request).response,
+    };
+    if let Decision::Deny(denial) = &decision {
+        report.failed = Some((
+            denial.reason().code().to_owned(),
+            failure(denial, &config.policy),
+        ));
+        let token = find_token(config.policy.token_places(), &request);
+        let token = token.map_or("", |found| found.token);
+        report.likely_cause = advice::likely_cause(denial, &config.policy, &keyring, token);
+        report.unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
+    }
+    Ok(report)
+}
+
+/// What is wrong, in full.
+fn failure(denial: &Denial, policy: &Policy) -> String {
+    let known = match denial.fault {
+        Fault::UnknownIssuer(_) => policy.providers(),
+        _ => return denial.fault.to_string(),
+    };
+    let known: Vec<_> = known
+        .map(|(_, provider)| provider.terms.issuer.as_str())
+        .collect();
+    format!("{}; configured: `{}`", denial.fault, known.join("`, `"))
+}
+
+/// The rules that come before the one that the request was judged by, and why each is not about it.
+fn passed_over(
+    config: &Config,
+    request: &Request<'_>,
+    decision: &Decision,
+) -> Vec<(String, String)> {
+    let rules = config.policy.rules();
+    let judged_by = match decision {
+        Decision::Allow(permit) => Some(permit.rule),
+        Decision::Deny(denial) => denial.rule,
+        Decision::Metadata(_) => None,
+    };
+    let (Some(rule), Ok(target)) = (judged_by, rules.target(request)) else {
+        return Vec::new();
+    };
+    match rules.select(&target) {
+        Ok((_, Selection::Matched)) => rules
+            .passed_over(&target, rule)
+            .into_iter()
+            .map(|(name, why)| (name.to_owned(), why.to_string()))
+            .collect(),
+        // Nobody asked the others.
+        Ok((_, Selection::Named)) | Err(_) => Vec::new(),
+    }
 }
 
 /// The keys of the one provider that the token says it is from: no other is asked.

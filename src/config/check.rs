@@ -4,16 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod answers;
 mod keys;
+mod matcher;
 mod providers;
 mod reading;
+mod resources;
+mod rules;
 mod terms;
 mod upstream;
 
 use super::document::{Field, Problem, Spot};
-use super::raw::{self, Texts};
-use super::{Admin, Config, Denials, ProviderFlags, Server, TokenCache, values};
-use crate::policy::Policy;
+use super::raw::provider::{Jwks, Provider};
+use super::raw::values::Texts;
+use super::raw::{self, Root};
+use super::{Admin, Config, ProviderFlags, Server, TokenCache, values};
+use crate::policy::{Parts, Policy};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -21,7 +27,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// A whole file.
 pub(super) fn root(
-    root: Field<raw::Root>,
+    root: Field<Root>,
     problems: Vec<Problem>,
     directory: &Path,
 ) -> Result<Config, Vec<Problem>> {
@@ -31,7 +37,7 @@ pub(super) fn root(
     };
     let root = match root {
         Field::Given(_, root) => root,
-        Field::Absent => raw::Root::default(),
+        Field::Absent => Root::default(),
         Field::Invalid => return Err(check.problems),
     };
     let config = check.root(root);
@@ -57,31 +63,31 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
                 .collect(),
         ),
     };
-    let provider = raw::Provider {
+    let provider = Provider {
         issuer: given("--issuer", &flags.issuer),
         audiences: Field::Given(Spot::flag("--audience"), audiences),
         jwks: Field::Given(
             Spot::flag("--jwks-uri"),
-            raw::Jwks {
+            Jwks {
                 uri: given("--jwks-uri", &flags.jwks_uri),
-                ..raw::Jwks::default()
+                ..Jwks::default()
             },
         ),
-        ..raw::Provider::default()
+        ..Provider::default()
     };
     let provider = match &flags.jwks_uri {
         Some(_) => provider,
-        None => raw::Provider {
+        None => Provider {
             jwks: Field::Absent,
             ..provider
         },
     };
-    let config = check.root(raw::Root {
+    let config = check.root(Root {
         providers: Field::Given(
             Spot::default(),
             vec![Field::Given(Spot::flag("--issuer"), provider)],
         ),
-        ..raw::Root::default()
+        ..Root::default()
     });
     check.finish(config)
 }
@@ -110,25 +116,41 @@ impl Check<'_> {
         });
     }
 
-    fn root(&mut self, root: raw::Root) -> Option<Config> {
-        let raw::Root {
+    fn root(&mut self, root: Root) -> Option<Config> {
+        let Root {
             server,
             admin,
             providers,
             token_cache,
             upstream,
+            response_headers,
+            paths,
+            rules,
+            cors_preflight,
+            protected_resources,
             denials,
         } = root;
         let server = self.server(section(server));
         let admin = self.admin(section(admin));
-        let upstream = self.upstream(section(upstream));
+        let mut upstream = self.upstream(section(upstream));
+        upstream.response_headers = self.response_headers(response_headers);
         let denials = self.denials(section(denials));
         let token_cache = self.token_cache(section(token_cache));
+        let paths = self.paths(&paths);
+        let cors_preflight = self.cors_preflight(&cors_preflight);
         let (providers, keys) = self.providers(providers)?;
+        let rules = self.rules(rules, paths, &providers);
+        let resources = self.resources(protected_resources, &providers);
         Some(Config {
             server,
             admin,
-            policy: Arc::new(Policy::new(providers, upstream)),
+            policy: Arc::new(Policy::new(Parts {
+                providers,
+                rules,
+                resources,
+                cors_preflight,
+                upstream,
+            })),
             keys,
             token_cache,
             denials,
@@ -160,23 +182,6 @@ impl Check<'_> {
         };
         Admin {
             listen: listen.unwrap_or(default),
-        }
-    }
-
-    fn denials(&mut self, denials: raw::Denials) -> Denials {
-        let raw::Denials {
-            realm,
-            expose_reason,
-        } = denials;
-        if let Some((spot, realm)) = realm.given() {
-            let quotable = |c: char| c == ' ' || (c.is_ascii_graphic() && c != '"' && c != '\\');
-            if realm.is_empty() || !realm.chars().all(quotable) {
-                self.report(spot, "a realm is printable ASCII without `\"` and `\\`");
-            }
-        }
-        Denials {
-            realm: realm.value().cloned(),
-            expose_reason: expose_reason.value().copied().unwrap_or(true),
         }
     }
 

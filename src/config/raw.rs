@@ -1,194 +1,131 @@
-//! What the operator wrote, before anyone asks what it means. Field for field the YAML file.
+//! What the operator wrote, before anyone asks what it means. Field for field the YAML file: the
+//! comments on the fields are the descriptions of the JSON Schema.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::{self, SeqAccess, Visitor};
+
+pub mod answers;
+pub mod forms;
+pub mod provider;
+pub mod rules;
+pub mod values;
 
 use super::document::Field;
-use crate::token::claims::scalar_text;
+use answers::{Denials, ProtectedResource, ResponseHeader};
+use forms::{ClaimPath, Duration, HeaderName, ListenAddress, Size, SocketAddress};
+use provider::Provider;
+use rules::Rule;
+use values::Texts;
 
-/// The whole file.
-#[derive(Debug, Default, Deserialize)]
+/// Configuration of claimgate, an Envoy external-authorization service that validates OpenID
+/// Connect bearer tokens.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(title = "claimgate", deny_unknown_fields, extend("required" = ["providers"]))]
 pub struct Root {
+    /// Where and how `Check` is served.
     pub server: Field<Server>,
+    /// The operator's HTTP listener: health and metrics.
     pub admin: Field<Admin>,
+    /// Whose tokens are accepted, and on what terms.
+    #[schemars(length(min = 1))]
     pub providers: Field<Vec<Field<Provider>>>,
+    /// The memory of verified tokens, whose signatures are not checked again.
     pub token_cache: Field<TokenCache>,
+    /// What the upstream sees of a request that was allowed.
     pub upstream: Field<Upstream>,
+    /// Headers that are set on the upstream's answer to a request that was allowed.
+    pub response_headers: Field<Vec<Field<ResponseHeader>>>,
+    /// How paths are compared with rules: `strict` (the default) decodes them, and refuses those
+    /// that could be read in two ways; `as_is` compares byte by byte.
+    #[schemars(with = "forms::Paths")]
+    pub paths: Field<String>,
+    /// What is required of which requests. The first rule that is about a request says; if none
+    /// is, a valid token is required.
+    pub rules: Field<Vec<Field<Rule>>>,
+    /// What becomes of CORS preflight requests, which never have a token: `judge` (the default)
+    /// leaves it to the rules, `allow` lets them pass.
+    #[schemars(with = "forms::CorsPreflight")]
+    pub cors_preflight: Field<String>,
+    /// APIs whose metadata (RFC 9728) is served, and named in challenges: what MCP clients need
+    /// to find the authorization server.
+    pub protected_resources: Field<Vec<Field<ProtectedResource>>>,
+    /// What a refused caller reads.
     pub denials: Field<Denials>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Where and how `Check` is served.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Server {
+    /// One address or several: `host:port` or `unix:///path`. Default: `0.0.0.0:9001`.
+    #[schemars(with = "forms::OneOrMany<ListenAddress>")]
     pub listen: Field<Texts>,
+    /// How long to keep answering after SIGTERM. Default: `5s`, at most `10m`.
+    #[schemars(with = "Duration")]
     pub drain: Field<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The operator's HTTP listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Admin {
+    /// `host:port`. Default: `127.0.0.1:9002`.
+    #[schemars(with = "SocketAddress")]
     pub listen: Field<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The memory of verified tokens.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Provider {
-    pub name: Field<String>,
-    pub issuer: Field<String>,
-    pub issuer_aliases: Field<Texts>,
-    pub tenants: Field<Texts>,
-    pub audiences: Field<Texts>,
-    pub audience_claim: Field<String>,
-    pub discovery_url: Field<String>,
-    pub jwks: Field<Jwks>,
-    pub fetch: Field<Fetch>,
-    pub refresh: Field<Refresh>,
-    pub algorithms: Field<Vec<Field<String>>>,
-    pub token_types: Field<Texts>,
-    pub also_accept: Field<Texts>,
-    pub clock_skew: Field<String>,
-    pub max_lifetime: Field<String>,
-    pub required_claims: Field<BTreeMap<String, Field<Values>>>,
-    pub scope_claims: Field<Texts>,
-    pub token_from: Field<Vec<Field<TokenSource>>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct TokenSource {
-    pub header: Field<String>,
-    pub scheme: Field<String>,
-    pub cookie: Field<String>,
-    pub query: Field<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct TokenCache {
+    /// How many are kept; none at 0. Default: 10000.
+    #[schemars(range(max = 10_000_000))]
     pub max_entries: Field<u32>,
+    /// How much memory they may take. Default: `64MiB`.
+    #[schemars(with = "Size")]
     pub max_bytes: Field<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// What the upstream sees of a request that was allowed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Jwks {
-    pub uri: Field<String>,
-    pub file: Field<String>,
-    pub inline: Field<Inline>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Fetch {
-    pub timeout: Field<String>,
-    pub ca_file: Field<String>,
-    pub bearer_token_file: Field<String>,
-    pub allow_http: Field<bool>,
-    pub max_bytes: Field<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Refresh {
-    pub min: Field<String>,
-    pub max: Field<String>,
-    pub max_stale: Field<String>,
-    pub unknown_key_cooldown: Field<String>,
-    pub unknown_key_wait: Field<String>,
-    pub cache_dir: Field<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Upstream {
+    /// Headers that carry a claim each. They are set or removed on every allow, so no client can
+    /// choose their value.
     pub claim_headers: Field<Vec<Field<ClaimHeader>>>,
+    /// The header that carries all scopes, with spaces between them. Default: none.
+    #[schemars(with = "HeaderName")]
     pub scope_header: Field<String>,
+    /// The header that carries all claims: base64url of JSON. Default: none.
+    #[schemars(with = "HeaderName")]
     pub payload_header: Field<String>,
+    /// Whether the upstream gets the token. `false` takes it away from where it was. Default:
+    /// `true`.
     pub forward_token: Field<bool>,
+    /// Whether Envoy's other filters and its access log get to know the decision, the reason and
+    /// the claims, as dynamic metadata. Default: `true`.
+    pub dynamic_metadata: Field<bool>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// A header that carries a claim.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(deny_unknown_fields, extend("required" = ["header", "claim"]))]
 pub struct ClaimHeader {
+    /// Its name, such as `x-auth-subject`.
+    #[schemars(with = "HeaderName")]
     pub header: Field<String>,
+    /// The claim: names with dots between them, or a JSON pointer.
+    #[schemars(with = "ClaimPath")]
     pub claim: Field<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Denials {
-    pub realm: Field<String>,
-    pub expose_reason: Field<bool>,
-}
-
-/// One text, or a list of texts.
-#[derive(Clone, Debug)]
-pub enum Texts {
-    One(String),
-    Many(Vec<Field<String>>),
-}
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMany;
-
-        impl<'de> Visitor<'de> for OneOrMany {
-            type Value = Texts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text or a list of texts")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
-                Ok(Texts::One(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    texts.push(text);
-                }
-                Ok(Texts::Many(texts))
-            }
-        }
-
-        deserializer.deserialize_any(OneOrMany)
-    }
-}
-
-/// One value, or a list of values: text, a number, true or false.
-#[derive(Clone, Debug)]
-pub struct Values(pub Vec<String>);
-
-impl<'de> Deserialize<'de> for Values {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let values = match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::Array(values) => values,
-            value => vec![value],
-        };
-        let texts: Option<Vec<_>> = values.iter().map(scalar_text).collect();
-        texts
-            .filter(|texts| !texts.is_empty())
-            .map(Self)
-            .ok_or_else(|| de::Error::custom("expected a value, or a list of values"))
-    }
-}
-
-/// A key set written into the file: as a mapping, or as JSON text.
-#[derive(Clone, Debug)]
-pub struct Inline(pub serde_json::Value);
-
-impl<'de> Deserialize<'de> for Inline {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(json) => serde_json::from_str(&json)
-                .map(Self)
-                .map_err(|error| de::Error::custom(format_args!("not JSON: {error}"))),
-            value => Ok(Self(value)),
-        }
-    }
-}
+/// Claims by path, each with the values of which it must have one.
+pub type ClaimValues = BTreeMap<String, Field<values::Values>>;

@@ -109,6 +109,29 @@ pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
     }
 }
 
+/// A URL for people and clients, fit to be quoted in a header.
+pub(crate) fn web_url(text: &str) -> Result<(), String> {
+    let shown = Shown::from(text);
+    let url = Url::parse(text).map_err(|error| format!("`{shown}` is not a URL: {error}"))?;
+    let quotable = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
+    match url.scheme() {
+        "https" | "http" if text.chars().all(quotable) => Ok(()),
+        "https" | "http" => Err(format!("`{shown}` has characters that must be encoded")),
+        other => Err(format!(
+            "`{shown}` has the scheme `{other}`, expected https"
+        )),
+    }
+}
+
+/// Text that a header carries as it is: visible ASCII, and spaces inside (RFC 9110 §5.5).
+pub(crate) fn header_text(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    match text.bytes().all(fits) && text.trim() == text && !text.is_empty() {
+        true => Ok(text.to_owned()),
+        false => Err("a header carries visible ASCII, without spaces at its ends".to_owned()),
+    }
+}
+
 /// Whether a URL may reach this very machine, in whatever way it is written: for refusing it.
 pub(crate) fn is_this_machine(url: &Url) -> bool {
     let address = match url.host() {

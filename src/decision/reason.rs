@@ -34,17 +34,27 @@ pub enum Reason {
     LifetimeTooLong,
     /// It is bound to a key, and the proof cannot be checked.
     SenderConstraintUnmet,
+    /// The rule asks for a login that is newer, or of another kind (RFC 9470).
+    InsufficientUserAuthentication,
+    /// It does not allow enough.
+    InsufficientScope,
+    /// The rule refuses it.
+    AccessDenied,
     /// No path that could be judged.
     AmbiguousPath,
+    /// No host that could be judged.
+    AmbiguousHost,
     /// The provider's keys cannot be had.
     KeysUnavailable,
+    /// The proxy names a rule that there is not.
+    UnknownRule,
     /// Our own fault.
     Internal,
 }
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::MissingToken,
         Self::MalformedAuthorization,
         Self::MalformedToken,
@@ -60,8 +70,13 @@ impl Reason {
         Self::ClaimMismatch,
         Self::LifetimeTooLong,
         Self::SenderConstraintUnmet,
+        Self::InsufficientUserAuthentication,
+        Self::InsufficientScope,
+        Self::AccessDenied,
         Self::AmbiguousPath,
+        Self::AmbiguousHost,
         Self::KeysUnavailable,
+        Self::UnknownRule,
         Self::Internal,
     ];
 
@@ -83,8 +98,13 @@ impl Reason {
             Self::ClaimMismatch => "claim_mismatch",
             Self::LifetimeTooLong => "lifetime_too_long",
             Self::SenderConstraintUnmet => "sender_constraint_unmet",
+            Self::InsufficientUserAuthentication => "insufficient_user_authentication",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::AccessDenied => "access_denied",
             Self::AmbiguousPath => "ambiguous_path",
+            Self::AmbiguousHost => "ambiguous_host",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::UnknownRule => "unknown_rule",
             Self::Internal => "internal",
         }
     }

@@ -100,7 +100,7 @@ impl FailClosedLayer {
     fn denied(&self) -> Response<Body> {
         let denial = Denial::internal();
         let request = crate::request::Request::default();
-        let message = response::deny(&denial, &self.denials, &request);
+        let message = response::deny(&denial, None, &self.denials, &request);
         self.metrics
             .checked(&Decision::Deny(denial), Duration::ZERO);
         answer(&message.encode_to_vec())

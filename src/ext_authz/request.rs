@@ -4,20 +4,23 @@ use std::time::Duration;
 
 use tonic::metadata::MetadataMap;
 
-use super::proto::auth::attribute_context::{self, HttpRequest};
+use super::proto::auth::attribute_context::{self, HttpRequest, Peer};
 use super::proto::auth::{AttributeContext, CheckRequest};
-use super::proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
-use crate::request::{Headers, Request};
+use super::proto::envoy::config::core::v3::{Address, HeaderMap, HeaderValue, SocketAddress};
+use crate::request::{Headers, Request, Source};
 
 /// The request that a check is about. What the check does not say is empty, which denies: a check
 /// by the TCP filter has no `request.http` at all.
 pub fn describe(check: &CheckRequest) -> Request<'_> {
-    let http = check
-        .attributes
-        .as_ref()
-        .and_then(|attributes| attributes.request.as_ref())
-        .and_then(|request| request.http.as_ref());
-    let Some(http) = http else {
+    let Some(attributes) = &check.attributes else {
+        return Request::default();
+    };
+    let AttributeContext {
+        source,
+        request,
+        context_extensions,
+    } = attributes;
+    let Some(http) = request.as_ref().and_then(|request| request.http.as_ref()) else {
         return Request::default();
     };
     Request {
@@ -25,6 +28,27 @@ pub fn describe(check: &CheckRequest) -> Request<'_> {
         host: &http.host,
         path: &http.path,
         headers: headers(http),
+        source: source.as_ref().map(peer).unwrap_or_default(),
+        context: context_extensions
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
+    }
+}
+
+fn peer(peer: &Peer) -> Source<'_> {
+    let Peer {
+        address,
+        principal,
+        certificate,
+    } = peer;
+    let socket = address
+        .as_ref()
+        .and_then(|address| address.socket_address.as_ref());
+    Source {
+        address: socket.map_or("", |socket| &socket.address),
+        principal,
+        certificate,
     }
 }
 
@@ -64,6 +88,8 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
         host,
         path,
         headers,
+        source,
+        context,
     } = request;
     let headers = headers
         .lines()
@@ -80,9 +106,28 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
         header_map: Some(HeaderMap { headers }),
         ..HttpRequest::default()
     };
+    let Source {
+        address,
+        principal,
+        certificate,
+    } = source;
+    let socket_address = (!address.is_empty()).then(|| SocketAddress {
+        address: (*address).to_owned(),
+    });
     CheckRequest {
         attributes: Some(AttributeContext {
+            source: Some(Peer {
+                address: socket_address.map(|socket| Address {
+                    socket_address: Some(socket),
+                }),
+                principal: (*principal).to_owned(),
+                certificate: (*certificate).to_owned(),
+            }),
             request: Some(attribute_context::Request { http: Some(http) }),
+            context_extensions: context
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         }),
     }
 }

@@ -11,9 +11,10 @@ use tonic::{Response, Status};
 
 use super::proto::auth::authorization_server::Authorization;
 use super::proto::auth::{CheckRequest, CheckResponse};
-use super::{request, response};
+use super::request;
+use super::response::{self, Rendered};
 use crate::config::{Config, Denials};
-use crate::decision::{Decision, Denial, decide};
+use crate::decision::{Decision, Denial, Permit, decide};
 use crate::jwks::Jwks;
 use crate::policy::Policy;
 use crate::request::Request;
@@ -77,10 +78,7 @@ impl Service {
             token_cache,
             denials,
         } = config;
-        let names = policy
-            .providers()
-            .map(|(_, provider)| provider.name.as_str());
-        let metrics = Arc::new(Metrics::new(names));
+        let metrics = Arc::new(Metrics::new(&policy));
         let token_cache = TokenCache::new(&token_cache, metrics.token_cache().clone());
         Self {
             policy,
@@ -134,7 +132,7 @@ impl Service {
                 // That the provider cannot be asked is no verdict about the token.
                 UnknownKeyOutcome::Failed | UnknownKeyOutcome::TimedOut => {
                     return match decision.unknown_key_of() {
-                        Some(provider) => Decision::Deny(Denial::keys_unavailable(provider)),
+                        Some(_) => decision.without_keys(),
                         None => decision,
                     };
                 }
@@ -144,39 +142,44 @@ impl Service {
     }
 
     fn render(&self, decision: &Decision, request: &Request<'_>) -> CheckResponse {
-        match decision {
-            Decision::Allow(permit) => {
-                let changes = permit.changes(&self.policy, &request.headers);
-                if !changes.oversized.is_empty() {
-                    self.metrics.claims_dropped(changes.oversized.len());
-                    tracing::warn!(headers = ?changes.oversized, "claims too long for a header");
-                }
-                response::allow(&changes)
-            }
-            Decision::Deny(denial) => response::deny(denial, &self.denials, request),
+        let Rendered {
+            response,
+            oversized,
+        } = response::render(decision, &self.policy, &self.denials, request);
+        if !oversized.is_empty() {
+            self.metrics.claims_dropped(oversized.len());
+            tracing::warn!(headers = ?oversized, "claims too long for a header");
         }
+        response
     }
 
     /// One event per decision. What the client sent appears only as far as the fault quotes it,
     /// escaped and cut.
     fn log(&self, decision: &Decision) {
-        let name = |id| {
-            self.policy
-                .provider(id)
-                .map(|provider| provider.name.as_str())
+        let rule = |id| self.policy.rule(id).map(|rule| rule.name.as_str());
+        let provider = |id| {
+            let provider = self.policy.provider(id);
+            provider.map(|provider| provider.name.as_str())
         };
         match decision {
-            Decision::Allow(permit) => tracing::debug!(
-                provider = name(permit.provider),
-                subject = permit.token.claims().subject(),
+            Decision::Allow(Permit { rule: id, bearer }) => tracing::debug!(
+                rule = rule(*id),
+                provider = bearer.as_ref().and_then(|bearer| provider(bearer.provider)),
+                subject = bearer
+                    .as_ref()
+                    .and_then(|bearer| bearer.token.claims().subject()),
                 "allowed"
             ),
             Decision::Deny(denial) => tracing::info!(
                 reason = denial.reason().code(),
-                provider = denial.provider.and_then(name),
+                rule = denial.rule.and_then(rule),
+                provider = denial.provider.and_then(provider),
                 detail = %denial.fault,
                 "denied"
             ),
+            Decision::Metadata(resource) => {
+                tracing::debug!(url = resource.metadata_url(), "metadata answered");
+            }
         }
     }
 }

@@ -75,6 +75,11 @@ impl HeaderName {
         &self.0
     }
 
+    /// The names that are refused, and the beginnings of others.
+    pub fn reserved() -> (&'static [&'static str], &'static [&'static str]) {
+        (&RESERVED, &RESERVED_PREFIXES)
+    }
+
     pub(super) fn underscored(&self) -> Option<String> {
         self.0.contains('-').then(|| self.0.replace('-', "_"))
     }
@@ -87,4 +92,29 @@ pub(super) fn is_alias(own: &str, sent: &str) -> bool {
         && sent.bytes().zip(own.bytes()).all(|(sent, own)| {
             sent.to_ascii_lowercase() == own || (own == b'-' && !sent.is_ascii_alphanumeric())
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (text, fits) in [
+            ("X-Auth-Subject", true),
+            ("sub", true),
+            ("", false),
+            (":path", false),
+            ("x_auth", false),
+            ("x auth", false),
+            ("x-aüth", false),
+            ("Host", false),
+            ("Connection", false),
+            ("x-envoy-original-path", false),
+            ("X-Forwarded-For", false),
+            ("authorization", false),
+        ] {
+            assert_eq!(text.parse::<HeaderName>().is_ok(), fits, "{text}");
+        }
+    }
 }

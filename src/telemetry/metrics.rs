@@ -14,33 +14,27 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+mod checks;
 mod duration;
 mod token_cache;
 
+use checks::Checks;
 use duration::{DurationCollector, Durations};
 pub use token_cache::TokenCacheMetrics;
 
-use crate::decision::{Decision, Reason};
+use crate::decision::Decision;
 use crate::keyring::ProviderId;
+use crate::policy::Policy;
 
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// By provider, the last one being "none"; then allow, and each reason to deny.
-    checks: Vec<Vec<Counter>>,
+    checks: Checks,
     durations: Arc<Durations>,
     keys: Vec<KeyMetrics>,
     token_cache: TokenCacheMetrics,
     dropped_claims: Counter,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CheckLabels {
-    decision: &'static str,
-    reason: &'static str,
-    rule: &'static str,
-    provider: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -127,11 +121,15 @@ impl KeyMetrics {
 }
 
 impl Metrics {
-    /// Metrics for these providers, every series at zero.
-    pub fn new<'n>(providers: impl Iterator<Item = &'n str>) -> Self {
-        let providers: Vec<&str> = providers.collect();
+    /// Metrics for the providers and rules of this policy, every series at zero.
+    pub fn new(policy: &Policy) -> Self {
+        let providers: Vec<&str> = policy
+            .providers()
+            .map(|(_, provider)| provider.name.as_str())
+            .collect();
+        let rules: Vec<&str> = policy.rules().names().collect();
         let mut registry = Registry::with_prefix("claimgate");
-        let checks = checks(&mut registry, &providers);
+        let checks = Checks::new(&mut registry, &providers, &rules);
         let durations = Arc::new(Durations::default());
         registry.register_collector(Box::new(DurationCollector(Arc::clone(&durations))));
         let keys = keys(&mut registry, &providers);
@@ -164,15 +162,7 @@ impl Metrics {
 
     /// One check was answered.
     pub fn checked(&self, decision: &Decision, took: Duration) {
-        let (provider, outcome) = match decision {
-            Decision::Allow(permit) => (Some(permit.provider), 0),
-            Decision::Deny(denial) => (denial.provider, 1 + denial.reason() as usize),
-        };
-        let none = self.checks.len().saturating_sub(1);
-        let row = self.checks.get(provider.map_or(none, |id| id.0));
-        if let Some(counter) = row.and_then(|row| row.get(outcome)) {
-            counter.inc();
-        }
+        self.checks.count(decision);
         self.durations.observe(took);
     }
 
@@ -196,32 +186,6 @@ impl Metrics {
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
-}
-
-fn checks(registry: &mut Registry, providers: &[&str]) -> Vec<Vec<Counter>> {
-    let family = Family::<CheckLabels, Counter>::default();
-    registry.register("checks", "Checks answered", family.clone());
-    let series = |decision, reason, provider: &&str| {
-        family.get_or_create_owned(&CheckLabels {
-            decision,
-            reason,
-            rule: "default",
-            provider: (*provider).to_owned(),
-        })
-    };
-    providers
-        .iter()
-        .chain([&"none"])
-        .map(|provider| {
-            let denials = Reason::ALL
-                .iter()
-                .map(|reason| series("deny", reason.code(), provider));
-            [series("allow", "none", provider)]
-                .into_iter()
-                .chain(denials)
-                .collect()
-        })
-        .collect()
 }
 
 fn keys(registry: &mut Registry, providers: &[&str]) -> Vec<KeyMetrics> {

@@ -22,6 +22,8 @@ pub enum NumericDate {
     Nbf,
     /// Issued at, §4.1.6.
     Iat,
+    /// When the bearer logged in (OpenID Connect Core §2, RFC 9068 §2.2.1).
+    AuthTime,
 }
 
 impl NumericDate {
@@ -30,6 +32,7 @@ impl NumericDate {
             Self::Exp => "exp",
             Self::Nbf => "nbf",
             Self::Iat => "iat",
+            Self::AuthTime => "auth_time",
         }
     }
 }
@@ -103,7 +106,7 @@ impl Claims {
     }
 
     /// The time that a claim holds: a JSON number from the epoch to the end of the year 9999.
-    pub(super) fn date(&self, date: NumericDate) -> Result<Option<UnixTime>, TokenError> {
+    pub(crate) fn date(&self, date: NumericDate) -> Result<Option<UnixTime>, TokenError> {
         let Some(value) = self.0.get(date.name()) else {
             return Ok(None);
         };

@@ -23,7 +23,7 @@ pub(super) fn scopes(claims: &Claims, paths: &[ClaimPath]) -> Vec<Box<str>> {
 }
 
 /// RFC 6749 appendix A.4, `scope-token`.
-fn is_scope(text: &str) -> bool {
+pub(crate) fn is_scope(text: &str) -> bool {
     let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     !text.is_empty() && text.bytes().all(fits)
 }

@@ -50,6 +50,11 @@ impl TokenSource {
         }
     }
 
+    /// Whether there is something, be it a token or not.
+    pub(crate) fn is_used(&self, request: &Request<'_>) -> bool {
+        !matches!(self.token(request), Ok(None))
+    }
+
     pub(super) fn token<'a>(&self, request: &Request<'a>) -> Result<Option<&'a str>, Unreadable> {
         let token = match self {
             Self::Header { name, scheme } => {

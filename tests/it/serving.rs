@@ -225,7 +225,7 @@ async fn what_cannot_be_read_is_denied() {
     }
 
     let (_, metrics) = server.page("/metrics").await;
-    let counted = "claimgate_checks_total{decision=\"deny\",reason=\"internal\",rule=\"default\",provider=\"none\"} 4";
+    let counted = "claimgate_checks_total{decision=\"deny\",reason=\"internal\",rule=\"none\",provider=\"none\"} 4";
     assert!(metrics.contains(counted), "{metrics}");
 
     let mut client = tonic::client::Grpc::new(server.channel().await);

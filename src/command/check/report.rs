@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::ext_authz::proto::auth::CheckResponse;
 use crate::ext_authz::proto::auth::check_response::HttpResponse;
 use crate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
+use crate::policy::rules::{DEFAULT, Selection};
 use crate::trace::{Step, Trace};
 
 /// Each check that held, in words.
@@ -21,6 +22,14 @@ impl Trace for Steps {
             })
         };
         self.0.push(match step {
+            Step::Rule { name, selection } => {
+                let how = match selection {
+                    Selection::Named => "named by Envoy's route",
+                    Selection::Matched if name == DEFAULT => "no other is about the request",
+                    Selection::Matched => "the first that is about the request",
+                };
+                ("rule", format!("`{name}`: {how}"))
+            }
             Step::Credential { source } => ("credential", format!("one token, in the {source}")),
             Step::Form { alg, kid, typ } => (
                 "form",
@@ -40,12 +49,16 @@ impl Trace for Steps {
                 ("times", format!("expires at {exp}, in {left} s"))
             }
             Step::Audience { audience } => ("audience", format!("names `{audience}`")),
+            Step::Requirement => ("required", "the token is what the rule requires".to_owned()),
+            Step::Condition { text } => ("condition", format!("`{}`", text.trim())),
         });
     }
 }
 
 /// What there is to be told.
 pub(super) struct Report {
+    /// The rules that are not about the request, and why.
+    pub(super) passed_over: Vec<(String, String)>,
     pub(super) steps: Vec<(&'static str, String)>,
     /// The reason, and what is wrong in full.
     pub(super) failed: Option<(String, String)>,
@@ -56,6 +69,28 @@ pub(super) struct Report {
     pub(super) response: CheckResponse,
 }
 
+/// So many rules are listed for people; scripts get all.
+const MOST_RULES: usize = 20;
+
+enum Verdict {
+    Allow,
+    Deny,
+    /// With the metadata of a resource.
+    Answered,
+    CannotJudge,
+}
+
+impl Verdict {
+    const fn words(&self) -> &'static str {
+        match self {
+            Self::Allow => "ALLOW",
+            Self::Deny => "DENY",
+            Self::Answered => "ANSWERED in the upstream's place",
+            Self::CannotJudge => "CANNOT JUDGE",
+        }
+    }
+}
+
 impl Report {
     fn is_allow(&self) -> bool {
         self.response
@@ -64,32 +99,35 @@ impl Report {
             .is_none_or(|status| status.code == 0)
     }
 
-    /// From 500 on it is not the request that is at fault.
-    fn failed_at_our_end(&self) -> bool {
-        match &self.response.http_response {
-            Some(HttpResponse::DeniedResponse(denied)) => denied
-                .status
-                .as_ref()
-                .is_some_and(|status| status.code >= 500),
-            _ => false,
+    fn verdict(&self) -> Verdict {
+        let status = match &self.response.http_response {
+            Some(HttpResponse::DeniedResponse(denied)) => denied.status.as_ref(),
+            _ => None,
+        };
+        match status.map_or(403, |status| status.code) {
+            _ if self.is_allow() => Verdict::Allow,
+            // From 500 on it is not the request that is at fault.
+            500.. => Verdict::CannotJudge,
+            ..300 => Verdict::Answered,
+            _ => Verdict::Deny,
         }
     }
 
     pub(super) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match (self.is_allow(), self.failed_at_our_end()) {
-            (true, _) => 0,
-            (false, true) => 2,
-            (false, false) => 1,
+        ExitCode::from(match self.verdict() {
+            Verdict::Allow => 0,
+            Verdict::Deny | Verdict::Answered => 1,
+            Verdict::CannotJudge => 2,
         })
     }
 
     pub(super) fn text(&self) -> String {
-        let verdict = match (self.is_allow(), self.failed_at_our_end()) {
-            (true, _) => "ALLOW",
-            (false, true) => "CANNOT JUDGE",
-            (false, false) => "DENY",
-        };
-        let mut lines = vec![verdict.to_owned()];
+        let mut lines = vec![self.verdict().words().to_owned()];
+        let shown = self.passed_over.iter().take(MOST_RULES);
+        lines.extend(shown.map(|(name, why)| format!("  pass  rule        `{name}`: {why}")));
+        if let Some(more) = self.passed_over.len().checked_sub(MOST_RULES + 1) {
+            lines.push(format!("        … and {} more rules", more + 1));
+        }
         lines.extend(
             self.steps
                 .iter()
@@ -108,8 +146,18 @@ impl Report {
             Some(HttpResponse::OkResponse(ok)) => {
                 lines.push("the upstream gets".to_owned());
                 lines.extend(pairs(&ok.headers).map(|(name, value)| format!("  {name}: {value}")));
-                if !ok.headers_to_remove.is_empty() {
-                    lines.push(format!("  removed: {}", ok.headers_to_remove.join(", ")));
+                let removed = ok.headers_to_remove.iter().cloned();
+                let parameters = ok.query_parameters_to_remove.iter();
+                let removed: Vec<String> = removed
+                    .chain(parameters.map(|name| format!("query parameter {name}")))
+                    .collect();
+                if !removed.is_empty() {
+                    lines.push(format!("  removed: {}", removed.join(", ")));
+                }
+                if !ok.response_headers_to_add.is_empty() {
+                    lines.push("the caller gets, besides the upstream's answer".to_owned());
+                    let added = pairs(&ok.response_headers_to_add);
+                    lines.extend(added.map(|(name, value)| format!("  {name}: {value}")));
                 }
             }
             Some(HttpResponse::DeniedResponse(denied)) => {
@@ -118,7 +166,7 @@ impl Report {
                 lines.extend(
                     pairs(&denied.headers).map(|(name, value)| format!("  {name}: {value}")),
                 );
-                lines.push(format!("  {}", denied.body));
+                lines.extend(denied.body.lines().map(|line| format!("  {line}")));
             }
             None => {}
         }
@@ -131,8 +179,19 @@ impl Report {
             .iter()
             .map(|(name, text)| json!({"check": name, "detail": text}))
             .collect();
+        let passed_over: Vec<_> = self
+            .passed_over
+            .iter()
+            .map(|(name, why)| json!({"rule": name, "detail": why}))
+            .collect();
+        let decision = match self.verdict() {
+            Verdict::Allow => "allow",
+            Verdict::Answered => "metadata",
+            Verdict::Deny | Verdict::CannotJudge => "deny",
+        };
         let mut report = json!({
-            "decision": if self.is_allow() { "allow" } else { "deny" },
+            "decision": decision,
+            "rules_passed_over": passed_over,
             "passed": steps,
             "failed": self.failed.as_ref().map(|(reason, text)| json!({"reason": reason, "detail": text})),
             "likely_cause": self.likely_cause,
@@ -142,6 +201,8 @@ impl Report {
             Some(HttpResponse::OkResponse(ok)) => json!({
                 "headers": object(&ok.headers),
                 "headers_to_remove": ok.headers_to_remove,
+                "query_parameters_to_remove": ok.query_parameters_to_remove,
+                "response_headers": object(&ok.response_headers_to_add),
             }),
             Some(HttpResponse::DeniedResponse(denied)) => json!({
                 "status": denied.status.as_ref().map_or(403, |status| status.code),

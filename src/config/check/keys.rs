@@ -16,7 +16,7 @@ impl Check<'_> {
         &mut self,
         (issuer_spot, issuer): (&Spot, &String),
         discovery_url: &Field<String>,
-        jwks: Field<raw::Jwks>,
+        jwks: Field<raw::provider::Jwks>,
         fetch: &Fetch,
     ) -> Option<KeySource> {
         let source = self.find_source((issuer_spot, issuer), discovery_url, jwks, fetch)?;
@@ -35,7 +35,7 @@ impl Check<'_> {
         &mut self,
         (issuer_spot, issuer): (&Spot, &String),
         discovery_url: &Field<String>,
-        jwks: Field<raw::Jwks>,
+        jwks: Field<raw::provider::Jwks>,
         fetch: &Fetch,
     ) -> Option<KeySource> {
         match (jwks, discovery_url.given()) {
@@ -72,8 +72,13 @@ impl Check<'_> {
         }
     }
 
-    fn jwks(&mut self, spot: &Spot, jwks: &raw::Jwks, fetch: &Fetch) -> Option<KeySource> {
-        let raw::Jwks { uri, file, inline } = jwks;
+    fn jwks(
+        &mut self,
+        spot: &Spot,
+        jwks: &raw::provider::Jwks,
+        fetch: &Fetch,
+    ) -> Option<KeySource> {
+        let raw::provider::Jwks { uri, file, inline } = jwks;
         match (uri, file, inline) {
             (Field::Given(spot, uri), Field::Absent, Field::Absent) => self
                 .parsed(spot, values::key_url(uri, fetch.allow_http))
@@ -94,8 +99,8 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn fetch(&mut self, fetch: raw::Fetch) -> Fetch {
-        let raw::Fetch {
+    pub(super) fn fetch(&mut self, fetch: raw::provider::Fetch) -> Fetch {
+        let raw::provider::Fetch {
             timeout,
             ca_file,
             bearer_token_file,
@@ -114,8 +119,8 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn refresh(&mut self, refresh: raw::Refresh) -> Refresh {
-        let raw::Refresh {
+    pub(super) fn refresh(&mut self, refresh: raw::provider::Refresh) -> Refresh {
+        let raw::provider::Refresh {
             min,
             max,
             max_stale,

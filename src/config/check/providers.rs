@@ -17,7 +17,7 @@ use crate::token::source::TokenSource;
 impl Check<'_> {
     pub(super) fn providers(
         &mut self,
-        providers: Field<Vec<Field<raw::Provider>>>,
+        providers: Field<Vec<Field<raw::provider::Provider>>>,
     ) -> Option<(Vec<Provider>, Vec<KeySettings>)> {
         match &providers {
             Field::Invalid => return None,
@@ -65,9 +65,9 @@ impl Check<'_> {
     fn provider(
         &mut self,
         spot: &Spot,
-        provider: raw::Provider,
+        provider: raw::provider::Provider,
     ) -> Option<(Provider, KeySettings)> {
-        let raw::Provider {
+        let raw::provider::Provider {
             name,
             issuer,
             issuer_aliases,
@@ -154,7 +154,7 @@ impl Check<'_> {
 
     fn token_from(
         &mut self,
-        sources: Field<Vec<Field<raw::TokenSource>>>,
+        sources: Field<Vec<Field<raw::provider::TokenSource>>>,
     ) -> Vec<Arc<TokenSource>> {
         let Field::Given(spot, listed) = &sources else {
             return vec![Arc::new(TokenSource::authorization())];
@@ -178,8 +178,12 @@ impl Check<'_> {
         places
     }
 
-    fn token_source(&mut self, spot: &Spot, source: &raw::TokenSource) -> Option<TokenSource> {
-        let raw::TokenSource {
+    fn token_source(
+        &mut self,
+        spot: &Spot,
+        source: &raw::provider::TokenSource,
+    ) -> Option<TokenSource> {
+        let raw::provider::TokenSource {
             header,
             scheme,
             cookie,

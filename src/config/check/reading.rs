@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Check;
 use crate::config::document::{Field, Spot};
-use crate::config::raw::Texts;
+use crate::config::raw::values::Texts;
 use crate::config::values;
 
 impl Check<'_> {
@@ -54,6 +54,26 @@ impl Check<'_> {
             format!("`{text}` is out of range: from {least} to {most}"),
         );
         None
+    }
+
+    /// One of these words; the default when it is absent, or wrong and reported.
+    pub(super) fn choice<T: Clone + Default>(
+        &mut self,
+        field: &Field<String>,
+        choices: &[(&str, T)],
+    ) -> T {
+        let Some((spot, text)) = field.given() else {
+            return T::default();
+        };
+        match choices.iter().find(|(word, _)| word == text) {
+            Some((_, choice)) => choice.clone(),
+            None => {
+                let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+                let words = words.join("`, `");
+                self.report(spot, format!("`{text}` is not one of `{words}`"));
+                T::default()
+            }
+        }
     }
 
     /// Texts that are not empty, with their places; reports when there is none.

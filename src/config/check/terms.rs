@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 
 use super::Check;
 use crate::config::document::{Field, Spot};
-use crate::config::raw::{Texts, Values};
+use crate::config::raw::values::{Texts, Values};
 use crate::keyring::{Algorithm, AlgorithmSet};
 use crate::token::claims::ClaimPath;
 use crate::token::issuer::{TENANT_ID, is_tenant_id, trust_domain};

@@ -15,6 +15,7 @@ impl Check<'_> {
             scope_header,
             payload_header,
             forward_token,
+            dynamic_metadata,
         } = upstream;
         let mut taken = HashMap::new();
         let mut headers = Vec::new();
@@ -33,15 +34,17 @@ impl Check<'_> {
         let payload_header = payload_header
             .given()
             .and_then(|header| self.header_name(header, &mut taken));
-        Upstream::new(
-            headers,
+        Upstream {
+            claim_headers: headers,
             scope_header,
             payload_header,
-            forward_token.value().copied().unwrap_or(true),
-        )
+            forward_token: forward_token.value().copied().unwrap_or(true),
+            dynamic_metadata: dynamic_metadata.value().copied().unwrap_or(true),
+            response_headers: Vec::new(),
+        }
     }
 
-    fn header_name(
+    pub(super) fn header_name(
         &mut self,
         (spot, text): (&Spot, &String),
         taken: &mut HashMap<String, String>,

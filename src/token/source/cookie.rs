@@ -19,11 +19,11 @@ pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a 
     Ok(Some(unquoted.unwrap_or(value)))
 }
 
-/// The request's cookies without those of this name, as one header line; `None` if there are none
+/// The request's cookies without those of these names, as one header line; `None` if there are none
 /// left. What is no text that a header can carry is left out.
-pub(crate) fn without(headers: &Headers<'_>, name: &str) -> Option<String> {
+pub(crate) fn without(headers: &Headers<'_>, names: &[&str]) -> Option<String> {
     let left: Vec<&str> = crumbs(headers)
-        .filter(|crumb| named(crumb, name).is_none())
+        .filter(|crumb| names.iter().all(|name| named(crumb, name).is_none()))
         .filter_map(|crumb| str::from_utf8(crumb).ok())
         .filter(|crumb| !crumb.is_empty() && !crumb.contains(char::is_control))
         .collect();
@@ -83,7 +83,7 @@ mod tests {
                 .iter()
                 .map(|line| ("Cookie", line.as_bytes()))
                 .collect();
-            let left = without(&headers, "t");
+            let left = without(&headers, &["t"]);
             assert_eq!(
                 (value(&headers, "t"), left.as_deref()),
                 *expected,

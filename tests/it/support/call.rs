@@ -30,6 +30,7 @@ pub fn raw_check(lines: &[(&str, &str)]) -> CheckRequest {
             .iter()
             .map(|(name, value)| (*name, value.as_bytes()))
             .collect(),
+        ..Request::default()
     })
 }
 
@@ -51,6 +52,7 @@ pub fn with_http(http: HttpRequest) -> CheckRequest {
     CheckRequest {
         attributes: Some(AttributeContext {
             request: Some(attribute_context::Request { http: Some(http) }),
+            ..AttributeContext::default()
         }),
     }
 }
@@ -62,6 +64,8 @@ pub enum Answer {
         set: Vec<(String, String)>,
         remove: Vec<String>,
         remove_query: Vec<String>,
+        /// Set on the upstream's answer.
+        response: Vec<(String, String)>,
     },
     Deny {
         status: i32,
@@ -89,6 +93,7 @@ impl Answer {
                     set,
                     remove: ok.headers_to_remove,
                     remove_query: ok.query_parameters_to_remove,
+                    response: pairs(ok.response_headers_to_add),
                 }
             }
             HttpResponse::DeniedResponse(denied) => {

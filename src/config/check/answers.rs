@@ -1,0 +1,155 @@
+//! What callers read: denials, and headers of answers.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Check;
+use crate::config::denials::{Bodies, Body, Denials, Part, Template};
+use crate::config::document::{Field, Spot};
+use crate::config::raw;
+use crate::config::raw::answers::{Bodies as RawBodies, Body as RawBody};
+use crate::config::values;
+use crate::identity::{HeaderName, ResponseValue};
+
+/// The statuses of denials.
+const STATUSES: [u16; 5] = [400, 401, 403, 500, 503];
+
+const FORMS: [(&str, Body); 4] = [
+    ("json", Body::Json),
+    ("problem", Body::Problem),
+    ("text", Body::Text),
+    ("none", Body::None),
+];
+
+impl Check<'_> {
+    pub(super) fn denials(&mut self, denials: raw::answers::Denials) -> Denials {
+        let raw::answers::Denials {
+            body,
+            realm,
+            resource_metadata,
+            expose_reason,
+        } = denials;
+        if let Some((spot, realm)) = realm.given() {
+            let quotable = |c: char| c == ' ' || (c.is_ascii_graphic() && c != '"' && c != '\\');
+            if realm.is_empty() || !realm.chars().all(quotable) {
+                self.report(spot, "a realm is printable ASCII without `\"` and `\\`");
+            }
+        }
+        if let Some((spot, url)) = resource_metadata.given() {
+            self.parsed(spot, values::web_url(url));
+        }
+        let expose_reason = expose_reason.value().copied().unwrap_or(true);
+        Denials {
+            body: self.bodies(body, expose_reason),
+            realm: realm.value().cloned(),
+            resource_metadata: resource_metadata.value().cloned(),
+            expose_reason,
+        }
+    }
+
+    fn bodies(&mut self, field: Field<RawBodies>, expose_reason: bool) -> Bodies {
+        let (spot, bodies) = match field {
+            Field::Given(spot, bodies) => (spot, bodies),
+            Field::Absent | Field::Invalid => return Bodies::default(),
+        };
+        let by_status = match bodies {
+            RawBodies::One(form) => {
+                return Bodies {
+                    default: self.form(&spot, &form),
+                    by_status: BTreeMap::new(),
+                };
+            }
+            RawBodies::ByStatus(bodies) => bodies,
+        };
+        if by_status.is_empty() {
+            self.report(&spot, "empty; give a form, or one for each status");
+        }
+        let mut read = Bodies::default();
+        for (status, field) in by_status {
+            let body = match field {
+                Field::Given(spot, body) => self.body(&spot, body, expose_reason),
+                Field::Absent => {
+                    self.report(&spot, format!("`{status}` has no form"));
+                    continue;
+                }
+                Field::Invalid => continue,
+            };
+            let number = status
+                .parse()
+                .ok()
+                .filter(|number| STATUSES.contains(number));
+            match number {
+                Some(number) => drop(read.by_status.insert(number, body)),
+                None if status == "default" => read.default = body,
+                None => {
+                    let why = format!(
+                        "`{status}` is no status of a denial; there are 400, 401, 403, 500, 503 \
+                         and `default`"
+                    );
+                    self.report(&spot, why);
+                }
+            }
+        }
+        read
+    }
+
+    fn form(&mut self, spot: &Spot, form: &str) -> Body {
+        self.choice(&Field::Given(spot.clone(), form.to_owned()), &FORMS)
+    }
+
+    fn body(&mut self, spot: &Spot, body: RawBody, expose_reason: bool) -> Body {
+        let (content_type, template) = match body {
+            RawBody::Form(form) => return self.form(spot, &form),
+            RawBody::Template {
+                content_type,
+                template,
+            } => (content_type, template),
+        };
+        if let Err(why) = values::header_text(&content_type) {
+            self.report(spot, format!("content_type: {why}"));
+        }
+        let parts = self.parsed(spot, Part::read(&template)).unwrap_or_default();
+        if !expose_reason && parts.contains(&Part::Reason) {
+            self.report(
+                spot,
+                "`{{reason}}` tells what `expose_reason: false` is to hide",
+            );
+        }
+        Body::Template(Template {
+            content_type,
+            parts,
+        })
+    }
+
+    pub(super) fn response_headers(
+        &mut self,
+        headers: Field<Vec<Field<raw::answers::ResponseHeader>>>,
+    ) -> Vec<(HeaderName, ResponseValue)> {
+        let mut taken = HashMap::new();
+        let mut read = Vec::new();
+        for (spot, header) in self.entries(headers) {
+            let raw::answers::ResponseHeader {
+                header,
+                value,
+                claim,
+            } = header;
+            let name = self
+                .required(&spot, "header", &header)
+                .and_then(|header| self.header_name(header, &mut taken));
+            let value = match (&value, &claim) {
+                (Field::Given(spot, text), Field::Absent) => self
+                    .parsed(spot, values::header_text(text))
+                    .map(ResponseValue::Fixed),
+                (Field::Absent, Field::Given(spot, claim)) => {
+                    self.claim_path(spot, claim).map(ResponseValue::Claim)
+                }
+                (Field::Invalid, _) | (_, Field::Invalid) => None,
+                _ => {
+                    self.report(&spot, "give exactly one of `value` and `claim`");
+                    None
+                }
+            };
+            read.extend(name.zip(value));
+        }
+        read
+    }
+}

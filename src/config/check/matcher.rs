@@ -1,0 +1,183 @@
+//! Which requests a rule is about.
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::Check;
+use crate::config::document::{Field, Spot};
+use crate::config::raw::ClaimValues;
+use crate::config::raw::rules::{Match, PathMatch};
+use crate::config::raw::values::{Texts, Values};
+use crate::policy::matcher::{HeaderPattern, HostPattern, Matcher, PathPattern, PathRegex};
+use crate::policy::rules::Paths;
+use crate::request::{host, path};
+
+/// What is encoded besides everything that is not ASCII.
+const SPACES: &AsciiSet = &CONTROLS.add(b' ');
+
+impl Check<'_> {
+    pub(super) fn matcher(&mut self, spot: &Spot, matches: Match, paths: Paths) -> Matcher {
+        let Match {
+            hosts,
+            methods,
+            path,
+            headers,
+        } = matches;
+        let is_empty = [&hosts, &methods]
+            .iter()
+            .all(|field| matches!(field, Field::Absent))
+            && matches!(path, Field::Absent)
+            && matches!(headers, Field::Absent);
+        if is_empty {
+            self.report(
+                spot,
+                "empty; leave `match` out for a rule about every request",
+            );
+        }
+        Matcher {
+            hosts: self.hosts(hosts),
+            methods: self.methods(methods),
+            paths: self.path_patterns(path, paths),
+            headers: self.header_patterns(headers),
+        }
+    }
+
+    fn hosts(&mut self, field: Field<Texts>) -> Vec<HostPattern> {
+        let mut hosts = Vec::new();
+        for (spot, text) in self.texts(field, "at least one host") {
+            let (domain, pattern): (_, fn(String) -> HostPattern) = match text.strip_prefix("*.") {
+                Some(domain) => (domain, HostPattern::Below),
+                None => (text.as_str(), HostPattern::Exact),
+            };
+            match host::canonical(domain) {
+                Some(canonical) if canonical.len() == domain.len() => {
+                    hosts.push(pattern(canonical.into_owned()));
+                }
+                Some(canonical) => {
+                    let why = format!("ports do not count; write `{canonical}`");
+                    self.report(&spot, why);
+                }
+                None => {
+                    let why = format!(
+                        "`{text}` is not a host; write `api.example.com`, or `*.example.com` for \
+                         all below it"
+                    );
+                    self.report(&spot, why);
+                }
+            }
+        }
+        hosts
+    }
+
+    fn methods(&mut self, field: Field<Texts>) -> Vec<String> {
+        let mut methods = Vec::new();
+        for (spot, method) in self.texts(field, "at least one method") {
+            let fits = |c: char| c.is_ascii_uppercase() || c == '-';
+            if !method.chars().all(fits) {
+                self.report(&spot, format!("`{method}` is not a method in upper case"));
+            }
+            methods.push(method);
+        }
+        methods
+    }
+
+    fn path_patterns(&mut self, field: Field<PathMatch>, paths: Paths) -> Vec<PathPattern> {
+        let Field::Given(spot, path) = field else {
+            return Vec::new();
+        };
+        let PathMatch {
+            exact,
+            prefix,
+            regex,
+        } = path;
+        if [&exact, &prefix, &regex]
+            .iter()
+            .all(|field| matches!(field, Field::Absent))
+        {
+            self.report(&spot, "give at least one of `exact`, `prefix` and `regex`");
+        }
+        let mut patterns = Vec::new();
+        for (spot, text) in self.texts(exact, "at least one path") {
+            let path = self.path(&spot, &text, paths);
+            patterns.extend(path.map(PathPattern::Exact));
+        }
+        for (spot, text) in self.texts(prefix, "at least one path") {
+            let path = self.path(&spot, &text, paths);
+            let path = path.map(|path| path.strip_suffix('/').map(str::to_owned).unwrap_or(path));
+            patterns.extend(path.map(PathPattern::Prefix));
+        }
+        for (spot, text) in self.texts(regex, "at least one expression") {
+            let compiled = PathRegex::compile(&text).map_err(|error| {
+                let why = error.to_string();
+                let why = why.lines().last().unwrap_or_default();
+                format!(
+                    "not a regular expression: {}",
+                    why.trim_start_matches("error: ")
+                )
+            });
+            patterns.extend(self.parsed(&spot, compiled).map(PathPattern::Regex));
+        }
+        patterns
+    }
+
+    /// In the form in which the paths of requests are compared.
+    fn path(&mut self, spot: &Spot, text: &str, paths: Paths) -> Option<String> {
+        if text.contains('?') {
+            self.report(
+                spot,
+                "the query is no part of a path; match on `request.query` in a `condition`",
+            );
+            return None;
+        }
+        // Whoever writes a rule need not write as clients must.
+        let encoded = utf8_percent_encode(text, SPACES).to_string();
+        let path = match paths {
+            Paths::Strict => path::canonical(&encoded)
+                .map(Into::into)
+                .map_err(|why| format!("`{text}` {why}, so no request would match")),
+            Paths::AsIs if text.starts_with('/') => Ok(text.to_owned()),
+            Paths::AsIs => Err(format!("`{text}` does not begin with `/`")),
+        };
+        self.parsed(spot, path)
+    }
+
+    fn header_patterns(&mut self, field: Field<ClaimValues>) -> Vec<HeaderPattern> {
+        let Field::Given(spot, headers) = field else {
+            return Vec::new();
+        };
+        if headers.is_empty() {
+            self.report(&spot, "empty; give at least one header");
+        }
+        let mut patterns = Vec::new();
+        for (name, field) in headers {
+            let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+            if name.is_empty() || !name.chars().all(fits) {
+                self.report(&spot, format!("`{name}` is not the name of a header"));
+            }
+            let (spot, values) = match field {
+                Field::Given(spot, Values(values)) => (spot, values),
+                Field::Absent => {
+                    self.report(
+                        &spot,
+                        format!("`{name}` has no value; `any` is whatever value"),
+                    );
+                    continue;
+                }
+                Field::Invalid => continue,
+            };
+            let values = match values.as_slice() {
+                [any] if any == "any" => Vec::new(),
+                list if list.iter().any(|value| value == "any") => {
+                    let why = "`any` in a list would be a value of that name; write `any` alone";
+                    self.report(&spot, why);
+                    continue;
+                }
+                _ => values,
+            };
+            patterns.push(HeaderPattern {
+                name: name.to_ascii_lowercase(),
+                values,
+            });
+        }
+        patterns
+    }
+}

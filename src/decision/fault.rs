@@ -1,0 +1,99 @@
+//! What may be wrong with a request, and the reason that each comes to.
+
+use std::sync::Arc;
+
+use super::Reason;
+use crate::policy::requirement::Refusal;
+use crate::policy::rules::NoRule;
+use crate::shown::Shown;
+use crate::token::TokenError;
+use crate::token::bearer::CredentialError;
+use crate::token::source::TokenSource;
+
+/// What is wrong with a request, by whose fault it is.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fault {
+    /// The client's: no path to judge.
+    #[error("the check describes no HTTP request with a path")]
+    NoPath,
+    /// The client's, or the proxy's: no rule can be found for it.
+    #[error("{0}")]
+    NoRule(#[from] NoRule),
+    /// The client's: no credential that could be judged.
+    #[error("{0}")]
+    Credential(#[from] CredentialError),
+    /// The client's: the token.
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    /// The client's: a token from nobody we know.
+    #[error("no provider is configured for the token's issuer `{0}`")]
+    UnknownIssuer(Shown),
+    /// The client's: a token where tokens of its provider are not looked for.
+    #[error("the tokens of provider `{provider}` are not taken from the {place}")]
+    Misplaced {
+        /// The provider's name.
+        provider: String,
+        /// Where it was.
+        place: Arc<TokenSource>,
+    },
+    /// The client's: not what the rule requires.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The provider's: its keys cannot be had.
+    #[error("the provider's keys are not available")]
+    KeysUnavailable,
+    /// Ours.
+    #[error("internal error")]
+    Internal,
+}
+
+impl Fault {
+    /// The code of it.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::NoPath | Self::NoRule(NoRule::AmbiguousPath(_)) => Reason::AmbiguousPath,
+            Self::NoRule(NoRule::AmbiguousHost(_)) => Reason::AmbiguousHost,
+            Self::NoRule(NoRule::Unknown(_)) => Reason::UnknownRule,
+            Self::Credential(CredentialError::Missing(_)) => Reason::MissingToken,
+            Self::Credential(
+                CredentialError::Repeated(_)
+                | CredentialError::Empty(_)
+                | CredentialError::Malformed(_)
+                | CredentialError::SeveralPlaces(..),
+            ) => Reason::MalformedAuthorization,
+            Self::Token(error) => token_reason(error),
+            Self::UnknownIssuer(_) | Self::Misplaced { .. } => Reason::UnknownIssuer,
+            Self::Refused(refusal) => match refusal {
+                Refusal::Scope { .. } => Reason::InsufficientScope,
+                Refusal::Authentication(_) => Reason::InsufficientUserAuthentication,
+                Refusal::Denied
+                | Refusal::Provider
+                | Refusal::Claim { .. }
+                | Refusal::Condition
+                | Refusal::ConditionFailed(_) => Reason::AccessDenied,
+            },
+            Self::KeysUnavailable => Reason::KeysUnavailable,
+            Self::Internal => Reason::Internal,
+        }
+    }
+}
+
+fn token_reason(error: &TokenError) -> Reason {
+    match error {
+        TokenError::Malformed(_) => Reason::MalformedToken,
+        TokenError::UnsupportedAlgorithm(_) | TokenError::AlgorithmNotAccepted { .. } => {
+            Reason::UnsupportedAlgorithm
+        }
+        TokenError::UnsupportedType(_) => Reason::UnsupportedType,
+        TokenError::ForeignIssuer(_) => Reason::UnknownIssuer,
+        TokenError::UnknownKey { .. } => Reason::UnknownKey,
+        TokenError::BadSignature { .. } => Reason::BadSignature,
+        TokenError::Expired { .. } => Reason::Expired,
+        TokenError::NotYetValid { .. } => Reason::NotYetValid,
+        TokenError::WrongAudience { .. } => Reason::WrongAudience,
+        TokenError::MissingClaim(_) => Reason::MissingClaim,
+        TokenError::ClaimMismatch { .. } => Reason::ClaimMismatch,
+        TokenError::LifetimeTooLong { .. } => Reason::LifetimeTooLong,
+        TokenError::SenderConstraintUnmet => Reason::SenderConstraintUnmet,
+    }
+}

@@ -1,0 +1,237 @@
+//! How a request is judged: find its rule, then do what the rule says.
+
+use std::sync::Arc;
+
+use super::{Decision, Denial, Fault, Memory, Permit};
+use crate::identity::Bearer;
+use crate::keyring::{Keyring, Keys};
+use crate::policy::matcher::Target;
+use crate::policy::requirement::{Access, Refusal, Requirement};
+use crate::policy::rules::Rule;
+use crate::policy::{CorsPreflight, Policy};
+use crate::request::Request;
+use crate::shown::Shown;
+use crate::time::UnixTime;
+use crate::token::Unverified;
+use crate::token::bearer::{Credential, CredentialError, find_token};
+use crate::trace::{Step, Trace};
+
+pub(super) fn judge(
+    policy: &Policy,
+    keyring: &Keyring,
+    memory: &impl Memory,
+    request: &Request<'_>,
+    now: UnixTime,
+    trace: &mut impl Trace,
+) -> Result<Decision, Denial> {
+    // Nothing but the TCP filter and CONNECT comes without a path; neither is HTTP to an API.
+    if request.path.is_empty() {
+        return Err(Fault::NoPath.into());
+    }
+    let target = policy.rules().target(request).map_err(Fault::from)?;
+    if let Some(resource) = policy.metadata_for(&target) {
+        return Ok(Decision::Metadata(Arc::clone(resource)));
+    }
+    let (id, selection) = policy.rules().select(&target).map_err(Fault::from)?;
+    let rule = policy.rule(id).ok_or(Fault::Internal)?;
+    trace.passed(Step::Rule {
+        name: &rule.name,
+        selection,
+    });
+    let case = Case {
+        policy,
+        keyring,
+        memory,
+        target: &target,
+        rule,
+        now,
+    };
+    match case.judge(trace) {
+        Ok(bearer) => Ok(Decision::Allow(Permit { rule: id, bearer })),
+        Err(denial) => Err(Denial {
+            rule: Some(id),
+            ..denial
+        }),
+    }
+}
+
+/// A request under its rule.
+struct Case<'c, M> {
+    policy: &'c Policy,
+    keyring: &'c Keyring,
+    memory: &'c M,
+    target: &'c Target<'c>,
+    rule: &'c Rule,
+    now: UnixTime,
+}
+
+impl<M: Memory> Case<'_, M> {
+    /// Who may pass: the bearer of a token, or nobody in particular.
+    fn judge(&self, trace: &mut impl Trace) -> Result<Option<Bearer>, Denial> {
+        let request = self.target.request;
+        let places = self.policy.token_places();
+        match &self.rule.access {
+            Access::Deny => Err(Fault::from(Refusal::Denied).into()),
+            Access::Public => self.anonymous(trace),
+            Access::Optional(_) | Access::Required(_) if self.is_free_preflight() => {
+                self.anonymous_preflight(trace)
+            }
+            Access::Optional(requirement) => match find_token(places, request) {
+                Ok(credential) => self.bearer(credential, requirement, trace).map(Some),
+                Err(CredentialError::Missing(_)) => self.anonymous(trace),
+                Err(error) => Err(Fault::from(error).into()),
+            },
+            Access::Required(requirement) => {
+                let credential = find_token(places, request).map_err(Fault::from)?;
+                self.bearer(credential, requirement, trace).map(Some)
+            }
+        }
+    }
+
+    fn is_free_preflight(&self) -> bool {
+        self.policy.cors_preflight() == CorsPreflight::Allow
+            && self.target.request.is_cors_preflight()
+    }
+
+    fn anonymous(&self, trace: &mut impl Trace) -> Result<Option<Bearer>, Denial> {
+        self.check_condition(None, trace).map_err(Fault::from)?;
+        Ok(None)
+    }
+
+    /// What a condition says about tokens is not for a request that cannot have one.
+    fn anonymous_preflight(&self, trace: &mut impl Trace) -> Result<Option<Bearer>, Denial> {
+        match &self.rule.condition {
+            Some(condition) if condition.uses().claims => Ok(None),
+            _ => self.anonymous(trace),
+        }
+    }
+
+    fn bearer(
+        &self,
+        credential: Credential<'_>,
+        requirement: &Requirement,
+        trace: &mut impl Trace,
+    ) -> Result<Bearer, Denial> {
+        trace.passed(Step::Credential {
+            source: credential.place,
+        });
+        let bearer = match self.recall(&credential) {
+            Some(known) => known,
+            None => self.verify(&credential, trace)?,
+        };
+        self.check(&bearer, requirement, trace)
+            .map_err(|refusal| Denial {
+                provider: Some(bearer.provider),
+                token: Some(Arc::clone(&bearer.token)),
+                ..Fault::from(refusal).into()
+            })?;
+        Ok(bearer)
+    }
+
+    /// What this token was found to be before, if that still holds.
+    fn recall(&self, credential: &Credential<'_>) -> Option<Bearer> {
+        let (provider, token) = self.memory.recall(credential.token)?;
+        match self.keyring.keys(provider) {
+            Keys::Known(keys) if token.still_holds(keys, self.now) => {}
+            Keys::Known(_) | Keys::Unavailable => {
+                self.memory.forget(credential.token);
+                return None;
+            }
+        }
+        let known = self.policy.provider(provider)?;
+        known.token_from.contains(credential.place).then(|| Bearer {
+            provider,
+            token,
+            place: Arc::clone(credential.place),
+        })
+    }
+
+    fn verify(
+        &self,
+        credential: &Credential<'_>,
+        trace: &mut impl Trace,
+    ) -> Result<Bearer, Denial> {
+        let token = Unverified::parse(credential.token).map_err(Fault::from)?;
+        trace.passed(Step::Form {
+            alg: token.alg(),
+            kid: token.kid(),
+            typ: token.typ(),
+        });
+
+        let issuer = token.issuer().map_err(Fault::from)?;
+        let (id, provider) = self
+            .policy
+            .by_issuer(issuer)
+            .ok_or_else(|| Fault::UnknownIssuer(Shown::from(issuer)))?;
+        if !provider.token_from.contains(credential.place) {
+            return Err(Fault::Misplaced {
+                provider: provider.name.clone(),
+                place: Arc::clone(credential.place),
+            }
+            .into());
+        }
+        trace.passed(Step::Issuer {
+            issuer,
+            provider: &provider.name,
+        });
+
+        let Keys::Known(keys) = self.keyring.keys(id) else {
+            return Err(Denial::keys_unavailable(id));
+        };
+        trace.passed(Step::Keys { count: keys.len() });
+
+        match token.verify(&provider.terms, keys, self.now, trace) {
+            Ok(token) => {
+                let token = Arc::new(token);
+                self.memory.remember(id, &token);
+                Ok(Bearer {
+                    provider: id,
+                    token,
+                    place: Arc::clone(credential.place),
+                })
+            }
+            Err(error) => Err(Denial {
+                provider: Some(id),
+                ..Fault::from(error).into()
+            }),
+        }
+    }
+
+    fn check(
+        &self,
+        bearer: &Bearer,
+        requirement: &Requirement,
+        trace: &mut impl Trace,
+    ) -> Result<(), Refusal> {
+        let provider = self.policy.provider(bearer.provider);
+        let skew = provider
+            .map(|provider| provider.terms.clock_skew)
+            .unwrap_or_default();
+        requirement.check(bearer.provider, &bearer.token, skew, self.now)?;
+        if !requirement.is_empty() {
+            trace.passed(Step::Requirement);
+        }
+        self.check_condition(Some(bearer), trace)
+    }
+
+    fn check_condition(
+        &self,
+        bearer: Option<&Bearer>,
+        trace: &mut impl Trace,
+    ) -> Result<(), Refusal> {
+        let Some(condition) = &self.rule.condition else {
+            return Ok(());
+        };
+        let claims = bearer.map(|bearer| bearer.token.claims());
+        match condition.holds(self.target, claims, self.now) {
+            Ok(true) => {
+                trace.passed(Step::Condition {
+                    text: condition.text(),
+                });
+                Ok(())
+            }
+            Ok(false) => Err(Refusal::Condition),
+            Err(failure) => Err(Refusal::ConditionFailed(failure.to_string())),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a condition may call: CEL's standard library, its strings extension, and our own.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+
+use cel::common::types::{CelBool, CelString, STRING_TYPE};
+use cel::common::value::CowVal;
+use cel::{Env, ExecutionError};
+use ipnet::IpNet;
+use regex::Regex;
+
+/// So many compiled patterns are kept by each thread.
+const MOST_PATTERNS: usize = 1_024;
+
+/// All of them.
+pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(environment()));
+
+fn environment() -> Env {
+    let mut env = Env::stdlib().with_optional_support(false);
+    let declared = cel::extensions::strings(&mut env)
+        .and_then(|()| {
+            env.add_overload(
+                "matches",
+                "matches",
+                vec![STRING_TYPE, STRING_TYPE],
+                matches,
+            )
+        })
+        .and_then(|()| {
+            let arguments = vec![STRING_TYPE];
+            env.add_member_overload("matches", "m_matches", STRING_TYPE, arguments, matches)
+        })
+        .and_then(|()| env.add_overload("cidr", "cidr", vec![STRING_TYPE], cidr))
+        .and_then(|()| {
+            let arguments = vec![STRING_TYPE];
+            env.add_member_overload(
+                "containsIP",
+                "contains_ip",
+                STRING_TYPE,
+                arguments,
+                contains_ip,
+            )
+        });
+    // Only a name that is there already could fail, and a test calls them all.
+    debug_assert!(declared.is_ok(), "{declared:?}");
+    env
+}
+
+type Arguments<'b, 'v> = Vec<CowVal<'b, 'v>>;
+type Outcome<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+
+fn text<'a>(arguments: &'a Arguments<'_, '_>, index: usize) -> Result<&'a str, ExecutionError> {
+    arguments
+        .get(index)
+        .and_then(|argument| argument.downcast_ref::<CelString<'_>>())
+        .map(CelString::inner)
+        .ok_or_else(ExecutionError::missing_argument_or_target)
+}
+
+fn answer<'b, 'v>(truth: bool) -> CowVal<'b, 'v> {
+    CowVal::owned(CelBool::from(truth))
+}
+
+/// `text.matches(pattern)`: whether the pattern is anywhere in the text (RE2 syntax).
+#[expect(clippy::needless_pass_by_value, reason = "the form of a CEL function")]
+fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
+    thread_local! {
+        /// Patterns are literals of the configuration, so there are only so many.
+        static PATTERNS: RefCell<HashMap<String, Regex>> = RefCell::default();
+    }
+    let (text, pattern) = (text(&arguments, 0)?, text(&arguments, 1)?);
+    let found = PATTERNS.with_borrow_mut(|patterns| {
+        if let Some(regex) = patterns.get(pattern) {
+            return Ok(regex.is_match(text));
+        }
+        // Former configurations may have had others.
+        if patterns.len() >= MOST_PATTERNS {
+            patterns.clear();
+        }
+        let regex = Regex::new(pattern)?;
+        let found = regex.is_match(text);
+        patterns.insert(pattern.to_owned(), regex);
+        Ok::<_, regex::Error>(found)
+    });
+    found
+        .map(answer)
+        .map_err(|error| ExecutionError::function_error("matches", error))
+}
+
+/// `cidr(text)`: the text, if it is a network such as `10.0.0.0/8`.
+fn cidr<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
+    text(&arguments, 0)?
+        .parse::<IpNet>()
+        .map_err(|error| ExecutionError::function_error("cidr", error))?;
+    arguments
+        .pop()
+        .ok_or_else(ExecutionError::missing_argument_or_target)
+}
+
+/// `cidr(text).containsIP(address)`.
+#[expect(clippy::needless_pass_by_value, reason = "the form of a CEL function")]
+fn contains_ip<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
+    let failed =
+        |error: &dyn std::fmt::Display| ExecutionError::function_error("containsIP", error);
+    let network: IpNet = text(&arguments, 0)?
+        .parse()
+        .map_err(|error| failed(&error))?;
+    let address: IpAddr = text(&arguments, 1)?
+        .parse()
+        .map_err(|error| failed(&error))?;
+    Ok(answer(network.contains(&address.to_canonical())))
+}

@@ -1,0 +1,119 @@
+//! The facts of a request as CEL values.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cel::Value;
+use cel::objects::{Key, Map};
+use chrono::DateTime;
+
+use super::Target;
+use crate::request::{Headers, Source};
+use crate::time::UnixTime;
+use crate::token::claims::Claims;
+
+fn map(members: impl Iterator<Item = (String, Value)>) -> Value {
+    let map: HashMap<_, _> = members
+        .map(|(name, value)| (Key::String(Arc::new(name)), value))
+        .collect();
+    Value::Map(Map { map: Arc::new(map) })
+}
+
+fn string(text: &str) -> Value {
+    Value::String(Arc::new(text.to_owned()))
+}
+
+/// All claims; none without a token.
+pub(super) fn claims(claims: Option<&Claims>) -> Value {
+    let members = claims.into_iter().flat_map(Claims::as_object);
+    map(members.map(|(name, value)| (name.clone(), json(value))))
+}
+
+/// An integer is an `int` if it fits, and a `uint` if only that holds it exactly.
+fn json(value: &serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(truth) => Value::Bool(*truth),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(integer), _) => Value::Int(integer),
+            (None, Some(integer)) => Value::UInt(integer),
+            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => string(text),
+        serde_json::Value::Array(elements) => {
+            Value::List(Arc::new(elements.iter().map(json).collect()))
+        }
+        serde_json::Value::Object(members) => map(members
+            .iter()
+            .map(|(name, value)| (name.clone(), json(value)))),
+    }
+}
+
+pub(super) fn request(target: &Target<'_>) -> Value {
+    let (_, query) = target.request.split_path();
+    let texts = [
+        ("method", target.request.method),
+        ("host", &target.host),
+        ("path", &target.path),
+        ("query", query),
+    ];
+    let headers = ("headers".to_owned(), headers(&target.request.headers));
+    let texts = texts.map(|(name, text)| (name.to_owned(), string(text)));
+    map(texts.into_iter().chain([headers]))
+}
+
+/// By name in lower case; lines of one name joined with commas, and bytes that are not UTF-8
+/// replaced by `!`, as Envoy does both by default. Pseudo-headers are left out.
+fn headers(headers: &Headers<'_>) -> Value {
+    let mut joined: HashMap<String, String> = HashMap::new();
+    for (name, value) in headers.lines().filter(|(name, _)| !name.starts_with(':')) {
+        let value = utf8(value);
+        joined
+            .entry(name.to_ascii_lowercase())
+            .and_modify(|line| {
+                line.push(',');
+                line.push_str(&value);
+            })
+            .or_insert(value);
+    }
+    map(joined
+        .into_iter()
+        .map(|(name, value)| (name, Value::String(Arc::new(value)))))
+}
+
+fn utf8(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '!'));
+    }
+    text
+}
+
+pub(super) fn source(source: Source<'_>) -> Value {
+    let Source {
+        address,
+        principal,
+        certificate,
+    } = source;
+    let certificate = percent_encoding::percent_decode_str(certificate).decode_utf8_lossy();
+    texts(&[
+        ("address", address),
+        ("principal", principal),
+        ("certificate", &certificate),
+    ])
+}
+
+pub(super) fn texts(texts: &[(&str, &str)]) -> Value {
+    map(texts
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), string(text))))
+}
+
+/// A time that CEL cannot hold is none: comparing with it fails, which denies.
+pub(super) fn time(now: UnixTime) -> Value {
+    i64::try_from(now.as_secs())
+        .ok()
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+        .map_or(Value::Null, |time| Value::Timestamp(time.fixed_offset()))
+}

@@ -1,0 +1,240 @@
+//! Which requests a rule is about.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use regex::Regex;
+
+use crate::request::Request;
+
+/// A request with its host and path in the form that rules are compared with.
+#[derive(Clone, Debug)]
+pub struct Target<'r> {
+    /// The request itself.
+    pub request: &'r Request<'r>,
+    /// In lower case, without the port; empty when there is none that could be told from another.
+    pub host: Cow<'r, str>,
+    /// Without the query; decoded, unless paths are taken as they are.
+    pub path: Cow<'r, str>,
+}
+
+/// What a request must be for a rule to be about it: all of this. What is empty matches any.
+#[derive(Clone, Debug, Default)]
+pub struct Matcher {
+    /// The request's host is one of these.
+    pub hosts: Vec<HostPattern>,
+    /// The request's method is one of these, case included.
+    pub methods: Vec<String>,
+    /// The request's path is one of these.
+    pub paths: Vec<PathPattern>,
+    /// The request has each of these headers.
+    pub headers: Vec<HeaderPattern>,
+}
+
+/// A host, or the hosts below one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// This host.
+    Exact(String),
+    /// Every host below this domain, at any depth, but not the domain itself: `*.example.org`.
+    Below(String),
+}
+
+/// A path, or many.
+#[derive(Clone, Debug)]
+pub enum PathPattern {
+    /// This path.
+    Exact(String),
+    /// This path and every one below it, by whole segments. Without a slash at its end, so that
+    /// of `/` nothing is left.
+    Prefix(String),
+    /// Every path that is this expression from its beginning to its end.
+    Regex(PathRegex),
+}
+
+/// A regular expression that is about whole paths.
+#[derive(Clone, Debug)]
+pub struct PathRegex {
+    text: String,
+    whole: Regex,
+}
+
+/// A header, whatever the lines that it comes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderPattern {
+    /// In lower case.
+    pub name: String,
+    /// One of these is all that it says; empty: whatever it says.
+    pub values: Vec<String>,
+}
+
+/// Why a rule is not about a request: the first of its demands that is not met.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Mismatch<'m> {
+    /// Another host.
+    #[error("its hosts are {}", list(.0))]
+    Host(&'m [HostPattern]),
+    /// Another method.
+    #[error("its methods are {}", list(.0))]
+    Method(&'m [String]),
+    /// Another path.
+    #[error("its path is {}", list(.0))]
+    Path(&'m [PathPattern]),
+    /// Not the header.
+    #[error("it asks for {0}")]
+    Header(&'m HeaderPattern),
+    /// It is for Envoy's routes to name.
+    #[error("only a route of Envoy can name it")]
+    OnlyByName,
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    let shown: Vec<_> = items
+        .iter()
+        .take(8)
+        .map(|item| format!("`{item}`"))
+        .collect();
+    match items.len() > shown.len() {
+        true => format!("{} or {} more", shown.join(", "), items.len() - shown.len()),
+        false => shown.join(" or "),
+    }
+}
+
+impl Matcher {
+    /// Whether the rule is about this request.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, with why.
+    pub fn check(&self, target: &Target<'_>) -> Result<(), Mismatch<'_>> {
+        let Self {
+            hosts,
+            methods,
+            paths,
+            headers,
+        } = self;
+        let request = target.request;
+        if !hosts.is_empty() && !hosts.iter().any(|host| host.is_of(&target.host)) {
+            return Err(Mismatch::Host(hosts));
+        }
+        if !methods.is_empty() && !methods.iter().any(|method| method == request.method) {
+            return Err(Mismatch::Method(methods));
+        }
+        if !paths.is_empty() && !paths.iter().any(|path| path.is_of(&target.path)) {
+            return Err(Mismatch::Path(paths));
+        }
+        match headers.iter().find(|header| !header.is_of(request)) {
+            Some(header) => Err(Mismatch::Header(header)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl HostPattern {
+    fn is_of(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(own) => own == host,
+            Self::Below(domain) => host
+                .strip_suffix(domain.as_str())
+                .and_then(|below| below.strip_suffix('.'))
+                .is_some_and(|below| !below.is_empty()),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(domain) => write!(f, "*.{domain}"),
+        }
+    }
+}
+
+impl PathPattern {
+    fn is_of(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(own) => own == path,
+            Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
+                rest.starts_with('/') || (rest.is_empty() && !prefix.is_empty())
+            }),
+            Self::Regex(regex) => regex.whole.is_match(path),
+        }
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(prefix) => write!(f, "{prefix}/…"),
+            Self::Regex(regex) => f.write_str(&regex.text),
+        }
+    }
+}
+
+impl PathRegex {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    ///
+    /// When it is none.
+    pub fn compile(text: &str) -> Result<Self, regex::Error> {
+        // By itself first: it must not close the group that it is put into.
+        Regex::new(text)?;
+        Ok(Self {
+            whole: Regex::new(&format!(r"\A(?:{text})\z"))?,
+            text: text.to_owned(),
+        })
+    }
+
+    /// With what every path of it begins, as far as that is certain.
+    pub(super) fn literal_prefix(&self) -> String {
+        use regex_syntax::hir::{Hir, HirKind};
+
+        fn literal(hir: &Hir) -> Option<&[u8]> {
+            match hir.kind() {
+                HirKind::Literal(literal) => Some(&literal.0),
+                HirKind::Capture(capture) => literal(&capture.sub),
+                _ => None,
+            }
+        }
+        let Ok(parsed) = regex_syntax::parse(&self.text) else {
+            return String::new();
+        };
+        let bytes = match parsed.kind() {
+            HirKind::Concat(parts) => parts
+                .iter()
+                .find(|part| !matches!(part.kind(), HirKind::Look(_)))
+                .and_then(literal),
+            _ => literal(&parsed),
+        };
+        let text = bytes.and_then(|bytes| str::from_utf8(bytes).ok());
+        text.unwrap_or_default().to_owned()
+    }
+}
+
+impl HeaderPattern {
+    fn is_of(&self, request: &Request<'_>) -> bool {
+        let Self { name, values } = self;
+        let headers = &request.headers;
+        match values.is_empty() {
+            true => headers.all(name).next().is_some(),
+            false => values.iter().any(|value| headers.is(name, value)),
+        }
+    }
+}
+
+impl fmt::Display for HeaderPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.values.is_empty() {
+            true => write!(f, "a header `{}`", self.name),
+            false => write!(
+                f,
+                "the header `{}: {}`",
+                self.name,
+                self.values.join("` or `")
+            ),
+        }
+    }
+}

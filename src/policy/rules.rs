@@ -1,0 +1,189 @@
+//! The rules, in their order: the first that is about a request says what is required of it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::condition::Condition;
+use super::index::Index;
+use super::matcher::{Matcher, Mismatch, Target};
+use super::requirement::{Access, Requirement};
+use crate::request::path::{self, Ambiguity};
+use crate::request::{Request, host};
+use crate::shown::Shown;
+
+/// What is required of some requests.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What logs, metrics and Envoy's routes call it; unique.
+    pub name: String,
+    /// Which requests it is about; `None`: those alone whose route in Envoy names it.
+    pub matcher: Option<Matcher>,
+    /// Who may pass.
+    pub access: Access,
+    /// What must hold besides.
+    pub condition: Option<Condition>,
+}
+
+/// Tells rules apart: the position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RuleId(pub usize);
+
+/// How paths are read before rules are compared with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Paths {
+    /// Decoded, and refused if they could be read in two ways.
+    #[default]
+    Strict,
+    /// Byte by byte: the operator's explicit opt-out.
+    AsIs,
+}
+
+/// All rules, and at their end the one that is about every request.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    all: Vec<Rule>,
+    by_name: HashMap<String, RuleId>,
+    index: Index,
+    paths: Paths,
+    look_at_paths: bool,
+    look_at_hosts: bool,
+}
+
+/// The name of the rule that is about every request: a valid token is required.
+pub const DEFAULT: &str = "default";
+
+/// The context extension by which Envoy's route names a rule.
+pub const RULE_EXTENSION: &str = "claimgate.rule";
+
+/// How the rule was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Envoy's route names it.
+    Named,
+    /// It is the first that is about the request.
+    Matched,
+}
+
+/// Why no rule can be found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRule {
+    /// The path could be read in two ways, and rules look at it.
+    #[error("the path {0}")]
+    AmbiguousPath(#[from] Ambiguity),
+    /// The host could be read in two ways, and rules look at it.
+    #[error("the request's host `{0}` is not a host name")]
+    AmbiguousHost(Shown),
+    /// Envoy's route names a rule that there is not.
+    #[error("Envoy's route names the rule `{0}`, which is not configured")]
+    Unknown(Shown),
+}
+
+impl Rule {
+    fn check(&self, target: &Target<'_>) -> Result<(), Mismatch<'_>> {
+        match &self.matcher {
+            Some(matcher) => matcher.check(target),
+            None => Err(Mismatch::OnlyByName),
+        }
+    }
+}
+
+impl Rules {
+    /// These rules, whose names must differ, or the later one is not reached by name.
+    pub fn new(mut rules: Vec<Rule>, paths: Paths) -> Self {
+        rules.push(Rule {
+            name: DEFAULT.to_owned(),
+            matcher: Some(Matcher::default()),
+            access: Access::Required(Requirement::default()),
+            condition: None,
+        });
+        let mut by_name = HashMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            by_name.entry(rule.name.clone()).or_insert(RuleId(index));
+        }
+        let uses = |rule: &Rule| rule.condition.as_ref().map(Condition::uses);
+        let any = |looks: fn(&Matcher) -> bool| {
+            let mut matchers = rules.iter().filter_map(|rule| rule.matcher.as_ref());
+            matchers.any(looks)
+        };
+        let conditions = || rules.iter().filter_map(uses);
+        Self {
+            by_name,
+            index: Index::of(rules.iter().map(|rule| rule.matcher.as_ref())),
+            paths,
+            look_at_paths: any(|matcher| !matcher.paths.is_empty())
+                || conditions().any(|uses| uses.path),
+            look_at_hosts: any(|matcher| !matcher.hosts.is_empty())
+                || conditions().any(|uses| uses.host),
+            all: rules,
+        }
+    }
+
+    /// The request in the form that rules are compared with.
+    ///
+    /// # Errors
+    ///
+    /// When it could be read in two ways, in a part that some rule looks at.
+    pub fn target<'r>(&self, request: &'r Request<'r>) -> Result<Target<'r>, NoRule> {
+        let (raw, _) = request.split_path();
+        let path = match (self.paths, self.look_at_paths) {
+            (Paths::Strict, true) => path::canonical(raw)?,
+            (Paths::AsIs, _) | (_, false) => Cow::Borrowed(raw),
+        };
+        let host = match host::canonical(request.host) {
+            Some(host) => host,
+            None if self.look_at_hosts => {
+                return Err(NoRule::AmbiguousHost(Shown::from(request.host)));
+            }
+            None => Cow::Borrowed(""),
+        };
+        Ok(Target {
+            request,
+            host,
+            path,
+        })
+    }
+
+    /// The rule that says what is required of a request.
+    ///
+    /// # Errors
+    ///
+    /// When Envoy's route names one that there is not.
+    pub fn select(&self, target: &Target<'_>) -> Result<(RuleId, Selection), NoRule> {
+        if let Some(name) = target.request.context(RULE_EXTENSION) {
+            let unknown = || NoRule::Unknown(Shown::from(name));
+            let id = self.by_name.get(name).ok_or_else(unknown)?;
+            return Ok((*id, Selection::Named));
+        }
+        let is_about = |index: usize| {
+            let rule = self.all.get(index);
+            rule.is_some_and(|rule| rule.check(target).is_ok())
+        };
+        let index = self.index.first(target, is_about);
+        // The last one is about every request.
+        let id = RuleId(index.unwrap_or(self.all.len().saturating_sub(1)));
+        Ok((id, Selection::Matched))
+    }
+
+    /// Why each rule before `found` is not about a request.
+    pub fn passed_over<'s>(
+        &'s self,
+        target: &Target<'_>,
+        found: RuleId,
+    ) -> Vec<(&'s str, Mismatch<'s>)> {
+        self.all
+            .iter()
+            .take(found.0)
+            .filter_map(|rule| Some((rule.name.as_str(), rule.check(target).err()?)))
+            .collect()
+    }
+
+    /// The rule of this id, unless it is another configuration's.
+    pub fn get(&self, id: RuleId) -> Option<&Rule> {
+        self.all.get(id.0)
+    }
+
+    /// The names of all rules, the default one last.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|rule| rule.name.as_str())
+    }
+}

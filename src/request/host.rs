@@ -1,0 +1,86 @@
+//! The host that a request is for (RFC 9110 §7.2), in the one form that rules are compared with.
+
+use std::borrow::Cow;
+
+/// The host of an authority: in lower case, without its port and without the dot at its end. An
+/// IPv6 address keeps its brackets.
+///
+/// `None` when it is no host that could be told from another: empty, with user information, or
+/// with characters that no host name has (RFC 3986 §3.2.2, RFC 1123 §2.1, and `_`).
+pub fn canonical(authority: &str) -> Option<Cow<'_, str>> {
+    let (host, port) = split_port(authority);
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if !is_address(host) && !is_name(host) {
+        return None;
+    }
+    Some(match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(host.to_ascii_lowercase()),
+        false => Cow::Borrowed(host),
+    })
+}
+
+fn split_port(authority: &str) -> (&str, &str) {
+    match authority.rsplit_once(':') {
+        // What is in brackets is an address.
+        Some((_, after)) if after.contains(']') => (authority, ""),
+        Some((host, port)) => (host, port),
+        None => (authority, ""),
+    }
+}
+
+fn is_address(host: &str) -> bool {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+fn is_name(host: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    host.split('.')
+        .all(|label| !label.is_empty() && label.bytes().all(fits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for (authority, expected) in [
+            ("api.example.com", Some("api.example.com")),
+            ("API.Example.COM", Some("api.example.com")),
+            ("api.example.com:8443", Some("api.example.com")),
+            ("api.example.com.", Some("api.example.com")),
+            ("api.example.com.:443", Some("api.example.com")),
+            ("api.example.com:", Some("api.example.com")),
+            ("10.0.0.1:80", Some("10.0.0.1")),
+            ("[::1]:80", Some("[::1]")),
+            ("[2001:DB8::1]", Some("[2001:db8::1]")),
+            ("my_service", Some("my_service")),
+            ("", None),
+            (".", None),
+            (":80", None),
+            ("api.example.com..", None),
+            ("api..example.com", None),
+            (".example.com", None),
+            ("user@api.example.com", None),
+            ("api.example.com:80@evil.example", None),
+            ("api.example.com:http", None),
+            ("api.example.com/x", None),
+            ("api.example.com,evil.example", None),
+            ("api%2eexample.com", None),
+            ("bücher.example", None),
+            ("::1", None),
+            ("[::1", None),
+            ("[::1]x", None),
+            ("[api]", None),
+            (" api.example.com", None),
+        ] {
+            assert_eq!(canonical(authority).as_deref(), expected, "{authority}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a case expects, against what is answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use claimgate::ext_authz::proto::auth::CheckResponse;
+use claimgate::telemetry::metrics::Metrics;
+use prost_types::value::Kind;
+use serde_json::{Map, Value};
+
+use super::file::Expect;
+use crate::support::call::Answer;
+
+fn same(
+    what: &str,
+    expected: &dyn std::fmt::Debug,
+    found: &dyn std::fmt::Debug,
+) -> Result<(), String> {
+    let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+    match expected == found {
+        true => Ok(()),
+        false => Err(format!("{what}: expected {expected}, found {found}")),
+    }
+}
+
+pub fn compare(expect: &Expect, response: CheckResponse) -> Result<(), String> {
+    let metadata = response.dynamic_metadata.clone().map(json);
+    let answer = Answer::read(response);
+    let headers = match (&answer, &expect.deny) {
+        (
+            Answer::Allow {
+                set,
+                remove,
+                remove_query,
+                response,
+            },
+            None,
+        ) if expect.document.is_none() => {
+            same("removed from the query", &expect.remove_query, remove_query)?;
+            if let Some(expected) = &expect.remove {
+                let found: BTreeSet<_> = remove.iter().cloned().collect();
+                same("removed", expected, &found)?;
+            }
+            if let Some(expected) = &expect.response_headers {
+                let found: BTreeMap<_, _> = response.iter().cloned().collect();
+                same("on the answer", expected, &found)?;
+            }
+            set
+        }
+        (
+            Answer::Deny {
+                status,
+                code,
+                headers,
+                body,
+            },
+            deny,
+        ) if deny.is_some() || expect.document.is_some() => {
+            let usual = if deny.is_some() { 401 } else { 200 };
+            same("status", &expect.status.unwrap_or(usual), status)?;
+            if let Some(expected) = &expect.code {
+                same("gRPC code", expected, code)?;
+            }
+            if let Some(expected) = &expect.body {
+                same("body", expected, body)?;
+            }
+            if let Some(expected) = &expect.document {
+                let text = if body.is_empty() { "{}" } else { body };
+                let found: Value = serde_json::from_str(text).unwrap_or_default();
+                same("document", expected, &found)?;
+            }
+            if let Some(expected) = &expect.challenge {
+                let found = headers.iter().find(|(name, _)| name == "www-authenticate");
+                let found = found.map_or("", |(_, value)| value);
+                same("challenge", expected, &found)?;
+            }
+            headers
+        }
+        (answer, _) => return Err(format!("expected {:?}, found {answer:?}", expect.deny)),
+    };
+    for (name, expected) in &expect.headers {
+        let found = headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value);
+        same(name, &Some(expected), &found)?;
+    }
+    if let Some(expected) = &expect.rule {
+        let found = metadata.as_ref().and_then(|metadata| metadata.get("rule"));
+        same("rule", &Some(&Value::from(expected.as_str())), &found)?;
+    }
+    match (&expect.metadata, &metadata) {
+        (None, _) | (Some(Value::Bool(false)), None) => Ok(()),
+        (Some(Value::Object(members)), Some(metadata)) => {
+            members.iter().try_for_each(|(name, expected)| {
+                let found = metadata.get(name).unwrap_or(&Value::Null);
+                same(&format!("metadata `{name}`"), expected, found)
+            })
+        }
+        (expected, found) => same("metadata", expected, found),
+    }
+}
+
+fn json(fields: prost_types::Struct) -> Value {
+    let fields = fields.fields.into_iter();
+    let members: Map<_, _> = fields.map(|(name, value)| (name, member(value))).collect();
+    members.into()
+}
+
+fn member(value: prost_types::Value) -> Value {
+    match value.kind.expect("a value is of some kind") {
+        Kind::NullValue(_) => Value::Null,
+        Kind::BoolValue(truth) => truth.into(),
+        Kind::NumberValue(number) => number.into(),
+        Kind::StringValue(text) => text.into(),
+        Kind::ListValue(list) => list.values.into_iter().map(member).collect(),
+        Kind::StructValue(members) => json(members),
+    }
+}
+
+/// The metric tells the operator the reason that the caller may not be told.
+pub fn counted(expect: &Expect, metrics: &Metrics) -> Result<(), String> {
+    let (decision, reason) = match (&expect.deny, &expect.document) {
+        (Some(reason), _) => ("deny", reason.as_str()),
+        (None, Some(_)) => ("metadata", "none"),
+        (None, None) => ("allow", "none"),
+    };
+    let wanted = format!("claimgate_checks_total{{decision=\"{decision}\",reason=\"{reason}\"");
+    let text = metrics.encode().unwrap();
+    let counted: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("claimgate_checks_total") && !line.ends_with(" 0"))
+        .collect();
+    match counted.as_slice() {
+        [line] if line.starts_with(&wanted) && line.ends_with(" 1") => Ok(()),
+        found => Err(format!("reason: expected {reason}, counted {found:?}")),
+    }
+}

@@ -1,0 +1,173 @@
+//! The form of a file of cases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use claimgate::config::Config;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// A file of cases about one subject.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// A configuration, or the name of its file; a provider's keys are put into it.
+    #[serde(deserialize_with = "configuration")]
+    pub config: Value,
+    /// By provider: the keys that it signs with, or nothing when they cannot be had.
+    pub keys: BTreeMap<String, Option<Vec<KeySpec>>>,
+    /// What every token of the file has, unless its case says otherwise.
+    pub token: TokenSpec,
+    pub cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeySpec {
+    pub kid: String,
+    pub alg: String,
+    /// Changes to the published key; `null` takes a member away.
+    #[serde(default)]
+    pub jwk: Map<String, Value>,
+    /// Whether the provider publishes it.
+    #[serde(default = "yes")]
+    pub published: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenSpec {
+    /// Who signs: `provider/kid`.
+    pub key: Option<String>,
+    /// By another algorithm than the key's own.
+    pub sign_as: Option<String>,
+    /// Changes to the header; `null` takes a member away.
+    pub header: Map<String, Value>,
+    /// Changes to the claims; `null` takes a claim away.
+    pub claims: Map<String, Value>,
+    /// The header, or the claims, as text.
+    pub header_text: Option<String>,
+    pub claims_text: Option<String>,
+    /// Replaces the signature.
+    pub signature: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    pub name: String,
+    #[serde(default)]
+    pub token: TokenSpec,
+    /// Changes to the configuration's top-level sections.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    #[serde(default)]
+    pub request: RequestSpec,
+    /// Seconds since 1970.
+    #[serde(default = "january_2026")]
+    pub now: u64,
+    /// The clock panics.
+    #[serde(default)]
+    pub clock_fails: bool,
+    pub expect: Expect,
+}
+
+const fn january_2026() -> u64 {
+    1_767_225_600
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestSpec {
+    pub method: Option<String>,
+    /// Header lines, in which `{token}` stands for the token.
+    pub headers: Option<Vec<(String, String)>>,
+    pub path: Option<String>,
+    pub host: Option<String>,
+    /// Address, principal and certificate of the sender.
+    pub source: SourceSpec,
+    /// What Envoy's route says.
+    pub context: BTreeMap<String, String>,
+    /// The check has no `request.http`.
+    pub without_http: bool,
+    /// The check has nothing at all.
+    pub empty: bool,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceSpec {
+    pub address: String,
+    pub principal: String,
+    pub certificate: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The rule that decides.
+    pub rule: Option<String>,
+    /// The answer is the metadata of a resource: this document, `{}` for an empty body.
+    pub document: Option<Value>,
+    /// The reason of the denial; absent for an allow.
+    pub deny: Option<String>,
+    pub status: Option<i32>,
+    pub code: Option<i32>,
+    /// What the caller's challenge is, in full.
+    pub challenge: Option<String>,
+    pub body: Option<String>,
+    /// Some of the headers of the answer, or of those that are set for the upstream.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// All headers that are set on the upstream's answer.
+    pub response_headers: Option<BTreeMap<String, String>>,
+    /// Some of the members of the dynamic metadata; `null` for one that is not there. `false`: there
+    /// is no metadata at all.
+    pub metadata: Option<Value>,
+    /// All header names that are removed.
+    pub remove: Option<BTreeSet<String>>,
+    /// All query parameters that are removed.
+    #[serde(default)]
+    pub remove_query: Vec<String>,
+}
+
+pub fn files() -> Vec<PathBuf> {
+    let mut files = yaml_files("tests/cases");
+    files.extend(yaml_files("tests/cases/providers"));
+    files
+}
+
+pub fn yaml_files(directory: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let mut files: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn configuration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(name) => {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
+            // As it is, before anything in it is replaced.
+            Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
+            serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+        }
+        config => config,
+    })
+}
+
+pub fn read(path: &Path) -> File {
+    let yaml = std::fs::read_to_string(path).unwrap();
+    serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -1,0 +1,208 @@
+//! Runs a case, through the service itself.
+
+use std::sync::Arc;
+
+use claimgate::config::Config;
+use claimgate::dev::signer::Signer;
+use claimgate::ext_authz::proto::auth::CheckRequest;
+use claimgate::ext_authz::proto::auth::attribute_context::{HttpRequest, Peer};
+use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
+use claimgate::ext_authz::proto::envoy::config::core::v3::{Address, SocketAddress};
+use claimgate::ext_authz::service::Service;
+use claimgate::keyring::Algorithm;
+use claimgate::time::{Clock, UnixTime};
+use serde_json::{Map, Value, json};
+
+use super::expect;
+use super::file::{Case, File, SourceSpec};
+use crate::support::call::{check, raw_check, with_http};
+use crate::support::keys::signer;
+
+/// Both forms in which Envoy may describe the request: they must come to the same.
+pub fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
+    let spec = &case.request;
+    if spec.empty {
+        return vec![("empty", CheckRequest::default())];
+    }
+    if spec.without_http {
+        let mut check = with_http(HttpRequest::default());
+        check
+            .attributes
+            .as_mut()
+            .unwrap()
+            .request
+            .as_mut()
+            .unwrap()
+            .http = None;
+        return vec![("without http", check)];
+    }
+    let token = mint(file, case);
+    let lines = spec
+        .headers
+        .clone()
+        .unwrap_or_else(|| vec![("authorization".to_owned(), "Bearer {token}".to_owned())]);
+    let lines: Vec<(String, String)> = lines
+        .into_iter()
+        .map(|(name, value)| (name, value.replace("{token}", &token)))
+        .collect();
+    let lines: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    [
+        ("joined headers", check(&lines)),
+        ("raw headers", raw_check(&lines)),
+    ]
+    .into_iter()
+    .map(|(form, mut check)| {
+        let attributes = check.attributes.as_mut().unwrap();
+        let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
+        http.path = spec
+            .path
+            .as_ref()
+            .map(|path| path.replace("{token}", &token))
+            .unwrap_or(std::mem::take(&mut http.path));
+        http.host = spec.host.clone().unwrap_or(std::mem::take(&mut http.host));
+        http.method = spec
+            .method
+            .clone()
+            .unwrap_or(std::mem::take(&mut http.method));
+        let attributes = check.attributes.as_mut().unwrap();
+        attributes.context_extensions = spec.context.clone().into_iter().collect();
+        attributes.source = Some(peer(&spec.source));
+        (form, check)
+    })
+    .collect()
+}
+
+fn peer(source: &SourceSpec) -> Peer {
+    let SourceSpec {
+        address,
+        principal,
+        certificate,
+    } = source.clone();
+    let socket_address = Some(SocketAddress { address });
+    Peer {
+        address: Some(Address { socket_address }),
+        principal,
+        certificate,
+    }
+}
+
+fn key(file: &File, name: &str) -> Arc<Signer> {
+    let (provider, kid) = name.split_once('/').expect("a key is `provider/kid`");
+    let specs = file.keys[provider].as_ref().expect("the provider has keys");
+    let spec = specs
+        .iter()
+        .find(|spec| spec.kid == kid)
+        .expect("the provider has this key");
+    signer(
+        Algorithm::from_name(&spec.alg).unwrap(),
+        &format!("{provider}/{kid}"),
+    )
+}
+
+fn mint(file: &File, case: &Case) -> String {
+    let (base, own) = (&file.token, &case.token);
+    let name = own
+        .key
+        .as_ref()
+        .or(base.key.as_ref())
+        .expect("a token names its key");
+    let key = key(file, name);
+    let kid = name.split_once('/').unwrap().1;
+    let sign_as = own
+        .sign_as
+        .as_deref()
+        .map(|alg| Algorithm::from_name(alg).unwrap());
+    let alg = sign_as.unwrap_or(key.alg());
+
+    let mut header = json!({"alg": alg.name(), "kid": kid, "typ": "at+jwt"});
+    merge(&mut header, &[&base.header, &own.header]);
+    let mut claims = json!({});
+    merge(&mut claims, &[&base.claims, &own.claims]);
+    let header = own
+        .header_text
+        .clone()
+        .unwrap_or_else(|| header.to_string());
+    let claims = own
+        .claims_text
+        .clone()
+        .unwrap_or_else(|| claims.to_string());
+    let token = key.sign_as(alg, &header, &claims).unwrap();
+    match &own.signature {
+        Some(signature) => format!("{}.{signature}", token.rsplit_once('.').unwrap().0),
+        None => token,
+    }
+}
+
+fn merge(value: &mut Value, changes: &[&Map<String, Value>]) {
+    let members = value.as_object_mut().unwrap();
+    for change in changes {
+        members.extend((*change).clone());
+    }
+    members.retain(|_, value| !value.is_null());
+}
+
+/// The configuration of a case, keys not yet put in.
+pub fn configuration(file: &File, case: &Case) -> Value {
+    let mut config = file.config.clone();
+    merge(&mut config, &[&case.config]);
+    config
+}
+
+fn with_keys(file: &File, mut config: Value) -> Value {
+    let providers = config.get_mut("providers").and_then(Value::as_array_mut);
+    for provider in providers.into_iter().flatten() {
+        let Some(name) = provider["name"].as_str().map(ToOwned::to_owned) else {
+            continue;
+        };
+        merge(
+            provider,
+            &[&Map::from_iter([("discovery_url".to_owned(), Value::Null)])],
+        );
+        provider["jwks"] = match &file.keys[&name] {
+            None => json!({"file": "/nonexistent"}),
+            Some(specs) => {
+                let keys: Vec<Value> = specs
+                    .iter()
+                    .filter(|spec| spec.published)
+                    .map(|spec| {
+                        let mut jwk = key(file, &format!("{name}/{}", spec.kid)).jwk();
+                        jwk["kid"] = spec.kid.as_str().into();
+                        merge(&mut jwk, &[&spec.jwk]);
+                        jwk
+                    })
+                    .collect();
+                json!({"inline": {"keys": keys}})
+            }
+        };
+    }
+    config
+}
+
+/// The time of the case, or none.
+struct CaseClock(Option<UnixTime>);
+
+impl Clock for CaseClock {
+    fn now(&self) -> UnixTime {
+        self.0.expect("the clock of this case fails")
+    }
+}
+
+/// Runs a case with this configuration.
+pub async fn run(
+    file: &File,
+    case: &Case,
+    config: Value,
+    request: CheckRequest,
+) -> Result<(), String> {
+    let config = with_keys(file, config).to_string();
+    let config = Config::from_yaml(&config).map_err(|error| error.to_string())?;
+    let clock = CaseClock((!case.clock_fails).then(|| UnixTime::from_secs(case.now)));
+    let service = Service::start(config, Arc::new(clock)).await;
+    let answer = service.check(tonic::Request::new(request)).await;
+    let answer = answer.map_err(|status| format!("a gRPC error, which may fail open: {status}"))?;
+    expect::compare(&case.expect, answer.into_inner())?;
+    expect::counted(&case.expect, &service.metrics)
+}
