@@ -12,7 +12,10 @@ use crate::config::{Config, ConfigError, ProviderFlags};
 
 mod check;
 mod dev;
+mod explain;
+mod schema;
 mod serve;
+mod test;
 mod validate;
 
 /// What the command line says.
@@ -39,6 +42,10 @@ enum Command {
     Check(check::Arguments),
     /// Check a configuration file, and report everything that is wrong with it
     Validate(validate::Arguments),
+    /// Run table tests of a configuration: requests, and what should become of them
+    Test(test::Arguments),
+    /// Print the JSON Schema of the configuration
+    Schema(schema::Arguments),
 }
 
 /// Runs a command to its end.
@@ -48,6 +55,8 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Check(arguments) => check::run(arguments).await,
         Command::Validate(arguments) => validate::run(arguments).await,
+        Command::Test(arguments) => test::run(arguments).await,
+        Command::Schema(schema::Arguments {}) => schema::run(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("claimgate: {error}");

@@ -13,8 +13,8 @@ use url::Url;
 
 mod check;
 pub mod denials;
-mod document;
-mod raw;
+pub(crate) mod document;
+pub(crate) mod raw;
 pub mod schema;
 pub(crate) mod values;
 

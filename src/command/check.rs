@@ -6,21 +6,14 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-mod advice;
-mod report;
-
-use report::{Report, Steps};
-
+use super::explain::{Report, explain};
 use super::{Failure, Source as ConfigSource};
 use crate::config::Config;
-use crate::decision::{Decision, Denial, Fault, decide};
 use crate::ext_authz::proto::auth::CheckRequest;
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
-use crate::ext_authz::{request, response};
+use crate::ext_authz::request;
 use crate::jwks;
 use crate::keyring::{Keyring, Keys};
-use crate::policy::Policy;
-use crate::policy::rules::Selection;
 use crate::request::{Request, Source};
 use crate::time::{Clock as _, SystemClock};
 use crate::token::Unverified;
@@ -201,73 +194,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
 async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure> {
     let request = request::describe(check);
     let (keyring, unavailable) = keys_for(config, &request).await;
-    let mut steps = Steps::default();
-    let decision = decide(
-        &config.policy,
-        &keyring,
-        &(),
-        &request,
-        SystemClock.now(),
-        &mut steps,
-    );
-    let passed_over = passed_over(config, &request, &decision);
-    let mut report = Report {
-        passed_over,
-        steps: steps.0,
-        failed: None,
-        likely_cause: None,
-        unavailable: None,
-        response: response::render(&decision, &config.policy, &config.denials, &request).response,
-    };
-    if let Decision::Deny(denial) = &decision {
-        report.failed = Some((
-            denial.reason().code().to_owned(),
-            failure(denial, &config.policy),
-        ));
-        let token = find_token(config.policy.token_places(), &request);
-        let token = token.map_or("", |found| found.token);
-        report.likely_cause = advice::likely_cause(denial, &config.policy, &keyring, token);
-        report.unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
-    }
-    Ok(report)
-}
-
-/// What is wrong, in full.
-fn failure(denial: &Denial, policy: &Policy) -> String {
-    let known = match denial.fault {
-        Fault::UnknownIssuer(_) => policy.providers(),
-        _ => return denial.fault.to_string(),
-    };
-    let known: Vec<_> = known
-        .map(|(_, provider)| provider.terms.issuer.as_str())
-        .collect();
-    format!("{}; configured: `{}`", denial.fault, known.join("`, `"))
-}
-
-/// The rules that come before the one that the request was judged by, and why each is not about it.
-fn passed_over(
-    config: &Config,
-    request: &Request<'_>,
-    decision: &Decision,
-) -> Vec<(String, String)> {
-    let rules = config.policy.rules();
-    let judged_by = match decision {
-        Decision::Allow(permit) => Some(permit.rule),
-        Decision::Deny(denial) => denial.rule,
-        Decision::Metadata(_) => None,
-    };
-    let (Some(rule), Ok(target)) = (judged_by, rules.target(request)) else {
-        return Vec::new();
-    };
-    match rules.select(&target) {
-        Ok((_, Selection::Matched)) => rules
-            .passed_over(&target, rule)
-            .into_iter()
-            .map(|(name, why)| (name.to_owned(), why.to_string()))
-            .collect(),
-        // Nobody asked the others.
-        Ok((_, Selection::Named)) | Err(_) => Vec::new(),
-    }
+    let now = SystemClock.now();
+    Ok(explain(config, &keyring, &request, now, unavailable).report)
 }
 
 /// The keys of the one provider that the token says it is from: no other is asked.

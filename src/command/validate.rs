@@ -35,16 +35,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         Err(error @ ConfigError::Unreadable { .. }) => return Err(error.into()),
     };
-    let providers = config.keys.len();
-    say(&format!(
-        "{}: valid, {providers} {}",
-        file.display(),
-        if providers == 1 {
-            "provider"
-        } else {
-            "providers"
-        }
-    ));
+    let count = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    // The default rule is nobody's.
+    let rules = config.policy.rules().names().count().saturating_sub(1);
+    let (providers, rules) = (count(config.keys.len(), "provider"), count(rules, "rule"));
+    say(&format!("{}: valid, {providers}, {rules}", file.display()));
     let mut code = ExitCode::SUCCESS;
     for settings in &config.keys {
         for (field, file) in [

@@ -11,9 +11,10 @@ use cel::{Context, ExecutionError, Program, Value};
 mod functions;
 mod names;
 mod values;
+mod walk;
 
 use functions::ENVIRONMENT;
-pub use names::Uses;
+pub use walk::Uses;
 
 use super::Target;
 use crate::time::UnixTime;
@@ -54,8 +55,8 @@ impl Condition {
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
         let program = ENVIRONMENT
             .compile(text)
-            .map_err(|errors| names::syntax(&errors))?;
-        let uses = names::check(&program, text)?;
+            .map_err(|errors| walk::syntax(&errors))?;
+        let uses = walk::check(&program, text)?;
         Ok(Self {
             text: text.to_owned(),
             program: Arc::new(program),

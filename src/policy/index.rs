@@ -133,3 +133,61 @@ impl Paths {
         first
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::matcher::PathRegex;
+    use crate::request::Request;
+
+    /// However many rules there are, those about other hosts and paths are not asked.
+    #[test]
+    fn few_are_asked() {
+        let matchers: Vec<Matcher> = (0..10_000)
+            .map(|number| match number % 4 {
+                0 => Matcher {
+                    paths: vec![PathPattern::Prefix(format!("/service-{number}"))],
+                    ..Matcher::default()
+                },
+                1 => Matcher {
+                    hosts: vec![HostPattern::Exact(format!("s{number}.example.org"))],
+                    ..Matcher::default()
+                },
+                2 => Matcher {
+                    hosts: vec![HostPattern::Below(format!("t{number}.example.org"))],
+                    ..Matcher::default()
+                },
+                _ => {
+                    let regex = PathRegex::compile(&format!("/team/{number}/[0-9]+")).unwrap();
+                    Matcher {
+                        paths: vec![PathPattern::Regex(regex)],
+                        ..Matcher::default()
+                    }
+                }
+            })
+            .collect();
+        let index = Index::of(matchers.iter().map(Some));
+        for (host, path, expected) in [
+            ("a.example", "/service-9996/x", Some(9996)),
+            ("s9997.example.org", "/service-9996/x", Some(9996)),
+            ("a.b.t9998.example.org", "/", Some(9998)),
+            ("a.example", "/team/9999/7", Some(9999)),
+            ("a.example", "/team/9999/x", None),
+            ("a.example", "/", None),
+        ] {
+            let request = Request::default();
+            let target = Target {
+                request: &request,
+                host: host.into(),
+                path: path.into(),
+            };
+            let mut asked = 0;
+            let first = index.first(&target, |rule| {
+                asked += 1;
+                matchers[rule].check(&target).is_ok()
+            });
+            assert_eq!(first, expected, "{host}{path}");
+            assert!(asked <= 2, "{host}{path}: {asked} rules were asked");
+        }
+    }
+}

@@ -181,6 +181,13 @@ fn wrong(claim: &str, why: &str) -> TokenError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath(Vec<String>);
 
+impl ClaimPath {
+    /// The names on the way, the claim's own last.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.0
+    }
+}
+
 impl fmt::Display for ClaimPath {
     /// As it may be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,24 +30,33 @@ impl Mesh {
     pub async fn start(configuration: &str, more: &str) -> Self {
         let upstream = Upstream::start().await.unwrap();
         let address = upstream.address();
+        Self::wire(configuration, (more, ""), Some(upstream), |_| address).await
+    }
+
+    /// The same, with more sections of claimgate's configuration, such as rules.
+    pub async fn with_sections(configuration: &str, sections: &str) -> Self {
+        let upstream = Upstream::start().await.unwrap();
+        let address = upstream.address();
+        let more = ("clock_skew: 0s", sections);
         Self::wire(configuration, more, Some(upstream), |_| address).await
     }
 
     /// Envoy in front of a gRPC service: claimgate's own.
-    pub async fn in_front_of_claimgate(configuration: &str) -> Self {
-        Self::wire(configuration, "clock_skew: 0s", None, |claimgate| claimgate).await
+    pub async fn in_front_of_claimgate(configuration: &str, sections: &str) -> Self {
+        let more = ("clock_skew: 0s", sections);
+        Self::wire(configuration, more, None, |claimgate| claimgate).await
     }
 
     async fn wire(
         configuration: &str,
-        more: &str,
+        (more, sections): (&str, &str),
         upstream: Option<Upstream>,
         protected: impl FnOnce(SocketAddr) -> SocketAddr,
     ) -> Self {
         let provider = Provider::start(0).await;
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("claimgate.yaml");
-        std::fs::write(&file, configure(&provider.issuer, more)).unwrap();
+        std::fs::write(&file, configure(&provider.issuer, more, sections)).unwrap();
         let claimgate = Claimgate::start(&file).await;
         eventually("claimgate is ready", async || {
             http(claimgate.admin, "GET /readyz", &[]).await.status == 200
@@ -77,7 +86,7 @@ fn envoy_binary() -> PathBuf {
         .into()
 }
 
-fn configure(issuer: &str, more: &str) -> String {
+fn configure(issuer: &str, more: &str, sections: &str) -> String {
     format!(
         "
 server: {{ drain: 0s }}
@@ -89,7 +98,7 @@ upstream:
     - {{ header: x-auth-roles, claim: realm_access.roles }}
   payload_header: x-auth-claims
   forward_token: false
-"
+{sections}"
     )
 }
 

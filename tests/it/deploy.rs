@@ -1,14 +1,10 @@
 //! The files that users start from.
 
-use std::path::{Path, PathBuf};
-
 use claimgate::config::Config;
 use claimgate::dev::envoy::EXAMPLE;
 use serde_json::Value;
 
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
+use crate::support::examples::file;
 
 #[test]
 fn the_kubernetes_configuration_is_valid() {
@@ -25,24 +21,6 @@ fn the_kubernetes_configuration_is_valid() {
         config.server.drain.as_secs() + 5 < grace,
         "killed before it has drained"
     );
-}
-
-/// Every configuration in the documents that a reader may copy.
-#[test]
-fn documented_configurations_are_valid() {
-    let mut count = 0;
-    for name in ["README.md"] {
-        let text = std::fs::read_to_string(file(name)).unwrap();
-        for block in text.split("```yaml\n").skip(1) {
-            let yaml = block.split("```").next().unwrap();
-            if !yaml.contains("providers:") {
-                continue;
-            }
-            count += 1;
-            Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{name}:\n{yaml}\n{error}"));
-        }
-    }
-    assert!(count >= 2, "the configurations were not found");
 }
 
 /// What makes the example safe, so that nobody loses it in passing.

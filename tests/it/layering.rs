@@ -41,7 +41,7 @@ const RESERVED: [Reserved; 4] = [
             "ext_authz/",
             "app.rs",
             "command/check.rs",
-            "command/check/",
+            "command/explain/",
         ],
         why: "generated types stop in ext_authz",
     },

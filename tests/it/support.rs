@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod call;
 pub mod command;
+pub mod examples;
 pub mod gate;
 pub mod issuer;
 pub mod judge;

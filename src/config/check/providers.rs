@@ -106,6 +106,9 @@ impl Check<'_> {
         let clock_skew = self.duration(&clock_skew, MINUTE, Duration::ZERO, 5 * MINUTE);
         let token_from = self.token_from(token_from);
         let issuer = self.required(spot, "issuer", &issuer)?;
+        if issuer.1.is_empty() {
+            self.report(issuer.0, "empty text");
+        }
         let tenants = self.tenants(issuer, &issuer_aliases, tenants);
         let source = self.key_source(issuer, &discovery_url, jwks, &fetch);
         let (_, issuer) = issuer;

@@ -76,7 +76,10 @@ impl Check<'_> {
                 members.insert(name.to_owned(), url.as_str().into());
             }
         }
-        if let Some(name) = resource_name.value() {
+        if let Some((spot, name)) = resource_name.given() {
+            if name.is_empty() {
+                self.report(spot, "empty text");
+            }
             members.insert("resource_name".to_owned(), name.as_str().into());
         }
         let (spot, identifier) = self.required(spot, "resource", &resource)?;

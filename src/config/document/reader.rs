@@ -12,6 +12,7 @@ use access::{List, Map, Place};
 
 use super::node::{Content, Node};
 use super::{FIELD, Problem, Spot};
+use crate::shown::nearest;
 
 /// Deserializes from one node.
 #[derive(Clone)]
@@ -122,13 +123,8 @@ impl<'n> Reader<'n> {
 }
 
 fn unknown_name(name: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min();
-    match near {
-        Some((_, candidate)) => format!("unknown field; did you mean `{candidate}`?"),
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("unknown field; did you mean `{near}`?"),
         None => format!("unknown field; known here: {}", known.join(", ")),
     }
 }

@@ -16,7 +16,16 @@ use crate::config::document::Field;
 /// What a refused caller reads.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-#[schemars(deny_unknown_fields)]
+#[schemars(
+    deny_unknown_fields,
+    // A template does not tell the reason that is to be hidden.
+    extend(
+        "if" = {"required": ["expose_reason"], "properties": {"expose_reason": {"const": false}}},
+        "then" = {"properties": {"body": {"additionalProperties": {
+            "properties": {"template": {"not": {"pattern": "\\{\\{\\s*reason\\s*\\}\\}"}}},
+        }}}},
+    )
+)]
 pub struct Denials {
     /// The body: one form for all, or by HTTP status. Default: `json`.
     pub body: Field<Bodies>,

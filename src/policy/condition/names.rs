@@ -1,41 +1,13 @@
-//! Finds names that there are not, before a request does.
+//! The names that there are in conditions.
 
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr};
-use cel::{Context, IdedExpr, ParseErrors, Program, Value};
-use regex::Regex;
+use crate::shown::nearest;
 
-use super::ConditionError;
-use super::functions::ENVIRONMENT;
-
-/// Which variables a condition looks at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a set, whose members have names of their own"
-)]
-pub struct Uses {
-    /// The token's claims.
-    pub claims: bool,
-    /// The request.
-    pub request: bool,
-    /// Of the request, its path.
-    pub path: bool,
-    /// Of the request, its host.
-    pub host: bool,
-    /// Who sends it.
-    pub source: bool,
-    /// What Envoy's route says about it.
-    pub context: bool,
-    /// The time.
-    pub now: bool,
-}
-
-const VARIABLES: [&str; 5] = ["claims", "context", "now", "request", "source"];
-const REQUEST: [&str; 5] = ["headers", "host", "method", "path", "query"];
-const SOURCE: [&str; 3] = ["address", "certificate", "principal"];
+pub(super) const VARIABLES: [&str; 5] = ["claims", "context", "now", "request", "source"];
+pub(super) const REQUEST: [&str; 5] = ["headers", "host", "method", "path", "query"];
+pub(super) const SOURCE: [&str; 3] = ["address", "certificate", "principal"];
 
 /// Names of types, for `type(x) == string`.
-const TYPES: [&str; 10] = [
+pub(super) const TYPES: [&str; 10] = [
     "bool",
     "bytes",
     "double",
@@ -96,287 +68,99 @@ const METHODS: [(&str, &[usize]); 28] = [
     ("upperAscii", &[0]),
 ];
 
-/// What is wrong with the syntax.
-pub(super) fn syntax(errors: &ParseErrors) -> ConditionError {
-    let first = errors.errors.first();
-    let place = |number: isize| usize::try_from(number).unwrap_or(1).max(1);
-    let (line, column) = first.map_or((1, 1), |error| (place(error.pos.0), place(error.pos.1)));
-    let what = first.map_or("", |error| error.msg.lines().next().unwrap_or_default());
-    ConditionError {
-        what: format!("not a CEL expression: {what}"),
-        line,
-        column,
-    }
-}
-
-/// Looks up every name, and evaluates what is constant.
-///
-/// # Errors
-///
-/// The first thing that is wrong.
-pub(super) fn check(program: &Program, text: &str) -> Result<Uses, ConditionError> {
-    let mut walk = Walk {
-        program,
-        text,
-        uses: Uses::default(),
-        scope: Vec::new(),
-        loops: 0,
+/// What to say of a name that there is not.
+pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are `{}`", known.join("`, `")),
     };
-    let root = program.expression();
-    walk.expression(root)?;
-    let other = match &root.expr {
-        Expr::Literal(LiteralValue::Boolean(_)) => None,
-        Expr::Literal(_) => Some("a constant"),
-        Expr::List(_) => Some("a list"),
-        Expr::Map(_) => Some("a map"),
-        _ => None,
-    };
-    match other {
-        Some(other) => Err(walk.wrong(root, format!("{other} is neither true nor false"))),
-        None => Ok(walk.uses),
+    format!("`{name}` is not a {what}; {hint}")
+}
+
+/// Whether a value has this function, of so many arguments.
+pub(super) fn method(name: &str, count: usize) -> Result<(), String> {
+    match METHODS.iter().find(|(known, _)| *known == name) {
+        Some((_, counts)) if counts.contains(&count) => Ok(()),
+        Some(_) => Err(format!("`{name}` does not take {count} arguments")),
+        None => {
+            let known: Vec<&str> = METHODS.iter().map(|(known, _)| *known).collect();
+            Err(unknown("function of a value", name, &known))
+        }
     }
 }
 
-struct Walk<'p> {
-    program: &'p Program,
-    text: &'p str,
-    uses: Uses,
-    /// The variables of the macros around.
-    scope: Vec<&'p str>,
-    /// How many macros go through something of the request's own size.
-    loops: usize,
+/// Whether there is this function, of so many arguments.
+pub(super) fn function(name: &str, count: usize) -> Result<(), String> {
+    match (FUNCTIONS.contains(&name), name, count) {
+        (true, _, 1) | (_, "matches", 2) => Ok(()),
+        (true, _, _) => Err(format!("`{name}` takes one argument")),
+        (false, "has", _) => Err("`has` takes a field, such as `has(claims.email)`".to_owned()),
+        (false, _, _) if METHODS.iter().any(|(known, _)| *known == name) => Err(format!(
+            "`{name}` is a function of a value: write `x.{name}(…)`"
+        )),
+        (false, _, _) => Err(unknown("function", name, &FUNCTIONS)),
+    }
 }
 
-impl<'p> Walk<'p> {
-    fn wrong(&self, at: &IdedExpr, what: String) -> ConditionError {
-        let offset = self.program.source_info().offset_for(at.id);
-        let before: String = self
-            .text
-            .chars()
-            .take(offset.map_or(0, |(start, _)| start as usize))
-            .collect();
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        ConditionError {
-            what,
-            line: before.matches('\n').count() + 1,
-            column: line.chars().count() + 1,
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::super::Condition;
 
-    fn unknown(&self, at: &IdedExpr, what: &str, name: &str, known: &[&str]) -> ConditionError {
-        let near = known
-            .iter()
-            .filter(|other| strsim::damerau_levenshtein(name, other) <= 2)
-            .min_by_key(|other| strsim::damerau_levenshtein(name, other));
-        let hint = match near {
-            Some(other) => format!("did you mean `{other}`?"),
-            None => format!("there are `{}`", known.join("`, `")),
-        };
-        self.wrong(at, format!("`{name}` is not a {what}; {hint}"))
-    }
-
-    fn expressions(
-        &mut self,
-        expressions: impl IntoIterator<Item = &'p IdedExpr>,
-    ) -> Result<(), ConditionError> {
-        expressions
-            .into_iter()
-            .try_for_each(|expression| self.expression(expression))
-    }
-
-    fn expression(&mut self, at: &'p IdedExpr) -> Result<(), ConditionError> {
-        match &at.expr {
-            Expr::Unspecified | Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) => self.variable(at, name, None),
-            Expr::Select(select) => self.select(at, select),
-            Expr::Call(call) => self.call(at, call),
-            Expr::Comprehension(comprehension) => self.comprehension(at, comprehension),
-            Expr::List(list) => self.expressions(&list.elements),
-            Expr::Map(map) => {
-                for entry in &map.entries {
-                    match &entry.expr {
-                        EntryExpr::MapEntry(entry) => {
-                            self.expressions([&entry.key, &entry.value])?;
-                        }
-                        EntryExpr::StructField(field) => self.expression(&field.value)?,
-                    }
-                }
-                Ok(())
-            }
-            Expr::Struct(object) => {
-                let name = &object.type_name;
-                Err(self.wrong(at, format!("`{name}` is not a type that can be made here")))
-            }
+    /// Each name of the tables is one that the evaluator knows.
+    #[test]
+    fn every_function_is_there() {
+        for call in [
+            "bool('true')",
+            "size(bytes('a')) == 1",
+            "cidr('10.0.0.0/8').containsIP('10.0.0.1')",
+            "double('1.5') > 1.0",
+            "duration('1m') > duration('1s')",
+            "dyn(1) == 1",
+            "int('1') == 1",
+            "size('abc') == 3",
+            "string(1) == '1'",
+            "timestamp('2026-01-01T00:00:00Z') < timestamp(1900000000)",
+            "type(1) == int",
+            "uint(1) == 1u",
+            "matches('abc', 'b')",
+            "'abc'.charAt(0) == 'a'",
+            "'abc'.contains('b')",
+            "'abc'.endsWith('c')",
+            "'%s'.format(['a']) == 'a'",
+            "timestamp('2026-01-02T03:04:05.006Z').getDate('+01:00') == 2",
+            "timestamp('2026-01-02T03:04:05.006Z').getDayOfMonth() == 1",
+            "timestamp('2026-01-02T03:04:05.006Z').getDayOfWeek() == 5",
+            "timestamp('2026-01-02T03:04:05.006Z').getDayOfYear() == 1",
+            "timestamp('2026-01-02T03:04:05.006Z').getFullYear() == 2026",
+            "timestamp('2026-01-02T03:04:05.006Z').getHours('Europe/Berlin') == 4",
+            "timestamp('2026-01-02T03:04:05.006Z').getMilliseconds() == 6",
+            "timestamp('2026-01-02T03:04:05.006Z').getMinutes() == 4",
+            "timestamp('2026-01-02T03:04:05.006Z').getMonth() == 0",
+            "timestamp('2026-01-02T03:04:05.006Z').getSeconds() == 5",
+            "'abc'.indexOf('b') == 1 && 'abcb'.indexOf('b', 2) == 3",
+            "['a', 'b'].join('-') == 'a-b' && ['a'].join() == 'a'",
+            "'abcb'.lastIndexOf('b') == 3 && 'abcb'.lastIndexOf('b', 2) == 1",
+            "'ABC'.lowerAscii() == 'abc'",
+            "'abc'.matches('^a')",
+            "'abb'.replace('b', 'c') == 'acc' && 'abb'.replace('b', 'c', 1) == 'acb'",
+            "'abc'.reverse() == 'cba'",
+            "'abc'.size() == 3",
+            "'a,b'.split(',') == ['a', 'b'] && size('a,b,c'.split(',', 2)) == 2",
+            "'abc'.startsWith('a')",
+            "'abc'.substring(1) == 'bc' && 'abc'.substring(1, 2) == 'b'",
+            "' a '.trim() == 'a'",
+            "'abc'.upperAscii() == 'ABC'",
+        ] {
+            let request = crate::request::Request::default();
+            let target = crate::policy::matcher::Target {
+                request: &request,
+                host: "".into(),
+                path: "".into(),
+            };
+            let condition =
+                Condition::compile(call).unwrap_or_else(|error| panic!("{call}: {error}"));
+            let now = crate::time::UnixTime::EPOCH;
+            assert_eq!(condition.holds(&target, None, now), Ok(true), "{call}");
         }
-    }
-
-    /// A variable, or one field of it.
-    fn variable(
-        &mut self,
-        at: &IdedExpr,
-        name: &str,
-        field: Option<&str>,
-    ) -> Result<(), ConditionError> {
-        if name.starts_with('@') || self.scope.contains(&name) {
-            return Ok(());
-        }
-        let fields: &[&str] = match name {
-            "claims" => {
-                self.uses.claims = true;
-                return Ok(());
-            }
-            "context" => {
-                self.uses.context = true;
-                return Ok(());
-            }
-            "now" => {
-                self.uses.now = true;
-                return Ok(());
-            }
-            "request" => {
-                self.uses.request = true;
-                self.uses.path |= field.is_none_or(|field| field == "path");
-                self.uses.host |= field.is_none_or(|field| field == "host");
-                &REQUEST
-            }
-            "source" => {
-                self.uses.source = true;
-                &SOURCE
-            }
-            _ if TYPES.contains(&name) => return Ok(()),
-            _ => return Err(self.unknown(at, "variable", name, &VARIABLES)),
-        };
-        match field {
-            Some(field) if !fields.contains(&field) => {
-                Err(self.unknown(at, &format!("field of `{name}`"), field, fields))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn select(&mut self, at: &'p IdedExpr, select: &'p SelectExpr) -> Result<(), ConditionError> {
-        match &select.operand.expr {
-            Expr::Ident(name) => self.variable(at, name, Some(&select.field)),
-            _ => self.expression(&select.operand),
-        }
-    }
-
-    fn call(&mut self, at: &'p IdedExpr, call: &'p CallExpr) -> Result<(), ConditionError> {
-        let CallExpr {
-            func_name: name,
-            target,
-            args,
-        } = call;
-        if let ("_[_]", [operand, index]) = (name.as_str(), args.as_slice())
-            && let (Expr::Ident(variable), Expr::Literal(LiteralValue::String(field))) =
-                (&operand.expr, &index.expr)
-        {
-            return self.variable(operand, variable, Some(field.inner()));
-        }
-        match target {
-            Some(target) => {
-                self.method(at, name, args.len())?;
-                self.expression(target)?;
-            }
-            None if !name.starts_with(|first: char| first.is_ascii_alphabetic()) => {}
-            None => self.function(at, name, args.len())?,
-        }
-        self.expressions(args)?;
-        if name == "matches" {
-            self.pattern(at, args.last())?;
-        }
-        self.constant(at, call)
-    }
-
-    fn method(&self, at: &IdedExpr, name: &str, count: usize) -> Result<(), ConditionError> {
-        let known: Vec<&str> = METHODS.iter().map(|(known, _)| *known).collect();
-        match METHODS.iter().find(|(known, _)| *known == name) {
-            Some((_, counts)) if counts.contains(&count) => Ok(()),
-            Some(_) => Err(self.wrong(at, format!("`{name}` does not take {count} arguments"))),
-            None => Err(self.unknown(at, "function of a value", name, &known)),
-        }
-    }
-
-    fn function(&self, at: &IdedExpr, name: &str, count: usize) -> Result<(), ConditionError> {
-        match (FUNCTIONS.contains(&name), name, count) {
-            (true, _, 1) | (_, "matches", 2) => Ok(()),
-            (true, _, _) => Err(self.wrong(at, format!("`{name}` takes one argument"))),
-            (false, "has", _) => {
-                let what = "`has` takes a field, such as `has(claims.email)`";
-                Err(self.wrong(at, what.to_owned()))
-            }
-            (false, _, _) if METHODS.iter().any(|(known, _)| *known == name) => {
-                let what = format!("`{name}` is a function of a value: write `x.{name}(…)`");
-                Err(self.wrong(at, what))
-            }
-            (false, _, _) => Err(self.unknown(at, "function", name, &FUNCTIONS)),
-        }
-    }
-
-    /// A pattern that is compiled for a request costs too much, and could be the caller's.
-    fn pattern(&self, at: &IdedExpr, pattern: Option<&IdedExpr>) -> Result<(), ConditionError> {
-        let Some(Expr::Literal(LiteralValue::String(pattern))) = pattern.map(|at| &at.expr) else {
-            return Err(self.wrong(
-                at,
-                "the pattern of `matches` must be literal text".to_owned(),
-            ));
-        };
-        let compiled = Regex::new(pattern.inner());
-        compiled.map(drop).map_err(|error| {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default();
-            let why = why.trim_start_matches("error: ");
-            self.wrong(at, format!("not a regular expression: {why}"))
-        })
-    }
-
-    /// What depends on no request fails for all of them, or for none.
-    fn constant(&self, at: &IdedExpr, call: &CallExpr) -> Result<(), ConditionError> {
-        let mut operands = call.target.as_deref().into_iter().chain(&call.args);
-        if operands.any(|operand| !matches!(operand.expr, Expr::Literal(_))) {
-            return Ok(());
-        }
-        let context = Context::with_env(std::sync::Arc::clone(&ENVIRONMENT));
-        Value::resolve(at, &context).map(drop).map_err(|error| {
-            let what = format!(
-                "`{}` always fails: {}",
-                call.func_name,
-                super::describe(&error)
-            );
-            self.wrong(at, what)
-        })
-    }
-
-    fn comprehension(
-        &mut self,
-        at: &'p IdedExpr,
-        comprehension: &'p ComprehensionExpr,
-    ) -> Result<(), ConditionError> {
-        let ComprehensionExpr {
-            iter_range,
-            iter_var,
-            iter_var2,
-            accu_var,
-            accu_init,
-            loop_cond,
-            loop_step,
-            result,
-        } = comprehension;
-        self.expressions([iter_range, accu_init])?;
-        let bounded = matches!(&iter_range.expr, Expr::List(list)
-            if list.elements.iter().all(|element| matches!(element.expr, Expr::Literal(_))));
-        if !bounded && self.loops > 0 {
-            let what = "a macro inside another one may only go through a list that is written \
-                        here: its work would grow with the square of the token";
-            return Err(self.wrong(at, what.to_owned()));
-        }
-        let outside = self.scope.len();
-        self.loops += usize::from(!bounded);
-        self.scope.extend([iter_var.as_str(), accu_var.as_str()]);
-        self.scope.extend(iter_var2.as_deref());
-        let inside = self.expressions([loop_cond, loop_step, result]);
-        self.scope.truncate(outside);
-        self.loops -= usize::from(!bounded);
-        inside
     }
 }

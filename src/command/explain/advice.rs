@@ -7,12 +7,11 @@ use serde_json::Value;
 
 mod audience;
 mod issuer;
+mod rules;
 
 use crate::decision::{Denial, Fault};
 use crate::keyring::{Keyring, Keys, NoKey};
 use crate::policy::Policy;
-use crate::policy::requirement::Refusal;
-use crate::policy::rules::NoRule;
 use crate::shown::Shown;
 use crate::token::bearer::CredentialError;
 use crate::token::claims::NumericDate;
@@ -88,44 +87,9 @@ pub(super) fn likely_cause(
              `jwks.uri`; proxies that the environment names are not used"
                 .to_owned(),
         ),
-        Fault::NoRule(error) => Some(no_rule(error).to_owned()),
-        Fault::Refused(refusal) => refused(refusal).map(ToOwned::to_owned),
+        Fault::NoRule(error) => Some(rules::none(error).to_owned()),
+        Fault::Refused(refusal) => rules::refused(refusal).map(ToOwned::to_owned),
         Fault::NoPath | Fault::Internal => None,
-    }
-}
-
-fn no_rule(error: &NoRule) -> &'static str {
-    match error {
-        NoRule::AmbiguousPath(_) => {
-            "an attack, or a client that is careless about paths; if the API has such paths, and \
-             no rule can be tricked by them, `paths: as_is`"
-        }
-        NoRule::AmbiguousHost(_) => "the client sends no `Host`, or one that is none",
-        NoRule::Unknown(_) => {
-            "`claimgate.rule` in the `context_extensions` of Envoy's route is misspelt, or this \
-             configuration is older than Envoy's"
-        }
-    }
-}
-
-fn refused(refusal: &Refusal) -> Option<&'static str> {
-    match refusal {
-        Refusal::Scope { .. } => Some(
-            "the client did not ask for the scope, or was not granted it; if the token has it in \
-             another claim, see `scope_claims`",
-        ),
-        Refusal::Claim { .. } => Some(
-            "the user or client has not been given it at the provider, or the provider does not \
-             put it into access tokens",
-        ),
-        Refusal::Authentication(_) => Some(
-            "the client should send its user to log in anew, with the `acr_values` and `max_age` \
-             of the challenge",
-        ),
-        Refusal::ConditionFailed(_) => Some(
-            "the condition asks for something that this token or request has not; `has(…)` tells",
-        ),
-        Refusal::Denied | Refusal::Provider | Refusal::Condition => None,
     }
 }
 

@@ -4,15 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::ext_authz::proto::auth::CheckResponse;
 use crate::ext_authz::proto::auth::check_response::HttpResponse;
+use crate::ext_authz::proto::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use crate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
 use crate::policy::rules::{DEFAULT, Selection};
 use crate::trace::{Step, Trace};
 
 /// Each check that held, in words.
 #[derive(Default)]
-pub(super) struct Steps(pub(super) Vec<(&'static str, String)>);
+pub(in crate::command) struct Steps(pub(in crate::command) Vec<(&'static str, String)>);
 
 impl Trace for Steps {
     fn passed(&mut self, step: Step<'_>) {
@@ -56,17 +56,17 @@ impl Trace for Steps {
 }
 
 /// What there is to be told.
-pub(super) struct Report {
+pub(in crate::command) struct Report {
     /// The rules that are not about the request, and why.
-    pub(super) passed_over: Vec<(String, String)>,
-    pub(super) steps: Vec<(&'static str, String)>,
+    pub(in crate::command) passed_over: Vec<(String, String)>,
+    pub(in crate::command) steps: Vec<(&'static str, String)>,
     /// The reason, and what is wrong in full.
-    pub(super) failed: Option<(String, String)>,
+    pub(in crate::command) failed: Option<(String, String)>,
     /// What people who have seen many such denials would say.
-    pub(super) likely_cause: Option<String>,
+    pub(in crate::command) likely_cause: Option<String>,
     /// Why keys could not be had, if that is what decided.
-    pub(super) unavailable: Option<String>,
-    pub(super) response: CheckResponse,
+    pub(in crate::command) unavailable: Option<String>,
+    pub(in crate::command) response: CheckResponse,
 }
 
 /// So many rules are listed for people; scripts get all.
@@ -99,12 +99,68 @@ impl Report {
             .is_none_or(|status| status.code == 0)
     }
 
+    /// `allow`, `deny` or `metadata`.
+    pub(in crate::command) fn decision(&self) -> &'static str {
+        match self.verdict() {
+            Verdict::Allow => "allow",
+            Verdict::Answered => "metadata",
+            Verdict::Deny | Verdict::CannotJudge => "deny",
+        }
+    }
+
+    /// The reason of a denial.
+    pub(in crate::command) fn reason(&self) -> Option<&str> {
+        self.failed.as_ref().map(|(reason, _)| reason.as_str())
+    }
+
+    /// What the caller gets in the upstream's place.
+    fn denied(&self) -> Option<&DeniedHttpResponse> {
+        match &self.response.http_response {
+            Some(HttpResponse::DeniedResponse(denied)) => Some(denied),
+            Some(HttpResponse::OkResponse(_)) | None => None,
+        }
+    }
+
+    fn allowed(&self) -> Option<&OkHttpResponse> {
+        match &self.response.http_response {
+            Some(HttpResponse::OkResponse(allowed)) => Some(allowed),
+            Some(HttpResponse::DeniedResponse(_)) | None => None,
+        }
+    }
+
+    /// The HTTP status of that.
+    pub(in crate::command) fn status(&self) -> Option<i32> {
+        let status = self.denied()?.status.as_ref();
+        Some(status.map_or(403, |status| status.code))
+    }
+
+    /// The body of that.
+    pub(in crate::command) fn body(&self) -> Option<&str> {
+        Some(&self.denied()?.body)
+    }
+
+    /// A header that the upstream gets, or that the caller gets in its place.
+    pub(in crate::command) fn header(&self, name: &str) -> Option<&str> {
+        let allowed = self.allowed().map(|allowed| &allowed.headers);
+        find(
+            allowed.or(self.denied().map(|denied| &denied.headers))?,
+            name,
+        )
+    }
+
+    /// A header that is set on the upstream's answer.
+    pub(in crate::command) fn response_header(&self, name: &str) -> Option<&str> {
+        find(&self.allowed()?.response_headers_to_add, name)
+    }
+
+    /// Whether a header is taken from the request.
+    pub(in crate::command) fn removes(&self, name: &str) -> bool {
+        let removed = self.allowed().map(|allowed| &allowed.headers_to_remove);
+        removed.into_iter().flatten().any(|removed| removed == name)
+    }
+
     fn verdict(&self) -> Verdict {
-        let status = match &self.response.http_response {
-            Some(HttpResponse::DeniedResponse(denied)) => denied.status.as_ref(),
-            _ => None,
-        };
-        match status.map_or(403, |status| status.code) {
+        match self.status().unwrap_or(403) {
             _ if self.is_allow() => Verdict::Allow,
             // From 500 on it is not the request that is at fault.
             500.. => Verdict::CannotJudge,
@@ -113,7 +169,7 @@ impl Report {
         }
     }
 
-    pub(super) fn exit_code(&self) -> ExitCode {
+    pub(in crate::command) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.verdict() {
             Verdict::Allow => 0,
             Verdict::Deny | Verdict::Answered => 1,
@@ -121,10 +177,10 @@ impl Report {
         })
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(in crate::command) fn text(&self) -> String {
         let mut lines = vec![self.verdict().words().to_owned()];
         let shown = self.passed_over.iter().take(MOST_RULES);
-        lines.extend(shown.map(|(name, why)| format!("  pass  rule        `{name}`: {why}")));
+        lines.extend(shown.map(|(name, why)| format!("  skip  rule        `{name}`: {why}")));
         if let Some(more) = self.passed_over.len().checked_sub(MOST_RULES + 1) {
             lines.push(format!("        … and {} more rules", more + 1));
         }
@@ -173,7 +229,7 @@ impl Report {
         lines.join("\n")
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::command) fn json(&self) -> Value {
         let steps: Vec<_> = self
             .steps
             .iter()
@@ -184,13 +240,8 @@ impl Report {
             .iter()
             .map(|(name, why)| json!({"rule": name, "detail": why}))
             .collect();
-        let decision = match self.verdict() {
-            Verdict::Allow => "allow",
-            Verdict::Answered => "metadata",
-            Verdict::Deny | Verdict::CannotJudge => "deny",
-        };
         let mut report = json!({
-            "decision": decision,
+            "decision": self.decision(),
             "rules_passed_over": passed_over,
             "passed": steps,
             "failed": self.failed.as_ref().map(|(reason, text)| json!({"reason": reason, "detail": text})),
@@ -223,6 +274,12 @@ fn pairs(headers: &[HeaderValueOption]) -> impl Iterator<Item = (&str, &str)> {
         .iter()
         .filter_map(|option| option.header.as_ref())
         .map(|header| (header.key.as_str(), header.value.as_str()))
+}
+
+fn find<'h>(headers: &'h [HeaderValueOption], name: &str) -> Option<&'h str> {
+    pairs(headers)
+        .find(|(other, _)| *other == name)
+        .map(|(_, value)| value)
 }
 
 fn object(headers: &[HeaderValueOption]) -> Value {

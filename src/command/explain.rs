@@ -1,0 +1,107 @@
+//! A request, judged as the service would, and each step that led there.
+
+mod advice;
+mod report;
+
+pub(super) use report::Report;
+use report::Steps;
+
+use crate::config::Config;
+use crate::decision::{Decision, Denial, Fault, Permit, decide};
+use crate::ext_authz::response;
+use crate::keyring::Keyring;
+use crate::policy::Policy;
+use crate::policy::rules::Selection;
+use crate::request::Request;
+use crate::time::UnixTime;
+use crate::token::bearer::find_token;
+
+/// A decision in words.
+pub(super) struct Explained {
+    /// The name of the rule, if it got so far.
+    pub(super) rule: Option<String>,
+    /// The name of the provider, if it got so far.
+    pub(super) provider: Option<String>,
+    pub(super) report: Report,
+}
+
+/// Judges a request by these keys. `unavailable` is why there are none, if that is known.
+pub(super) fn explain(
+    config: &Config,
+    keyring: &Keyring,
+    request: &Request<'_>,
+    now: UnixTime,
+    unavailable: Option<String>,
+) -> Explained {
+    let policy = &config.policy;
+    let mut steps = Steps::default();
+    let decision = decide(policy, keyring, &(), request, now, &mut steps);
+    let mut report = Report {
+        passed_over: passed_over(policy, request, &decision),
+        steps: steps.0,
+        failed: None,
+        likely_cause: None,
+        unavailable: None,
+        response: response::render(&decision, policy, &config.denials, request).response,
+    };
+    if let Decision::Deny(denial) = &decision {
+        let reason = denial.reason().code().to_owned();
+        report.failed = Some((reason, failure(denial, policy)));
+        let token = find_token(policy.token_places(), request);
+        let token = token.map_or("", |found| found.token);
+        report.likely_cause = advice::likely_cause(denial, policy, keyring, token);
+        report.unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
+    }
+    let (rule, provider) = match &decision {
+        Decision::Allow(Permit { rule, bearer }) => {
+            (Some(*rule), bearer.as_ref().map(|bearer| bearer.provider))
+        }
+        Decision::Deny(denial) => (denial.rule, denial.provider),
+        Decision::Metadata(_) => (None, None),
+    };
+    let rule = rule.and_then(|id| policy.rule(id));
+    let provider = provider.and_then(|id| policy.provider(id));
+    Explained {
+        rule: rule.map(|rule| rule.name.clone()),
+        provider: provider.map(|provider| provider.name.clone()),
+        report,
+    }
+}
+
+/// What is wrong, in full.
+fn failure(denial: &Denial, policy: &Policy) -> String {
+    let known = match denial.fault {
+        Fault::UnknownIssuer(_) => policy.providers(),
+        _ => return denial.fault.to_string(),
+    };
+    let known: Vec<_> = known
+        .map(|(_, provider)| provider.terms.issuer.as_str())
+        .collect();
+    format!("{}; configured: `{}`", denial.fault, known.join("`, `"))
+}
+
+/// The rules that come before the one that the request was judged by, and why each is not about it.
+fn passed_over(
+    policy: &Policy,
+    request: &Request<'_>,
+    decision: &Decision,
+) -> Vec<(String, String)> {
+    let rules = policy.rules();
+    let judged_by = match decision {
+        Decision::Allow(permit) => Some(permit.rule),
+        Decision::Deny(denial) => denial.rule,
+        Decision::Metadata(_) => None,
+    };
+    let (Some(rule), Ok(target)) = (judged_by, rules.target(request)) else {
+        return Vec::new();
+    };
+    match rules.select(&target) {
+        Ok((_, Selection::Matched)) => rules
+            .passed_over(&target, rule)
+            .into_iter()
+            .map(|(name, why)| (name.to_owned(), why.to_string()))
+            .collect(),
+        // Nobody asked the others.
+        Ok((_, Selection::Named)) | Err(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,39 @@
+//! Why a rule may refuse a request, or none be found.
+
+use crate::policy::requirement::Refusal;
+use crate::policy::rules::NoRule;
+
+pub(super) fn none(error: &NoRule) -> &'static str {
+    match error {
+        NoRule::AmbiguousPath(_) => {
+            "an attack, or a client that is careless about paths; if the API has such paths, and \
+             no rule can be tricked by them, `paths: as_is`"
+        }
+        NoRule::AmbiguousHost(_) => "the client sends no `Host`, or one that is none",
+        NoRule::Unknown(_) => {
+            "`claimgate.rule` in the `context_extensions` of Envoy's route is misspelt, or this \
+             configuration is older than Envoy's"
+        }
+    }
+}
+
+pub(super) fn refused(refusal: &Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::Scope { .. } => Some(
+            "the client did not ask for the scope, or was not granted it; if the token has it in \
+             another claim, see `scope_claims`",
+        ),
+        Refusal::Claim { .. } => Some(
+            "the user or client has not been given it at the provider, or the provider does not \
+             put it into access tokens",
+        ),
+        Refusal::Authentication(_) => Some(
+            "the client should send its user to log in anew, with the `acr_values` and `max_age` \
+             of the challenge",
+        ),
+        Refusal::ConditionFailed(_) => Some(
+            "the condition asks for something that this token or request has not; `has(…)` tells",
+        ),
+        Refusal::Denied | Refusal::Provider | Refusal::Condition => None,
+    }
+}

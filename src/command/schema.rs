@@ -1,0 +1,22 @@
+//! `claimgate schema`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::schema;
+
+/// Prints the JSON Schema (2020-12) of the configuration, for editors.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  \
+    claimgate schema > claimgate.schema.json\n\n\
+    With the YAML extension of an editor, the first line of a configuration then says:\n  \
+    # yaml-language-server: $schema=claimgate.schema.json")]
+pub(super) struct Arguments {}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+pub(super) fn run() -> Result<ExitCode, Failure> {
+    println!("{}", serde_json::to_string_pretty(&schema::schema())?);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,90 @@
+//! `claimgate test`: the operator's own tests of a policy, as tables.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+mod judge;
+mod raw;
+mod report;
+mod suite;
+mod tokens;
+
+use super::Failure;
+use judge::Outcome;
+use suite::Suite;
+
+/// Judges the requests of test files by their configurations, and compares with what they expect.
+#[derive(Args, Debug)]
+#[command(after_help = "A test file:\n\n  \
+    config: claimgate.yaml              # relative to this file\n  \
+    now: 2026-01-01T12:00:00Z           # default: the time of the run\n  \
+    cases:\n    \
+      - name: whoever may write, may write\n      \
+        request: { method: POST, host: api.example.com, path: /orders, headers: { x-tenant: blue } }\n      \
+        token: { provider: acme, claims: { sub: alice, scope: \"orders:write\" } }\n      \
+        expect: { decision: allow, rule: orders-write, headers: { x-auth-subject: alice } }\n    \
+      - name: nobody else may\n      \
+        request: { method: POST, host: api.example.com, path: /orders }\n      \
+        expect: { reason: missing_token, status: 401 }\n\n\
+    Tokens are signed by a key made for the test, and are valid but for what `claims` and `header`\n\
+    change (`null` takes away). `raw_token` is judged by keys that the configuration has in a file\n\
+    or inline. Nothing is fetched.\n\n\
+    Exit codes: 0 all passed, 1 some failed, 2 a file is wrong")]
+pub(super) struct Arguments {
+    /// The test files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// How the report looks
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For scripts
+    Json,
+    /// For build servers
+    Junit,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let mut suites = Vec::new();
+    let mut wrong = Vec::new();
+    for file in &arguments.files {
+        match Suite::load(file) {
+            Ok(suite) => suites.push(suite),
+            Err(error) => wrong.push(error.to_string()),
+        }
+    }
+    if !wrong.is_empty() {
+        eprintln!("{}", wrong.join("\n"));
+        return Ok(ExitCode::from(2));
+    }
+    let mut outcomes: Vec<(&Suite, Vec<Outcome>)> = Vec::new();
+    for suite in &suites {
+        outcomes.push((suite, judge::run(suite).await?));
+    }
+    let colours = std::env::var_os("NO_COLOR").is_none() && std::io::stdout().is_terminal();
+    say(&match arguments.output {
+        Output::Text => report::text(&outcomes, colours),
+        Output::Json => format!("{:#}", report::json(&outcomes)),
+        Output::Junit => report::junit(&outcomes)?,
+    });
+    let all_passed = outcomes
+        .iter()
+        .flat_map(|(_, outcomes)| outcomes)
+        .all(Outcome::passed);
+    Ok(ExitCode::from(u8::from(!all_passed)))
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn say(text: &str) {
+    println!("{}", text.trim_end());
+}

@@ -1,0 +1,181 @@
+//! Runs the cases of a suite.
+
+use super::suite::{Case, Expect, Suite, Token};
+use super::tokens::{Mint, own_keys};
+use crate::command::Failure;
+use crate::command::explain::{Explained, explain};
+use crate::keyring::Keyring;
+use crate::policy::Policy;
+use crate::request::{Headers, Request, Source};
+use crate::token::source::TokenSource;
+
+/// What a case came to.
+pub(super) struct Outcome {
+    pub(super) name: String,
+    pub(super) line: u64,
+    /// Where it differs from what is expected.
+    pub(super) differences: Vec<Difference>,
+    /// What was decided, and why.
+    pub(super) explanation: String,
+}
+
+pub(super) struct Difference {
+    pub(super) what: String,
+    pub(super) expected: String,
+    pub(super) found: String,
+}
+
+impl Outcome {
+    pub(super) fn passed(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+pub(super) async fn run(suite: &Suite) -> Result<Vec<Outcome>, Failure> {
+    let mut mint = Mint::new(&suite.config);
+    let own_keys = own_keys(&suite.config).await;
+    let mut outcomes = Vec::new();
+    for case in &suite.cases {
+        let token = match &case.token {
+            None => None,
+            Some(Token::Raw(token)) => Some((token.clone(), None)),
+            Some(Token::Minted {
+                provider,
+                claims,
+                header,
+            }) => {
+                let token = mint.token(*provider, claims, header, suite.now)?;
+                Some((token, Some(*provider)))
+            }
+        };
+        let place = place_of(&suite.config.policy, token.as_ref().and_then(|(_, id)| *id));
+        let (keyring, token) = match &token {
+            Some((token, None)) => (&own_keys, Some(token.as_str())),
+            Some((token, Some(_))) => (mint.keyring(), Some(token.as_str())),
+            None => (mint.keyring(), None),
+        };
+        outcomes.push(outcome(suite, case, keyring, token, &place));
+    }
+    Ok(outcomes)
+}
+
+/// Where a provider's tokens are taken from first; for a token of nobody in particular, where any
+/// are.
+fn place_of(policy: &Policy, provider: Option<crate::keyring::ProviderId>) -> TokenSource {
+    let own = provider
+        .and_then(|id| policy.provider(id))
+        .and_then(|provider| provider.token_from.first());
+    own.or(policy.token_places().first())
+        .map_or_else(TokenSource::authorization, |place| (**place).clone())
+}
+
+fn outcome(
+    suite: &Suite,
+    case: &Case,
+    keyring: &Keyring,
+    token: Option<&str>,
+    place: &TokenSource,
+) -> Outcome {
+    let asked = &case.request;
+    let mut path = asked.path.clone();
+    let mut lines = asked.headers.clone();
+    if let Some(token) = token {
+        match place {
+            TokenSource::Header { name, scheme } => lines.push(match scheme {
+                Some(scheme) => (name.clone(), format!("{scheme} {token}")),
+                None => (name.clone(), token.to_owned()),
+            }),
+            TokenSource::Cookie(name) => {
+                lines.push(("cookie".to_owned(), format!("{name}={token}")));
+            }
+            TokenSource::Query(name) => {
+                let mark = if path.contains('?') { '&' } else { '?' };
+                path = format!("{path}{mark}{name}={token}");
+            }
+        }
+    }
+    let headers: Headers<'_> = lines
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let request = Request {
+        method: &asked.method,
+        host: &asked.host,
+        path: &path,
+        headers,
+        source: Source {
+            address: &asked.address,
+            principal: &asked.principal,
+            certificate: &asked.certificate,
+        },
+        context: asked
+            .context
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
+    };
+    let explained = explain(&suite.config, keyring, &request, suite.now, None);
+    Outcome {
+        name: case.name.clone(),
+        line: case.line,
+        differences: compare(&case.expect, &explained),
+        explanation: explained.report.text(),
+    }
+}
+
+fn compare(expect: &Expect, explained: &Explained) -> Vec<Difference> {
+    let Expect {
+        decision,
+        reason,
+        rule,
+        provider,
+        status,
+        headers,
+        removed,
+        response_headers,
+        body,
+    } = expect;
+    let report = &explained.report;
+    let mut differences = Vec::new();
+    let mut same = |what: &str, expected: Option<&str>, found: Option<&str>| {
+        if expected.is_some() && expected != found {
+            differences.push(Difference {
+                what: what.to_owned(),
+                expected: expected.unwrap_or_default().to_owned(),
+                found: found.unwrap_or("(none)").to_owned(),
+            });
+        }
+    };
+    same("decision", Some(decision), Some(report.decision()));
+    same("reason", reason.as_deref(), report.reason());
+    same("rule", rule.as_deref(), explained.rule.as_deref());
+    same(
+        "provider",
+        provider.as_deref(),
+        explained.provider.as_deref(),
+    );
+    let (wanted, found) = (status.map(|code| code.to_string()), report.status());
+    same(
+        "status",
+        wanted.as_deref(),
+        found.map(|code| code.to_string()).as_deref(),
+    );
+    for (name, value) in headers {
+        let what = format!("header `{name}`");
+        same(&what, Some(value), report.header(name));
+    }
+    for name in removed {
+        let found = report.removes(name).then_some("removed");
+        same(
+            &format!("header `{name}`"),
+            Some("removed"),
+            found.or(Some("not removed")),
+        );
+    }
+    for (name, value) in response_headers {
+        let what = format!("header `{name}` of the answer");
+        same(&what, Some(value), report.response_header(name));
+    }
+    same("body", body.as_deref(), report.body());
+    differences
+}

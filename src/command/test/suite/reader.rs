@@ -1,0 +1,303 @@
+//! From what was written to what it means. Goes on after a problem, to find the next one.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{Case, Expect, Request, Token, raw};
+use crate::config::document::Field;
+use crate::config::raw::values::Texts;
+use crate::config::{Config, Problem, Spot};
+use crate::decision::Reason;
+use crate::keyring::ProviderId;
+use crate::time::{Clock as _, SystemClock, UnixTime};
+
+pub(super) struct Reader {
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn report(&mut self, spot: &Spot, message: impl Into<String>) {
+        self.problems.push(Problem {
+            spot: spot.clone(),
+            message: message.into(),
+        });
+    }
+
+    pub(super) fn config_file<'s>(&mut self, field: &'s Field<String>) -> Option<&'s String> {
+        if let Field::Absent = field {
+            let why = "missing; name the configuration file, relative to this one";
+            self.report(&Spot::flag("config"), why);
+        }
+        field.value()
+    }
+
+    pub(super) fn now(&mut self, field: &Field<String>) -> UnixTime {
+        let Some((spot, text)) = field.given() else {
+            return SystemClock.now();
+        };
+        let since_epoch = humantime::parse_rfc3339(text)
+            .ok()
+            .and_then(|time| time.duration_since(std::time::SystemTime::UNIX_EPOCH).ok());
+        since_epoch.map_or_else(
+            || {
+                let why = format!("`{text}` is not a time; write `2026-01-31T10:00:00Z`");
+                self.report(spot, why);
+                UnixTime::EPOCH
+            },
+            UnixTime::from_duration,
+        )
+    }
+
+    pub(super) fn cases(
+        &mut self,
+        cases: Field<Vec<Field<raw::Case>>>,
+        config: &Config,
+    ) -> Vec<Case> {
+        let Field::Given(spot, fields) = cases else {
+            self.report(
+                &Spot::flag("cases"),
+                "missing; a file without cases tests nothing",
+            );
+            return Vec::new();
+        };
+        if fields.is_empty() {
+            self.report(&spot, "empty; a file without cases tests nothing");
+        }
+        let mut cases = Vec::new();
+        for field in fields {
+            match field {
+                Field::Given(spot, case) => cases.extend(self.case(&spot, case, config)),
+                Field::Absent => self.report(&spot, "an entry is empty"),
+                Field::Invalid => {}
+            }
+        }
+        cases
+    }
+
+    fn case(&mut self, spot: &Spot, case: raw::Case, config: &Config) -> Option<Case> {
+        let raw::Case {
+            name,
+            request,
+            token,
+            raw_token,
+            expect,
+        } = case;
+        if let Field::Absent = name {
+            self.report(spot, "missing field `name`");
+        }
+        let name = name.value().cloned();
+        let request = match request {
+            Field::Given(_, request) => self.request(request),
+            Field::Absent | Field::Invalid => self.request(raw::Request::default()),
+        };
+        let token = match (token, raw_token) {
+            (Field::Given(spot, token), Field::Absent) => Some(self.token(&spot, token, config)?),
+            (Field::Absent, Field::Given(_, token)) => Some(Token::Raw(token)),
+            (Field::Given(spot, _), Field::Given(..)) => {
+                self.report(&spot, "`token` and `raw_token` exclude each other");
+                None
+            }
+            _ => None,
+        };
+        let expect = match expect {
+            Field::Given(spot, expect) => self.expect(&spot, expect, config),
+            Field::Absent => {
+                self.report(spot, "missing field `expect`");
+                None
+            }
+            Field::Invalid => None,
+        };
+        Some(Case {
+            name: name?,
+            line: spot.line,
+            request,
+            token,
+            expect: expect?,
+        })
+    }
+
+    fn request(&mut self, request: raw::Request) -> Request {
+        let raw::Request {
+            method,
+            host,
+            path,
+            headers,
+            source,
+            context,
+        } = request;
+        let text = |field: &Field<String>, default: &str| {
+            field.value().map_or(default, String::as_str).to_owned()
+        };
+        let source = match source {
+            Field::Given(_, source) => source,
+            Field::Absent | Field::Invalid => raw::Source::default(),
+        };
+        Request {
+            method: text(&method, "GET"),
+            host: text(&host, "localhost"),
+            path: text(&path, "/"),
+            headers: self.header_lines(headers),
+            address: text(&source.address, "127.0.0.1"),
+            principal: text(&source.principal, ""),
+            certificate: text(&source.certificate, ""),
+            context: texts(context).into_iter().collect(),
+        }
+    }
+
+    fn header_lines(
+        &mut self,
+        headers: Field<BTreeMap<String, Field<Texts>>>,
+    ) -> Vec<(String, String)> {
+        let Field::Given(spot, headers) = headers else {
+            return Vec::new();
+        };
+        let mut lines = Vec::new();
+        for (name, field) in headers {
+            let values = match field {
+                Field::Given(_, Texts::One(value)) => vec![value],
+                Field::Given(_, Texts::Many(values)) => {
+                    let values = values
+                        .into_iter()
+                        .filter_map(|field| field.value().cloned());
+                    values.collect()
+                }
+                Field::Absent => {
+                    self.report(&spot, format!("`{name}` has no value; write `\"\"`"));
+                    continue;
+                }
+                Field::Invalid => continue,
+            };
+            let name = name.to_ascii_lowercase();
+            lines.extend(values.into_iter().map(|value| (name.clone(), value)));
+        }
+        lines
+    }
+
+    fn token(&mut self, spot: &Spot, token: raw::Token, config: &Config) -> Option<Token> {
+        let raw::Token {
+            provider,
+            claims,
+            header,
+        } = token;
+        let named = match provider.given() {
+            Some((spot, name)) => Some(self.provider(spot, name, config)?),
+            None => None,
+        };
+        let mut all = config.policy.providers().map(|(id, _)| id);
+        let only = all.next().filter(|_| all.next().is_none());
+        let Some(provider) = named.or(only) else {
+            self.report(spot, "missing field `provider`: whose token is it?");
+            return None;
+        };
+        Some(Token::Minted {
+            provider,
+            claims: members(claims),
+            header: members(header),
+        })
+    }
+
+    fn provider(&mut self, spot: &Spot, name: &str, config: &Config) -> Option<ProviderId> {
+        let mut providers = config.policy.providers();
+        let found = providers.find(|(_, provider)| provider.name == name);
+        if found.is_none() {
+            let known = config.policy.providers();
+            let known: Vec<_> = known.map(|(_, provider)| provider.name.as_str()).collect();
+            let known = known.join("`, `");
+            self.report(
+                spot,
+                format!("no provider is called `{name}`; there are `{known}`"),
+            );
+        }
+        found.map(|(id, _)| id)
+    }
+
+    fn expect(&mut self, spot: &Spot, expect: raw::Expect, config: &Config) -> Option<Expect> {
+        let raw::Expect {
+            decision,
+            reason,
+            rule,
+            provider,
+            status,
+            headers,
+            removed,
+            response_headers,
+            body,
+        } = expect;
+        if let Some((spot, reason)) = reason.given() {
+            self.one_of(spot, reason, Reason::ALL.iter().map(|reason| reason.code()));
+        }
+        if let Some((spot, rule)) = rule.given() {
+            self.one_of(spot, rule, config.policy.rules().names());
+        }
+        if let Some((spot, name)) = provider.given() {
+            self.provider(spot, name, config);
+        }
+        let decisions = ["allow", "deny", "metadata"];
+        let decision = match (decision.given(), reason.value()) {
+            (Some((spot, word)), reason) => {
+                self.one_of(spot, word, decisions.into_iter());
+                if reason.is_some() && word != "deny" {
+                    self.report(spot, "only a denial has a `reason`");
+                }
+                decisions.into_iter().find(|known| known == word)
+            }
+            (None, Some(_)) => Some("deny"),
+            (None, None) => {
+                self.report(
+                    spot,
+                    "missing field `decision`: `allow`, `deny` or `metadata`",
+                );
+                None
+            }
+        };
+        let removed = match removed {
+            Field::Given(_, Texts::One(name)) => vec![name],
+            Field::Given(_, Texts::Many(names)) => {
+                let names = names.into_iter().filter_map(|field| field.value().cloned());
+                names.collect()
+            }
+            Field::Absent | Field::Invalid => Vec::new(),
+        };
+        Some(Expect {
+            decision: decision?,
+            reason: reason.value().cloned(),
+            rule: rule.value().cloned(),
+            provider: provider.value().cloned(),
+            status: status.value().copied(),
+            headers: texts(headers),
+            removed,
+            response_headers: texts(response_headers),
+            body: body.value().cloned(),
+        })
+    }
+
+    fn one_of<'w>(&mut self, spot: &Spot, word: &str, known: impl Iterator<Item = &'w str>) {
+        let known: Vec<_> = known.collect();
+        if !known.contains(&word) {
+            let known = known.join("`, `");
+            self.report(spot, format!("`{word}` is not one of `{known}`"));
+        }
+    }
+}
+
+fn texts(field: Field<BTreeMap<String, Field<String>>>) -> BTreeMap<String, String> {
+    let Field::Given(_, fields) = field else {
+        return BTreeMap::new();
+    };
+    fields
+        .into_iter()
+        .map(|(name, field)| (name, field.value().cloned().unwrap_or_default()))
+        .collect()
+}
+
+/// What is absent is `null`, and will be taken away.
+fn members(field: Field<BTreeMap<String, Field<Value>>>) -> Map<String, Value> {
+    let Field::Given(_, fields) = field else {
+        return Map::new();
+    };
+    fields
+        .into_iter()
+        .map(|(name, field)| (name, field.value().cloned().unwrap_or_default()))
+        .collect()
+}

@@ -1,0 +1,299 @@
+//! Goes through an expression, to find what is wrong with it before a request does.
+
+use std::sync::Arc;
+
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr};
+use cel::{Context, IdedExpr, ParseErrors, Program, Value};
+use regex::Regex;
+
+use super::functions::ENVIRONMENT;
+use super::{ConditionError, names};
+
+/// Which variables a condition looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a set, whose members have names of their own"
+)]
+pub struct Uses {
+    /// The token's claims.
+    pub claims: bool,
+    /// The request.
+    pub request: bool,
+    /// Of the request, its path.
+    pub path: bool,
+    /// Of the request, its host.
+    pub host: bool,
+    /// Who sends it.
+    pub source: bool,
+    /// What Envoy's route says about it.
+    pub context: bool,
+    /// The time.
+    pub now: bool,
+}
+
+/// What is wrong with the syntax.
+pub(super) fn syntax(errors: &ParseErrors) -> ConditionError {
+    let first = errors.errors.first();
+    let place = |number: isize| usize::try_from(number).unwrap_or(1).max(1);
+    let (line, column) = first.map_or((1, 1), |error| (place(error.pos.0), place(error.pos.1)));
+    let what = first.map_or("", |error| error.msg.lines().next().unwrap_or_default());
+    let what = what.trim_start_matches("Syntax error: ");
+    // What could stand there instead is a long list of tokens.
+    let what = what.split(" expecting {").next().unwrap_or_default();
+    ConditionError {
+        what: format!("not a CEL expression: {what}"),
+        line,
+        column,
+    }
+}
+
+/// Looks up every name, and evaluates what is constant.
+///
+/// # Errors
+///
+/// The first thing that is wrong.
+pub(super) fn check(program: &Program, text: &str) -> Result<Uses, ConditionError> {
+    let mut walk = Walk {
+        program,
+        text,
+        uses: Uses::default(),
+        scope: Vec::new(),
+        loops: 0,
+    };
+    let root = program.expression();
+    walk.expression(root)?;
+    let other = match &root.expr {
+        Expr::Literal(LiteralValue::Boolean(_)) => None,
+        Expr::Literal(_) => Some("a constant"),
+        Expr::List(_) => Some("a list"),
+        Expr::Map(_) => Some("a map"),
+        _ => None,
+    };
+    match other {
+        Some(other) => Err(walk.wrong(root, format!("{other} is neither true nor false"))),
+        None => Ok(walk.uses),
+    }
+}
+
+struct Walk<'p> {
+    program: &'p Program,
+    text: &'p str,
+    uses: Uses,
+    /// The variables of the macros around.
+    scope: Vec<&'p str>,
+    /// How many macros go through something of the request's own size.
+    loops: usize,
+}
+
+impl<'p> Walk<'p> {
+    fn wrong(&self, at: &IdedExpr, what: String) -> ConditionError {
+        let offset = self.program.source_info().offset_for(at.id);
+        let before: String = self
+            .text
+            .chars()
+            .take(offset.map_or(0, |(start, _)| start as usize))
+            .collect();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        ConditionError {
+            what,
+            line: before.matches('\n').count() + 1,
+            column: line.chars().count() + 1,
+        }
+    }
+
+    fn expressions(
+        &mut self,
+        expressions: impl IntoIterator<Item = &'p IdedExpr>,
+    ) -> Result<(), ConditionError> {
+        expressions
+            .into_iter()
+            .try_for_each(|expression| self.expression(expression))
+    }
+
+    fn expression(&mut self, at: &'p IdedExpr) -> Result<(), ConditionError> {
+        match &at.expr {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => self.variable(at, name, None),
+            Expr::Select(select) => self.select(at, select),
+            Expr::Call(call) => self.call(at, call),
+            Expr::Comprehension(comprehension) => self.comprehension(at, comprehension),
+            Expr::List(list) => self.expressions(&list.elements),
+            Expr::Map(map) => {
+                for entry in &map.entries {
+                    match &entry.expr {
+                        EntryExpr::MapEntry(entry) => {
+                            self.expressions([&entry.key, &entry.value])?;
+                        }
+                        EntryExpr::StructField(field) => self.expression(&field.value)?,
+                    }
+                }
+                Ok(())
+            }
+            Expr::Struct(object) => {
+                let name = &object.type_name;
+                Err(self.wrong(at, format!("`{name}` is not a type that can be made here")))
+            }
+        }
+    }
+
+    /// A variable, or one field of it, which stands at another place.
+    fn variable(
+        &mut self,
+        at: &IdedExpr,
+        name: &str,
+        field: Option<(&IdedExpr, &str)>,
+    ) -> Result<(), ConditionError> {
+        if name.starts_with('@') || self.scope.contains(&name) {
+            return Ok(());
+        }
+        let fields: &[&str] = match name {
+            "claims" => {
+                self.uses.claims = true;
+                return Ok(());
+            }
+            "context" => {
+                self.uses.context = true;
+                return Ok(());
+            }
+            "now" => {
+                self.uses.now = true;
+                return Ok(());
+            }
+            "request" => {
+                self.uses.request = true;
+                self.uses.path |= field.is_none_or(|(_, field)| field == "path");
+                self.uses.host |= field.is_none_or(|(_, field)| field == "host");
+                &names::REQUEST
+            }
+            "source" => {
+                self.uses.source = true;
+                &names::SOURCE
+            }
+            _ if names::TYPES.contains(&name) => return Ok(()),
+            _ => {
+                let what = names::unknown("variable", name, &names::VARIABLES);
+                return Err(self.wrong(at, what));
+            }
+        };
+        match field {
+            Some((at, field)) if !fields.contains(&field) => {
+                let kind = format!("field of `{name}`");
+                Err(self.wrong(at, names::unknown(&kind, field, fields)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn select(&mut self, at: &'p IdedExpr, select: &'p SelectExpr) -> Result<(), ConditionError> {
+        match &select.operand.expr {
+            Expr::Ident(name) => {
+                let operand = &select.operand;
+                self.variable(operand, name, Some((at, &select.field)))
+            }
+            _ => self.expression(&select.operand),
+        }
+    }
+
+    fn call(&mut self, at: &'p IdedExpr, call: &'p CallExpr) -> Result<(), ConditionError> {
+        let CallExpr {
+            func_name: name,
+            target,
+            args,
+        } = call;
+        if let ("_[_]", [operand, index]) = (name.as_str(), args.as_slice())
+            && let (Expr::Ident(variable), Expr::Literal(LiteralValue::String(field))) =
+                (&operand.expr, &index.expr)
+        {
+            return self.variable(operand, variable, Some((index, field.inner())));
+        }
+        match target {
+            Some(target) => {
+                self.method(at, name, args.len())?;
+                self.expression(target)?;
+            }
+            None if !name.starts_with(|first: char| first.is_ascii_alphabetic()) => {}
+            None => self.function(at, name, args.len())?,
+        }
+        self.expressions(args)?;
+        if name == "matches" {
+            self.pattern(at, args.last())?;
+        }
+        self.constant(at, call)
+    }
+
+    fn method(&self, at: &IdedExpr, name: &str, count: usize) -> Result<(), ConditionError> {
+        names::method(name, count).map_err(|what| self.wrong(at, what))
+    }
+
+    fn function(&self, at: &IdedExpr, name: &str, count: usize) -> Result<(), ConditionError> {
+        names::function(name, count).map_err(|what| self.wrong(at, what))
+    }
+
+    /// A pattern that is compiled for a request costs too much, and could be the caller's.
+    fn pattern(&self, at: &IdedExpr, pattern: Option<&IdedExpr>) -> Result<(), ConditionError> {
+        let Some(Expr::Literal(LiteralValue::String(pattern))) = pattern.map(|at| &at.expr) else {
+            return Err(self.wrong(
+                at,
+                "the pattern of `matches` must be literal text".to_owned(),
+            ));
+        };
+        let compiled = Regex::new(pattern.inner());
+        compiled.map(drop).map_err(|error| {
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or_default();
+            let why = why.trim_start_matches("error: ");
+            self.wrong(at, format!("not a regular expression: {why}"))
+        })
+    }
+
+    /// What depends on no request fails for all of them, or for none.
+    fn constant(&self, at: &IdedExpr, call: &CallExpr) -> Result<(), ConditionError> {
+        let mut operands = call.target.as_deref().into_iter().chain(&call.args);
+        if operands.any(|operand| !matches!(operand.expr, Expr::Literal(_))) {
+            return Ok(());
+        }
+        let context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        Value::resolve(at, &context).map(drop).map_err(|error| {
+            let what = format!(
+                "`{}` always fails: {}",
+                call.func_name,
+                super::describe(&error)
+            );
+            self.wrong(at, what)
+        })
+    }
+
+    fn comprehension(
+        &mut self,
+        at: &'p IdedExpr,
+        comprehension: &'p ComprehensionExpr,
+    ) -> Result<(), ConditionError> {
+        let ComprehensionExpr {
+            iter_range,
+            iter_var,
+            iter_var2,
+            accu_var,
+            accu_init,
+            loop_cond,
+            loop_step,
+            result,
+        } = comprehension;
+        self.expressions([iter_range, accu_init])?;
+        let bounded = matches!(&iter_range.expr, Expr::List(list)
+            if list.elements.iter().all(|element| matches!(element.expr, Expr::Literal(_))));
+        if !bounded && self.loops > 0 {
+            let what = "a macro inside another one may only go through a list that is written \
+                        here: its work would grow with the square of the token";
+            return Err(self.wrong(at, what.to_owned()));
+        }
+        let outside = self.scope.len();
+        self.loops += usize::from(!bounded);
+        self.scope.extend([iter_var.as_str(), accu_var.as_str()]);
+        self.scope.extend(iter_var2.as_deref());
+        let inside = self.expressions([loop_cond, loop_step, result]);
+        self.scope.truncate(outside);
+        self.loops -= usize::from(!bounded);
+        inside
+    }
+}

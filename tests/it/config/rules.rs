@@ -1,0 +1,402 @@
+//! What may be wrong with rules, conditions, denials and resources.
+
+use super::problems;
+
+/// A configuration with these sections.
+fn with(sections: &str) -> String {
+    format!(
+        "providers: [{{ name: acme, issuer: https://a.example, audiences: a }}]\n{}",
+        sections.trim_start()
+    )
+}
+
+/// A configuration with one rule, `r`, that has this besides its name.
+fn rule(more: &str) -> String {
+    with(&format!("rules: [{{ name: r, {more} }}]"))
+}
+
+#[test]
+fn rules_one_by_one() {
+    for (yaml, expected) in [
+        (
+            with("rules: [{ access: public }]"),
+            "rules[0]: missing field `name`",
+        ),
+        (
+            with("rules: [{ name: a b }]"),
+            "rules[0].name: a name has 1 to 64",
+        ),
+        (
+            with("rules: [{ name: default }]"),
+            "`default` is the rule that is about every request",
+        ),
+        (
+            with("rules: [{ name: r }, { name: r }]"),
+            "rules[1]: rules[0] is called `r` too",
+        ),
+        (with("rules: [~]"), "rules: an entry is empty"),
+        (
+            with("paths: loose"),
+            "paths: `loose` is not one of `strict`, `as_is`",
+        ),
+        (
+            with("cors_preflight: true"),
+            "cors_preflight: expected text",
+        ),
+        (
+            rule("access: open"),
+            "access: `open` is not one of `public`, `optional`, `required`, `deny`",
+        ),
+        (
+            rule("acess: public"),
+            "unknown field; did you mean `access`?",
+        ),
+        (rule("match: {}"), "rules[0].match: empty"),
+        (rule("match: { method: GET }"), "did you mean `methods`?"),
+        (
+            rule("match: { methods: [get] }"),
+            "`get` is not a method in upper case",
+        ),
+        (
+            rule("match: { hosts: [] }"),
+            "hosts: empty; give at least one host",
+        ),
+        (
+            rule("match: { hosts: '*' }"),
+            "`*` is not a host; write `api.example.com`, or `*.example.com`",
+        ),
+        (
+            rule("match: { hosts: 'a.*.example' }"),
+            "`a.*.example` is not a host",
+        ),
+        (
+            rule("match: { hosts: 'https://a.example' }"),
+            "is not a host",
+        ),
+        (
+            rule("match: { hosts: 'a.example:443' }"),
+            "ports do not count; write `a.example`",
+        ),
+        (
+            rule("match: { path: {} }"),
+            "give at least one of `exact`, `prefix` and `regex`",
+        ),
+        (
+            rule("match: { path: /a }"),
+            "match.path: expected a mapping, found text",
+        ),
+        (
+            rule("match: { path: { exact: a } }"),
+            "`a` does not begin with `/`, so no request would match",
+        ),
+        (
+            rule("match: { path: { prefix: /a/../b } }"),
+            "has a segment `.` or `..`, so no request would match",
+        ),
+        (
+            rule("match: { path: { exact: '/a?b=c' } }"),
+            "the query is no part of a path",
+        ),
+        (rule("match: { path: { exact: '/a;b' } }"), "has a `;`"),
+        (
+            rule("match: { path: { exact: '/a%zz' } }"),
+            "is not percent-encoded UTF-8",
+        ),
+        (
+            rule("match: { path: { regex: '/a(' } }"),
+            "not a regular expression: unclosed group",
+        ),
+        (
+            rule("match: { path: { regex: '/a)|(/b' } }"),
+            "not a regular expression: unopened group",
+        ),
+        (
+            rule("match: { headers: {} }"),
+            "headers: empty; give at least one header",
+        ),
+        (
+            rule("match: { headers: { 'x a': b } }"),
+            "`x a` is not the name of a header",
+        ),
+        (
+            rule("match: { headers: { x-a: [any, b] } }"),
+            "write `any` alone",
+        ),
+        (
+            rule("match: { headers: { x-a: } }"),
+            "`x-a` has no value; `any` is whatever value",
+        ),
+        (
+            rule("match: { headers: { x-a: b } }, access: public"),
+            "any client could send this header to do without a token",
+        ),
+        (
+            rule("match: { headers: { x-a: b } }, access: optional"),
+            "any client could send this header to do without a token",
+        ),
+        (
+            rule("match: { methods: GET }, only_by_name: true"),
+            "`match` and `only_by_name` exclude each other",
+        ),
+        (
+            rule("providers: [acne]"),
+            "no provider is called `acne`; there are `acme`",
+        ),
+        (rule("scopes: a b"), "`a b` is not a scope"),
+        (rule("scopes: []"), "scopes: empty; give at least one scope"),
+        (rule("any_scope: ['a\"b']"), "is not a scope"),
+        (rule("claims: { a..b: c }"), "`a..b` has an empty name"),
+        (rule("acr: a b"), "is not an `acr` without spaces"),
+        (rule("max_age: soon"), "`soon` is not a duration"),
+        (
+            rule("access: public, scopes: a"),
+            "`access: public` looks at no token, so `scopes` protects nothing",
+        ),
+        (
+            rule("access: public, providers: acme"),
+            "so `providers` protects nothing",
+        ),
+        (
+            rule("access: deny, claims: { a: b }"),
+            "so `claims` protects nothing",
+        ),
+        (
+            rule("access: optional, max_age: 1h"),
+            "whoever leaves the token out would pass, so `max_age` protects nothing",
+        ),
+        (
+            rule("access: deny, condition: 'true'"),
+            "refuses every request, whatever a condition says",
+        ),
+        (
+            rule("access: public, condition: 'claims.a == 1'"),
+            "so there are no `claims`",
+        ),
+    ] {
+        let found = problems(&yaml).join("\n");
+        assert!(found.contains(expected), "{yaml}\n{found}");
+    }
+}
+
+#[test]
+fn conditions_one_by_one() {
+    for (condition, expected) in [
+        ("claims.sub ==", "not a CEL expression"),
+        (
+            "",
+            "not a CEL expression: mismatched input '<EOF>' (at 1:1 of the expression)",
+        ),
+        (
+            "claim.sub == 'a'",
+            "`claim` is not a variable; did you mean `claims`? (at 1:1 of the expression)",
+        ),
+        (
+            "true && user == 'a'",
+            "`user` is not a variable; there are `claims`, `context`, `now`, `request`, `source` (at 1:9",
+        ),
+        (
+            "true &&\n  requst.path == '/'",
+            "did you mean `request`? (at 2:3",
+        ),
+        ("request.url == '/'", "`url` is not a field of `request`"),
+        ("request.paths == '/'", "did you mean `path`?"),
+        ("request['url'] == '/'", "`url` is not a field of `request`"),
+        ("has(source.adress)", "did you mean `address`?"),
+        (
+            "claims.all(claim, clam.a)",
+            "`clam` is not a variable; did you mean",
+        ),
+        (
+            "claims.sub.startWith('a')",
+            "`startWith` is not a function of a value; did you mean `startsWith`?",
+        ),
+        (
+            "claims.sub.startsWith('a', 'b')",
+            "`startsWith` does not take 2 arguments",
+        ),
+        (
+            "startsWith(claims.sub, 'a')",
+            "`startsWith` is a function of a value: write `x.startsWith(…)`",
+        ),
+        ("len(claims.sub) > 1", "`len` is not a function; there are"),
+        ("size(claims.a, claims.b) > 1", "`size` takes one argument"),
+        ("has(claims)", "not a CEL expression"),
+        (
+            "claims.sub.matches(claims.pattern)",
+            "the pattern of `matches` must be literal text",
+        ),
+        (
+            "claims.sub.matches('(')",
+            "not a regular expression: unclosed group",
+        ),
+        (
+            "cidr('10.0.0.0/33').containsIP(source.address)",
+            "`cidr` always fails",
+        ),
+        ("now > timestamp('yesterday')", "`timestamp` always fails"),
+        ("'a'", "a constant is neither true nor false"),
+        ("[claims.a]", "a list is neither true nor false"),
+        (
+            "Config{a: 1} == claims.a",
+            "is not a type that can be made here",
+        ),
+        (
+            "claims.a.all(x, claims.b.all(y, x != y))",
+            "a macro inside another one may only go through a list that is written here",
+        ),
+        ("claims.?a == 1", "not a CEL expression"),
+    ] {
+        let yaml = with(&format!(
+            "rules: [{{ name: r, condition: {} }}]",
+            serde_json::Value::from(condition)
+        ));
+        let found = problems(&yaml).join("\n");
+        assert!(found.contains(expected), "{condition}\n{found}");
+        assert!(found.contains("rules[0].condition"), "{condition}\n{found}");
+    }
+    for condition in [
+        "true",
+        "claims.a.all(x, ['b', 'c'].exists(y, x.endsWith(y)))",
+        "claims.a.filter(x, x > 1).map(x, x * 2).exists(x, x == 4)",
+        "type(claims.sub) == string && size(claims.sub) > 1",
+        "request['path'].startsWith('/a') && request.headers['x-a'] == 'b'",
+        "claims[\"https://example.com/roles\"].exists(role, role == 'a')",
+        "'a' in claims.groups && !('b' in claims.groups)",
+        "claims.email.split('@')[1].lowerAscii() == 'example.com'",
+        "now.getHours('Europe/Berlin') < 18 && now.getDayOfWeek() != 0",
+        "claims.exp - claims.iat < 3600 ? true : int(claims.level) > 2",
+        "context.team == 'a' || source.principal.endsWith('/a')",
+    ] {
+        let yaml = with(&format!(
+            "rules: [{{ name: r, condition: {} }}]",
+            serde_json::Value::from(condition)
+        ));
+        assert_eq!(problems(&yaml), [""; 0], "{condition}");
+    }
+}
+
+#[test]
+fn answers_one_by_one() {
+    for (yaml, expected) in [
+        (
+            "denials: { body: html }",
+            "denials.body: `html` is not one of `json`, `problem`, `text`, `none`",
+        ),
+        ("denials: { body: {} }", "denials.body: empty"),
+        (
+            "denials: { body: { 404: json } }",
+            "denials.body: `404` is no status of a denial",
+        ),
+        (
+            "denials: { body: { 401: html } }",
+            "denials.body.401: `html` is not one of",
+        ),
+        (
+            "denials: { body: { 401: { template: a } } }",
+            "missing field `content_type`",
+        ),
+        (
+            "denials: { body: { 401: { content_type: text/html, templat: a } } }",
+            "unknown field `templat`",
+        ),
+        (
+            "denials: { body: { 401: { content_type: \"a\\nb\", template: a } } }",
+            "content_type: a header carries visible ASCII",
+        ),
+        (
+            "denials: { body: { 401: { content_type: text/html, template: '{{sub}}' } } }",
+            "`{{sub}}` is not known; there are `{{status}}`, `{{error}}` and `{{reason}}`",
+        ),
+        (
+            "denials: { body: { 401: { content_type: text/html, template: '{{error' } } }",
+            "`{{` is not followed by `}}`",
+        ),
+        (
+            "denials: { expose_reason: false, body: { 401: { content_type: text/html, template: '{{reason}}' } } }",
+            "tells what `expose_reason: false` is to hide",
+        ),
+        (
+            "denials: { body: [json] }",
+            "denials.body: invalid type: sequence, expected `json`",
+        ),
+        (
+            "denials: { resource_metadata: metadata }",
+            "`metadata` is not a URL",
+        ),
+        (
+            "denials: { resource_metadata: 'https://a.example/\"' }",
+            "has characters that must be encoded",
+        ),
+        (
+            "response_headers: [{ header: x-a }]",
+            "give exactly one of `value` and `claim`",
+        ),
+        (
+            "response_headers: [{ header: x-a, value: a, claim: b }]",
+            "give exactly one of `value` and `claim`",
+        ),
+        (
+            "response_headers: [{ value: a }]",
+            "response_headers[0]: missing field `header`",
+        ),
+        (
+            "response_headers: [{ header: content-length, value: '1' }]",
+            "has a meaning of its own",
+        ),
+        (
+            "response_headers: [{ header: x-a, value: \"a\\r\\nb\" }]",
+            "a header carries visible ASCII",
+        ),
+        (
+            "response_headers: [{ header: x-a, value: a }, { header: X-A, value: b }]",
+            "is set by response_headers[0].header already",
+        ),
+        (
+            "upstream: { dynamic_metadata: all }",
+            "expected true or false",
+        ),
+        ("protected_resources: [{}]", "missing field `resource`"),
+        (
+            "protected_resources: [{ resource: api.example.com }]",
+            "not a URL",
+        ),
+        (
+            "protected_resources: [{ resource: 'http://api.example.com' }]",
+            "a resource is named by an https URL",
+        ),
+        (
+            "protected_resources: [{ resource: 'https://api.example.com/?a' }]",
+            "no query, fragment or user name",
+        ),
+        (
+            "protected_resources: [{ resource: 'https://API.example.com/a' }]",
+            "write it as clients will: `https://api.example.com/a`",
+        ),
+        (
+            "protected_resources: [{ resource: 'https://a.example', providers: acne }]",
+            "no provider is called `acne`",
+        ),
+        (
+            "protected_resources: [{ resource: 'https://a.example', authorization_servers: x }]",
+            "`x` is not a URL",
+        ),
+        (
+            "protected_resources: [{ resource: 'https://a.example', resource_tos_uri: x }]",
+            "`x` is not a URL",
+        ),
+        (
+            "protected_resources: [{ resource: 'https://a.example' }, { resource: 'https://a.example' }]",
+            "another one has the same metadata URL",
+        ),
+    ] {
+        let found = problems(&with(yaml)).join("\n");
+        assert!(found.contains(expected), "{yaml}\n{found}");
+    }
+    let spiffe = "providers: [{ issuer: spiffe://a.example, audiences: a, jwks: { file: k } }]\n\
+                  protected_resources: [{ resource: https://a.example }]";
+    let found = problems(spiffe).join("\n");
+    assert!(
+        found.contains("clients cannot find `spiffe://a.example`; give `authorization_servers`"),
+        "{found}"
+    );
+}

@@ -1,0 +1,64 @@
+//! Every configuration that a user may start from.
+
+use std::path::{Path, PathBuf};
+
+/// A file of the repository.
+pub fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The files of a directory that end so, in order.
+pub fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(file(directory))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().ends_with(ending))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Each fenced block of a document: what stands behind the fence, and the text, without the
+/// indentation of the fence.
+pub fn blocks(markdown: &str) -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = markdown.lines();
+    while let Some(line) = lines.next() {
+        let text = line.trim_start();
+        let Some(info) = text.strip_prefix("```") else {
+            continue;
+        };
+        let indent = line.len() - text.len();
+        let body: Vec<_> = lines
+            .by_ref()
+            .take_while(|line| line.trim() != "```")
+            .map(|line| line.get(indent..).unwrap_or_default())
+            .collect();
+        blocks.push((info.to_owned(), format!("{}\n", body.join("\n"))));
+    }
+    blocks
+}
+
+/// The whole configurations under `deploy/`, in the README and under `docs/`, each with where it is.
+pub fn configurations() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut own = files("deploy/providers", ".yaml");
+    own.push(file("deploy/kubernetes/claimgate.yaml"));
+    for path in own {
+        let yaml = std::fs::read_to_string(&path).unwrap();
+        found.push((path.display().to_string(), yaml));
+    }
+    let mut documents = vec![file("README.md")];
+    documents.extend(files("docs", ".md"));
+    documents.extend(files("docs/guides", ".md"));
+    for path in documents {
+        let markdown = std::fs::read_to_string(&path).unwrap();
+        for (info, yaml) in blocks(&markdown) {
+            let is_whole = yaml.lines().any(|line| line.starts_with("providers:"));
+            if info.starts_with("yaml") && is_whole {
+                found.push((path.display().to_string(), yaml));
+            }
+        }
+    }
+    found
+}
