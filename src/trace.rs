@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::keyring::Algorithm;
-use crate::policy::rules::Selection;
 use crate::time::UnixTime;
 use crate::token::source::TokenSource;
 
@@ -81,4 +80,13 @@ pub enum Step<'a> {
         /// As the operator wrote it.
         text: &'a str,
     },
+}
+
+/// How a rule was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Envoy's route names it.
+    Named,
+    /// It is the first that is about the request.
+    Matched,
 }

@@ -11,10 +11,10 @@ use crate::decision::{Decision, Denial, Fault, Permit, decide};
 use crate::ext_authz::response;
 use crate::keyring::Keyring;
 use crate::policy::Policy;
-use crate::policy::rules::Selection;
 use crate::request::Request;
 use crate::time::UnixTime;
 use crate::token::bearer::find_token;
+use crate::trace::Selection;
 
 /// A decision in words.
 pub(super) struct Explained {

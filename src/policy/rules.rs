@@ -10,6 +10,7 @@ use super::requirement::{Access, Requirement};
 use crate::request::path::{self, Ambiguity};
 use crate::request::{Request, host};
 use crate::shown::Shown;
+use crate::trace::Selection;
 
 /// What is required of some requests.
 #[derive(Clone, Debug)]
@@ -54,15 +55,6 @@ pub const DEFAULT: &str = "default";
 
 /// The context extension by which Envoy's route names a rule.
 pub const RULE_EXTENSION: &str = "claimgate.rule";
-
-/// How the rule was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selection {
-    /// Envoy's route names it.
-    Named,
-    /// It is the first that is about the request.
-    Matched,
-}
 
 /// Why no rule can be found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

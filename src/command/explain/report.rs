@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::ext_authz::proto::auth::check_response::HttpResponse;
 use crate::ext_authz::proto::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use crate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
-use crate::policy::rules::{DEFAULT, Selection};
-use crate::trace::{Step, Trace};
+use crate::policy::rules::DEFAULT;
+use crate::trace::{Selection, Step, Trace};
 
 /// Each check that held, in words.
 #[derive(Default)]
