@@ -26,7 +26,7 @@ use crate::token::bearer::find_token;
     claimgate check --issuer https://idp.example.com --audience orders-api --token token.txt --output json\n  \
     claimgate check --config claimgate.yaml --method POST --host api.example.com --path /orders --token token.txt\n  \
     claimgate check --target 127.0.0.1:9001 --token - --path /orders\n\n\
-    Exit codes: 0 allow, 1 deny, 2 could not judge")]
+    Exit codes: 0 allow, 1 deny or answered with metadata, 2 could not judge")]
 pub(super) struct Arguments {
     #[command(flatten)]
     source: ConfigSource,
@@ -57,7 +57,7 @@ pub(super) struct Arguments {
 
     /// Address of the sender, which conditions may look at
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    source_address: std::net::IpAddr,
+    source_address: String,
 
     /// Name in the sender's TLS certificate, which conditions may look at
     #[arg(long, value_name = "NAME", default_value = "")]
@@ -122,7 +122,7 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
             .collect(),
         source: Source {
-            address: &arguments.source_address.to_string(),
+            address: &arguments.source_address,
             principal: &arguments.source_principal,
             certificate: "",
         },

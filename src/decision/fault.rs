@@ -69,8 +69,8 @@ impl Fault {
                 Refusal::Denied
                 | Refusal::Provider
                 | Refusal::Claim { .. }
-                | Refusal::Condition
-                | Refusal::ConditionFailed(_) => Reason::AccessDenied,
+                | Refusal::Condition(_)
+                | Refusal::ConditionFailed { .. } => Reason::AccessDenied,
             },
             Self::KeysUnavailable => Reason::KeysUnavailable,
             Self::Internal => Reason::Internal,

@@ -230,8 +230,11 @@ impl<M: Memory> Case<'_, M> {
                 });
                 Ok(())
             }
-            Ok(false) => Err(Refusal::Condition),
-            Err(failure) => Err(Refusal::ConditionFailed(failure.to_string())),
+            Ok(false) => Err(Refusal::Condition(Shown::from(condition.text().trim()))),
+            Err(failure) => Err(Refusal::ConditionFailed {
+                why: failure.to_string(),
+                condition: Shown::from(condition.text().trim()),
+            }),
         }
     }
 }

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use cel::{Context, ExecutionError, Program, Value};
+use cel::{Context, ExecutionError, IdedExpr, Value};
 
+mod bounds;
 mod functions;
 mod names;
 mod values;
@@ -24,7 +25,7 @@ use crate::token::claims::Claims;
 #[derive(Clone, Debug)]
 pub struct Condition {
     text: String,
-    program: Arc<Program>,
+    expression: Arc<IdedExpr>,
     uses: Uses,
 }
 
@@ -57,9 +58,11 @@ impl Condition {
             .compile(text)
             .map_err(|errors| walk::syntax(&errors))?;
         let uses = walk::check(&program, text)?;
+        let mut expression = program.expression().clone();
+        bounds::bound(&mut expression);
         Ok(Self {
             text: text.to_owned(),
-            program: Arc::new(program),
+            expression: Arc::new(expression),
             uses,
         })
     }
@@ -102,7 +105,7 @@ impl Condition {
         if self.uses.now {
             context.add_variable_from_value("now", values::time(now));
         }
-        match self.program.execute(&context) {
+        match Value::resolve(&self.expression, &context) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => Err(ConditionFailure(format!(
                 "it is neither true nor false, but of type {}",
@@ -121,6 +124,10 @@ fn describe(error: &ExecutionError) -> String {
             crate::shown::Shown::from(name.as_str())
         ),
         ExecutionError::NoSuchOverload(overload) => overload.to_string(),
+        ExecutionError::FunctionError { function, .. } if function == bounds::BOUNDED => {
+            let most = bounds::MOST_ELEMENTS;
+            format!("a macro goes through more than {most} elements")
+        }
         ExecutionError::FunctionError { function, .. } => format!("`{function}` failed"),
         ExecutionError::IndexOutOfBounds(_) => "a list has no such element".to_owned(),
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {

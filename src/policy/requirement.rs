@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::keyring::ProviderId;
+use crate::shown::Shown;
 use crate::time::UnixTime;
 use crate::token::claims::{NumericDate, scalar_text};
 use crate::token::{RequiredClaim, VerifiedToken};
@@ -64,11 +65,16 @@ pub enum Refusal {
     #[error("{0}")]
     Authentication(&'static str),
     /// The condition does not hold.
-    #[error("the rule's condition does not hold")]
-    Condition,
+    #[error("the rule's condition does not hold: {0}")]
+    Condition(Shown),
     /// The condition has no answer.
-    #[error("the rule's condition failed: {0}")]
-    ConditionFailed(String),
+    #[error("the rule's condition failed: {why}: {condition}")]
+    ConditionFailed {
+        /// Why.
+        why: String,
+        /// As the operator wrote it.
+        condition: Shown,
+    },
 }
 
 impl Requirement {

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::types::{CelBool, CelString, STRING_TYPE};
+use cel::common::types::{CelBool, CelString, LIST_TYPE, MAP_TYPE, STRING_TYPE};
 use cel::common::value::CowVal;
 use cel::{Env, ExecutionError};
 use ipnet::IpNet;
 use regex::Regex;
+
+use super::bounds::{BOUNDED, bounded};
 
 /// So many compiled patterns are kept by each thread.
 const MOST_PATTERNS: usize = 1_024;
@@ -32,6 +34,8 @@ fn environment() -> Env {
             let arguments = vec![STRING_TYPE];
             env.add_member_overload("matches", "m_matches", STRING_TYPE, arguments, matches)
         })
+        .and_then(|()| env.add_overload(BOUNDED, "bounded_list", vec![LIST_TYPE], bounded))
+        .and_then(|()| env.add_overload(BOUNDED, "bounded_map", vec![MAP_TYPE], bounded))
         .and_then(|()| env.add_overload("cidr", "cidr", vec![STRING_TYPE], cidr))
         .and_then(|()| {
             let arguments = vec![STRING_TYPE];

@@ -31,9 +31,9 @@ pub(super) fn refused(refusal: &Refusal) -> Option<&'static str> {
             "the client should send its user to log in anew, with the `acr_values` and `max_age` \
              of the challenge",
         ),
-        Refusal::ConditionFailed(_) => Some(
+        Refusal::ConditionFailed { .. } => Some(
             "the condition asks for something that this token or request has not; `has(…)` tells",
         ),
-        Refusal::Denied | Refusal::Provider | Refusal::Condition => None,
+        Refusal::Denied | Refusal::Provider | Refusal::Condition(_) => None,
     }
 }
