@@ -9,12 +9,11 @@ use std::sync::Arc;
 mod header_name;
 mod value;
 
-use header_name::is_alias;
 pub use header_name::{HeaderName, HeaderNameError};
 use value::header_value;
 
 use crate::keyring::ProviderId;
-use crate::request::{Headers, Request};
+use crate::request::{Headers, Request, is_alias};
 use crate::token::VerifiedToken;
 use crate::token::claims::ClaimPath;
 use crate::token::source::{TokenSource, cookie};

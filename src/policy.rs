@@ -69,8 +69,8 @@ pub enum CorsPreflight {
     /// The rules say.
     #[default]
     Judge,
-    /// It may pass, unless its rule denies every request, or has a condition about the request
-    /// that does not hold.
+    /// It may pass, unless its rule denies every request, or has a condition that does not hold,
+    /// be it only in those of its parts that do not look at claims, method or headers.
     Allow,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Decision, Denial, Fault, Memory, Permit};
 use crate::identity::Bearer;
 use crate::keyring::{Keyring, Keys};
+use crate::policy::condition::{Condition, ConditionFailure};
 use crate::policy::matcher::Target;
 use crate::policy::requirement::{Access, Refusal, Requirement};
 use crate::policy::rules::Rule;
@@ -100,10 +101,11 @@ impl<M: Memory> Case<'_, M> {
 
     /// What a condition says about tokens is not for a request that cannot have one.
     fn anonymous_preflight(&self, trace: &mut impl Trace) -> Result<Option<Bearer>, Denial> {
-        match &self.rule.condition {
-            Some(condition) if condition.uses().claims => Ok(None),
-            _ => self.anonymous(trace),
-        }
+        self.check_condition_by(trace, |condition| {
+            condition.holds_for_preflight(self.target, self.now)
+        })
+        .map_err(Fault::from)?;
+        Ok(None)
     }
 
     fn bearer(
@@ -219,21 +221,30 @@ impl<M: Memory> Case<'_, M> {
         bearer: Option<&Bearer>,
         trace: &mut impl Trace,
     ) -> Result<(), Refusal> {
+        let claims = bearer.map(|bearer| bearer.token.claims());
+        self.check_condition_by(trace, |condition| {
+            condition.holds(self.target, claims, self.now)
+        })
+    }
+
+    fn check_condition_by(
+        &self,
+        trace: &mut impl Trace,
+        holds: impl FnOnce(&Condition) -> Result<bool, ConditionFailure>,
+    ) -> Result<(), Refusal> {
         let Some(condition) = &self.rule.condition else {
             return Ok(());
         };
-        let claims = bearer.map(|bearer| bearer.token.claims());
-        match condition.holds(self.target, claims, self.now) {
+        let text = condition.text().trim();
+        match holds(condition) {
             Ok(true) => {
-                trace.passed(Step::Condition {
-                    text: condition.text(),
-                });
+                trace.passed(Step::Condition { text });
                 Ok(())
             }
-            Ok(false) => Err(Refusal::Condition(Shown::from(condition.text().trim()))),
+            Ok(false) => Err(Refusal::Condition(Shown::from(text))),
             Err(failure) => Err(Refusal::ConditionFailed {
                 why: failure.to_string(),
-                condition: Shown::from(condition.text().trim()),
+                condition: Shown::from(text),
             }),
         }
     }

@@ -75,6 +75,11 @@ impl HeaderName {
         &self.0
     }
 
+    /// Whether a name, in lower case, has a meaning to HTTP itself, other than to carry credentials.
+    pub fn is_of_http(name: &str) -> bool {
+        RESERVED.contains(&name) && !matches!(name, "authorization" | "proxy-authorization")
+    }
+
     /// The names that are refused, and the beginnings of others.
     pub fn reserved() -> (&'static [&'static str], &'static [&'static str]) {
         (&RESERVED, &RESERVED_PREFIXES)
@@ -83,15 +88,6 @@ impl HeaderName {
     pub(super) fn underscored(&self) -> Option<String> {
         self.0.contains('-').then(|| self.0.replace('-', "_"))
     }
-}
-
-/// Whether `sent` is the name `own` but for case, and other characters in place of some hyphens.
-pub(super) fn is_alias(own: &str, sent: &str) -> bool {
-    sent.len() == own.len()
-        && !sent.eq_ignore_ascii_case(own)
-        && sent.bytes().zip(own.bytes()).all(|(sent, own)| {
-            sent.to_ascii_lowercase() == own || (own == b'-' && !sent.is_ascii_alphanumeric())
-        })
 }
 
 #[cfg(test)]

@@ -4,20 +4,23 @@
 //! then: what cannot be evaluated is a mistake that the operator reads about, not a denial that
 //! callers wonder at.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cel::{Context, ExecutionError, IdedExpr, Value};
 
-mod bounds;
+mod cost;
 mod functions;
 mod names;
 mod values;
 mod walk;
 
 use functions::ENVIRONMENT;
+use walk::Found;
 pub use walk::Uses;
 
 use super::Target;
+use crate::shown::Shown;
 use crate::time::UnixTime;
 use crate::token::claims::Claims;
 
@@ -26,6 +29,10 @@ use crate::token::claims::Claims;
 pub struct Condition {
     text: String,
     expression: Arc<IdedExpr>,
+    /// Those of its parts that must hold, and do not look at claims, method or headers.
+    for_preflights: Arc<[IdedExpr]>,
+    /// Every member that it names.
+    members: Arc<BTreeSet<String>>,
     uses: Uses,
 }
 
@@ -47,22 +54,52 @@ pub struct ConditionError {
 #[error("{0}")]
 pub struct ConditionFailure(String);
 
+/// The stack on which expressions are compiled: the parser goes as deep as they do.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+
 impl Condition {
     /// Compiles an expression.
     ///
     /// # Errors
     ///
-    /// When it is not CEL, or names a variable, field or function that there is not.
+    /// When it is not CEL, names a variable, field or function that there is not, or could cost a
+    /// request much more than its length.
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
+        let failed = |what: String| ConditionError {
+            what,
+            line: 1,
+            column: 1,
+        };
+        if text.len() > cost::MOST_BYTES {
+            return Err(failed(format!("longer than {} bytes", cost::MOST_BYTES)));
+        }
+        std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .stack_size(STACK_BYTES)
+                .spawn_scoped(scope, || Self::compile_here(text))
+                .map_err(|error| failed(format!("cannot be compiled: {error}")))?
+                .join()
+                .unwrap_or_else(|_| Err(failed("the CEL compiler fails on it".to_owned())))
+        })
+    }
+
+    fn compile_here(text: &str) -> Result<Self, ConditionError> {
         let program = ENVIRONMENT
             .compile(text)
             .map_err(|errors| walk::syntax(&errors))?;
-        let uses = walk::check(&program, text)?;
+        let Found { uses, members } = walk::check(&program, text)?;
         let mut expression = program.expression().clone();
-        bounds::bound(&mut expression);
+        cost::bound(&mut expression);
+        let for_preflights = cost::conjuncts(&expression)
+            .into_iter()
+            .filter(|part| !cost::is_not_for_preflights(part))
+            .cloned()
+            .collect();
         Ok(Self {
             text: text.to_owned(),
+            for_preflights,
             expression: Arc::new(expression),
+            members: Arc::new(members),
             uses,
         })
     }
@@ -88,6 +125,37 @@ impl Condition {
         claims: Option<&Claims>,
         now: UnixTime,
     ) -> Result<bool, ConditionFailure> {
+        let context = self.context(target, claims, now);
+        self.is_true(&self.expression, &context)
+    }
+
+    /// Whether it holds for a CORS preflight, which has no token, and neither the method nor the
+    /// headers of the request that it asks about. Those of its parts count that must hold and do not
+    /// look at these: of `claims.staff && source.address == "10.0.0.1"`, the second.
+    ///
+    /// # Errors
+    ///
+    /// When one of these fails, or is neither true nor false.
+    pub fn holds_for_preflight(
+        &self,
+        target: &Target<'_>,
+        now: UnixTime,
+    ) -> Result<bool, ConditionFailure> {
+        let context = self.context(target, None, now);
+        for part in self.for_preflights.iter() {
+            if !self.is_true(part, &context)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn context(
+        &self,
+        target: &Target<'_>,
+        claims: Option<&Claims>,
+        now: UnixTime,
+    ) -> Context<'static, 'static> {
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         let request = target.request;
         if self.uses.claims {
@@ -105,27 +173,37 @@ impl Condition {
         if self.uses.now {
             context.add_variable_from_value("now", values::time(now));
         }
-        match Value::resolve(&self.expression, &context) {
-            Ok(Value::Bool(holds)) => Ok(holds),
+        context
+    }
+
+    fn is_true(
+        &self,
+        expression: &IdedExpr,
+        context: &Context<'_, '_>,
+    ) -> Result<bool, ConditionFailure> {
+        match Value::resolve(expression, context) {
+            Ok(Value::Bool(truth)) => Ok(truth),
             Ok(other) => Err(ConditionFailure(format!(
                 "it is neither true nor false, but of type {}",
                 other.type_of()
             ))),
-            Err(error) => Err(ConditionFailure(describe(&error))),
+            Err(error) => Err(ConditionFailure(describe(&error, &self.members))),
         }
     }
 }
 
 /// What went wrong, without the values that it went wrong with.
-fn describe(error: &ExecutionError) -> String {
+fn describe(error: &ExecutionError, members: &BTreeSet<String>) -> String {
     match error {
-        ExecutionError::NoSuchKey(name) => format!(
-            "there is no `{}`; ask with `has(…)` first",
-            crate::shown::Shown::from(name.as_str())
-        ),
+        // Another name is a value.
+        ExecutionError::NoSuchKey(name) if members.contains(name.as_str()) => {
+            let name = Shown::from(name.as_str());
+            format!("there is no `{name}`; ask with `has(…)` first")
+        }
+        ExecutionError::NoSuchKey(_) => "a map has no such member".to_owned(),
         ExecutionError::NoSuchOverload(overload) => overload.to_string(),
-        ExecutionError::FunctionError { function, .. } if function == bounds::BOUNDED => {
-            let most = bounds::MOST_ELEMENTS;
+        ExecutionError::FunctionError { function, .. } if function == cost::BOUNDED => {
+            let most = cost::MOST_ELEMENTS;
             format!("a macro goes through more than {most} elements")
         }
         ExecutionError::FunctionError { function, .. } => format!("`{function}` failed"),

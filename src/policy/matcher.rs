@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use regex::Regex;
+mod path_regex;
 
-use crate::request::Request;
+pub use path_regex::PathRegex;
+
+use crate::request::{Request, is_alias};
 
 /// A request with its host and path in the form that rules are compared with.
 #[derive(Clone, Debug)]
@@ -52,20 +54,25 @@ pub enum PathPattern {
     Regex(PathRegex),
 }
 
-/// A regular expression that is about whole paths.
-#[derive(Clone, Debug)]
-pub struct PathRegex {
-    text: String,
-    whole: Regex,
-}
-
 /// A header, whatever the lines that it comes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderPattern {
     /// In lower case.
     pub name: String,
-    /// One of these is all that it says; empty: whatever it says.
+    /// What it says; empty: whatever it says.
     pub values: Vec<String>,
+    /// How much of what it says must be among these values.
+    pub reading: Reading,
+}
+
+/// How a header is read that says several things, in one line or in several. A client chooses what
+/// it sends: so a rule that lets pass asks for all of it to fit, and one that holds back for any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// All of it fits.
+    All,
+    /// A part of it fits, be it under a name that some servers take for the same.
+    Any,
 }
 
 /// Why a rule is not about a request: the first of its demands that is not met.
@@ -158,7 +165,7 @@ impl PathPattern {
             Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
                 rest.starts_with('/') || (rest.is_empty() && !prefix.is_empty())
             }),
-            Self::Regex(regex) => regex.whole.is_match(path),
+            Self::Regex(regex) => regex.is_match(path),
         }
     }
 }
@@ -168,60 +175,41 @@ impl fmt::Display for PathPattern {
         match self {
             Self::Exact(path) => f.write_str(path),
             Self::Prefix(prefix) => write!(f, "{prefix}/…"),
-            Self::Regex(regex) => f.write_str(&regex.text),
+            Self::Regex(regex) => f.write_str(regex.text()),
         }
-    }
-}
-
-impl PathRegex {
-    /// Compiles an expression.
-    ///
-    /// # Errors
-    ///
-    /// When it is none.
-    pub fn compile(text: &str) -> Result<Self, regex::Error> {
-        // By itself first: it must not close the group that it is put into.
-        Regex::new(text)?;
-        Ok(Self {
-            whole: Regex::new(&format!(r"\A(?:{text})\z"))?,
-            text: text.to_owned(),
-        })
-    }
-
-    /// With what every path of it begins, as far as that is certain.
-    pub(super) fn literal_prefix(&self) -> String {
-        use regex_syntax::hir::{Hir, HirKind};
-
-        fn literal(hir: &Hir) -> Option<&[u8]> {
-            match hir.kind() {
-                HirKind::Literal(literal) => Some(&literal.0),
-                HirKind::Capture(capture) => literal(&capture.sub),
-                _ => None,
-            }
-        }
-        let Ok(parsed) = regex_syntax::parse(&self.text) else {
-            return String::new();
-        };
-        let bytes = match parsed.kind() {
-            HirKind::Concat(parts) => parts
-                .iter()
-                .find(|part| !matches!(part.kind(), HirKind::Look(_)))
-                .and_then(literal),
-            _ => literal(&parsed),
-        };
-        let text = bytes.and_then(|bytes| str::from_utf8(bytes).ok());
-        text.unwrap_or_default().to_owned()
     }
 }
 
 impl HeaderPattern {
     fn is_of(&self, request: &Request<'_>) -> bool {
-        let Self { name, values } = self;
-        let headers = &request.headers;
-        match values.is_empty() {
-            true => headers.all(name).next().is_some(),
-            false => values.iter().any(|value| headers.is(name, value)),
+        let Self {
+            name,
+            values,
+            reading,
+        } = self;
+        let is_named = |sent: &str| {
+            sent.eq_ignore_ascii_case(name) || (*reading == Reading::Any && is_alias(name, sent))
+        };
+        let lines: Vec<&[u8]> = request
+            .headers
+            .lines()
+            .filter(|(sent, _)| is_named(sent))
+            .map(|(_, line)| line)
+            .collect();
+        if values.is_empty() || lines.is_empty() {
+            return !lines.is_empty();
         }
+        let is_value = |text: &[u8]| values.iter().any(|value| value.as_bytes() == text);
+        let mut elements = lines
+            .iter()
+            .flat_map(|line| line.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii);
+        let fits = match reading {
+            Reading::All => elements.all(is_value),
+            Reading::Any => elements.any(is_value),
+        };
+        // A value may itself have commas in it.
+        fits || is_value(&lines.join(&b','))
     }
 }
 

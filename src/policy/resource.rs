@@ -50,7 +50,8 @@ impl Resource {
         if url.scheme() != "https" && !(url.scheme() == "http" && local) {
             return Err(ResourceError::Scheme);
         }
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if url.query().is_some() || url.fragment().is_some() || has_user {
             return Err(ResourceError::Parts);
         }
         // Without a path, the URL is written with or without the slash.

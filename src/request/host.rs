@@ -1,9 +1,10 @@
 //! The host that a request is for (RFC 9110 §7.2), in the one form that rules are compared with.
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 /// The host of an authority: in lower case, without its port and without the dot at its end. An
-/// IPv6 address keeps its brackets.
+/// IPv6 address keeps its brackets, in the one form of RFC 5952.
 ///
 /// `None` when it is no host that could be told from another: empty, with user information, or
 /// with characters that no host name has (RFC 3986 §3.2.2, RFC 1123 §2.1, and `_`).
@@ -12,8 +13,11 @@ pub fn canonical(authority: &str) -> Option<Cow<'_, str>> {
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
+    if let Some(address) = address(host) {
+        return Some(Cow::Owned(format!("[{address}]")));
+    }
     let host = host.strip_suffix('.').unwrap_or(host);
-    if !is_address(host) && !is_name(host) {
+    if !is_name(host) {
         return None;
     }
     Some(match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -31,11 +35,9 @@ fn split_port(authority: &str) -> (&str, &str) {
     }
 }
 
-fn is_address(host: &str) -> bool {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+fn address(host: &str) -> Option<Ipv6Addr> {
+    let inner = host.strip_prefix('[')?.strip_suffix(']')?;
+    inner.parse().ok()
 }
 
 fn is_name(host: &str) -> bool {
@@ -60,6 +62,9 @@ mod tests {
             ("10.0.0.1:80", Some("10.0.0.1")),
             ("[::1]:80", Some("[::1]")),
             ("[2001:DB8::1]", Some("[2001:db8::1]")),
+            ("[0:0:0:0:0:0:0:1]:80", Some("[::1]")),
+            ("[::ffff:102:304]", Some("[::ffff:1.2.3.4]")),
+            ("[::1].", None),
             ("my_service", Some("my_service")),
             ("", None),
             (".", None),

@@ -35,7 +35,10 @@ pub enum Ambiguity {
     /// `%2f`, `%5c`, `%2e`, `%3f`, `%23` or `%3b`, in either case.
     #[error("has an encoded `/`, `\\`, `.`, `?`, `#` or `;`")]
     EncodedDelimiter,
-    /// `%252f`: another escape once it is decoded.
+    /// A character that some servers take for a slash, a backslash or a dot (Unicode NFKC).
+    #[error("has a character that looks like `/`, `\\` or `.` to some servers")]
+    LookAlike,
+    /// `%252f`, `%25u002f`: another escape once it is decoded.
     #[error("is percent-encoded twice")]
     EncodedTwice,
     /// `%` without two hexadecimal digits, or not UTF-8 once it is decoded.
@@ -69,7 +72,10 @@ pub fn canonical(raw: &str) -> Result<Cow<'_, str>, Ambiguity> {
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         match segment {
-            "." | ".." => return Err(Ambiguity::DotSegment),
+            // Some servers drop dots and spaces at the end of a segment.
+            dots if dots.starts_with('.') && dots.trim_matches(['.', ' ']).is_empty() => {
+                return Err(Ambiguity::DotSegment);
+            }
             "" if segments.peek().is_some() => return Err(Ambiguity::EmptySegment),
             _ => {}
         }
@@ -88,11 +94,25 @@ fn decode(raw: &str) -> Result<String, Ambiguity> {
     }
     // A `%` that is left was itself encoded.
     let mut after = decoded.split(|byte| *byte == b'%').skip(1);
-    if after.any(|rest| matches!(rest, [high, low, ..] if hex(*high).and(hex(*low)).is_some())) {
+    let is_hex = |byte: &u8| hex(*byte).is_some();
+    if after.any(|rest| match rest {
+        [b'u' | b'U', rest @ ..] => rest.iter().take_while(|byte| is_hex(byte)).count() >= 4,
+        [high, low, ..] => is_hex(high) && is_hex(low),
+        _ => false,
+    }) {
         return Err(Ambiguity::EncodedTwice);
     }
-    String::from_utf8(decoded).map_err(|_| Ambiguity::Encoding)
+    let decoded = String::from_utf8(decoded).map_err(|_| Ambiguity::Encoding)?;
+    match decoded.contains(LOOK_ALIKES) {
+        true => Err(Ambiguity::LookAlike),
+        false => Ok(decoded),
+    }
 }
+
+/// What Unicode's NFKC makes `.`, `/` or `\` of.
+const LOOK_ALIKES: [char; 6] = [
+    '\u{2024}', '\u{fe52}', '\u{fe68}', '\u{ff0e}', '\u{ff0f}', '\u{ff3c}',
+];
 
 fn escaped(high: Option<u8>, low: Option<u8>) -> Result<u8, Ambiguity> {
     let digit = |byte: Option<u8>| byte.and_then(hex).ok_or(Ambiguity::Encoding);
@@ -136,6 +156,12 @@ mod tests {
             ("/public/..", Err(DotSegment)),
             ("/./admin", Err(DotSegment)),
             ("/.", Err(DotSegment)),
+            ("/public/.../admin", Err(DotSegment)),
+            ("/public/..%20/admin", Err(DotSegment)),
+            ("/public/%ef%bc%8e%ef%bc%8e/admin", Err(LookAlike)),
+            ("/public%ef%bc%8fadmin", Err(LookAlike)),
+            ("/public/%25u002e%25u002e/admin", Err(EncodedTwice)),
+            ("/100%25users", Ok("/100%users")),
             ("//admin", Err(EmptySegment)),
             ("/a//b", Err(EmptySegment)),
             ("/a//", Err(EmptySegment)),

@@ -127,7 +127,7 @@ fn unusual_but_right() {
         "providers: [{ issuer: http://keycloak:8080/realms/a, audiences: a, fetch: { allow_http: true } }]",
         "providers: [{ issuer: https://public.example/realms/a, audiences: a, discovery_url: http://localhost/realms/a/.well-known/openid-configuration }]",
         "server: { listen: ['[::]:9001', 'unix:///run/claimgate/check.sock'] }\nproviders: [{ issuer: https://a.example, audiences: a }]",
-        "providers: [{ issuer: https://a.example, audiences: a, refresh: { max: 1h } }]\nupstream:\n",
+        "providers: [{ issuer: https://a.example, audiences: a, refresh: { max: 1h } }]\nupstream: {}\n",
         "providers: [{ issuer: spiffe://example.org, audiences: a, jwks: { uri: https://spire.example.org/bundle } }]",
         "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: any, discovery_url: https://a.example/common }]",
         "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: X-Assertion }, { header: Authorization, scheme: Bearer }] }]",

@@ -7,15 +7,24 @@ use crate::config::document::{Field, Spot};
 use crate::config::raw::ClaimValues;
 use crate::config::raw::rules::{Match, PathMatch};
 use crate::config::raw::values::{Texts, Values};
-use crate::policy::matcher::{HeaderPattern, HostPattern, Matcher, PathPattern, PathRegex};
+use crate::policy::matcher::{
+    HeaderPattern, HostPattern, Matcher, PathPattern, PathRegex, Reading,
+};
 use crate::policy::rules::Paths;
+use crate::request::path::Ambiguity;
 use crate::request::{host, path};
 
 /// What is encoded besides everything that is not ASCII.
 const SPACES: &AsciiSet = &CONTROLS.add(b' ');
 
 impl Check<'_> {
-    pub(super) fn matcher(&mut self, spot: &Spot, matches: Match, paths: Paths) -> Matcher {
+    pub(super) fn matcher(
+        &mut self,
+        spot: &Spot,
+        matches: Match,
+        paths: Paths,
+        reading: Reading,
+    ) -> Matcher {
         let Match {
             hosts,
             methods,
@@ -37,7 +46,7 @@ impl Check<'_> {
             hosts: self.hosts(hosts),
             methods: self.methods(methods),
             paths: self.path_patterns(path, paths),
-            headers: self.header_patterns(headers),
+            headers: self.header_patterns(headers, reading),
         }
     }
 
@@ -49,12 +58,13 @@ impl Check<'_> {
                 None => (text.as_str(), HostPattern::Exact),
             };
             match host::canonical(domain) {
-                Some(canonical) if canonical.len() == domain.len() => {
-                    hosts.push(pattern(canonical.into_owned()));
-                }
                 Some(canonical) => {
-                    let why = format!("ports do not count; write `{canonical}`");
-                    self.report(&spot, why);
+                    let has_port = !domain.ends_with(']') && domain.contains(':');
+                    if has_port || domain.ends_with('.') {
+                        let why = format!("ports do not count; write `{canonical}`");
+                        self.report(&spot, why);
+                    }
+                    hosts.push(pattern(canonical.into_owned()));
                 }
                 None => {
                     let why = format!(
@@ -106,17 +116,37 @@ impl Check<'_> {
             patterns.extend(path.map(PathPattern::Prefix));
         }
         for (spot, text) in self.texts(regex, "at least one expression") {
-            let compiled = PathRegex::compile(&text).map_err(|error| {
-                let why = error.to_string();
-                let why = why.lines().last().unwrap_or_default();
-                format!(
-                    "not a regular expression: {}",
-                    why.trim_start_matches("error: ")
-                )
-            });
-            patterns.extend(self.parsed(&spot, compiled).map(PathPattern::Regex));
+            let regex = self.path_regex(&spot, &text, paths);
+            patterns.extend(regex.map(PathPattern::Regex));
         }
         patterns
+    }
+
+    fn path_regex(&mut self, spot: &Spot, text: &str, paths: Paths) -> Option<PathRegex> {
+        let compiled = PathRegex::compile(text).map_err(|error| {
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or_default();
+            format!(
+                "not a regular expression: {}",
+                why.trim_start_matches("error: ")
+            )
+        });
+        let regex = self.parsed(spot, compiled)?;
+        let prefix = regex.literal_prefix();
+        if !prefix.is_empty() && !prefix.starts_with('/') {
+            let why = format!("`{prefix}` is not how a path begins, so no request would match");
+            self.report(spot, why);
+        }
+        if paths == Paths::Strict {
+            for why in regex
+                .literals()
+                .iter()
+                .filter_map(|literal| in_no_path(literal))
+            {
+                self.report(spot, format!("{why}, so no request would match"));
+            }
+        }
+        Some(regex)
     }
 
     /// In the form in which the paths of requests are compared.
@@ -140,7 +170,11 @@ impl Check<'_> {
         self.parsed(spot, path)
     }
 
-    fn header_patterns(&mut self, field: Field<ClaimValues>) -> Vec<HeaderPattern> {
+    fn header_patterns(
+        &mut self,
+        field: Field<ClaimValues>,
+        reading: Reading,
+    ) -> Vec<HeaderPattern> {
         let Field::Given(spot, headers) = field else {
             return Vec::new();
         };
@@ -152,6 +186,9 @@ impl Check<'_> {
             let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             if name.is_empty() || !name.chars().all(fits) {
                 self.report(&spot, format!("`{name}` is not the name of a header"));
+            }
+            if name.eq_ignore_ascii_case("host") {
+                self.report(&spot, "Envoy sends no `host`; match on `hosts`");
             }
             let (spot, values) = match field {
                 Field::Given(spot, Values(values)) => (spot, values),
@@ -176,8 +213,27 @@ impl Check<'_> {
             patterns.push(HeaderPattern {
                 name: name.to_ascii_lowercase(),
                 values,
+                reading,
             });
         }
         patterns
+    }
+}
+
+/// Why no path, decoded, could have this in it.
+fn in_no_path(literal: &str) -> Option<String> {
+    if literal.contains('?') {
+        return Some(format!(
+            "`{literal}` has a `?`: the query is no part of a path"
+        ));
+    }
+    // With something around it, so that what it begins and ends with is not what is wrong.
+    let encoded = utf8_percent_encode(literal, SPACES).to_string();
+    match path::canonical(&format!("/x{encoded}x")) {
+        Ok(decoded) if decoded == format!("/x{literal}x") => None,
+        Ok(_) => Some(format!("`{literal}`: paths are compared decoded")),
+        // A `%` that was itself encoded.
+        Err(Ambiguity::Encoding) => None,
+        Err(why) => Some(format!("`{literal}` {why}")),
     }
 }

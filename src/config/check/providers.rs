@@ -10,6 +10,7 @@ use super::{Check, HOUR, MINUTE, SECOND, section};
 use crate::config::KeySettings;
 use crate::config::document::{Field, Spot};
 use crate::config::raw;
+use crate::identity::HeaderName;
 use crate::policy::Provider;
 use crate::token::Terms;
 use crate::token::source::TokenSource;
@@ -199,6 +200,10 @@ impl Check<'_> {
         match (header, cookie, query) {
             (Field::Given(spot, header), Field::Absent, Field::Absent) => {
                 self.fits(spot, header, "header name", "-");
+                if HeaderName::is_of_http(&header.to_ascii_lowercase()) {
+                    let why = format!("`{header}` has a meaning of its own; no token is there");
+                    self.report(spot, why);
+                }
                 if let Some((spot, scheme)) = scheme.given() {
                     self.fits(spot, scheme, "scheme", "-");
                 }

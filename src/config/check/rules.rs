@@ -8,7 +8,7 @@ use crate::config::raw;
 use crate::config::raw::values::Texts;
 use crate::keyring::ProviderId;
 use crate::policy::condition::Condition;
-use crate::policy::matcher::Matcher;
+use crate::policy::matcher::{Matcher, PathPattern, Reading};
 use crate::policy::requirement::{Access, Requirement};
 use crate::policy::rules::{DEFAULT, Paths, Rule, Rules};
 use crate::policy::{CorsPreflight, Provider};
@@ -105,7 +105,7 @@ impl Check<'_> {
             }
             Kind::Required => Access::Required(requirement),
         };
-        let matcher = self.rule_matcher(spot, matches, &only_by_name, paths);
+        let matcher = self.rule_matcher(matches, &only_by_name, (paths, kind.reading()));
         if let (Kind::Public | Kind::Optional, Some(matcher)) = (kind, &matcher) {
             self.refuse_keyless_door(spot, matcher);
         }
@@ -128,28 +128,29 @@ impl Check<'_> {
             let why = "`default` is the rule that is about every request; choose another name";
             self.report(spot, why);
         }
+        if name == "none" {
+            self.report(
+                spot,
+                "metrics say `none` where there is no rule; choose another name",
+            );
+        }
         Some(name.clone())
     }
 
     fn rule_matcher(
         &mut self,
-        spot: &Spot,
         matches: Field<raw::rules::Match>,
         only_by_name: &Field<bool>,
-        paths: Paths,
+        (paths, reading): (Paths, Reading),
     ) -> Option<Matcher> {
         match (matches, only_by_name.value()) {
             (Field::Given(spot, _), Some(true)) => {
                 self.report(&spot, "`match` and `only_by_name` exclude each other");
                 None
             }
-            (_, Some(true)) => None,
-            (Field::Given(spot, matches), _) => Some(self.matcher(&spot, matches, paths)),
+            (_, Some(true)) | (Field::Invalid, _) => None,
+            (Field::Given(spot, matches), _) => Some(self.matcher(&spot, matches, paths, reading)),
             (Field::Absent, _) => Some(Matcher::default()),
-            (Field::Invalid, _) => {
-                debug_assert!(!self.problems.is_empty(), "{}", spot.path);
-                None
-            }
         }
     }
 
@@ -161,7 +162,13 @@ impl Check<'_> {
             paths,
             headers,
         } = matcher;
-        if !headers.is_empty() && hosts.is_empty() && methods.is_empty() && paths.is_empty() {
+        let is_any = |path: &PathPattern| match path {
+            PathPattern::Prefix(prefix) => prefix.is_empty(),
+            PathPattern::Regex(regex) => [".*", "/.*"].contains(&regex.text()),
+            PathPattern::Exact(_) => false,
+        };
+        let any_path = paths.is_empty() || paths.iter().any(is_any);
+        if !headers.is_empty() && hosts.is_empty() && methods.is_empty() && any_path {
             let why = "any client could send this header to do without a token; add a `path` or \
                        `hosts` to `match`";
             self.report(spot, why);
@@ -264,6 +271,13 @@ const KINDS: [(&str, Kind); 4] = [
 ];
 
 impl Kind {
+    fn reading(self) -> Reading {
+        match self {
+            Self::Public | Self::Optional => Reading::All,
+            Self::Required | Self::Deny => Reading::Any,
+        }
+    }
+
     fn word(self) -> &'static str {
         let word = KINDS.iter().find(|(_, kind)| *kind == self);
         word.map_or("", |(word, _)| word)

@@ -114,6 +114,16 @@ impl<'n> Reader<'n> {
             problem.spot.column = name.referenced.column();
             self.problems.borrow_mut().push(problem);
         }
+        // Whoever comments out what is in a section means something else than its absence.
+        let (read, empty): (Vec<_>, Vec<_>) = read
+            .into_iter()
+            .partition(|(_, node)| known.is_none() || !matches!(node.content, Content::Null));
+        for (name, node) in empty {
+            let problem = self
+                .member(&name.value, node)
+                .problem("has no value; give it one, or leave it out".to_owned());
+            self.problems.borrow_mut().push(problem);
+        }
         self.place(visitor.visit_map(Map {
             reader: self,
             entries: read.into_iter(),

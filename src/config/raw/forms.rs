@@ -65,8 +65,8 @@ pattern! {
     WebUrl "^https?://[^\\s\"\\\\]+$" "A URL.";
     ResourceId "^https?://[^?#@]+$" "An https URL without query and fragment.";
     ProviderName "^[A-Za-z0-9_.:-]{1,64}$" "1 to 64 letters, digits and `-_.:`.";
-    RuleName "^(?!default$)[A-Za-z0-9_.:-]{1,64}$"
-        "1 to 64 letters, digits and `-_.:`; not `default`.";
+    RuleName "^(?!(default|none)$)[A-Za-z0-9_.:-]{1,64}$"
+        "1 to 64 letters, digits and `-_.:`; not `default` or `none`.";
     ClaimPath "^(/[^/]+)+$|^[^/.][^.]*(\\.[^.]+)*$"
         "A claim: names with dots between them, or a JSON pointer (RFC 6901).";
     HeaderNameAsSent "^[A-Za-z0-9-]+$" "The name of a header.";

@@ -8,10 +8,10 @@ use std::sync::{Arc, LazyLock};
 use cel::common::types::{CelBool, CelString, LIST_TYPE, MAP_TYPE, STRING_TYPE};
 use cel::common::value::CowVal;
 use cel::{Env, ExecutionError};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use regex::Regex;
 
-use super::bounds::{BOUNDED, bounded};
+use super::cost::{BOUNDED, bounded};
 
 /// So many compiled patterns are kept by each thread.
 const MOST_PATTERNS: usize = 1_024;
@@ -114,5 +114,15 @@ fn contains_ip<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     let address: IpAddr = text(&arguments, 1)?
         .parse()
         .map_err(|error| failed(&error))?;
-    Ok(answer(network.contains(&address.to_canonical())))
+    Ok(answer(canonical(network).contains(&address.to_canonical())))
+}
+
+/// IPv4 addresses that are written as IPv6 ones are IPv4 addresses (RFC 4291 §2.5.5.2).
+fn canonical(network: IpNet) -> IpNet {
+    match (network.addr().to_canonical(), network.prefix_len()) {
+        (IpAddr::V4(address), prefix @ 96..) if matches!(network, IpNet::V6(_)) => {
+            Ipv4Net::new(address, prefix - 96).map_or(network, IpNet::V4)
+        }
+        _ => network,
+    }
 }

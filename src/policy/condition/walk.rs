@@ -1,13 +1,18 @@
 //! Goes through an expression, to find what is wrong with it before a request does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr};
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue};
 use cel::{Context, IdedExpr, ParseErrors, Program, Value};
 use regex::Regex;
 
+mod members;
+
+use members::is_headers;
+
 use super::functions::ENVIRONMENT;
-use super::{ConditionError, names};
+use super::{ConditionError, cost, names};
 
 /// Which variables a condition looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,20 +53,34 @@ pub(super) fn syntax(errors: &ParseErrors) -> ConditionError {
     }
 }
 
+/// What was found on the way.
+pub(super) struct Found {
+    pub(super) uses: Uses,
+    /// Every member that the expression names: these, and no others, may be told to the operator.
+    pub(super) members: BTreeSet<String>,
+}
+
 /// Looks up every name, and evaluates what is constant.
 ///
 /// # Errors
 ///
 /// The first thing that is wrong.
-pub(super) fn check(program: &Program, text: &str) -> Result<Uses, ConditionError> {
+pub(super) fn check(program: &Program, text: &str) -> Result<Found, ConditionError> {
     let mut walk = Walk {
         program,
         text,
-        uses: Uses::default(),
+        found: Found {
+            uses: Uses::default(),
+            members: BTreeSet::new(),
+        },
         scope: Vec::new(),
         loops: 0,
     };
     let root = program.expression();
+    if cost::depth(root) > cost::MOST_DEPTH {
+        let what = format!("nested deeper than {}", cost::MOST_DEPTH);
+        return Err(walk.wrong(root, what));
+    }
     walk.expression(root)?;
     let other = match &root.expr {
         Expr::Literal(LiteralValue::Boolean(_)) => None,
@@ -72,14 +91,14 @@ pub(super) fn check(program: &Program, text: &str) -> Result<Uses, ConditionErro
     };
     match other {
         Some(other) => Err(walk.wrong(root, format!("{other} is neither true nor false"))),
-        None => Ok(walk.uses),
+        None => Ok(walk.found),
     }
 }
 
 struct Walk<'p> {
     program: &'p Program,
     text: &'p str,
-    uses: Uses,
+    found: Found,
     /// The variables of the macros around.
     scope: Vec<&'p str>,
     /// How many macros go through something of the request's own size.
@@ -137,75 +156,24 @@ impl<'p> Walk<'p> {
         }
     }
 
-    /// A variable, or one field of it, which stands at another place.
-    fn variable(
-        &mut self,
-        at: &IdedExpr,
-        name: &str,
-        field: Option<(&IdedExpr, &str)>,
-    ) -> Result<(), ConditionError> {
-        if name.starts_with('@') || self.scope.contains(&name) {
-            return Ok(());
-        }
-        let fields: &[&str] = match name {
-            "claims" => {
-                self.uses.claims = true;
-                return Ok(());
-            }
-            "context" => {
-                self.uses.context = true;
-                return Ok(());
-            }
-            "now" => {
-                self.uses.now = true;
-                return Ok(());
-            }
-            "request" => {
-                self.uses.request = true;
-                self.uses.path |= field.is_none_or(|(_, field)| field == "path");
-                self.uses.host |= field.is_none_or(|(_, field)| field == "host");
-                &names::REQUEST
-            }
-            "source" => {
-                self.uses.source = true;
-                &names::SOURCE
-            }
-            _ if names::TYPES.contains(&name) => return Ok(()),
-            _ => {
-                let what = names::unknown("variable", name, &names::VARIABLES);
-                return Err(self.wrong(at, what));
-            }
-        };
-        match field {
-            Some((at, field)) if !fields.contains(&field) => {
-                let kind = format!("field of `{name}`");
-                Err(self.wrong(at, names::unknown(&kind, field, fields)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn select(&mut self, at: &'p IdedExpr, select: &'p SelectExpr) -> Result<(), ConditionError> {
-        match &select.operand.expr {
-            Expr::Ident(name) => {
-                let operand = &select.operand;
-                self.variable(operand, name, Some((at, &select.field)))
-            }
-            _ => self.expression(&select.operand),
-        }
-    }
-
     fn call(&mut self, at: &'p IdedExpr, call: &'p CallExpr) -> Result<(), ConditionError> {
         let CallExpr {
             func_name: name,
             target,
             args,
         } = call;
-        if let ("_[_]", [operand, index]) = (name.as_str(), args.as_slice())
-            && let (Expr::Ident(variable), Expr::Literal(LiteralValue::String(field))) =
-                (&operand.expr, &index.expr)
-        {
-            return self.variable(operand, variable, Some((index, field.inner())));
+        match (name.as_str(), args.as_slice()) {
+            ("_[_]", [operand, index]) => {
+                if let Expr::Literal(LiteralValue::String(member)) = &index.expr {
+                    return self.member(index, operand, member.inner());
+                }
+            }
+            ("@in", [element, list]) if is_headers(list) => {
+                if let Expr::Literal(LiteralValue::String(name)) = &element.expr {
+                    self.header(element, name.inner())?;
+                }
+            }
+            _ => {}
         }
         match target {
             Some(target) => {
@@ -219,6 +187,7 @@ impl<'p> Walk<'p> {
         if name == "matches" {
             self.pattern(at, args.last())?;
         }
+        cost::of_call(call, &self.scope, self.loops).map_err(|what| self.wrong(at, what))?;
         self.constant(at, call)
     }
 
@@ -258,7 +227,7 @@ impl<'p> Walk<'p> {
             let what = format!(
                 "`{}` always fails: {}",
                 call.func_name,
-                super::describe(&error)
+                super::describe(&error, &self.found.members)
             );
             self.wrong(at, what)
         })
@@ -280,8 +249,13 @@ impl<'p> Walk<'p> {
             result,
         } = comprehension;
         self.expressions([iter_range, accu_init])?;
-        let bounded = matches!(&iter_range.expr, Expr::List(list)
-            if list.elements.iter().all(|element| matches!(element.expr, Expr::Literal(_))));
+        for variable in [Some(iter_var), iter_var2.as_ref()].into_iter().flatten() {
+            if names::VARIABLES.contains(&variable.as_str()) {
+                let what = format!("`{variable}` means something else; choose another name");
+                return Err(self.wrong(at, what));
+            }
+        }
+        let bounded = cost::is_bounded(iter_range);
         if !bounded && self.loops > 0 {
             let what = "a macro inside another one may only go through a list that is written \
                         here: its work would grow with the square of the token";
@@ -291,7 +265,12 @@ impl<'p> Walk<'p> {
         self.loops += usize::from(!bounded);
         self.scope.extend([iter_var.as_str(), accu_var.as_str()]);
         self.scope.extend(iter_var2.as_deref());
-        let inside = self.expressions([loop_cond, loop_step, result]);
+        let inside = self
+            .expressions([loop_cond, loop_step, result])
+            .and_then(|()| {
+                let cost = cost::of_macro(comprehension, &self.scope, self.loops);
+                cost.map_err(|what| self.wrong(at, what))
+            });
         self.scope.truncate(outside);
         self.loops -= usize::from(!bounded);
         inside

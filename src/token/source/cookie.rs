@@ -5,7 +5,9 @@ use crate::request::Headers;
 
 /// The value of the cookie, without the quotes that may be around it.
 pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a str>, Unreadable> {
-    let mut values = crumbs(headers).filter_map(|crumb| named(crumb, name));
+    let mut values = crumbs(headers)
+        .flat_map(|crumb| pieces(crumb, name))
+        .filter_map(|piece| named(piece, name));
     let Some(value) = values.next() else {
         return Ok(None);
     };
@@ -22,8 +24,16 @@ pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a 
 /// The request's cookies without those of these names, as one header line; `None` if there are none
 /// left. What is no text that a header can carry is left out.
 pub(crate) fn without(headers: &Headers<'_>, names: &[&str]) -> Option<String> {
-    let left: Vec<&str> = crumbs(headers)
-        .filter(|crumb| names.iter().all(|name| named(crumb, name).is_none()))
+    let mut left: Vec<&[u8]> = crumbs(headers).collect();
+    for name in names {
+        left = left
+            .into_iter()
+            .flat_map(|crumb| pieces(crumb, name))
+            .filter(|piece| named(piece, name).is_none())
+            .collect();
+    }
+    let left: Vec<&str> = left
+        .into_iter()
         .filter_map(|crumb| str::from_utf8(crumb).ok())
         .filter(|crumb| !crumb.is_empty() && !crumb.contains(char::is_control))
         .collect();
@@ -37,6 +47,25 @@ fn crumbs<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
         .into_iter()
         .flat_map(|line| line.split(|byte| *byte == b';'))
         .map(<[u8]>::trim_ascii)
+}
+
+/// A crumb, or two that were the end and the beginning of lines which a proxy has joined with a
+/// comma: where a cookie of this name follows one.
+fn pieces<'a>(crumb: &'a [u8], name: &str) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    let mut begins = 0;
+    for (index, _) in crumb.iter().enumerate().filter(|(_, byte)| **byte == b',') {
+        let after = crumb
+            .get(index + 1..)
+            .unwrap_or_default()
+            .trim_ascii_start();
+        if named(after, name).is_some() {
+            pieces.extend(crumb.get(begins..index));
+            begins = index + 1;
+        }
+    }
+    pieces.extend(crumb.get(begins..));
+    pieces.iter().map(|piece| piece.trim_ascii()).collect()
 }
 
 /// The value of a crumb, if it is of this name. Names are case-sensitive.
@@ -77,6 +106,16 @@ mod tests {
             (&["t="], (Ok(Some("")), None)),
             (&["t=a b; c=\u{1}"], (Ok(Some("a b")), None)),
             (&["t=abc; name=Zoë"], (Ok(Some("abc")), Some("name=Zoë"))),
+            // Lines that were joined.
+            (&["t=abc; z=1,t=def"], (Err(Repeated), Some("z=1"))),
+            (&["t=abc,t=def"], (Err(Repeated), None)),
+            (&["a=1,t=abc"], (Ok(Some("abc")), Some("a=1"))),
+            (
+                &["a=1, t=abc; b=2,c"],
+                (Ok(Some("abc")), Some("a=1; b=2,c")),
+            ),
+            (&["a=1,tt=abc,at=2"], (Ok(None), Some("a=1,tt=abc,at=2"))),
+            (&["t=abc,a=1"], (Ok(Some("abc,a=1")), None)),
         ];
         for (lines, expected) in cases {
             let headers = lines

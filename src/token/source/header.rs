@@ -14,8 +14,17 @@ pub(super) fn value<'a>(
     let Some(line) = lines.next() else {
         return Ok(None);
     };
-    if lines.next().is_some() {
-        return Err(Unreadable::Repeated);
+    let others: Vec<_> = lines.collect();
+    if !others.is_empty() {
+        // As when they are joined with commas: credentials of other schemes are none of ours.
+        let is_other = |line: &[u8]| match (scheme, str::from_utf8(line)) {
+            (Some(scheme), Ok(line)) => matches!(after_scheme(scheme, line), Ok(None)),
+            _ => false,
+        };
+        return match is_other(line) && others.into_iter().all(is_other) {
+            true => Ok(None),
+            false => Err(Unreadable::Repeated),
+        };
     }
     let value = str::from_utf8(line).map_err(|_| Unreadable::Malformed)?;
     let token = match scheme {

@@ -52,6 +52,46 @@ fn rules_one_by_one() {
             "unknown field; did you mean `access`?",
         ),
         (rule("match: {}"), "rules[0].match: empty"),
+        (
+            rule("match:"),
+            "rules[0].match: has no value; give it one, or leave it out",
+        ),
+        (
+            rule("match: { path: , methods: GET }"),
+            "rules[0].match.path: has no value",
+        ),
+        (rule("scopes:"), "rules[0].scopes: has no value"),
+        (rule("condition: ~"), "rules[0].condition: has no value"),
+        (with("rules: [{ name: none }]"), "metrics say `none`"),
+        (rule("match: { headers: { Host: a } }"), "match on `hosts`"),
+        (
+            rule("match: { headers: { x-a: b }, path: { prefix: / } }, access: public"),
+            "any client could send this header",
+        ),
+        (
+            rule("match: { headers: { x-a: b }, path: { regex: '.*' } }, access: public"),
+            "any client could send this header",
+        ),
+        (
+            rule("match: { path: { regex: 'admin.*' } }"),
+            "`admin` is not how a path begins",
+        ),
+        (
+            rule("match: { path: { regex: '/a%20b/.*' } }"),
+            "paths are compared decoded, so no request would match",
+        ),
+        (
+            rule("match: { path: { regex: '/[a-z]+//b' } }"),
+            "has an empty segment",
+        ),
+        (
+            rule("match: { path: { regex: '/a\\?b=1' } }"),
+            "so no request would match",
+        ),
+        (
+            rule("match: { path: { regex: '/(a|b;c)' } }"),
+            "has a `;`, so no request would match",
+        ),
         (rule("match: { method: GET }"), "did you mean `methods`?"),
         (
             rule("match: { methods: [get] }"),
@@ -241,6 +281,53 @@ fn conditions_one_by_one() {
             "is not a type that can be made here",
         ),
         (
+            "request == claims.a",
+            "name a field of `request`: `headers`, `host`",
+        ),
+        ("'pth' in request", "name a field of `request`"),
+        ("!has(dyn(request).pth)", "name a field of `request`"),
+        (
+            "[request].exists(r, !has(r.pth))",
+            "name a field of `request`",
+        ),
+        ("request[claims.a] == '/'", "name a field of `request`"),
+        (
+            "!('X-Debug' in request.headers)",
+            "headers are named in lower case: write `x-debug`",
+        ),
+        (
+            "!has(request.headers.Authorization)",
+            "write `authorization`",
+        ),
+        (
+            "request.headers[':path'] == '/'",
+            "is no header: see `request.method`",
+        ),
+        (
+            "claims.a.all(request, request.path == '/')",
+            "`request` means something else; choose another name",
+        ),
+        (
+            "claims.l.exists(g, g in request.headers['x-groups'].split(','))",
+            "`split` inside a macro may only be given the macro's own element",
+        ),
+        (
+            "request.path.split('/').exists(s, s in claims.l)",
+            "`in` inside a macro may only look into a list",
+        ),
+        (
+            "claims.l.map(x, claims.l).size() > 0",
+            "`map` and `filter` may only look at their own elements",
+        ),
+        (
+            "claims.l.filter(x, x == claims.a).size() > 0",
+            "`map` and `filter` may only look at their own elements",
+        ),
+        (
+            "request.query.replace('a', request.query).size() > 0",
+            "`replace` takes literal text",
+        ),
+        (
             "claims.a.all(x, claims.b.all(y, x != y))",
             "a macro inside another one may only go through a list that is written here",
         ),
@@ -254,8 +341,41 @@ fn conditions_one_by_one() {
         assert!(found.contains(expected), "{condition}\n{found}");
         assert!(found.contains("rules[0].condition"), "{condition}\n{found}");
     }
+    for (long, expected) in [
+        ("a".repeat(9_000), "longer than 8192 bytes"),
+        (
+            format!("claims{} == 1", "[0]".repeat(300)),
+            "nested deeper than 200",
+        ),
+        (
+            format!("claims{} == 1", ".a".repeat(4_000)),
+            "nested deeper than 200",
+        ),
+        (
+            format!("1{} == 1", " + 1".repeat(2_000)),
+            "nested deeper than 200",
+        ),
+        (
+            format!("{}true{}", "(".repeat(2_000), ")".repeat(2_000)),
+            "not a CEL expression",
+        ),
+    ] {
+        let found = problems(&rule(&format!(
+            "condition: {}",
+            serde_json::Value::from(long.as_str())
+        )));
+        assert!(
+            found.join("").contains(expected),
+            "{}: {found:?}",
+            &long[..40]
+        );
+    }
     for condition in [
         "true",
+        "claims.tenants.exists(t, request.path.startsWith('/t/' + t + '/'))",
+        "claims.groups.exists(g, g.split('/')[1] == 'eu' && g != request.headers['x-not'])",
+        "request.headers['x-g'].split(',').filter(g, g != '').all(g, g == claims.group)",
+        "claims.a.replace('-', '') == 'a' && 'x-a' in request.headers",
         "claims.a.all(x, ['b', 'c'].exists(y, x.endsWith(y)))",
         "claims.a.filter(x, x > 1).map(x, x * 2).exists(x, x == 4)",
         "type(claims.sub) == string && size(claims.sub) > 1",

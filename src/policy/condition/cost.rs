@@ -1,0 +1,225 @@
+//! Keeps a request from costing much more than its length. What a macro does for each element of a
+//! list may itself take as long as another list or text of the request: a macro goes through so
+//! many elements and no further, and what it does for each is looked at when it is compiled.
+
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, LiteralValue};
+use cel::common::value::CowVal;
+use cel::{ExecutionError, IdedExpr};
+
+/// The longest expression, in bytes.
+pub(super) const MOST_BYTES: usize = 8 * 1024;
+
+/// How deep an expression may be nested; a chain such as `a.b.c` is nested, too.
+pub(super) const MOST_DEPTH: usize = 200;
+
+/// Through so many elements a macro goes, and no further.
+pub(super) const MOST_ELEMENTS: i64 = 500;
+
+/// The function that looks at what a macro goes through. No expression can name it.
+pub(super) const BOUNDED: &str = "@bounded";
+
+/// What holds as much as a request does.
+const LARGE: [&str; 4] = ["claims", "context", "request", "source"];
+
+/// Functions that take time, and make texts and lists, of the length of what they are given.
+const LINEAR: [&str; 5] = ["format", "join", "replace", "reverse", "split"];
+
+/// The argument, unless that has too many elements.
+pub(super) fn bounded<'b, 'v>(
+    mut arguments: Vec<CowVal<'b, 'v>>,
+) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let list = arguments
+        .pop()
+        .ok_or_else(ExecutionError::missing_argument_or_target)?;
+    let size = list.as_sizer().map(|list| *list.size().inner());
+    match size {
+        Some(size) if size <= MOST_ELEMENTS => Ok(list),
+        _ => Err(ExecutionError::function_error(BOUNDED, "too many elements")),
+    }
+}
+
+/// Puts that function before whatever a macro goes through.
+pub(super) fn bound(at: &mut IdedExpr) {
+    if let Expr::Comprehension(comprehension) = &mut at.expr {
+        let range = std::mem::take(&mut comprehension.iter_range);
+        comprehension.iter_range = IdedExpr {
+            id: range.id,
+            expr: Expr::Call(CallExpr {
+                func_name: BOUNDED.to_owned(),
+                target: None,
+                args: vec![range],
+            }),
+        };
+    }
+    match &mut at.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
+        Expr::Select(select) => bound(&mut select.operand),
+        Expr::Call(call) => {
+            let target = call.target.as_deref_mut().into_iter();
+            target.chain(&mut call.args).for_each(bound);
+        }
+        Expr::List(list) => list.elements.iter_mut().for_each(bound),
+        Expr::Map(map) => map.entries.iter_mut().for_each(bound_entry),
+        Expr::Struct(object) => object.entries.iter_mut().for_each(bound_entry),
+        Expr::Comprehension(comprehension) => {
+            let ComprehensionExpr {
+                iter_range,
+                accu_init,
+                loop_cond,
+                loop_step,
+                result,
+                ..
+            } = &mut **comprehension;
+            let parts = [iter_range, accu_init, loop_cond, loop_step, result];
+            parts.into_iter().for_each(bound);
+        }
+    }
+}
+
+fn bound_entry(entry: &mut IdedEntryExpr) {
+    match &mut entry.expr {
+        EntryExpr::StructField(field) => bound(&mut field.value),
+        EntryExpr::MapEntry(entry) => {
+            bound(&mut entry.key);
+            bound(&mut entry.value);
+        }
+    }
+}
+
+/// What an expression is made of.
+fn parts(at: &IdedExpr) -> Vec<&IdedExpr> {
+    match &at.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
+        Expr::Select(select) => vec![&select.operand],
+        Expr::Call(call) => call
+            .target
+            .as_deref()
+            .into_iter()
+            .chain(&call.args)
+            .collect(),
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(entry).collect(),
+        Expr::Struct(object) => object.entries.iter().flat_map(entry).collect(),
+        Expr::Comprehension(comprehension) => {
+            let ComprehensionExpr {
+                iter_range,
+                accu_init,
+                loop_cond,
+                loop_step,
+                result,
+                ..
+            } = &**comprehension;
+            vec![iter_range, accu_init, loop_cond, loop_step, result]
+        }
+    }
+}
+
+fn entry(entry: &IdedEntryExpr) -> Vec<&IdedExpr> {
+    match &entry.expr {
+        EntryExpr::StructField(field) => vec![&field.value],
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+    }
+}
+
+/// How deep an expression is nested.
+pub(super) fn depth(at: &IdedExpr) -> usize {
+    1 + parts(at).into_iter().map(depth).max().unwrap_or(0)
+}
+
+/// Whether an expression mentions a variable.
+fn mentions(at: &IdedExpr, variable: &str) -> bool {
+    let is_it = matches!(&at.expr, Expr::Ident(name) if name == variable);
+    is_it || parts(at).into_iter().any(|part| mentions(part, variable))
+}
+
+/// Whether an expression mentions what a CORS preflight does not have, or has another of than the
+/// request that it asks about: claims, method and headers.
+pub(super) fn is_not_for_preflights(at: &IdedExpr) -> bool {
+    let is_request = |at: &IdedExpr| matches!(&at.expr, Expr::Ident(name) if name == "request");
+    let is_it = match &at.expr {
+        Expr::Ident(name) => name == "claims",
+        Expr::Select(select) => {
+            is_request(&select.operand) && matches!(select.field.as_str(), "headers" | "method")
+        }
+        Expr::Call(call) => match call.args.as_slice() {
+            [operand, index] if call.func_name == "_[_]" && is_request(operand) => {
+                matches!(&index.expr, Expr::Literal(LiteralValue::String(name))
+                    if matches!(name.inner(), "headers" | "method"))
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    is_it || parts(at).into_iter().any(is_not_for_preflights)
+}
+
+/// Those of an expression of which all must hold.
+pub(super) fn conjuncts(at: &IdedExpr) -> Vec<&IdedExpr> {
+    match &at.expr {
+        Expr::Call(call) if call.func_name == "_&&_" => {
+            call.args.iter().flat_map(conjuncts).collect()
+        }
+        _ => vec![at],
+    }
+}
+
+/// Whether a list is written in the expression, element by element.
+pub(super) fn is_bounded(range: &IdedExpr) -> bool {
+    matches!(&range.expr, Expr::List(list)
+        if list.elements.iter().all(|element| matches!(element.expr, Expr::Literal(_))))
+}
+
+fn is_large(at: &IdedExpr, scope: &[&str]) -> bool {
+    let mut large = LARGE.iter().filter(|name| !scope.contains(name));
+    large.any(|name| mentions(at, name))
+}
+
+/// What a call would cost inside so many macros that go through lists of a request.
+pub(super) fn of_call(call: &CallExpr, scope: &[&str], loops: usize) -> Result<(), String> {
+    let CallExpr {
+        func_name: name,
+        target,
+        args,
+    } = call;
+    if name == "replace" && args.iter().any(|arg| !matches!(arg.expr, Expr::Literal(_))) {
+        return Err(
+            "`replace` takes literal text: what it makes could grow without end".to_owned(),
+        );
+    }
+    if loops == 0 {
+        return Ok(());
+    }
+    let operands = || target.as_deref().into_iter().chain(args);
+    match (name.as_str(), args.as_slice()) {
+        ("@in", [_, list]) if is_large(list, scope) => Err(
+            "`in` inside a macro may only look into a list that is written here, or into the \
+             macro's own element: its work would grow with the square of the request"
+                .to_owned(),
+        ),
+        (name, _) if LINEAR.contains(&name) && operands().any(|at| is_large(at, scope)) => {
+            Err(format!(
+                "`{name}` inside a macro may only be given the macro's own element: its work \
+                 would grow with the square of the request"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a macro would keep for each element.
+pub(super) fn of_macro(
+    comprehension: &ComprehensionExpr,
+    scope: &[&str],
+    loops: usize,
+) -> Result<(), String> {
+    let makes_a_list = matches!(&comprehension.accu_init.expr, Expr::List(list)
+        if list.elements.is_empty());
+    match makes_a_list && loops > 0 && is_large(&comprehension.loop_step, scope) {
+        true => Err(
+            "`map` and `filter` may only look at their own elements: what they make \
+                     would grow with the square of the request"
+                .to_owned(),
+        ),
+        false => Ok(()),
+    }
+}
