@@ -23,9 +23,8 @@ use listener::{Listener, listen, listen_tcp};
 use crate::admin::{self, Admin};
 use crate::config::{Config, ListenAddress};
 use crate::ext_authz::SERVICE_NAME;
-use crate::ext_authz::fail_closed::FailClosedLayer;
 use crate::ext_authz::proto::DESCRIPTORS;
-use crate::ext_authz::proto::auth::authorization_server::AuthorizationServer;
+use crate::ext_authz::server::CheckLayer;
 use crate::ext_authz::service::Service;
 use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
@@ -33,9 +32,6 @@ use crate::time::Clock;
 
 /// How many checks one connection may have under way: Envoy opens one connection per worker.
 const MOST_STREAMS: u32 = 512;
-
-/// The largest check that is read, in bytes: headers, and nothing that claimgate has a use for.
-const MOST_CHECK_BYTES: usize = 256 * 1024;
 
 /// How long connections may take to end once the drain period is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -142,13 +138,7 @@ impl App {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
         let mut routes = Routes::builder();
-        routes
-            .add_service(
-                AuthorizationServer::new(self.service.clone())
-                    .max_decoding_message_size(MOST_CHECK_BYTES),
-            )
-            .add_service(health)
-            .add_service(reflection);
+        routes.add_service(health).add_service(reflection);
         let routes = routes.routes();
 
         let mut helpers = JoinSet::new();
@@ -167,16 +157,13 @@ impl App {
                 phase: phase.subscribe(),
             },
         ));
-        let fail_closed = FailClosedLayer {
-            denials: self.service.denials.clone(),
-            metrics: Arc::clone(&self.service.metrics),
-        };
+        let check = CheckLayer(Arc::new(self.service));
         let mut servers = JoinSet::new();
         for listener in self.listeners {
             servers.spawn(serve(
                 listener,
                 routes.clone(),
-                fail_closed.clone(),
+                check.clone(),
                 phase.subscribe(),
             ));
         }
@@ -211,7 +198,7 @@ impl App {
 async fn serve(
     listener: Listener,
     routes: Routes,
-    fail_closed: FailClosedLayer,
+    check: CheckLayer,
     mut phase: watch::Receiver<Phase>,
 ) -> Result<(), tonic::transport::Error> {
     let stop = async move {
@@ -221,7 +208,7 @@ async fn serve(
     let server = Server::builder()
         .max_concurrent_streams(MOST_STREAMS)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .layer(fail_closed);
+        .layer(check);
     match listener {
         Listener::Tcp(listener, _) => {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

@@ -1,9 +1,10 @@
 //! Envoy's external authorization API. The types that `build.rs` makes of `proto/` stop here.
 
-pub mod fail_closed;
 pub mod request;
 pub mod response;
+pub mod server;
 pub mod service;
+pub mod wire;
 
 /// What `build.rs` makes of `proto/`: for callers of `Check`, in tests above all.
 #[expect(

@@ -87,6 +87,12 @@ impl<'a> Headers<'a> {
     }
 }
 
+impl<'a> From<Vec<(&'a str, &'a [u8])>> for Headers<'a> {
+    fn from(lines: Vec<(&'a str, &'a [u8])>) -> Self {
+        Self(lines)
+    }
+}
+
 impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers<'a> {
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u8])>>(lines: I) -> Self {
         Self(lines.into_iter().collect())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::metadata::MetadataMap;
+use http::HeaderMap as HttpHeaders;
 
 use super::proto::auth::attribute_context::{self, HttpRequest, Peer};
 use super::proto::auth::{AttributeContext, CheckRequest};
@@ -134,7 +134,7 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
 
 /// How long the caller waits for an answer, by its `grpc-timeout` header: at most eight digits and
 /// a unit.
-pub fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+pub fn timeout(metadata: &HttpHeaders) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let amount: u64 = match digits.len() {
@@ -171,10 +171,10 @@ mod tests {
             ("+1S", None),
             ("1s", None),
         ] {
-            let mut metadata = MetadataMap::new();
+            let mut metadata = HttpHeaders::new();
             metadata.insert("grpc-timeout", text.parse().unwrap());
             assert_eq!(timeout(&metadata), expected, "{text}");
         }
-        assert_eq!(timeout(&MetadataMap::new()), None);
+        assert_eq!(timeout(&HttpHeaders::new()), None);
     }
 }

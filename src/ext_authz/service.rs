@@ -5,14 +5,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::FutureExt as _;
+use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
 use super::proto::auth::authorization_server::Authorization;
 use super::proto::auth::{CheckRequest, CheckResponse};
-use super::request;
 use super::response::{self, Rendered};
+use super::server::PREFIX_BYTES;
+use super::{request, wire};
 use crate::config::{Config, Denials};
 use crate::decision::{Decision, Denial, Permit, decide};
 use crate::jwks::Jwks;
@@ -45,28 +48,55 @@ impl fmt::Debug for Service {
     }
 }
 
+/// For callers in the same process: tests above all. The bytes of the message take the way that
+/// they take from the network.
 #[tonic::async_trait]
 impl Authorization for Service {
     async fn check(
         &self,
         check: tonic::Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
-        let arrived = Instant::now();
-        let patience = request::timeout(check.metadata()).unwrap_or(Duration::MAX);
-        let request = request::describe(check.get_ref());
-        // Half of it is for the way to and fro: an answer that comes too late is an error.
-        let decision = AssertUnwindSafe(self.judge(&request, patience / 2))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| Decision::Deny(Denial::internal()));
-        let response = self.render(&decision, &request);
-        self.metrics.checked(&decision, arrived.elapsed());
-        self.log(&decision);
-        Ok(Response::new(response))
+        let patience = request::timeout(check.metadata().as_ref()).unwrap_or(Duration::MAX);
+        let message = check.into_inner().encode_to_vec();
+        let answer = self.answer(Some(&message), patience).await;
+        let message = answer.get(PREFIX_BYTES..).unwrap_or_default();
+        CheckResponse::decode(message)
+            .map(Response::new)
+            .map_err(|error| Status::internal(error.to_string()))
     }
 }
 
 impl Service {
+    /// The answer to the bytes of a `CheckRequest`, or to what is none: those of a `CheckResponse`
+    /// with the prefix that gRPC wants. Whatever goes wrong is a denial.
+    pub(super) async fn answer(&self, check: Option<&[u8]>, patience: Duration) -> Bytes {
+        let arrived = Instant::now();
+        let answered = AssertUnwindSafe(async {
+            let request = wire::read(check?).ok()?;
+            // Half of it is for the way to and fro: an answer that comes too late is an error.
+            let decision = AssertUnwindSafe(self.judge(&request, patience / 2))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| Decision::Deny(Denial::internal()));
+            Some((encode(&self.render(&decision, &request)), decision))
+        });
+        let (answer, decision) = match answered.catch_unwind().await {
+            Ok(Some(answered)) => answered,
+            Ok(None) | Err(_) => self.unreadable(),
+        };
+        self.metrics.checked(&decision, arrived.elapsed());
+        self.log(&decision);
+        answer
+    }
+
+    /// What was asked about is not known.
+    fn unreadable(&self) -> (Bytes, Decision) {
+        tracing::error!("a check could not be handled, and is denied");
+        let denial = Denial::internal();
+        let response = response::deny(&denial, None, &self.denials, &Request::default());
+        (encode(&response), Decision::Deny(denial))
+    }
+
     /// A service that judges as `config` says, and starts to fetch keys. Where it listens is not
     /// its affair.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Self {
@@ -182,4 +212,14 @@ impl Service {
             }
         }
     }
+}
+
+/// The bytes of an answer, behind the prefix that gRPC wants.
+fn encode(response: &CheckResponse) -> Bytes {
+    let length = response.encoded_len();
+    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
+    bytes.put_u8(0); // not compressed
+    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    response.encode_raw(&mut bytes);
+    bytes.freeze()
 }

@@ -30,3 +30,4 @@ mod support;
 mod table_tests;
 mod tls;
 mod token_cache;
+mod wire;

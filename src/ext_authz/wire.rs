@@ -1,0 +1,242 @@
+//! Reads a `CheckRequest` from its bytes, without copying: only the fields that a decision looks at,
+//! each where it stands. What the generated type would make of the same bytes comes to the same
+//! [`Request`]: tests and a fuzz target compare the two.
+
+use std::fmt;
+
+use crate::request::{Headers, Request, Source};
+
+/// Bytes that are no `CheckRequest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the bytes are no CheckRequest")
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// One field of a message (Protocol Buffers, "Encoding").
+enum Value<'a> {
+    Varint,
+    Fixed,
+    Bytes(&'a [u8]),
+}
+
+/// The fields of a message, in their order.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let key = u32::try_from(self.varint()?).map_err(|_| Malformed)?;
+        let number = key >> 3;
+        if number == 0 {
+            return Err(Malformed);
+        }
+        let value = match key & 7 {
+            0 => {
+                self.varint()?;
+                Value::Varint
+            }
+            1 => self.take(8).map(|_| Value::Fixed)?,
+            2 => {
+                let length = usize::try_from(self.varint()?).map_err(|_| Malformed)?;
+                Value::Bytes(self.take(length)?)
+            }
+            5 => self.take(4).map(|_| Value::Fixed)?,
+            // Groups, which Envoy's messages do not have, and nothing else.
+            _ => return Err(Malformed),
+        };
+        Ok(Some((number, value)))
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0;
+        for (index, byte) in self.0.iter().take(10).enumerate() {
+            let bits = u64::from(byte & 0x7f);
+            // Of the tenth byte, one bit is left.
+            if index == 9 && bits > 1 {
+                return Err(Malformed);
+            }
+            value |= bits << (7 * index);
+            if byte & 0x80 == 0 {
+                self.0 = self.0.get(index + 1..).ok_or(Malformed)?;
+                return Ok(value);
+            }
+        }
+        Err(Malformed)
+    }
+}
+
+/// Goes through the fields of a message that are bytes: messages and texts. A field of that number
+/// that is something else is malformed.
+fn each<'a>(
+    message: &'a [u8],
+    mut visit: impl FnMut(u32, Option<&'a [u8]>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let mut fields = Fields(message);
+    while let Some((number, value)) = fields.next()? {
+        match value {
+            Value::Bytes(bytes) => visit(number, Some(bytes))?,
+            Value::Varint | Value::Fixed => visit(number, None)?,
+        }
+    }
+    Ok(())
+}
+
+fn text(bytes: Option<&[u8]>) -> Result<&str, Malformed> {
+    str::from_utf8(bytes.ok_or(Malformed)?).map_err(|_| Malformed)
+}
+
+/// The request that a `CheckRequest` is about.
+///
+/// # Errors
+///
+/// When the bytes are none, or one of the texts is not UTF-8.
+pub fn read(check: &[u8]) -> Result<Request<'_>, Malformed> {
+    let mut reader = Reader::default();
+    each(check, |number, value| match number {
+        1 => reader.attributes(value.ok_or(Malformed)?),
+        _ => Ok(()),
+    })?;
+    Ok(reader.request())
+}
+
+#[derive(Default)]
+struct Reader<'a> {
+    /// Whether there is a `request.http`.
+    is_http: bool,
+    request: Request<'a>,
+    /// `headers`, and `header_map`: which tells more.
+    joined: Vec<(&'a str, &'a [u8])>,
+    raw: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> Reader<'a> {
+    fn request(self) -> Request<'a> {
+        let Self {
+            is_http,
+            request,
+            joined,
+            raw,
+        } = self;
+        // Nothing else is known of a check by the TCP filter.
+        if !is_http {
+            return Request::default();
+        }
+        let lines = if raw.is_empty() { joined } else { raw };
+        Request {
+            headers: Headers::from(lines),
+            ..request
+        }
+    }
+
+    fn attributes(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        each(message, |number, value| match number {
+            1 => peer(value.ok_or(Malformed)?, &mut self.request.source),
+            4 => each(value.ok_or(Malformed)?, |number, value| match number {
+                2 => self.http(value.ok_or(Malformed)?),
+                _ => Ok(()),
+            }),
+            10 => {
+                let (name, value) = entry(value.ok_or(Malformed)?)?;
+                // Of two values for one name, the last one counts.
+                self.request.context.retain(|(other, _)| *other != name);
+                self.request.context.push((name, text(Some(value))?));
+                Ok(())
+            }
+            _ => Ok(()),
+        })
+    }
+
+    fn http(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        self.is_http = true;
+        each(message, |number, value| {
+            match number {
+                2 => self.request.method = text(value)?,
+                3 => {
+                    let (name, value) = entry(value.ok_or(Malformed)?)?;
+                    text(Some(value))?;
+                    self.joined.push((name, value));
+                }
+                4 => self.request.path = text(value)?,
+                5 => self.request.host = text(value)?,
+                13 => each(value.ok_or(Malformed)?, |number, value| {
+                    if number == 1 {
+                        self.raw.push(raw_header(value.ok_or(Malformed)?)?);
+                    }
+                    Ok(())
+                })?,
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+}
+
+/// An entry of a map of texts: a message of its key, 1, and its value, 2.
+fn entry(message: &[u8]) -> Result<(&str, &[u8]), Malformed> {
+    let (mut name, mut found) = ("", &[][..]);
+    each(message, |number, value| {
+        match number {
+            1 => name = text(value)?,
+            2 => found = value.ok_or(Malformed)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((name, found))
+}
+
+/// `HeaderValue`: `raw_value` if there is one, else `value`.
+fn raw_header(message: &[u8]) -> Result<(&str, &[u8]), Malformed> {
+    let (mut name, mut plain, mut raw) = ("", "", &[][..]);
+    each(message, |number, value| {
+        match number {
+            1 => name = text(value)?,
+            2 => plain = text(value)?,
+            3 => raw = value.ok_or(Malformed)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((
+        name,
+        if raw.is_empty() {
+            plain.as_bytes()
+        } else {
+            raw
+        },
+    ))
+}
+
+fn peer<'a>(message: &'a [u8], source: &mut Source<'a>) -> Result<(), Malformed> {
+    each(message, |number, value| {
+        match number {
+            1 => each(value.ok_or(Malformed)?, |number, value| match number {
+                1 => each(value.ok_or(Malformed)?, |number, value| {
+                    if number == 2 {
+                        source.address = text(value)?;
+                    }
+                    Ok(())
+                }),
+                _ => Ok(()),
+            })?,
+            4 => source.principal = text(value)?,
+            5 => source.certificate = text(value)?,
+            _ => {}
+        }
+        Ok(())
+    })
+}
