@@ -94,6 +94,27 @@ impl Upstream {
         changes
     }
 
+    /// Whether the changes to a request depend on nothing but the bearer: not on where the token is,
+    /// nor on what else the request sends.
+    pub fn depends_on_bearer_alone(
+        &self,
+        bearer: &Bearer,
+        places: &[Arc<TokenSource>],
+        request: &Headers<'_>,
+    ) -> bool {
+        let is_first = places.first().is_some_and(|first| *first == bearer.place);
+        let is_taken_simply = self.forward_token || bearer.place.header().is_some();
+        is_first && is_taken_simply && !request.names().any(|sent| self.is_disguised(places, sent))
+    }
+
+    /// Whether a header is one that is managed, or in which tokens are looked for, under another
+    /// spelling of its name.
+    fn is_disguised(&self, places: &[Arc<TokenSource>], sent: &str) -> bool {
+        let mut of_places = places.iter().filter_map(|place| place.header());
+        self.managed().any(|name| is_alias(name.as_str(), sent))
+            || of_places.any(|name| is_alias(name, sent))
+    }
+
     fn manage_headers<'a>(&'a self, bearer: Option<&'a Bearer>, changes: &mut Changes<'a>) {
         for (name, path) in &self.claim_headers {
             changes.manage(name, claim(bearer, path));
@@ -128,9 +149,7 @@ impl Upstream {
             changes.remove.extend(name.underscored().map(Cow::Owned));
         }
         for sent in request.names() {
-            let of_managed = self.managed().any(|name| is_alias(name.as_str(), sent));
-            let mut of_places = places.iter().filter_map(|place| place.header());
-            if of_managed || of_places.any(|name| is_alias(name, sent)) {
+            if self.is_disguised(places, sent) {
                 let sent = Cow::Owned(sent.to_ascii_lowercase());
                 if !changes.remove.contains(&sent) {
                     changes.remove.push(sent);

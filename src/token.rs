@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 pub mod bearer;
 pub mod claims;
@@ -42,9 +43,25 @@ pub struct VerifiedToken {
     keys: Fingerprint,
     from: UnixTime,
     until: UnixTime,
+    notes: OnceLock<Notes>,
+}
+
+/// What was made of a token for those who ask about it, so that it need not be made again. It goes
+/// with the policy that the token was verified under, as whoever remembers the token does.
+#[derive(Debug)]
+pub struct Notes {
+    /// What changes in a request, encoded.
+    pub changes: Box<[u8]>,
+    /// What others may know of the token, encoded.
+    pub metadata: Box<[u8]>,
 }
 
 impl VerifiedToken {
+    /// Room for notes.
+    pub fn notes(&self) -> &OnceLock<Notes> {
+        &self.notes
+    }
+
     /// What the provider says about the bearer.
     pub fn claims(&self) -> &Claims {
         &self.claims
@@ -75,7 +92,8 @@ impl VerifiedToken {
         // Each is an allocation, besides its slot.
         let texts: usize = self.scopes.iter().map(|scope| 16 + scope.len()).sum();
         let scopes = self.scopes.capacity() * size_of::<Box<str>>() + texts;
-        size_of::<Self>() + self.text.len() + self.claims.bytes() + scopes
+        // Notes are made of the claims, which are about as long as the text.
+        size_of::<Self>() + 3 * self.text.len() + self.claims.bytes() + scopes
     }
 
     /// Whether verifying it by these keys at this time would come to the same. False when any key
@@ -134,6 +152,7 @@ impl Unverified<'_> {
             keys: keys.fingerprint(),
             from,
             until,
+            notes: OnceLock::new(),
         })
     }
 

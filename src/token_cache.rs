@@ -2,14 +2,14 @@
 //! the dear part of a check.
 //!
 //! Only tokens that were verified are kept, so that a flood of bad ones displaces none. A token is
-//! found by its whole text, under a hash with a random key. A cache belongs to one policy: a new
+//! found by its whole text, under a hash of its end with a random key. A cache belongs to one policy: a new
 //! configuration has a new, empty one.
 //!
 //! INVARIANT: nobody waits here. Where another request holds a lock, a token is not found, or not
 //! kept, and is verified.
 
 use std::borrow::Borrow;
-use std::hash::{Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
@@ -25,7 +25,7 @@ use crate::token::VerifiedToken;
 #[derive(Debug)]
 pub struct TokenCache {
     /// Nothing when nothing is to be kept.
-    entries: Option<Cache<Key, Entry, ByWeight, RandomState, CountEvictions>>,
+    entries: Option<Cache<Key, Entry, ByWeight, ByEnd, CountEvictions>>,
     /// The weight of the lightest entry, which bounds how many there are.
     least_weight: u64,
     metrics: TokenCacheMetrics,
@@ -44,6 +44,35 @@ impl Borrow<str> for Key {
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.text().hash(state);
+    }
+}
+
+/// Hashes the end of a text alone: there a token has its signature, so that no two verified tokens
+/// have the same one. What other texts have the same end is for the comparison to find out.
+#[derive(Clone, Debug, Default)]
+struct ByEnd(RandomState);
+
+struct EndHasher(<RandomState as BuildHasher>::Hasher);
+
+/// So much of the end: more than the random bits that a lookup needs, in base64url.
+const END_BYTES: usize = 48;
+
+impl BuildHasher for ByEnd {
+    type Hasher = EndHasher;
+
+    fn build_hasher(&self) -> EndHasher {
+        EndHasher(self.0.build_hasher())
+    }
+}
+
+impl Hasher for EndHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let from = bytes.len().saturating_sub(END_BYTES);
+        self.0.write(bytes.get(from..).unwrap_or_default());
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.finish()
     }
 }
 
@@ -97,7 +126,7 @@ impl TokenCache {
                 usize::try_from(*max_entries).unwrap_or(usize::MAX),
                 *max_bytes as u64,
                 ByWeight,
-                RandomState::new(),
+                ByEnd::default(),
                 CountEvictions(metrics.clone()),
             )
         });

@@ -8,6 +8,7 @@ use tonic::Code;
 mod answer;
 mod body;
 mod challenge;
+pub(super) mod encoded;
 mod metadata;
 
 use answer::Answer;

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use prost::Message as _;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use tonic::{Response, Status};
 
 use super::proto::auth::authorization_server::Authorization;
 use super::proto::auth::{CheckRequest, CheckResponse};
-use super::response::{self, Rendered};
+use super::response::{self, encoded};
 use super::server::PREFIX_BYTES;
 use super::{request, wire};
 use crate::config::{Config, Denials};
@@ -78,7 +78,7 @@ impl Service {
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_| Decision::Deny(Denial::internal()));
-            Some((encode(&self.render(&decision, &request)), decision))
+            Some((self.render(&decision, &request), decision))
         });
         let (answer, decision) = match answered.catch_unwind().await {
             Ok(Some(answered)) => answered,
@@ -94,7 +94,7 @@ impl Service {
         tracing::error!("a check could not be handled, and is denied");
         let denial = Denial::internal();
         let response = response::deny(&denial, None, &self.denials, &Request::default());
-        (encode(&response), Decision::Deny(denial))
+        (encoded::message(&response), Decision::Deny(denial))
     }
 
     /// A service that judges as `config` says, and starts to fetch keys. Where it listens is not
@@ -171,16 +171,13 @@ impl Service {
         decision
     }
 
-    fn render(&self, decision: &Decision, request: &Request<'_>) -> CheckResponse {
-        let Rendered {
-            response,
-            oversized,
-        } = response::render(decision, &self.policy, &self.denials, request);
+    fn render(&self, decision: &Decision, request: &Request<'_>) -> Bytes {
+        let (answer, oversized) = encoded::encode(decision, &self.policy, &self.denials, request);
         if !oversized.is_empty() {
             self.metrics.claims_dropped(oversized.len());
             tracing::warn!(headers = ?oversized, "claims too long for a header");
         }
-        response
+        answer
     }
 
     /// One event per decision. What the client sent appears only as far as the fault quotes it,
@@ -212,14 +209,4 @@ impl Service {
             }
         }
     }
-}
-
-/// The bytes of an answer, behind the prefix that gRPC wants.
-fn encode(response: &CheckResponse) -> Bytes {
-    let length = response.encoded_len();
-    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
-    bytes.put_u8(0); // not compressed
-    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    response.encode_raw(&mut bytes);
-    bytes.freeze()
 }

@@ -5,7 +5,11 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
 use crate::decision::{Decision, Denial, Permit};
+use crate::identity::Bearer;
+use crate::keyring::ProviderId;
 use crate::policy::Policy;
+use crate::policy::rules::RuleId;
+use crate::token::VerifiedToken;
 
 /// How deep claims may be nested and still be passed on as they are. Envoy reads messages of a
 /// hundred levels at most, of which each level of JSON takes three; what it cannot read is an
@@ -15,11 +19,14 @@ const MOST_DEPTH: usize = 16;
 /// `decision`, and as far as they are known `reason`, `rule`, `provider`, `subject` and `claims`.
 /// Numbers are doubles, as a `Struct` has no others; what is nested too deep is JSON text.
 pub(super) fn of(decision: &Decision, policy: &Policy) -> Struct {
-    let (verdict, reason, rule, provider, token) = match decision {
+    match decision {
         Decision::Allow(Permit { rule, bearer }) => {
-            let provider = bearer.as_ref().map(|bearer| bearer.provider);
-            let token = bearer.as_ref().map(|bearer| &bearer.token);
-            ("allow", None, Some(*rule), provider, token)
+            let mut known = of_rule(*rule, policy);
+            match bearer {
+                Some(bearer) => known.fields.extend(of_bearer(bearer, policy).fields),
+                None => known.fields.extend(texts([("decision", Some("allow"))])),
+            }
+            known
         }
         Decision::Deny(denial) => {
             let Denial {
@@ -28,31 +35,67 @@ pub(super) fn of(decision: &Decision, policy: &Policy) -> Struct {
                 token,
                 fault: _,
             } = denial;
-            let reason = Some(denial.reason().code());
-            ("deny", reason, *rule, *provider, token.as_ref())
+            let rule = rule.map(|rule| of_rule(rule, policy)).unwrap_or_default();
+            let token = token.iter().flat_map(|token| of_token(token));
+            let reason = denial.reason().code();
+            Struct {
+                fields: texts([
+                    ("decision", Some("deny")),
+                    ("reason", Some(reason)),
+                    ("provider", provider_name(*provider, policy)),
+                ])
+                .chain(token)
+                .chain(rule.fields)
+                .collect(),
+            }
         }
-        Decision::Metadata(_) => ("metadata", None, None, None, None),
-    };
-    let rule = rule.and_then(|id| policy.rule(id));
-    let provider = provider.and_then(|id| policy.provider(id));
-    let claims = token.map(|token| token.claims());
-    let texts = [
-        ("decision", Some(verdict)),
-        ("reason", reason),
-        ("rule", rule.map(|rule| rule.name.as_str())),
-        ("provider", provider.map(|provider| provider.name.as_str())),
-        ("subject", claims.and_then(|claims| claims.subject())),
-    ];
-    let texts = texts
-        .into_iter()
-        .filter_map(|(name, text)| Some((name.to_owned(), string(text?))));
-    let claims = claims.map(|claims| {
-        let claims = Kind::StructValue(object(claims.as_object(), MOST_DEPTH));
-        ("claims".to_owned(), value(claims))
-    });
-    Struct {
-        fields: texts.chain(claims).collect(),
+        Decision::Metadata(_) => Struct {
+            fields: texts([("decision", Some("metadata"))]).collect(),
+        },
     }
+}
+
+/// The part of it that depends on the rule.
+pub(super) fn of_rule(rule: RuleId, policy: &Policy) -> Struct {
+    let name = policy.rule(rule).map(|rule| rule.name.as_str());
+    Struct {
+        fields: texts([("rule", name)]).collect(),
+    }
+}
+
+/// The part of it, of an allow, that depends on the bearer.
+pub(super) fn of_bearer(bearer: &Bearer, policy: &Policy) -> Struct {
+    let Bearer {
+        provider,
+        token,
+        place: _,
+    } = bearer;
+    Struct {
+        fields: texts([
+            ("decision", Some("allow")),
+            ("provider", provider_name(Some(*provider), policy)),
+        ])
+        .chain(of_token(token))
+        .collect(),
+    }
+}
+
+fn provider_name(id: Option<ProviderId>, policy: &Policy) -> Option<&str> {
+    policy.provider(id?).map(|provider| provider.name.as_str())
+}
+
+fn of_token(token: &VerifiedToken) -> impl Iterator<Item = (String, Value)> {
+    let claims = token.claims();
+    let all = Kind::StructValue(object(claims.as_object(), MOST_DEPTH));
+    texts([("subject", claims.subject())]).chain([("claims".to_owned(), value(all))])
+}
+
+fn texts<const N: usize>(
+    texts: [(&'static str, Option<&str>); N],
+) -> impl Iterator<Item = (String, Value)> {
+    texts
+        .into_iter()
+        .filter_map(|(name, text)| Some((name.to_owned(), string(text?))))
 }
 
 fn value(kind: Kind) -> Value {
