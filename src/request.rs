@@ -99,13 +99,14 @@ impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers<'a> {
     }
 }
 
-/// Whether `sent` is the name `own` but for case, and other characters in place of some hyphens:
-/// servers in the tradition of CGI take the two for the same.
+/// Whether `sent` is the name `own` but for case, and other characters in place of hyphens and the
+/// like: servers in the tradition of CGI take the two for the same.
 pub fn is_alias(own: &str, sent: &str) -> bool {
     sent.len() == own.len()
         && !sent.eq_ignore_ascii_case(own)
         && sent.bytes().zip(own.bytes()).all(|(sent, own)| {
-            sent.to_ascii_lowercase() == own || (own == b'-' && !sent.is_ascii_alphanumeric())
+            let both_other = !own.is_ascii_alphanumeric() && !sent.is_ascii_alphanumeric();
+            sent.eq_ignore_ascii_case(&own) || both_other
         })
 }
 

@@ -53,6 +53,7 @@ impl Fault {
         match self {
             Self::NoPath | Self::NoRule(NoRule::AmbiguousPath(_)) => Reason::AmbiguousPath,
             Self::NoRule(NoRule::AmbiguousHost(_)) => Reason::AmbiguousHost,
+            Self::NoRule(NoRule::AmbiguousHeader(_)) => Reason::AmbiguousHeader,
             Self::NoRule(NoRule::Unknown(_)) => Reason::UnknownRule,
             Self::Credential(CredentialError::Missing(_)) => Reason::MissingToken,
             Self::Credential(

@@ -44,6 +44,8 @@ pub enum Reason {
     AmbiguousPath,
     /// No host that could be judged.
     AmbiguousHost,
+    /// A header that could be read in two ways.
+    AmbiguousHeader,
     /// The provider's keys cannot be had.
     KeysUnavailable,
     /// The proxy names a rule that there is not.
@@ -54,7 +56,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::MissingToken,
         Self::MalformedAuthorization,
         Self::MalformedToken,
@@ -75,6 +77,7 @@ impl Reason {
         Self::AccessDenied,
         Self::AmbiguousPath,
         Self::AmbiguousHost,
+        Self::AmbiguousHeader,
         Self::KeysUnavailable,
         Self::UnknownRule,
         Self::Internal,
@@ -103,6 +106,7 @@ impl Reason {
             Self::AccessDenied => "access_denied",
             Self::AmbiguousPath => "ambiguous_path",
             Self::AmbiguousHost => "ambiguous_host",
+            Self::AmbiguousHeader => "ambiguous_header",
             Self::KeysUnavailable => "keys_unavailable",
             Self::UnknownRule => "unknown_rule",
             Self::Internal => "internal",

@@ -31,6 +31,8 @@ pub struct Condition {
     expression: Arc<IdedExpr>,
     /// Those of its parts that must hold, and do not look at claims, method or headers.
     for_preflights: Arc<[IdedExpr]>,
+    /// Whether none of the others hangs on where a request comes from.
+    is_decided_for_preflights: bool,
     /// Every member that it names.
     members: Arc<BTreeSet<String>>,
     uses: Uses,
@@ -90,13 +92,18 @@ impl Condition {
         let Found { uses, members } = walk::check(&program, text)?;
         let mut expression = program.expression().clone();
         cost::bound(&mut expression);
-        let for_preflights = cost::conjuncts(&expression)
+        let parts = cost::conjuncts(&expression);
+        let is_decided = !parts
+            .iter()
+            .any(|part| cost::is_undecided_for_preflights(part));
+        let for_preflights = parts
             .into_iter()
             .filter(|part| !cost::is_not_for_preflights(part))
             .cloned()
             .collect();
         Ok(Self {
             text: text.to_owned(),
+            is_decided_for_preflights: is_decided,
             for_preflights,
             expression: Arc::new(expression),
             members: Arc::new(members),
@@ -131,7 +138,8 @@ impl Condition {
 
     /// Whether it holds for a CORS preflight, which has no token, and neither the method nor the
     /// headers of the request that it asks about. Those of its parts count that must hold and do not
-    /// look at these: of `claims.staff && source.address == "10.0.0.1"`, the second.
+    /// look at these: of `claims.staff && source.address == "10.0.0.1"`, the second. It does not if
+    /// one of the others looks at `source`.
     ///
     /// # Errors
     ///
@@ -142,6 +150,9 @@ impl Condition {
         now: UnixTime,
     ) -> Result<bool, ConditionFailure> {
         let context = self.context(target, None, now);
+        if !self.is_decided_for_preflights {
+            return Ok(false);
+        }
         for part in self.for_preflights.iter() {
             if !self.is_true(part, &context)? {
                 return Ok(false);

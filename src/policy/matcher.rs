@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+mod header;
 mod path_regex;
 
+pub use header::{HeaderPattern, SeenHeaders};
 pub use path_regex::PathRegex;
 
-use crate::request::{Request, is_alias};
+use crate::request::Request;
 
 /// A request with its host and path in the form that rules are compared with.
 #[derive(Clone, Debug)]
@@ -52,27 +54,6 @@ pub enum PathPattern {
     Prefix(String),
     /// Every path that is this expression from its beginning to its end.
     Regex(PathRegex),
-}
-
-/// A header, whatever the lines that it comes in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderPattern {
-    /// In lower case.
-    pub name: String,
-    /// What it says; empty: whatever it says.
-    pub values: Vec<String>,
-    /// How much of what it says must be among these values.
-    pub reading: Reading,
-}
-
-/// How a header is read that says several things, in one line or in several. A client chooses what
-/// it sends: so a rule that lets pass asks for all of it to fit, and one that holds back for any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// All of it fits.
-    All,
-    /// A part of it fits, be it under a name that some servers take for the same.
-    Any,
 }
 
 /// Why a rule is not about a request: the first of its demands that is not met.
@@ -176,53 +157,6 @@ impl fmt::Display for PathPattern {
             Self::Exact(path) => f.write_str(path),
             Self::Prefix(prefix) => write!(f, "{prefix}/…"),
             Self::Regex(regex) => f.write_str(regex.text()),
-        }
-    }
-}
-
-impl HeaderPattern {
-    fn is_of(&self, request: &Request<'_>) -> bool {
-        let Self {
-            name,
-            values,
-            reading,
-        } = self;
-        let is_named = |sent: &str| {
-            sent.eq_ignore_ascii_case(name) || (*reading == Reading::Any && is_alias(name, sent))
-        };
-        let lines: Vec<&[u8]> = request
-            .headers
-            .lines()
-            .filter(|(sent, _)| is_named(sent))
-            .map(|(_, line)| line)
-            .collect();
-        if values.is_empty() || lines.is_empty() {
-            return !lines.is_empty();
-        }
-        let is_value = |text: &[u8]| values.iter().any(|value| value.as_bytes() == text);
-        let mut elements = lines
-            .iter()
-            .flat_map(|line| line.split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii);
-        let fits = match reading {
-            Reading::All => elements.all(is_value),
-            Reading::Any => elements.any(is_value),
-        };
-        // A value may itself have commas in it.
-        fits || is_value(&lines.join(&b','))
-    }
-}
-
-impl fmt::Display for HeaderPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.values.is_empty() {
-            true => write!(f, "a header `{}`", self.name),
-            false => write!(
-                f,
-                "the header `{}: {}`",
-                self.name,
-                self.values.join("` or `")
-            ),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::condition::Condition;
 use super::index::Index;
-use super::matcher::{Matcher, Mismatch, Target};
+use super::matcher::{Matcher, Mismatch, SeenHeaders, Target};
 use super::requirement::{Access, Requirement};
 use crate::request::path::{self, Ambiguity};
 use crate::request::{Request, host};
@@ -48,6 +48,7 @@ pub struct Rules {
     paths: Paths,
     look_at_paths: bool,
     look_at_hosts: bool,
+    headers: SeenHeaders,
 }
 
 /// The name of the rule that is about every request: a valid token is required.
@@ -65,6 +66,11 @@ pub enum NoRule {
     /// The host could be read in two ways, and rules look at it.
     #[error("the request's host `{0}` is not a host name")]
     AmbiguousHost(Shown),
+    /// A header that rules look at says several things.
+    #[error(
+        "the header `{0}`, which rules look at, says several things, or comes under another name"
+    )]
+    AmbiguousHeader(String),
     /// Envoy's route names a rule that there is not.
     #[error("Envoy's route names the rule `{0}`, which is not configured")]
     Unknown(Shown),
@@ -102,6 +108,12 @@ impl Rules {
             by_name,
             index: Index::of(rules.iter().map(|rule| rule.matcher.as_ref())),
             paths,
+            headers: SeenHeaders::of(
+                rules
+                    .iter()
+                    .filter_map(|rule| rule.matcher.as_ref())
+                    .flat_map(|matcher| &matcher.headers),
+            ),
             look_at_paths: any(|matcher| !matcher.paths.is_empty())
                 || conditions().any(|uses| uses.path),
             look_at_hosts: any(|matcher| !matcher.hosts.is_empty())
@@ -128,6 +140,9 @@ impl Rules {
             }
             None => Cow::Borrowed(""),
         };
+        if let Some(name) = self.headers.ambiguous(request) {
+            return Err(NoRule::AmbiguousHeader(name.to_owned()));
+        }
         Ok(Target {
             request,
             host,

@@ -218,6 +218,26 @@ async fn a_wrong_file_is_refused_whole() {
             "exclude each other",
         ),
         (
+            "config: claimgate.yaml\ncases: [{ name: a, expect: { decision: deny, removed: [~] } }]",
+            "an entry is empty",
+        ),
+        (
+            "config: claimgate.yaml\ncases: [{ name: a, expect: { decision: deny, headers: {} } }]",
+            "empty; leave it out",
+        ),
+        (
+            "config: claimgate.yaml\ncases: [{ name: a, request: { headers: { x-a: [] } }, expect: { decision: deny } }]",
+            "empty; leave it out",
+        ),
+        (
+            "config: claimgate.yaml\ncases: [{ name: a, request: { context: { a: ~ } }, expect: { decision: deny } }]",
+            "`a` has no value",
+        ),
+        (
+            "config: claimgate.yaml\ncases: [{ name: '', expect: { decision: deny } }]",
+            "an empty `name`",
+        ),
+        (
             "config: claimgate.yaml\ncases: [{ name: a, reqest: {}, expect: { decision: allow } }]",
             "did you mean `request`?",
         ),

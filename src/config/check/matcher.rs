@@ -7,9 +7,7 @@ use crate::config::document::{Field, Spot};
 use crate::config::raw::ClaimValues;
 use crate::config::raw::rules::{Match, PathMatch};
 use crate::config::raw::values::{Texts, Values};
-use crate::policy::matcher::{
-    HeaderPattern, HostPattern, Matcher, PathPattern, PathRegex, Reading,
-};
+use crate::policy::matcher::{HeaderPattern, HostPattern, Matcher, PathPattern, PathRegex};
 use crate::policy::rules::Paths;
 use crate::request::path::Ambiguity;
 use crate::request::{host, path};
@@ -18,13 +16,7 @@ use crate::request::{host, path};
 const SPACES: &AsciiSet = &CONTROLS.add(b' ');
 
 impl Check<'_> {
-    pub(super) fn matcher(
-        &mut self,
-        spot: &Spot,
-        matches: Match,
-        paths: Paths,
-        reading: Reading,
-    ) -> Matcher {
+    pub(super) fn matcher(&mut self, spot: &Spot, matches: Match, paths: Paths) -> Matcher {
         let Match {
             hosts,
             methods,
@@ -46,7 +38,7 @@ impl Check<'_> {
             hosts: self.hosts(hosts),
             methods: self.methods(methods),
             paths: self.path_patterns(path, paths),
-            headers: self.header_patterns(headers, reading),
+            headers: self.header_patterns(headers),
         }
     }
 
@@ -132,18 +124,19 @@ impl Check<'_> {
             )
         });
         let regex = self.parsed(spot, compiled)?;
-        let prefix = regex.literal_prefix();
-        if !prefix.is_empty() && !prefix.starts_with('/') {
-            let why = format!("`{prefix}` is not how a path begins, so no request would match");
-            self.report(spot, why);
+        if !regex.is_about_paths() {
+            self.report(
+                spot,
+                "paths begin with `/`: begin with it, or with `.*`, in each alternative",
+            );
         }
         if paths == Paths::Strict {
-            for why in regex
-                .literals()
-                .iter()
-                .filter_map(|literal| in_no_path(literal))
-            {
-                self.report(spot, format!("{why}, so no request would match"));
+            let members = regex.class_members();
+            let texts = regex.literals().into_iter();
+            let texts = texts.chain(members.iter().map(char::to_string));
+            for why in texts.filter_map(|text| in_no_path(&text)) {
+                let why = format!("no path is compared that has {why}");
+                self.report(spot, why);
             }
         }
         Some(regex)
@@ -170,11 +163,7 @@ impl Check<'_> {
         self.parsed(spot, path)
     }
 
-    fn header_patterns(
-        &mut self,
-        field: Field<ClaimValues>,
-        reading: Reading,
-    ) -> Vec<HeaderPattern> {
+    fn header_patterns(&mut self, field: Field<ClaimValues>) -> Vec<HeaderPattern> {
         let Field::Given(spot, headers) = field else {
             return Vec::new();
         };
@@ -210,11 +199,7 @@ impl Check<'_> {
                 }
                 _ => values,
             };
-            patterns.push(HeaderPattern {
-                name: name.to_ascii_lowercase(),
-                values,
-                reading,
-            });
+            patterns.push(HeaderPattern::new(&name, &values));
         }
         patterns
     }
@@ -223,17 +208,15 @@ impl Check<'_> {
 /// Why no path, decoded, could have this in it.
 fn in_no_path(literal: &str) -> Option<String> {
     if literal.contains('?') {
-        return Some(format!(
-            "`{literal}` has a `?`: the query is no part of a path"
-        ));
+        return Some(format!("`{literal}` in it: the query is no part of it"));
     }
     // With something around it, so that what it begins and ends with is not what is wrong.
     let encoded = utf8_percent_encode(literal, SPACES).to_string();
     match path::canonical(&format!("/x{encoded}x")) {
         Ok(decoded) if decoded == format!("/x{literal}x") => None,
-        Ok(_) => Some(format!("`{literal}`: paths are compared decoded")),
+        Ok(_) => Some(format!("`{literal}` in it: they are decoded before")),
         // A `%` that was itself encoded.
         Err(Ambiguity::Encoding) => None,
-        Err(why) => Some(format!("`{literal}` {why}")),
+        Err(why) => Some(format!("`{literal}` in it, as it {why}")),
     }
 }

@@ -8,7 +8,7 @@ use crate::config::raw;
 use crate::config::raw::values::Texts;
 use crate::keyring::ProviderId;
 use crate::policy::condition::Condition;
-use crate::policy::matcher::{Matcher, PathPattern, Reading};
+use crate::policy::matcher::{Matcher, PathPattern};
 use crate::policy::requirement::{Access, Requirement};
 use crate::policy::rules::{DEFAULT, Paths, Rule, Rules};
 use crate::policy::{CorsPreflight, Provider};
@@ -105,7 +105,7 @@ impl Check<'_> {
             }
             Kind::Required => Access::Required(requirement),
         };
-        let matcher = self.rule_matcher(matches, &only_by_name, (paths, kind.reading()));
+        let matcher = self.rule_matcher(matches, &only_by_name, paths);
         if let (Kind::Public | Kind::Optional, Some(matcher)) = (kind, &matcher) {
             self.refuse_keyless_door(spot, matcher);
         }
@@ -141,7 +141,7 @@ impl Check<'_> {
         &mut self,
         matches: Field<raw::rules::Match>,
         only_by_name: &Field<bool>,
-        (paths, reading): (Paths, Reading),
+        paths: Paths,
     ) -> Option<Matcher> {
         match (matches, only_by_name.value()) {
             (Field::Given(spot, _), Some(true)) => {
@@ -149,7 +149,7 @@ impl Check<'_> {
                 None
             }
             (_, Some(true)) | (Field::Invalid, _) => None,
-            (Field::Given(spot, matches), _) => Some(self.matcher(&spot, matches, paths, reading)),
+            (Field::Given(spot, matches), _) => Some(self.matcher(&spot, matches, paths)),
             (Field::Absent, _) => Some(Matcher::default()),
         }
     }
@@ -158,17 +158,17 @@ impl Check<'_> {
     fn refuse_keyless_door(&mut self, spot: &Spot, matcher: &Matcher) {
         let Matcher {
             hosts,
-            methods,
+            methods: _,
             paths,
             headers,
         } = matcher;
         let is_any = |path: &PathPattern| match path {
             PathPattern::Prefix(prefix) => prefix.is_empty(),
-            PathPattern::Regex(regex) => [".*", "/.*"].contains(&regex.text()),
+            PathPattern::Regex(regex) => regex.literal_prefix().len() <= 1,
             PathPattern::Exact(_) => false,
         };
         let any_path = paths.is_empty() || paths.iter().any(is_any);
-        if !headers.is_empty() && hosts.is_empty() && methods.is_empty() && any_path {
+        if !headers.is_empty() && hosts.is_empty() && any_path {
             let why = "any client could send this header to do without a token; add a `path` or \
                        `hosts` to `match`";
             self.report(spot, why);
@@ -271,13 +271,6 @@ const KINDS: [(&str, Kind); 4] = [
 ];
 
 impl Kind {
-    fn reading(self) -> Reading {
-        match self {
-            Self::Public | Self::Optional => Reading::All,
-            Self::Required | Self::Deny => Reading::Any,
-        }
-    }
-
     fn word(self) -> &'static str {
         let word = KINDS.iter().find(|(_, kind)| *kind == self);
         word.map_or("", |(word, _)| word)

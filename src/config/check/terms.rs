@@ -129,6 +129,9 @@ impl Check<'_> {
         let Field::Given(spot, claims) = field else {
             return Vec::new();
         };
+        if claims.is_empty() {
+            self.report(&spot, "empty; give at least one claim");
+        }
         let mut required = Vec::new();
         for (name, field) in claims {
             match field {

@@ -61,6 +61,7 @@ pub struct Provider {
     #[schemars(with = "Duration")]
     pub max_lifetime: Field<String>,
     /// Claims that must have exactly this value, or one of these.
+    #[schemars(extend("minProperties" = 1))]
     pub required_claims: Field<ClaimValues>,
     /// Where scopes are: the first of these claims that is there. Default: `scope`, `scp`.
     #[schemars(with = "OneOrMany<ClaimPath>")]

@@ -38,6 +38,7 @@ pub struct Rule {
     #[schemars(with = "OneOrMany<Scope>")]
     pub any_scope: Field<Texts>,
     /// Claims, each of which must have one of its values, or be an array with one of them.
+    #[schemars(extend("minProperties" = 1))]
     pub claims: Field<ClaimValues>,
     /// Accepted values of the token's `acr`; others are asked to log in again (RFC 9470).
     #[schemars(with = "OneOrMany<Acr>")]
@@ -68,6 +69,7 @@ pub struct Match {
     pub path: Field<PathMatch>,
     /// Headers, all of them: by name, the value or the values of which it has one; `any` for
     /// whatever value.
+    #[schemars(extend("minProperties" = 1))]
     pub headers: Field<ClaimValues>,
 }
 

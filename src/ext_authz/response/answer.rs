@@ -48,6 +48,7 @@ impl Answer {
             Reason::AccessDenied => Self::forbidden("Access denied"),
             Reason::AmbiguousPath => Self::bad_request("Ambiguous or missing request path"),
             Reason::AmbiguousHost => Self::bad_request("Ambiguous or missing request host"),
+            Reason::AmbiguousHeader => Self::bad_request("Ambiguous request header"),
             Reason::KeysUnavailable => Self {
                 status: StatusCode::ServiceUnavailable,
                 code: Code::Unavailable,

@@ -75,6 +75,8 @@ pub(super) fn check(program: &Program, text: &str) -> Result<Found, ConditionErr
         },
         scope: Vec::new(),
         loops: 0,
+        repeats: 1,
+        makers: 0,
     };
     let root = program.expression();
     if cost::depth(root) > cost::MOST_DEPTH {
@@ -103,6 +105,10 @@ struct Walk<'p> {
     scope: Vec<&'p str>,
     /// How many macros go through something of the request's own size.
     loops: usize,
+    /// How often lists that are written out make this part run.
+    repeats: usize,
+    /// How many functions that make texts or lists there have been.
+    makers: usize,
 }
 
 impl<'p> Walk<'p> {
@@ -188,6 +194,11 @@ impl<'p> Walk<'p> {
             self.pattern(at, args.last())?;
         }
         cost::of_call(call, &self.scope, self.loops).map_err(|what| self.wrong(at, what))?;
+        self.makers += usize::from(cost::is_maker(call));
+        if self.makers > cost::MOST_MAKERS {
+            let what = format!("makes more than {} texts and lists", cost::MOST_MAKERS);
+            return Err(self.wrong(at, what));
+        }
         self.constant(at, call)
     }
 
@@ -255,24 +266,33 @@ impl<'p> Walk<'p> {
                 return Err(self.wrong(at, what));
             }
         }
-        let bounded = cost::is_bounded(iter_range);
-        if !bounded && self.loops > 0 {
+        let written = cost::written_length(iter_range);
+        let (outer_loops, outer_repeats) = (self.loops, self.repeats);
+        self.repeats *= written.unwrap_or(1).max(1);
+        if self.repeats > cost::MOST_REPEATS {
+            let what = format!(
+                "lists that are written out make this run over {} times",
+                cost::MOST_REPEATS
+            );
+            return Err(self.wrong(at, what));
+        }
+        if written.is_none() && self.loops > 0 {
             let what = "a macro inside another one may only go through a list that is written \
                         here: its work would grow with the square of the token";
             return Err(self.wrong(at, what.to_owned()));
         }
         let outside = self.scope.len();
-        self.loops += usize::from(!bounded);
+        self.loops += usize::from(written.is_none());
         self.scope.extend([iter_var.as_str(), accu_var.as_str()]);
         self.scope.extend(iter_var2.as_deref());
         let inside = self
             .expressions([loop_cond, loop_step, result])
             .and_then(|()| {
-                let cost = cost::of_macro(comprehension, &self.scope, self.loops);
+                let cost = cost::of_macro(comprehension, &self.scope);
                 cost.map_err(|what| self.wrong(at, what))
             });
         self.scope.truncate(outside);
-        self.loops -= usize::from(!bounded);
+        (self.loops, self.repeats) = (outer_loops, outer_repeats);
         inside
     }
 }

@@ -34,6 +34,65 @@ impl PathRegex {
         &self.text
     }
 
+    /// Whether whatever it is about begins with `/`, or it is about everything.
+    pub fn is_about_paths(&self) -> bool {
+        use regex_syntax::hir::{Hir, HirKind};
+
+        fn begins_with_slash(hir: &Hir) -> bool {
+            match hir.kind() {
+                HirKind::Literal(literal) => literal.0.starts_with(b"/"),
+                HirKind::Capture(capture) => begins_with_slash(&capture.sub),
+                HirKind::Repetition(repetition) => {
+                    repetition.min > 0 && begins_with_slash(&repetition.sub)
+                }
+                HirKind::Alternation(parts) => parts.iter().all(begins_with_slash),
+                HirKind::Concat(parts) => parts
+                    .iter()
+                    .find(|part| !matches!(part.kind(), HirKind::Look(_)))
+                    .is_some_and(begins_with_slash),
+                HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) => false,
+            }
+        }
+        self.text.starts_with(".*")
+            || regex_syntax::parse(&self.text).is_ok_and(|hir| begins_with_slash(&hir))
+    }
+
+    /// The characters of its small classes: `?` and `&` of `[?&]`.
+    pub fn class_members(&self) -> Vec<char> {
+        use regex_syntax::hir::{Class, Hir, HirKind};
+
+        const SMALL: u32 = 8;
+
+        fn collect(hir: &Hir, found: &mut Vec<char>) {
+            match hir.kind() {
+                HirKind::Class(Class::Unicode(class)) => {
+                    let size = |range: &regex_syntax::hir::ClassUnicodeRange| {
+                        u32::from(range.end()) - u32::from(range.start()) + 1
+                    };
+                    if class.iter().map(size).sum::<u32>() <= SMALL {
+                        found.extend(class.iter().flat_map(|range| range.start()..=range.end()));
+                    }
+                }
+                HirKind::Repetition(repetition) => collect(&repetition.sub, found),
+                HirKind::Capture(capture) => collect(&capture.sub, found),
+                HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+                    for part in parts {
+                        collect(part, found);
+                    }
+                }
+                HirKind::Empty
+                | HirKind::Literal(_)
+                | HirKind::Look(_)
+                | HirKind::Class(Class::Bytes(_)) => {}
+            }
+        }
+        let mut found = Vec::new();
+        if let Ok(parsed) = regex_syntax::parse(&self.text) {
+            collect(&parsed, &mut found);
+        }
+        found
+    }
+
     /// The texts that stand in it as they are.
     pub fn literals(&self) -> Vec<String> {
         use regex_syntax::hir::{Hir, HirKind};

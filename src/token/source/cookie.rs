@@ -54,7 +54,12 @@ fn crumbs<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
 fn pieces<'a>(crumb: &'a [u8], name: &str) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut begins = 0;
-    for (index, _) in crumb.iter().enumerate().filter(|(_, byte)| **byte == b',') {
+    let mut in_quotes = false;
+    for (index, byte) in crumb.iter().enumerate() {
+        in_quotes ^= *byte == b'"';
+        if *byte != b',' || in_quotes {
+            continue;
+        }
         let after = crumb
             .get(index + 1..)
             .unwrap_or_default()
@@ -116,6 +121,10 @@ mod tests {
             ),
             (&["a=1,tt=abc,at=2"], (Ok(None), Some("a=1,tt=abc,at=2"))),
             (&["t=abc,a=1"], (Ok(Some("abc,a=1")), None)),
+            (
+                &["a=\"x,t=abc,y\"; b=2"],
+                (Ok(None), Some("a=\"x,t=abc,y\"; b=2")),
+            ),
         ];
         for (lines, expected) in cases {
             let headers = lines

@@ -53,6 +53,30 @@ fn rules_one_by_one() {
         ),
         (rule("match: {}"), "rules[0].match: empty"),
         (
+            rule("claims: {}"),
+            "rules[0].claims: empty; give at least one claim",
+        ),
+        (
+            rule("match: { path: { regex: '(admin|root)(/.*)?' } }"),
+            "paths begin with `/`",
+        ),
+        (
+            rule("match: { path: { regex: '(?i)internal/.*' } }"),
+            "paths begin with `/`",
+        ),
+        (
+            rule("match: { path: { regex: '/a|b' } }"),
+            "paths begin with `/`",
+        ),
+        (
+            rule("match: { path: { regex: '/export[?&].*' } }"),
+            "the query is no part of it",
+        ),
+        (
+            rule("match: { headers: { x-a: b }, methods: GET }, access: public"),
+            "any client could send this header",
+        ),
+        (
             rule("match:"),
             "rules[0].match: has no value; give it one, or leave it out",
         ),
@@ -74,11 +98,11 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { path: { regex: 'admin.*' } }"),
-            "`admin` is not how a path begins",
+            "paths begin with `/`: begin with it",
         ),
         (
             rule("match: { path: { regex: '/a%20b/.*' } }"),
-            "paths are compared decoded, so no request would match",
+            "no path is compared that has `/a%20b/` in it: they are decoded before",
         ),
         (
             rule("match: { path: { regex: '/[a-z]+//b' } }"),
@@ -86,11 +110,11 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { path: { regex: '/a\\?b=1' } }"),
-            "so no request would match",
+            "the query is no part of it",
         ),
         (
             rule("match: { path: { regex: '/(a|b;c)' } }"),
-            "has a `;`, so no request would match",
+            "no path is compared that has `b;c` in it, as it has a `;`",
         ),
         (rule("match: { method: GET }"), "did you mean `methods`?"),
         (
@@ -309,11 +333,11 @@ fn conditions_one_by_one() {
         ),
         (
             "claims.l.exists(g, g in request.headers['x-groups'].split(','))",
-            "`split` inside a macro may only be given the macro's own element",
+            "`split` inside a macro may only be given what is written here",
         ),
         (
             "request.path.split('/').exists(s, s in claims.l)",
-            "`in` inside a macro may only look into a list",
+            "`in` inside a macro may only be given what is written here",
         ),
         (
             "claims.l.map(x, claims.l).size() > 0",
@@ -325,7 +349,40 @@ fn conditions_one_by_one() {
         ),
         (
             "request.query.replace('a', request.query).size() > 0",
-            "`replace` takes literal text",
+            "`replace` takes two literal texts",
+        ),
+        (
+            "claims.l.exists(p, request.path.indexOf(p) >= 0)",
+            "`indexOf` looks for literal text",
+        ),
+        (
+            "request.path.indexOf(request.query) < 0",
+            "`indexOf` looks for literal text",
+        ),
+        (
+            "claims.l.exists(p, request.path.substring(1) == p)",
+            "`substring` inside a macro may only be given",
+        ),
+        (
+            "claims.l.exists(p, request.path.matches('a*b'))",
+            "`matches` inside a macro may only be given",
+        ),
+        (
+            "request.path.split('').size() > 1",
+            "`split` looks for literal text that is not empty",
+        ),
+        (
+            "request.path.replace('a', 'aa') == 'b'",
+            "the second is no longer than the first",
+        ),
+        (
+            "[1, 2, 3].map(i, request.path).size() > 0",
+            "`map` and `filter` may only look at their own elements",
+        ),
+        ("['a'].map(p, p + p).size() > 0", "`map` may not add"),
+        (
+            "claims.a.format(['b']) == 'a'",
+            "`format` is not a function of a value",
         ),
         (
             "claims.a.all(x, claims.b.all(y, x != y))",

@@ -10,6 +10,10 @@ pub(super) fn none(error: &NoRule) -> &'static str {
              no rule can be tricked by them, `paths: as_is`"
         }
         NoRule::AmbiguousHost(_) => "the client sends no `Host`, or one that is none",
+        NoRule::AmbiguousHeader(_) => {
+            "a proxy adds a line of its own, or a client tries to have a rule and the API read \
+             different values"
+        }
         NoRule::Unknown(_) => {
             "`claimgate.rule` in the `context_extensions` of Envoy's route is misspelt, or this \
              configuration is older than Envoy's"

@@ -87,6 +87,9 @@ impl Reader {
             self.report(spot, "missing field `name`");
         }
         let name = name.value().cloned();
+        if name.as_ref().is_some_and(String::is_empty) {
+            self.report(spot, "an empty `name`");
+        }
         let request = match request {
             Field::Given(_, request) => self.request(request),
             Field::Absent | Field::Invalid => self.request(raw::Request::default()),
@@ -141,7 +144,7 @@ impl Reader {
             address: text(&source.address, "127.0.0.1"),
             principal: text(&source.principal, ""),
             certificate: text(&source.certificate, ""),
-            context: texts(context).into_iter().collect(),
+            context: self.texts(context).into_iter().collect(),
         }
     }
 
@@ -154,20 +157,10 @@ impl Reader {
         };
         let mut lines = Vec::new();
         for (name, field) in headers {
-            let values = match field {
-                Field::Given(_, Texts::One(value)) => vec![value],
-                Field::Given(_, Texts::Many(values)) => {
-                    let values = values
-                        .into_iter()
-                        .filter_map(|field| field.value().cloned());
-                    values.collect()
-                }
-                Field::Absent => {
-                    self.report(&spot, format!("`{name}` has no value; write `\"\"`"));
-                    continue;
-                }
-                Field::Invalid => continue,
-            };
+            if let Field::Absent = field {
+                self.report(&spot, format!("`{name}` has no value; write `\"\"`"));
+            }
+            let values = self.list(field);
             let name = name.to_ascii_lowercase();
             lines.extend(values.into_iter().map(|value| (name.clone(), value)));
         }
@@ -251,25 +244,59 @@ impl Reader {
                 None
             }
         };
-        let removed = match removed {
-            Field::Given(_, Texts::One(name)) => vec![name],
-            Field::Given(_, Texts::Many(names)) => {
-                let names = names.into_iter().filter_map(|field| field.value().cloned());
-                names.collect()
-            }
-            Field::Absent | Field::Invalid => Vec::new(),
-        };
+        let (headers, response_headers) = (self.texts(headers), self.texts(response_headers));
+        let removed = self.list(removed);
         Some(Expect {
             decision: decision?,
             reason: reason.value().cloned(),
             rule: rule.value().cloned(),
             provider: provider.value().cloned(),
             status: status.value().copied(),
-            headers: texts(headers),
+            headers,
             removed,
-            response_headers: texts(response_headers),
+            response_headers,
             body: body.value().cloned(),
         })
+    }
+
+    /// A mapping of texts, none of which is missing.
+    fn texts(&mut self, field: Field<BTreeMap<String, Field<String>>>) -> BTreeMap<String, String> {
+        let Field::Given(spot, fields) = field else {
+            return BTreeMap::new();
+        };
+        if fields.is_empty() {
+            self.report(&spot, "empty; leave it out");
+        }
+        let mut texts = BTreeMap::new();
+        for (name, field) in fields {
+            match field {
+                Field::Given(_, text) => drop(texts.insert(name, text)),
+                Field::Absent => self.report(&spot, format!("`{name}` has no value")),
+                Field::Invalid => {}
+            }
+        }
+        texts
+    }
+
+    /// One text or several, none of which is missing.
+    fn list(&mut self, field: Field<Texts>) -> Vec<String> {
+        let (spot, fields) = match field {
+            Field::Given(_, Texts::One(text)) => return vec![text],
+            Field::Given(spot, Texts::Many(fields)) => (spot, fields),
+            Field::Absent | Field::Invalid => return Vec::new(),
+        };
+        if fields.is_empty() {
+            self.report(&spot, "empty; leave it out");
+        }
+        let mut texts = Vec::new();
+        for field in fields {
+            match field {
+                Field::Given(_, text) => texts.push(text),
+                Field::Absent => self.report(&spot, "an entry is empty"),
+                Field::Invalid => {}
+            }
+        }
+        texts
     }
 
     fn one_of<'w>(&mut self, spot: &Spot, word: &str, known: impl Iterator<Item = &'w str>) {
@@ -279,16 +306,6 @@ impl Reader {
             self.report(spot, format!("`{word}` is not one of `{known}`"));
         }
     }
-}
-
-fn texts(field: Field<BTreeMap<String, Field<String>>>) -> BTreeMap<String, String> {
-    let Field::Given(_, fields) = field else {
-        return BTreeMap::new();
-    };
-    fields
-        .into_iter()
-        .map(|(name, field)| (name, field.value().cloned().unwrap_or_default()))
-        .collect()
 }
 
 /// What is absent is `null`, and will be taken away.
