@@ -1,12 +1,16 @@
-//! Bytes as a `CheckRequest`, alone and with a good token added: nothing panics, only a good token
-//! is allowed, and the answer is one that Envoy reads as it is meant.
+//! Bytes as a `CheckRequest`, alone and with a good token added: nothing panics, both readers make
+//! the same request of them, only a good token is allowed, and the answer is one that Envoy reads as
+//! it is meant.
 
 #![no_main]
+
+use std::collections::BTreeSet;
 
 use claimgate::decision::Decision;
 use claimgate::ext_authz::proto::auth::CheckRequest;
 use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
-use claimgate::ext_authz::{request, response};
+use claimgate::ext_authz::{request, response, wire};
+use claimgate::request::Request;
 use claimgate_fuzz::GATE;
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
@@ -15,7 +19,12 @@ fuzz_target!(|data: &[u8]| {
     let Some((mode, data)) = data.split_first() else {
         return;
     };
-    let Ok(mut check) = CheckRequest::decode(data) else {
+    let read = wire::read(data);
+    let generated = CheckRequest::decode(data);
+    if let Ok(request) = &read {
+        compare(request, generated.as_ref().unwrap());
+    }
+    let Ok(mut check) = generated else {
         return;
     };
     let good = format!("Bearer {}", GATE.good[0]);
@@ -30,12 +39,41 @@ fuzz_target!(|data: &[u8]| {
         http.headers
             .insert("authorization".to_owned(), good.clone());
     }
-    judge(&check, &good);
+    judge(&request::describe(&check), &good);
+    let bytes = check.encode_to_vec();
+    judge(&wire::read(&bytes).unwrap(), &good);
 });
 
-fn judge(check: &CheckRequest, good: &str) {
-    let request = request::describe(check);
-    let decision = GATE.judge(&request);
+/// Whether both readers saw the same. Of two headers of one name, the generated map keeps one; the
+/// other reader sees both.
+fn compare(read: &Request<'_>, generated: &CheckRequest) {
+    let described = request::describe(generated);
+    let names: Vec<_> = read.headers.names().collect();
+    let distinct: BTreeSet<_> = names.iter().collect();
+    let all = |request: &Request<'_>| -> BTreeSet<String> {
+        let lines = request.headers.lines().map(|line| format!("{line:?}"));
+        let context = request.context.iter();
+        let context = context.map(|(name, _)| format!("{name}={:?}", request.context(name)));
+        lines.chain(context).collect()
+    };
+    if distinct.len() == names.len() {
+        assert_eq!(all(read), all(&described));
+    }
+    let rest = |request: &Request<'_>| {
+        let Request {
+            method,
+            host,
+            path,
+            source,
+            ..
+        } = request;
+        format!("{method:?} {host:?} {path:?} {source:?}")
+    };
+    assert_eq!(rest(read), rest(&described));
+}
+
+fn judge(request: &Request<'_>, good: &str) {
+    let decision = GATE.judge(request);
     if let Decision::Allow(permit) = &decision {
         let rule = &GATE.policy.rule(permit.rule).unwrap().name;
         assert_eq!(rule == "public", permit.bearer.is_none());
@@ -56,7 +94,7 @@ fn judge(check: &CheckRequest, good: &str) {
             assert!(path == "/public" || path.starts_with("/public/"));
         }
     }
-    let answer = response::render(&decision, &GATE.policy, &GATE.denials, &request).response;
+    let answer = response::render(&decision, &GATE.policy, &GATE.denials, request).response;
     let code = answer.status.as_ref().unwrap().code;
     match answer.http_response.unwrap() {
         HttpResponse::OkResponse(ok) => {
