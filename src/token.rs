@@ -16,6 +16,7 @@ mod json;
 mod jws;
 mod kind;
 mod media_type;
+mod notes;
 pub(crate) mod scopes;
 pub mod source;
 mod terms;
@@ -23,6 +24,7 @@ mod terms;
 pub use error::{OtherKind, TokenError};
 pub use jws::Unverified;
 pub use kind::Kind;
+pub use notes::Notes;
 pub use terms::{Audiences, RequiredClaim, Tenants, Terms};
 
 use crate::keyring::{Fingerprint, Key, KeySet, NoKey};
@@ -44,16 +46,6 @@ pub struct VerifiedToken {
     from: UnixTime,
     until: UnixTime,
     notes: OnceLock<Notes>,
-}
-
-/// What was made of a token for those who ask about it, so that it need not be made again. It goes
-/// with the policy that the token was verified under, as whoever remembers the token does.
-#[derive(Debug)]
-pub struct Notes {
-    /// What changes in a request, encoded.
-    pub changes: Box<[u8]>,
-    /// What others may know of the token, encoded.
-    pub metadata: Box<[u8]>,
 }
 
 impl VerifiedToken {

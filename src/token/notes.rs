@@ -1,0 +1,11 @@
+//! What is kept with a token.
+
+/// What was made of a token for those who ask about it, so that it need not be made again. It goes
+/// with the policy that the token was verified under, as whoever remembers the token does.
+#[derive(Debug)]
+pub struct Notes {
+    /// What changes in a request, encoded.
+    pub changes: Box<[u8]>,
+    /// What others may know of the token, encoded.
+    pub metadata: Box<[u8]>,
+}
