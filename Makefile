@@ -1,7 +1,7 @@
 # `make` lists the targets. CI calls `make lint` and `make test`.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e manifests fuzz lint fmt tools clean
+.PHONY: help build demo test unit e2e manifests fuzz bench lint fmt tools clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -45,6 +45,9 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a
 	$(FUZZ) jwks fuzz/corpus/jwks fuzz/seeds/jwks -- -max_total_time=$(TIME) -dict=fuzz/jwks.dict
 	$(FUZZ) check_request -- -max_total_time=$(TIME)
 	$(FUZZ) config fuzz/corpus/config deploy/providers -- -max_total_time=$(TIME)
+
+bench: ## Measure claimgate beside its references, and write docs/PERFORMANCE.md
+	cargo bench --locked --bench compare
 
 lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
 	cargo fmt --check

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Control characters are escaped, and what is too long is cut.
+/// Control characters and backslashes are escaped, and what is too long is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown(String);
 
@@ -12,11 +12,14 @@ impl Shown {
 
 impl From<&str> for Shown {
     fn from(text: &str) -> Self {
-        let mut shown: String = text
-            .chars()
-            .take(Self::MOST_CHARS)
-            .flat_map(char::escape_debug)
-            .collect();
+        let mut shown = String::new();
+        for c in text.chars().take(Self::MOST_CHARS) {
+            match c {
+                // What is shown stands between backticks.
+                '"' | '\'' => shown.push(c),
+                _ => shown.extend(c.escape_debug()),
+            }
+        }
         if text.chars().nth(Self::MOST_CHARS).is_some() {
             shown.push('…');
         }
@@ -49,6 +52,7 @@ mod tests {
             ("plain", "plain"),
             ("two\nlines\u{1b}[31m", "two\\nlines\\u{1b}[31m"),
             ("Zoë", "Zoë"),
+            (r#"a == "b" || c == 'd'"#, r#"a == "b" || c == 'd'"#),
         ] {
             assert_eq!(Shown::from(text).to_string(), expected);
         }

@@ -1,0 +1,74 @@
+//! The floor: a tonic service that decodes the whole `CheckRequest` and lets every request pass.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
+use claimgate::ext_authz::proto::auth::{CheckResponse, OkHttpResponse};
+use claimgate::ext_authz::proto::google::rpc::Status as RpcStatus;
+use tokio::net::TcpListener;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
+
+use crate::message::CheckRequest;
+
+/// Answers `Check`.
+#[derive(Clone, Copy)]
+struct Constant;
+
+impl NamedService for Constant {
+    const NAME: &'static str = "envoy.service.auth.v3.Authorization";
+}
+
+impl UnaryService<CheckRequest> for Constant {
+    type Response = CheckResponse;
+    type Future = BoxFuture<Response<CheckResponse>, Status>;
+
+    fn call(&mut self, request: Request<CheckRequest>) -> Self::Future {
+        let check = request.into_inner();
+        Box::pin(async move {
+            std::hint::black_box(&check);
+            Ok(Response::new(CheckResponse {
+                status: Some(RpcStatus::default()),
+                http_response: Some(HttpResponse::OkResponse(OkHttpResponse::default())),
+                dynamic_metadata: None,
+            }))
+        })
+    }
+}
+
+impl Service<http::Request<Body>> for Constant {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<http::Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = *self;
+        Box::pin(async move {
+            let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
+            Ok(Grpc::new(codec).unary(service, request).await)
+        })
+    }
+}
+
+/// Serves until it is killed, with the settings of claimgate's own server.
+pub async fn serve(address: SocketAddr) {
+    let listener = TcpListener::bind(address).await.unwrap();
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Server::builder()
+        .max_concurrent_streams(512)
+        .add_service(Constant)
+        .serve_with_incoming(incoming)
+        .await
+        .unwrap();
+}
