@@ -122,6 +122,24 @@ impl Denial {
 }
 
 impl Decision {
+    /// The rule that the request was judged by, if it got so far.
+    pub fn rule(&self) -> Option<RuleId> {
+        match self {
+            Self::Allow(permit) => Some(permit.rule),
+            Self::Deny(denial) => denial.rule,
+            Self::Metadata(_) => None,
+        }
+    }
+
+    /// The provider that the token is from, or says that it is from, if that is a configured one.
+    pub fn provider(&self) -> Option<ProviderId> {
+        match self {
+            Self::Allow(permit) => permit.bearer.as_ref().map(|bearer| bearer.provider),
+            Self::Deny(denial) => denial.provider,
+            Self::Metadata(_) => None,
+        }
+    }
+
     /// The provider that should be asked for new keys, if that may change the verdict.
     pub fn unknown_key_of(&self) -> Option<ProviderId> {
         match self {

@@ -7,7 +7,7 @@ pub(super) use report::Report;
 use report::Steps;
 
 use crate::config::Config;
-use crate::decision::{Decision, Denial, Fault, Permit, decide};
+use crate::decision::{Decision, Denial, Fault, decide};
 use crate::ext_authz::response;
 use crate::keyring::Keyring;
 use crate::policy::Policy;
@@ -52,15 +52,8 @@ pub(super) fn explain(
         report.likely_cause = advice::likely_cause(denial, policy, keyring, token);
         report.unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
     }
-    let (rule, provider) = match &decision {
-        Decision::Allow(Permit { rule, bearer }) => {
-            (Some(*rule), bearer.as_ref().map(|bearer| bearer.provider))
-        }
-        Decision::Deny(denial) => (denial.rule, denial.provider),
-        Decision::Metadata(_) => (None, None),
-    };
-    let rule = rule.and_then(|id| policy.rule(id));
-    let provider = provider.and_then(|id| policy.provider(id));
+    let rule = decision.rule().and_then(|id| policy.rule(id));
+    let provider = decision.provider().and_then(|id| policy.provider(id));
     Explained {
         rule: rule.map(|rule| rule.name.clone()),
         provider: provider.map(|provider| provider.name.clone()),
@@ -87,12 +80,7 @@ fn passed_over(
     decision: &Decision,
 ) -> Vec<(String, String)> {
     let rules = policy.rules();
-    let judged_by = match decision {
-        Decision::Allow(permit) => Some(permit.rule),
-        Decision::Deny(denial) => denial.rule,
-        Decision::Metadata(_) => None,
-    };
-    let (Some(rule), Ok(target)) = (judged_by, rules.target(request)) else {
+    let (Some(rule), Ok(target)) = (decision.rule(), rules.target(request)) else {
         return Vec::new();
     };
     match rules.select(&target) {

@@ -103,20 +103,13 @@ async fn read(mut body: impl HttpBody<Data = Bytes> + Unpin) -> Option<Bytes> {
         true => first,
         false => [&first, &rest[..]].concat().into(),
     };
-    let prefix = message.split_to_checked(PREFIX_BYTES)?;
+    if message.len() < PREFIX_BYTES {
+        return None;
+    }
+    let prefix = message.split_to(PREFIX_BYTES);
     let (compressed, length) = prefix.split_first()?;
     let length = u32::from_be_bytes(length.try_into().ok()?);
     (*compressed == 0 && u32::try_from(message.len()) == Ok(length)).then_some(message)
-}
-
-trait SplitChecked: Sized {
-    fn split_to_checked(&mut self, at: usize) -> Option<Self>;
-}
-
-impl SplitChecked for Bytes {
-    fn split_to_checked(&mut self, at: usize) -> Option<Self> {
-        (at <= self.len()).then(|| self.split_to(at))
-    }
 }
 
 /// A gRPC answer of one message, its prefix included, and status OK.

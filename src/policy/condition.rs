@@ -149,10 +149,10 @@ impl Condition {
         target: &Target<'_>,
         now: UnixTime,
     ) -> Result<bool, ConditionFailure> {
-        let context = self.context(target, None, now);
         if !self.is_decided_for_preflights {
             return Ok(false);
         }
+        let context = self.context(target, None, now);
         for part in self.for_preflights.iter() {
             if !self.is_true(part, &context)? {
                 return Ok(false);

@@ -7,7 +7,7 @@ mod header;
 mod path_regex;
 
 pub use header::{HeaderPattern, SeenHeaders};
-pub use path_regex::PathRegex;
+pub use path_regex::{PathRegex, compile_regex};
 
 use crate::request::Request;
 

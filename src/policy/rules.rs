@@ -99,24 +99,16 @@ impl Rules {
             by_name.entry(rule.name.clone()).or_insert(RuleId(index));
         }
         let uses = |rule: &Rule| rule.condition.as_ref().map(Condition::uses);
-        let any = |looks: fn(&Matcher) -> bool| {
-            let mut matchers = rules.iter().filter_map(|rule| rule.matcher.as_ref());
-            matchers.any(looks)
-        };
+        let matchers = || rules.iter().filter_map(|rule| rule.matcher.as_ref());
         let conditions = || rules.iter().filter_map(uses);
         Self {
             by_name,
             index: Index::of(rules.iter().map(|rule| rule.matcher.as_ref())),
             paths,
-            headers: SeenHeaders::of(
-                rules
-                    .iter()
-                    .filter_map(|rule| rule.matcher.as_ref())
-                    .flat_map(|matcher| &matcher.headers),
-            ),
-            look_at_paths: any(|matcher| !matcher.paths.is_empty())
+            headers: SeenHeaders::of(matchers().flat_map(|matcher| &matcher.headers)),
+            look_at_paths: matchers().any(|matcher| !matcher.paths.is_empty())
                 || conditions().any(|uses| uses.path),
-            look_at_hosts: any(|matcher| !matcher.hosts.is_empty())
+            look_at_hosts: matchers().any(|matcher| !matcher.hosts.is_empty())
                 || conditions().any(|uses| uses.host),
             all: rules,
         }

@@ -130,8 +130,7 @@ impl Report {
 
     /// The HTTP status of that.
     pub(in crate::command) fn status(&self) -> Option<i32> {
-        let status = self.denied()?.status.as_ref();
-        Some(status.map_or(403, |status| status.code))
+        Some(status(self.denied()?))
     }
 
     /// The body of that.
@@ -217,8 +216,7 @@ impl Report {
                 }
             }
             Some(HttpResponse::DeniedResponse(denied)) => {
-                let status = denied.status.as_ref().map_or(403, |status| status.code);
-                lines.push(format!("the caller gets {status}"));
+                lines.push(format!("the caller gets {}", status(denied)));
                 lines.extend(
                     pairs(&denied.headers).map(|(name, value)| format!("  {name}: {value}")),
                 );
@@ -256,7 +254,7 @@ impl Report {
                 "response_headers": object(&ok.response_headers_to_add),
             }),
             Some(HttpResponse::DeniedResponse(denied)) => json!({
-                "status": denied.status.as_ref().map_or(403, |status| status.code),
+                "status": status(denied),
                 "headers": object(&denied.headers),
                 "body": denied.body,
             }),
@@ -267,6 +265,11 @@ impl Report {
         }
         report
     }
+}
+
+/// Where there is none, Envoy answers 403.
+fn status(denied: &DeniedHttpResponse) -> i32 {
+    denied.status.as_ref().map_or(403, |status| status.code)
 }
 
 fn pairs(headers: &[HeaderValueOption]) -> impl Iterator<Item = (&str, &str)> {

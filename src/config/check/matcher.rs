@@ -115,15 +115,7 @@ impl Check<'_> {
     }
 
     fn path_regex(&mut self, spot: &Spot, text: &str, paths: Paths) -> Option<PathRegex> {
-        let compiled = PathRegex::compile(text).map_err(|error| {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default();
-            format!(
-                "not a regular expression: {}",
-                why.trim_start_matches("error: ")
-            )
-        });
-        let regex = self.parsed(spot, compiled)?;
+        let regex = self.parsed(spot, PathRegex::compile(text))?;
         if !regex.is_about_paths() {
             self.report(
                 spot,
@@ -131,10 +123,7 @@ impl Check<'_> {
             );
         }
         if paths == Paths::Strict {
-            let members = regex.class_members();
-            let texts = regex.literals().into_iter();
-            let texts = texts.chain(members.iter().map(char::to_string));
-            for why in texts.filter_map(|text| in_no_path(&text)) {
+            for why in regex.written().iter().filter_map(|text| in_no_path(text)) {
                 let why = format!("no path is compared that has {why}");
                 self.report(spot, why);
             }

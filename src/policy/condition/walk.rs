@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue};
 use cel::{Context, IdedExpr, ParseErrors, Program, Value};
-use regex::Regex;
 
 mod members;
 
@@ -13,6 +12,7 @@ use members::is_headers;
 
 use super::functions::ENVIRONMENT;
 use super::{ConditionError, cost, names};
+use crate::policy::matcher::compile_regex;
 
 /// Which variables a condition looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -218,13 +218,8 @@ impl<'p> Walk<'p> {
                 "the pattern of `matches` must be literal text".to_owned(),
             ));
         };
-        let compiled = Regex::new(pattern.inner());
-        compiled.map(drop).map_err(|error| {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default();
-            let why = why.trim_start_matches("error: ");
-            self.wrong(at, format!("not a regular expression: {why}"))
-        })
+        let compiled = compile_regex(pattern.inner());
+        compiled.map(drop).map_err(|why| self.wrong(at, why))
     }
 
     /// What depends on no request fails for all of them, or for none.

@@ -25,8 +25,7 @@ impl HeaderPattern {
     /// Whether the request has the header, and it says that value and nothing else.
     pub(super) fn is_of(&self, request: &Request<'_>) -> bool {
         let Self { name, values } = self;
-        let elements = elements(&request.headers, |sent| sent.eq_ignore_ascii_case(name));
-        let Some(elements) = elements else {
+        let Some(elements) = elements(&request.headers, name) else {
             return false;
         };
         values.is_empty() || values.iter().any(|value| is_value(&elements, value))
@@ -48,14 +47,11 @@ fn is_value(elements: &[&[u8]], value: &[String]) -> bool {
     }
 }
 
-/// The elements of all lines whose name fits, `None` if there are none.
-fn elements<'h>(headers: &Headers<'h>, fits: impl Fn(&str) -> bool) -> Option<Vec<&'h [u8]>> {
-    let lines: Vec<&[u8]> = headers
-        .lines()
-        .filter(|(name, _)| fits(name))
-        .map(|(_, line)| line)
-        .collect();
-    (!lines.is_empty()).then(|| lines.into_iter().flat_map(split).collect())
+/// The elements of all lines of this name, `None` if there are none.
+fn elements<'h>(headers: &Headers<'h>, name: &str) -> Option<Vec<&'h [u8]>> {
+    // Of a line there is at least one, be it empty.
+    let elements: Vec<&[u8]> = headers.all(name).flat_map(split).collect();
+    (!elements.is_empty()).then_some(elements)
 }
 
 /// A list's elements (RFC 9110 §5.6.1). Proxies join lines like that.
@@ -103,8 +99,7 @@ impl SeenHeaders {
             if request.headers.names().any(|sent| is_alias(name, sent)) {
                 return true;
             }
-            let elements = elements(&request.headers, |sent| sent.eq_ignore_ascii_case(name));
-            elements.is_some_and(|elements| {
+            elements(&request.headers, name).is_some_and(|elements| {
                 let looked_for = |element: &&[u8]| {
                     let mut own = values.iter().flatten();
                     own.any(|own| own.as_bytes() == *element)

@@ -72,21 +72,15 @@ impl Checks {
     }
 
     pub(super) fn count(&self, decision: &Decision) {
-        let (outcome, rule, provider) = match decision {
-            Decision::Allow(permit) => {
-                let provider = permit.bearer.as_ref().map(|bearer| bearer.provider);
-                (0, Some(permit.rule), provider)
-            }
-            Decision::Metadata(_) => (1, None, None),
-            Decision::Deny(denial) => {
-                let outcome = 2 + denial.reason() as usize;
-                (outcome, denial.rule, denial.provider)
-            }
+        let outcome = match decision {
+            Decision::Allow(_) => 0,
+            Decision::Metadata(_) => 1,
+            Decision::Deny(denial) => 2 + denial.reason() as usize,
         };
         let no_rule = self.rules.len().saturating_sub(1);
         let no_provider = self.providers.len().saturating_sub(1);
-        let rule = rule.map_or(no_rule, |id| id.0);
-        let provider = provider.map_or(no_provider, |id| id.0);
+        let rule = decision.rule().map_or(no_rule, |id| id.0);
+        let provider = decision.provider().map_or(no_provider, |id| id.0);
         if let Some(counter) = self.counter(rule, provider, outcome) {
             counter.inc();
         }
