@@ -9,29 +9,24 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 mod listener;
 
-use listener::{Listener, listen, listen_tcp};
+use listener::{Connection, Listener, listen, listen_tcp};
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, ListenAddress};
 use crate::ext_authz::SERVICE_NAME;
 use crate::ext_authz::proto::DESCRIPTORS;
-use crate::ext_authz::server::CheckLayer;
+use crate::ext_authz::server;
 use crate::ext_authz::service::Service;
+use crate::http2::{self, Exchange, Handler, routes};
 use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
 use crate::time::Clock;
-
-/// How many checks one connection may have under way: Envoy opens one connection per worker.
-const MOST_STREAMS: u32 = 512;
 
 /// How long connections may take to end once the drain period is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -60,9 +55,6 @@ pub enum StartError {
     /// The compiled API description cannot be served, which a build would have shown.
     #[error("cannot serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// A server ended by itself.
-    #[error("the server failed: {0}")]
-    Serve(#[from] tonic::transport::Error),
 }
 
 /// Binds the addresses of `config`, and starts to fetch keys. Port 0 takes any free port.
@@ -157,24 +149,16 @@ impl App {
                 phase: phase.subscribe(),
             },
         ));
-        let check = CheckLayer(Arc::new(self.service));
+        let api = Api {
+            check: Arc::new(self.service),
+            others: routes,
+        };
         let mut servers = JoinSet::new();
         for listener in self.listeners {
-            servers.spawn(serve(
-                listener,
-                routes.clone(),
-                check.clone(),
-                phase.subscribe(),
-            ));
+            servers.spawn(serve(listener, api.clone(), phase.subscribe()));
         }
 
-        tokio::select! {
-            () = shutdown => {}
-            Some(ended) = servers.join_next() => {
-                ended.unwrap_or(Ok(()))?;
-                return Ok(());
-            }
-        }
+        shutdown.await;
         tracing::info!(
             drain_ms = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX),
             "draining"
@@ -182,50 +166,55 @@ impl App {
         phase.send_replace(Phase::Draining);
         sleep(self.drain).await;
         phase.send_replace(Phase::Stopping);
-        let all_ended = async {
-            while let Some(ended) = servers.join_next().await {
-                ended.unwrap_or(Ok(()))?;
-            }
-            Ok(())
-        };
-        timeout(LAST_WORDS, all_ended).await.unwrap_or_else(|_| {
+        let all_ended = async { while servers.join_next().await.is_some() {} };
+        if timeout(LAST_WORDS, all_ended).await.is_err() {
             tracing::warn!("connections are still open, and are cut");
-            Ok(())
-        })
+        }
+        Ok(())
     }
 }
 
-async fn serve(
-    listener: Listener,
-    routes: Routes,
-    check: CheckLayer,
-    mut phase: watch::Receiver<Phase>,
-) -> Result<(), tonic::transport::Error> {
-    let stop = async move {
-        // An error means that nobody can say stop any more.
-        let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
-    };
-    let server = Server::builder()
-        .max_concurrent_streams(MOST_STREAMS)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .layer(check);
-    match listener {
-        Listener::Tcp(listener, _) => {
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            server
-                .serve_with_incoming_shutdown(routes, incoming, stop)
-                .await
-        }
-        Listener::Unix(listener, path) => {
-            let incoming = UnixListenerStream::new(listener);
-            let ended = server
-                .serve_with_incoming_shutdown(routes, incoming, stop)
-                .await;
-            // Nothing depends on it: the next run replaces it.
-            let _ = std::fs::remove_file(path);
-            ended
+/// Every call that is answered.
+#[derive(Clone)]
+struct Api {
+    check: Arc<Service>,
+    /// Health and reflection.
+    others: Routes,
+}
+
+impl Handler for Api {
+    fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static {
+        let (check, others) = (Arc::clone(&self.check), self.others.clone());
+        async move {
+            match exchange.0.uri().path() {
+                server::CHECK => server::answer(exchange, &check).await,
+                _ => routes::answer(exchange, others).await,
+            }
         }
     }
+}
+
+/// Accepts connections, until it is time to stop and all of them have ended.
+async fn serve(listener: Listener, api: Api, mut phase: watch::Receiver<Phase>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let connection = tokio::select! {
+            // An error means that nobody can say stop any more.
+            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
+            Some(_) = connections.join_next() => continue,
+            connection = listener.accept() => connection,
+        };
+        let mut phase = phase.clone();
+        let stop = async move {
+            let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+        };
+        match connection {
+            Connection::Tcp(stream) => connections.spawn(http2::serve(stream, api.clone(), stop)),
+            Connection::Unix(stream) => connections.spawn(http2::serve(stream, api.clone(), stop)),
+        };
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
 /// SERVING while we can judge tokens and nobody asked us to stop.

@@ -6,7 +6,7 @@
 //! - **vocabulary**: [`time`], [`request`], [`shown`];
 //! - **core**, pure and total: [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`]
 //!   (what the upstream gets), [`policy`] (what is required), [`decision`] (the verdict);
-//! - **edges**, bytes to and from the core: [`config`], [`ext_authz`], [`telemetry`];
+//! - **edges**, bytes to and from the core: [`config`], [`ext_authz`], [`http2`], [`telemetry`];
 //! - **I/O**: [`jwks`], [`token_cache`], the gRPC service in [`ext_authz::service`], the admin listener;
 //! - **composition**: [`app`]; then [`dev`] and the commands.
 //!
@@ -30,6 +30,7 @@ pub mod trace;
 // Edges.
 pub mod config;
 pub mod ext_authz;
+pub mod http2;
 pub mod telemetry;
 
 // I/O.

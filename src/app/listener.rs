@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::{Duration, sleep};
 
 use super::StartError;
 use crate::config::ListenAddress;
@@ -15,6 +16,63 @@ use crate::config::ListenAddress;
 pub(super) enum Listener {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, PathBuf),
+}
+
+/// Somebody who called.
+#[derive(Debug)]
+pub(super) enum Connection {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// How long nobody is let in when the system has no room for another connection.
+const NO_ROOM: Duration = Duration::from_millis(100);
+
+impl Listener {
+    /// The next connection.
+    pub(super) async fn accept(&self) -> Connection {
+        loop {
+            let accepted = match self {
+                Self::Tcp(listener, _) => listener.accept().await.map(|(stream, _)| {
+                    // Answers are small, and awaited.
+                    let _ = stream.set_nodelay(true);
+                    Connection::Tcp(stream)
+                }),
+                Self::Unix(listener, _) => {
+                    let accepted = listener.accept().await;
+                    accepted.map(|(stream, _)| Connection::Unix(stream))
+                }
+            };
+            match accepted {
+                Ok(connection) => return connection,
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    sleep(NO_ROOM).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether one connection failed before it was accepted, and the next may not.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Nothing depends on it: the next run replaces it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// # Errors

@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 5] = [
     &[
         "keyring", "trace", "token", "identity", "policy", "decision",
     ],
-    &["config", "ext_authz", "telemetry"],
+    &["http2", "config", "ext_authz", "telemetry"],
     &["jwks", "token_cache", "admin"],
     &["app", "dev", "command", "main", "lib"],
 ];

@@ -1,0 +1,137 @@
+//! HTTP/2 connections on which many small requests come at once.
+//!
+//! What costs most about a small answer is the call to the system that sends it. So whatever a
+//! connection has received is answered in bundles, in place if nothing has to be waited for, and a
+//! bundle's answers leave together. Of many requests that came together, other cores get their
+//! share.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, Connection, SendResponse};
+use http::Request;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+mod gathered;
+mod keepalive;
+pub mod routes;
+
+use gathered::Gathered;
+use keepalive::Keepalive;
+
+/// How many requests are answered before their answers are sent. More would save little, and make
+/// the first one wait.
+const BUNDLE: usize = 8;
+
+/// The largest DATA frame that `h2` copies behind other frames.
+pub const MOST_COPIED_BYTES: usize = 1_023;
+
+/// How many requests one connection may have under way: Envoy opens one connection per worker.
+const MOST_STREAMS: u32 = 512;
+
+/// How much one connection may send before it is read, in bytes.
+const WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// The largest headers of a request, in bytes.
+const MOST_HEADER_BYTES: u32 = 16 * 1024;
+
+/// How long a client may take for the first bytes of HTTP/2.
+const HANDSHAKE: Duration = Duration::from_secs(20);
+
+/// A request, and where its answer goes.
+pub type Exchange = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// Answers requests.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Answers one request. Most should not have to wait.
+    fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// Serves one connection until it ends: soon after `stop` completes, when what is under way has been
+/// answered.
+pub async fn serve<C>(connection: C, handler: impl Handler, stop: impl Future<Output = ()>)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_header_list_size(MOST_HEADER_BYTES);
+    let handshake = builder.handshake(Gathered(connection));
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, handshake).await else {
+        return;
+    };
+    let mut keepalive = Keepalive::new(connection.ping_pong());
+    let mut stop = pin!(stop);
+    let mut stopping = false;
+    let mut arrived = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            more = arrivals(&mut connection, &mut arrived) => match more {
+                true => answer(&mut arrived, &handler),
+                false => return,
+            },
+            () = &mut stop, if !stopping => {
+                connection.graceful_shutdown();
+                stopping = true;
+            }
+            () = keepalive.lost() => return,
+        }
+    }
+}
+
+/// Sends what is ready to be sent, and waits for requests: all that have been received. False when
+/// the connection has ended.
+async fn arrivals<C>(
+    connection: &mut Connection<Gathered<C>, Bytes>,
+    into: &mut Vec<Exchange>,
+) -> bool
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_fn(|context| {
+        loop {
+            match connection.poll_accept(context) {
+                Poll::Ready(Some(Ok(exchange))) => into.push(exchange),
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(false),
+                Poll::Pending if into.is_empty() => return Poll::Pending,
+                Poll::Pending => return Poll::Ready(true),
+            }
+        }
+    })
+    .await
+}
+
+/// Answers one bundle here, and leaves the others to whichever core has time.
+fn answer(arrived: &mut Vec<Exchange>, handler: &impl Handler) {
+    while arrived.len() > BUNDLE {
+        let bundle = arrived.split_off(arrived.len() - BUNDLE);
+        let handler = handler.clone();
+        tokio::spawn(async move {
+            for exchange in bundle {
+                start(handler.handle(exchange));
+            }
+        });
+    }
+    for exchange in arrived.drain(..) {
+        start(handler.handle(exchange));
+    }
+}
+
+/// Does what can be done now, and leaves the rest to a task.
+fn start(answering: impl Future<Output = ()> + Send + 'static) {
+    let mut answering: Pin<Box<_>> = Box::pin(answering);
+    // Whoever would be woken by it is not there yet: the task asks again.
+    let mut nobody = Context::from_waker(Waker::noop());
+    if answering.as_mut().poll(&mut nobody).is_pending() {
+        tokio::spawn(answering);
+    }
+}
