@@ -8,14 +8,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use jsonwebtoken::DecodingKey;
-
 mod algorithm;
 mod document;
 mod ed25519;
 mod fingerprint;
 mod jwk;
 mod material;
+mod public_key;
 mod rsa;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
@@ -24,6 +23,7 @@ pub(crate) use jwk::MOST_KID_BYTES;
 pub use jwk::UnfitKey;
 
 use crate::shown::Shown;
+use public_key::PublicKey;
 
 /// Which of the configured providers, by its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -177,9 +177,7 @@ pub struct Key {
     kid: Option<Box<str>>,
     algorithms: AlgorithmSet,
     issuer: Option<Box<str>>,
-    /// The public key as the algorithm's family encodes it.
-    public: Box<[u8]>,
-    decoding: DecodingKey,
+    public: PublicKey,
 }
 
 impl Key {
@@ -204,12 +202,10 @@ impl Key {
         self.algorithms.contains(alg)
     }
 
-    /// Whether `signature` (base64url, RFC 7515 §2) is this key's over `message`. False for an
-    /// algorithm that the key is not for.
-    pub fn accepts(&self, alg: Algorithm, message: &[u8], signature: &str) -> bool {
-        self.verifies(alg)
-            && jsonwebtoken::crypto::verify(signature, message, &self.decoding, alg.into())
-                .unwrap_or(false)
+    /// Whether `signature` (RFC 7518 §3.3–3.5, RFC 8037 §3.1) is this key's over `message`. False
+    /// for an algorithm that the key is not for.
+    pub fn accepts(&self, alg: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        self.verifies(alg) && self.public.accepts(alg, message, signature)
     }
 }
 

@@ -1,28 +1,24 @@
 //! Private keys that sign tokens.
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaEncoding};
+use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
 
 use crate::keyring::Algorithm;
 
-/// A fresh private key for one algorithm.
+/// A fresh private key for one algorithm. It signs by `jsonwebtoken`, and so not by the code that
+/// verifies.
 #[derive(Debug)]
 pub struct Signer {
     alg: Algorithm,
     kid: String,
-    key: PrivateKey,
-}
-
-#[derive(Debug)]
-enum PrivateKey {
-    Rsa(Box<RsaKeyPair>),
-    Ecdsa(Box<EcdsaKeyPair>),
-    Ed25519(Box<Ed25519KeyPair>),
+    key: EncodingKey,
+    public: Value,
 }
 
 impl Signer {
@@ -32,29 +28,22 @@ impl Signer {
     ///
     /// When the system has no randomness.
     pub fn generate(alg: Algorithm, kid: &str) -> Result<Self, Unspecified> {
-        let key = match alg {
+        let (key, public) = match alg {
             Algorithm::Rs256
             | Algorithm::Rs384
             | Algorithm::Rs512
             | Algorithm::Ps256
             | Algorithm::Ps384
-            | Algorithm::Ps512 => {
-                PrivateKey::Rsa(Box::new(RsaKeyPair::generate(KeySize::Rsa2048)?))
-            }
-            Algorithm::Es256 => PrivateKey::Ecdsa(Box::new(EcdsaKeyPair::generate(
-                &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
-            )?)),
-            Algorithm::Es384 => PrivateKey::Ecdsa(Box::new(EcdsaKeyPair::generate(
-                &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
-            )?)),
-            Algorithm::EdDsa | Algorithm::Ed25519 => {
-                PrivateKey::Ed25519(Box::new(Ed25519KeyPair::generate()?))
-            }
+            | Algorithm::Ps512 => rsa()?,
+            Algorithm::Es256 => ec("P-256", &signature::ECDSA_P256_SHA256_FIXED_SIGNING)?,
+            Algorithm::Es384 => ec("P-384", &signature::ECDSA_P384_SHA384_FIXED_SIGNING)?,
+            Algorithm::EdDsa | Algorithm::Ed25519 => ed25519()?,
         };
         Ok(Self {
             alg,
             kid: kid.to_owned(),
             key,
+            public,
         })
     }
 
@@ -103,68 +92,87 @@ impl Signer {
         header: &str,
         payload: &str,
     ) -> Result<String, Unspecified> {
-        let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let signed = format!(
             "{}.{}",
             encode(header.as_bytes()),
             encode(payload.as_bytes())
         );
-        let signature = self.signature(alg, signed.as_bytes())?;
-        Ok(format!("{signed}.{}", encode(&signature)))
-    }
-
-    fn signature(&self, alg: Algorithm, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
-        let random = SystemRandom::new();
-        match &self.key {
-            PrivateKey::Rsa(key) => {
-                let encoding: &'static dyn RsaEncoding = match alg {
-                    Algorithm::Rs256 => &signature::RSA_PKCS1_SHA256,
-                    Algorithm::Rs384 => &signature::RSA_PKCS1_SHA384,
-                    Algorithm::Rs512 => &signature::RSA_PKCS1_SHA512,
-                    Algorithm::Ps256 => &signature::RSA_PSS_SHA256,
-                    Algorithm::Ps384 => &signature::RSA_PSS_SHA384,
-                    Algorithm::Ps512 => &signature::RSA_PSS_SHA512,
-                    Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa | Algorithm::Ed25519 => {
-                        return Err(Unspecified);
-                    }
-                };
-                let mut bytes = vec![0; key.public_modulus_len()];
-                key.sign(encoding, &random, message, &mut bytes)?;
-                Ok(bytes)
-            }
-            PrivateKey::Ecdsa(key) => Ok(key.sign(&random, message)?.as_ref().to_vec()),
-            PrivateKey::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
-        }
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &self.key, registered(alg))
+            .map_err(|_| Unspecified)?;
+        Ok(format!("{signed}.{signature}"))
     }
 
     /// The public key, as a member of a JWK Set.
     pub fn jwk(&self) -> Value {
-        let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let mut jwk = match &self.key {
-            PrivateKey::Rsa(key) => {
-                let public = key.public_key();
-                json!({
-                    "kty": "RSA",
-                    "n": encode(public.modulus().big_endian_without_leading_zero()),
-                    "e": encode(public.exponent().big_endian_without_leading_zero()),
-                })
-            }
-            PrivateKey::Ecdsa(key) => {
-                // 0x04, then two coordinates of equal length.
-                let point = key.public_key().as_ref().get(1..).unwrap_or_default();
-                let (x, y) = point.split_at(point.len() / 2);
-                let curve = if x.len() == 32 { "P-256" } else { "P-384" };
-                json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)})
-            }
-            PrivateKey::Ed25519(key) => {
-                json!({"kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().as_ref())})
-            }
-        };
+        let mut jwk = self.public.clone();
         if let Some(members) = jwk.as_object_mut() {
             members.insert("kid".to_owned(), self.kid.as_str().into());
             members.insert("alg".to_owned(), self.alg.name().into());
             members.insert("use".to_owned(), "sig".into());
         }
         jwk
+    }
+}
+
+/// What stands before an RSA key in a PKCS #8 document (RFC 5208 §5): lengths, the version, and the
+/// name of the algorithm.
+const PKCS8_RSA_BYTES: usize = 26;
+
+fn rsa() -> Result<(EncodingKey, Value), Unspecified> {
+    let key = RsaKeyPair::generate(KeySize::Rsa2048)?;
+    let document: Pkcs8V1Der<'_> = key.as_der()?;
+    let private = document
+        .as_ref()
+        .get(PKCS8_RSA_BYTES..)
+        .ok_or(Unspecified)?;
+    let public = key.public_key();
+    Ok((
+        EncodingKey::from_rsa_der(private),
+        json!({
+            "kty": "RSA",
+            "n": encode(public.modulus().big_endian_without_leading_zero()),
+            "e": encode(public.exponent().big_endian_without_leading_zero()),
+        }),
+    ))
+}
+
+fn ec(
+    curve: &str,
+    algorithm: &'static EcdsaSigningAlgorithm,
+) -> Result<(EncodingKey, Value), Unspecified> {
+    let key = EcdsaKeyPair::generate(algorithm)?;
+    // 0x04, then two coordinates of equal length.
+    let point = key.public_key().as_ref().get(1..).ok_or(Unspecified)?;
+    let (x, y) = point.split_at(point.len() / 2);
+    Ok((
+        EncodingKey::from_ec_der(key.to_pkcs8v1()?.as_ref()),
+        json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)}),
+    ))
+}
+
+fn ed25519() -> Result<(EncodingKey, Value), Unspecified> {
+    let key = Ed25519KeyPair::generate()?;
+    Ok((
+        EncodingKey::from_ed_der(key.to_pkcs8()?.as_ref()),
+        json!({"kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().as_ref())}),
+    ))
+}
+
+fn encode(bytes: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// What `jsonwebtoken` calls it.
+fn registered(alg: Algorithm) -> jsonwebtoken::Algorithm {
+    match alg {
+        Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::Rs384 => jsonwebtoken::Algorithm::RS384,
+        Algorithm::Rs512 => jsonwebtoken::Algorithm::RS512,
+        Algorithm::Ps256 => jsonwebtoken::Algorithm::PS256,
+        Algorithm::Ps384 => jsonwebtoken::Algorithm::PS384,
+        Algorithm::Ps512 => jsonwebtoken::Algorithm::PS512,
+        Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,
+        Algorithm::EdDsa | Algorithm::Ed25519 => jsonwebtoken::Algorithm::EdDSA,
     }
 }

@@ -1,9 +1,9 @@
 //! Claims as text for headers.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use std::borrow::Cow;
 
-use crate::token::claims::scalar_text;
+use crate::token::json::{Array, Json};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Everything but the unreserved characters of RFC 3986 §2.3.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -15,23 +15,24 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// A claim as text for a header, or `None` if there is nothing to say: a string as it is, an
 /// integer exactly, a boolean, an array of those joined by commas (as JSON if that would be
 /// ambiguous), an object as JSON. Text that a header cannot carry as it is comes percent-encoded.
-pub(super) fn header_value(claim: &Value) -> Option<String> {
+pub(super) fn header_value(claim: Json<'_>) -> Option<String> {
     let text = match claim {
-        Value::Array(elements) => joined(elements).unwrap_or_else(|| encoded(claim.to_string())),
-        Value::Object(_) => encoded(claim.to_string()),
-        scalar => encoded(scalar_text(scalar)?),
+        Json::Array(elements) => joined(elements).unwrap_or_else(|| encoded(claim.to_string())),
+        Json::Object(_) => encoded(claim.to_string()),
+        scalar => encoded(scalar.scalar_text()?.into_owned()),
     };
     (!text.is_empty()).then_some(text)
 }
 
 /// `None` when the elements could not be told apart again, or from JSON.
-fn joined(elements: &[Value]) -> Option<String> {
-    let is_clear = |text: &String| {
+fn joined(elements: Array<'_>) -> Option<String> {
+    let is_clear = |text: &Cow<'_, str>| {
         !text.is_empty() && !text.contains(',') && !text.starts_with(['[', '{', '"'])
     };
     let texts = elements
         .iter()
-        .map(|element| scalar_text(element).filter(is_clear).map(encoded))
+        .map(|element| element.scalar_text().filter(is_clear))
+        .map(|text| text.map(|text| encoded(text.into_owned())))
         .collect::<Option<Vec<_>>>()?;
     Some(texts.join(","))
 }
@@ -49,6 +50,7 @@ fn encoded(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::json::Document;
     use serde_json::json;
 
     #[test]
@@ -81,7 +83,10 @@ mod tests {
             (json!(["[x", "y]"]), Some(r#"["[x","y]"]"#)),
             (json!(["a,é"]), Some("%5B%22a%2C%C3%A9%22%5D")),
         ] {
-            assert_eq!(header_value(&claim).as_deref(), text, "{claim}");
+            let claims = json!({"it": claim}).to_string();
+            let claims = Document::object(claims.as_bytes()).unwrap();
+            let found = header_value(claims.members().get("it").unwrap());
+            assert_eq!(found.as_deref(), text, "{claim}");
         }
     }
 }

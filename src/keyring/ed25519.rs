@@ -1,21 +1,21 @@
 //! Ed25519 public keys (RFC 8037 §2), refused when anybody can sign for them.
 
-use aws_lc_rs::signature::{ED25519, ParsedPublicKey};
-use jsonwebtoken::DecodingKey;
+use aws_lc_rs::signature::ED25519;
 
 use super::Algorithm;
 use super::material::Material;
+use super::public_key::PublicKey;
 
 /// Reads a key of 32 octets (RFC 8032 §5.1.5).
 pub(super) fn read(public: Vec<u8>) -> Result<Material, String> {
-    ParsedPublicKey::new(&ED25519, &public)
+    let is_weak = has_small_order(&public);
+    let public = PublicKey::on_curve(&ED25519, public)
         .map_err(|_| "its `x` is not an Ed25519 public key of 32 octets")?;
-    if has_small_order(&public) {
+    if is_weak {
         return Err("its `x` is a point of small order, for which anybody can sign".to_owned());
     }
     Ok(Material {
         algorithms: [Algorithm::EdDsa, Algorithm::Ed25519].into_iter().collect(),
-        decoding: DecodingKey::from_ed_der(&public),
         public,
     })
 }

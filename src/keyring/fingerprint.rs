@@ -25,12 +25,11 @@ pub(super) fn key_digest(key: &Key) -> [u8; 32] {
         algorithms,
         issuer,
         public,
-        decoding: _, // made of `public`
     } = key;
     let mut bytes = Vec::new();
-    let names = algorithms.to_string();
+    let (public, names) = (public.identity(), algorithms.to_string());
     for part in [
-        Some(&**public),
+        Some(&*public),
         Some(names.as_bytes()),
         kid.as_deref().map(str::as_bytes),
         issuer.as_deref().map(str::as_bytes),

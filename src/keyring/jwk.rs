@@ -2,15 +2,16 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED};
-use aws_lc_rs::signature::{ParsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, VerificationAlgorithm,
+};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use super::document::{Document, Listed, PRIVATE_MEMBERS, matters};
 use super::material::Material;
+use super::public_key::PublicKey;
 use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS, ed25519, rsa};
 use crate::shown::Shown;
 
@@ -78,17 +79,12 @@ fn read_key(jwk: &Value) -> Result<Key, String> {
         return Err(format!("its `kid` is over {MOST_KID_BYTES} bytes"));
     }
     check_purpose(jwk)?;
-    let Material {
-        algorithms,
-        public,
-        decoding,
-    } = read_material(jwk)?;
+    let Material { algorithms, public } = read_material(jwk)?;
     Ok(Key {
         kid: kid.map(Into::into),
         algorithms: restrict(algorithms, optional_text(jwk, "alg")?)?,
         issuer: optional_text(jwk, "issuer")?.map(Into::into),
-        public: public.into(),
-        decoding,
+        public,
     })
 }
 
@@ -163,11 +159,10 @@ fn read_ec(
         }
         point.extend(coordinate);
     }
-    ParsedPublicKey::new(verification, &point).map_err(|_| "its point is not on the curve")?;
     Ok(Material {
         algorithms: [alg].into_iter().collect(),
-        decoding: DecodingKey::from_ec_der(&point),
-        public: point,
+        public: PublicKey::on_curve(verification, point)
+            .map_err(|_| "its point is not on the curve")?,
     })
 }
 

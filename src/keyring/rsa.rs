@@ -1,9 +1,8 @@
 //! RSA public keys (RFC 7518 §6.3.1), refused when they are weak.
 
-use jsonwebtoken::DecodingKey;
-
 use super::Algorithm;
 use super::material::Material;
+use super::public_key::PublicKey;
 
 /// Moduli that are neither too weak (RFC 7518 §3.3) nor a way to burn time.
 const BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -24,9 +23,7 @@ pub(super) fn read(modulus: &[u8], exponent: &[u8]) -> Result<Material, String> 
     ];
     Ok(Material {
         algorithms: algorithms.into_iter().collect(),
-        // The modulus has a bounded length, so the two cannot be taken for others.
-        public: [&(modulus.len() as u64).to_be_bytes(), modulus, exponent].concat(),
-        decoding: DecodingKey::from_rsa_raw_components(modulus, exponent),
+        public: PublicKey::rsa(modulus, exponent),
     })
 }
 

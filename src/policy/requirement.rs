@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::keyring::ProviderId;
 use crate::shown::Shown;
 use crate::time::UnixTime;
-use crate::token::claims::{NumericDate, scalar_text};
+use crate::token::claims::NumericDate;
+use crate::token::json::Json;
 use crate::token::{RequiredClaim, VerifiedToken};
 
 /// Who may pass.
@@ -146,13 +147,15 @@ impl Requirement {
 
     fn check_claims(&self, token: &VerifiedToken) -> Result<(), Refusal> {
         for RequiredClaim { path, any_of } in &self.claims {
-            let found = token.claims().at(path);
-            let elements = match found {
-                Some(serde_json::Value::Array(elements)) => elements.as_slice(),
-                found => found.map(std::slice::from_ref).unwrap_or_default(),
+            let is_wanted = |value: Json<'_>| {
+                let text = value.scalar_text();
+                text.is_some_and(|text| any_of.iter().any(|own| *own == text))
             };
-            let mut texts = elements.iter().filter_map(scalar_text);
-            if !texts.any(|text| any_of.contains(&text)) {
+            let has = match token.claims().at(path) {
+                Some(Json::Array(elements)) => elements.iter().any(is_wanted),
+                found => found.is_some_and(is_wanted),
+            };
+            if !has {
                 return Err(Refusal::Claim {
                     claim: path.to_string(),
                     any_of: any_of.clone(),
@@ -171,7 +174,7 @@ impl Requirement {
     ) -> Result<(), Refusal> {
         let claims = token.claims();
         if !self.acr.is_empty() {
-            let acr = claims.as_object().get("acr").and_then(|acr| acr.as_str());
+            let acr = claims.members().get("acr").and_then(Json::as_str);
             if !acr.is_some_and(|acr| self.acr.iter().any(|own| own == acr)) {
                 let why = "the token's `acr` is none that the rule accepts";
                 return Err(Refusal::Authentication(why));

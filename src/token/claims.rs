@@ -3,15 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
 use super::TokenError;
+use super::json::{Document, Json, Object};
 use crate::shown::Shown;
 use crate::time::UnixTime;
 
 /// A JSON object without repeated names, whose `iss` and `sub` are strings if they are there.
 #[derive(Clone, Debug)]
-pub struct Claims(Map<String, Value>);
+pub struct Claims(Document);
 
 /// A claim that holds a time (RFC 7519 §2, `NumericDate`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ impl fmt::Display for NumericDate {
 }
 
 impl Claims {
-    pub(super) fn new(members: Map<String, Value>) -> Result<Self, TokenError> {
+    pub(super) fn new(members: Document) -> Result<Self, TokenError> {
         let claims = Self(members);
         claims.text("iss")?;
         claims.text("sub")?;
@@ -52,12 +51,12 @@ impl Claims {
     }
 
     /// The claim at `path`. A `null` counts as absent.
-    pub fn at(&self, path: &ClaimPath) -> Option<&Value> {
+    pub fn at(&self, path: &ClaimPath) -> Option<Json<'_>> {
         let (first, rest) = path.0.split_first()?;
         rest.iter()
-            .try_fold(self.0.get(first)?, |value, name| match value {
-                Value::Object(members) => members.get(name),
-                Value::Array(elements) => elements.get(name.parse::<usize>().ok()?),
+            .try_fold(self.members().get(first)?, |value, name| match value {
+                Json::Object(members) => members.get(name),
+                Json::Array(elements) => elements.get(name.parse::<usize>().ok()?),
                 _ => None,
             })
             .filter(|value| !value.is_null())
@@ -65,23 +64,24 @@ impl Claims {
 
     /// The subject, the one claim that logs may show.
     pub fn subject(&self) -> Option<&str> {
-        self.0.get("sub").and_then(Value::as_str)
+        self.members().get("sub").and_then(Json::as_str)
     }
 
     /// About how much memory they take.
     pub(super) fn bytes(&self) -> usize {
-        object_bytes(&self.0)
+        let (bytes, pieces) = self.0.size();
+        bytes + pieces * ALLOCATION_BYTES
     }
 
-    /// The claims as a JSON object.
-    pub fn as_object(&self) -> &Map<String, Value> {
-        &self.0
+    /// All of them.
+    pub fn members(&self) -> Object<'_> {
+        self.0.members()
     }
 
     pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
-        match self.0.get(name) {
+        match self.members().get(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Json::String(text)) => Ok(Some(text)),
             Some(_) => Err(wrong(name, "is not a string")),
         }
     }
@@ -95,8 +95,8 @@ impl Claims {
         };
         match self.at(path) {
             None => Ok(None),
-            Some(Value::String(audience)) => Ok(Some(vec![audience])),
-            Some(Value::Array(audiences)) => audiences
+            Some(Json::String(audience)) => Ok(Some(vec![audience])),
+            Some(Json::Array(audiences)) => audiences
                 .iter()
                 .map(|audience| audience.as_str().ok_or_else(wrong))
                 .collect::<Result<_, _>>()
@@ -107,10 +107,10 @@ impl Claims {
 
     /// The time that a claim holds: a JSON number from the epoch to the end of the year 9999.
     pub(crate) fn date(&self, date: NumericDate) -> Result<Option<UnixTime>, TokenError> {
-        let Some(value) = self.0.get(date.name()) else {
+        let Some(value) = self.members().get(date.name()) else {
             return Ok(None);
         };
-        let Value::Number(seconds) = value else {
+        let Json::Number(seconds) = value else {
             return Err(wrong(date.name(), "is not a number"));
         };
         let since_epoch = match seconds.as_u64() {
@@ -130,38 +130,8 @@ impl Claims {
     }
 }
 
-/// A node of the tree that an object is: eleven members, of which five are there at least but in
-/// the first.
-const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
-
-/// What each allocation costs besides.
+/// What each piece of memory costs besides.
 const ALLOCATION_BYTES: usize = 16;
-
-fn object_bytes(members: &Map<String, Value>) -> usize {
-    let nodes = members.len().div_ceil(5) * NODE_BYTES;
-    let held = |(name, value): (&String, &Value)| text_bytes(name) + value_bytes(value);
-    nodes + members.iter().map(held).sum::<usize>()
-}
-
-fn text_bytes(text: &str) -> usize {
-    match text.len() {
-        0 => 0,
-        bytes => bytes + ALLOCATION_BYTES,
-    }
-}
-
-fn value_bytes(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        Value::String(text) => text_bytes(text),
-        Value::Array(elements) if elements.is_empty() => 0,
-        Value::Array(elements) => {
-            let slots = elements.len().next_power_of_two().max(4) * size_of::<Value>();
-            slots + elements.iter().map(value_bytes).sum::<usize>()
-        }
-        Value::Object(members) => object_bytes(members),
-    }
-}
 
 /// A claim that must have one value and has another.
 pub(super) fn mismatch(claim: &str, found: &str, expected: &str) -> TokenError {
@@ -198,16 +168,6 @@ impl fmt::Display for ClaimPath {
         } else {
             f.write_str(&self.0.join("."))
         }
-    }
-}
-
-/// A string, number or boolean as text; `None` for anything else.
-pub(crate) fn scalar_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

@@ -1,103 +1,243 @@
 //! Strict JSON: a member name that occurs twice, at any depth, spoils the document. Parsers
 //! disagree about which of the two counts (RFC 7519 §4, RFC 8259 §4), and attackers know it.
+//!
+//! A document is kept in three pieces of memory however many values it has: thousands of them are
+//! remembered.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
-/// Reads a JSON object, and nothing behind it. Nesting is bounded by `serde_json`.
-///
-/// # Errors
-///
-/// What is wrong, without the document's text except for the name of a repeated member.
-pub(super) fn object(json: &[u8]) -> Result<Map<String, Value>, String> {
-    let text = str::from_utf8(json).map_err(|_| "not UTF-8".to_owned())?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Strict
-        .deserialize(&mut deserializer)
-        .map_err(|error| error.to_string())?;
-    deserializer.end().map_err(|error| error.to_string())?;
-    match value {
-        Value::Object(members) => Ok(members),
-        _ => Err("not a JSON object".to_owned()),
+mod view;
+
+pub use view::{Array, Json, Object};
+
+/// A JSON document.
+#[derive(Clone)]
+pub struct Document {
+    /// All names and texts, one behind the other.
+    texts: Box<str>,
+    /// All values, each before those inside it; in an object a name before each.
+    nodes: Box<[Node]>,
+    numbers: Box<[Number]>,
+}
+
+/// One value, or the name of one. Positions of 16 bits do for what a token can hold.
+#[derive(Clone, Copy)]
+enum Node {
+    Null,
+    Bool(bool),
+    Number(u16),
+    Text { from: u16, length: u16 },
+    Array { end: u16 },
+    Object { end: u16 },
+}
+
+impl Document {
+    /// Reads a JSON object, and nothing behind it. Nesting is bounded by `serde_json`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, without the document's text except for the name of a repeated member.
+    pub(crate) fn object(json: &[u8]) -> Result<Self, String> {
+        let text = str::from_utf8(json).map_err(|_| "not UTF-8".to_owned())?;
+        let mut builder = Builder {
+            texts: String::with_capacity(text.len()),
+            nodes: Vec::with_capacity(text.len() / 8),
+            numbers: Vec::new(),
+        };
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        builder
+            .deserialize(&mut deserializer)
+            .map_err(|error| error.to_string())?;
+        deserializer.end().map_err(|error| error.to_string())?;
+        match builder.nodes.first() {
+            Some(Node::Object { .. }) => Ok(builder.into()),
+            _ => Err("not a JSON object".to_owned()),
+        }
+    }
+
+    /// The members of the outermost object.
+    pub fn members(&self) -> Object<'_> {
+        Object::new(self, 0, self.nodes.len())
+    }
+
+    /// How many bytes of memory it takes, and in how many pieces.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (
+            self.texts.len() + size_of_val(&*self.nodes) + size_of_val(&*self.numbers),
+            3,
+        )
     }
 }
 
-/// Builds a [`Value`], refusing repeated names.
-struct Strict;
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Value::from(Json::Object(self.members())).fmt(f)
+    }
+}
 
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
+/// Fills a [`Document`] as a parser finds its values.
+struct Builder {
+    texts: String,
+    nodes: Vec<Node>,
+    numbers: Vec<Number>,
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+impl From<Builder> for Document {
+    fn from(builder: Builder) -> Self {
+        Self {
+            texts: builder.texts.into(),
+            nodes: builder.nodes.into(),
+            numbers: builder.numbers.into(),
+        }
+    }
+}
+
+fn position<E: Error>(position: usize) -> Result<u16, E> {
+    u16::try_from(position).map_err(|_| E::custom("too large"))
+}
+
+impl Builder {
+    fn push<E>(&mut self, node: Node) -> Result<(), E> {
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    fn number<E: Error>(&mut self, number: Number) -> Result<(), E> {
+        let index = position(self.numbers.len())?;
+        self.numbers.push(number);
+        self.push(Node::Number(index))
+    }
+
+    fn text<E: Error>(&mut self, text: &str) -> Result<(), E> {
+        let (from, length) = (position(self.texts.len())?, position(text.len())?);
+        self.texts.push_str(text);
+        self.push(Node::Text { from, length })
+    }
+
+    /// Everything behind `index` was inside the array or object there.
+    fn close<E: Error>(&mut self, index: usize, close: impl FnOnce(u16) -> Node) -> Result<(), E> {
+        let end = position(self.nodes.len())?;
+        if let Some(node) = self.nodes.get_mut(index) {
+            *node = close(end);
+        }
+        Ok(())
+    }
+
+    /// The names in `names`, which are indexes of nodes, that are the same.
+    fn repeated(&self, names: &[usize]) -> Option<&str> {
+        let mut names: Vec<&str> = names.iter().filter_map(|index| self.name(*index)).collect();
+        names.sort_unstable();
+        names.windows(2).find_map(|pair| match pair {
+            [one, other] if one == other => Some(*one),
+            _ => None,
+        })
+    }
+
+    fn name(&self, index: usize) -> Option<&str> {
+        match self.nodes.get(index)? {
+            Node::Text { from, length } => {
+                let from = usize::from(*from);
+                self.texts.get(from..from + usize::from(*length))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Builder {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
+impl<'de> Visitor<'de> for &mut Builder {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.push(Node::Bool(value))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.number(value.into())
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.number(value.into())
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("number out of range"))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))?;
+        self.number(number)
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        self.text(value)
     }
 
-    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.push(Node::Null)
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
+        let index = self.nodes.len();
+        self.push(Node::Null)?;
+        while sequence.next_element_seed(&mut *self)?.is_some() {}
+        self.close(index, |end| Node::Array { end })
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = sequence.next_element_seed(Strict)? {
-            elements.push(element);
-        }
-        Ok(Value::Array(elements))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
-        while let Some(Name(name)) = map.next_key()? {
-            if members.contains_key(&name) {
-                let name = crate::shown::Shown::from(name.as_str());
-                return Err(A::Error::custom(format_args!(
-                    "member `{name}` occurs twice"
-                )));
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let index = self.nodes.len();
+        self.push(Node::Null)?;
+        let mut names = Vec::new();
+        loop {
+            let name = self.nodes.len();
+            if map.next_key_seed(Name(self))?.is_none() {
+                break;
             }
-            members.insert(name, map.next_value_seed(Strict)?);
+            names.push(name);
+            map.next_value_seed(&mut *self)?;
         }
-        Ok(Value::Object(members))
+        if let Some(name) = self.repeated(&names) {
+            let name = crate::shown::Shown::from(name);
+            return Err(A::Error::custom(format_args!(
+                "member `{name}` occurs twice"
+            )));
+        }
+        self.close(index, |end| Node::Object { end })
     }
 }
 
-/// A member name; a type of its own so that keys are read as strings and nothing else.
-#[derive(serde::Deserialize)]
-struct Name(String);
+/// The name of a member; a type of its own so that names are read as strings and nothing else.
+struct Name<'b>(&'b mut Builder);
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<(), E> {
+        self.0.text(name)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -120,7 +260,7 @@ mod tests {
             (r#"{"a":1,}"#, Some("trailing comma")),
             ("", Some("EOF")),
         ] {
-            match (object(json.as_bytes()), error) {
+            match (Document::object(json.as_bytes()), error) {
                 (Ok(_), None) => {}
                 (Err(found), Some(expected)) => {
                     assert!(found.contains(expected), "{json}: {found}");
@@ -128,20 +268,52 @@ mod tests {
                 (found, expected) => panic!("{json}: {found:?}, expected {expected:?}"),
             }
         }
-        assert_eq!(object(b"{\"a\":\"\xff\"}"), Err("not UTF-8".to_owned()));
+        let not_text = Document::object(b"{\"a\":\"\xff\"}");
+        assert_eq!(not_text.unwrap_err(), "not UTF-8");
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
         assert!(
-            object(deep.as_bytes())
+            Document::object(deep.as_bytes())
                 .unwrap_err()
                 .contains("recursion limit")
         );
     }
 
     #[test]
-    fn integers_stay_exact() {
-        let members =
-            object(br#"{"max":18446744073709551615,"min":-9223372036854775808}"#).unwrap();
-        assert_eq!(members["max"].as_u64(), Some(u64::MAX));
-        assert_eq!(members["min"].as_i64(), Some(i64::MIN));
+    fn what_is_read_is_what_is_seen() {
+        for json in [
+            "{}",
+            r#"{"a":[]}"#,
+            r#"{"a":{},"b":[{}],"c":[[],[1,[2]],3]}"#,
+            r#"{"a":null,"b":true,"c":false,"d":"","e":"\u00e9\n\"","f":-1.5e3}"#,
+            r#"{"max":18446744073709551615,"min":-9223372036854775808,"é":"ö"}"#,
+            r#"{"a":{"b":{"c":{"d":1},"e":2},"f":3},"g":4}"#,
+        ] {
+            let document = Document::object(json.as_bytes()).unwrap();
+            let expected: Value = serde_json::from_str(json).unwrap();
+            let found = Json::Object(document.members());
+            assert_eq!(Value::from(found), expected, "{json}");
+            for (name, value) in expected.as_object().unwrap() {
+                let found = document.members().get(name).unwrap();
+                assert_eq!(Value::from(found), *value, "{json}: {name}");
+            }
+            assert!(document.members().get("x").is_none());
+        }
+    }
+
+    #[test]
+    fn what_has_no_room_is_refused() {
+        let long = "a".repeat(70_000);
+        let many = vec!["null"; 70_000].join(",");
+        let numbers = vec!["1"; 70_000].join(",");
+        for json in [
+            format!(r#"{{"a":"{long}"}}"#),
+            format!(r#"{{"{long}":1}}"#),
+            format!(r#"{{"a":["{}","b"]}}"#, &long[..65_536]),
+            format!(r#"{{"a":[{many}]}}"#),
+            format!(r#"{{"a":[{numbers}]}}"#),
+        ] {
+            let error = Document::object(json.as_bytes()).unwrap_err();
+            assert!(error.contains("too large"), "{error}");
+        }
     }
 }

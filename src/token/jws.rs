@@ -2,17 +2,16 @@
 
 use std::ops::Range;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
-
+use super::TokenError;
 use super::claims::Claims;
 use super::error::OtherKind;
 use super::issuer::trust_domain;
+use super::json::{Document, Json, Object};
 use super::media_type::same_media_type;
-use super::{TokenError, json};
 use crate::keyring::{Algorithm, MOST_KID_BYTES};
 use crate::shown::Shown;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 /// The longest token that is looked at, in bytes.
 const MOST_TOKEN_BYTES: usize = 8 * 1024;
@@ -44,7 +43,7 @@ pub struct Unverified<'t> {
     claims: Claims,
     text: &'t str,
     payload: Range<usize>,
-    signature: &'t str,
+    signature: Vec<u8>,
 }
 
 impl<'t> Unverified<'t> {
@@ -60,8 +59,8 @@ impl<'t> Unverified<'t> {
         if signature.is_empty() {
             return Err(malformed("it has no signature"));
         }
-        decode(signature, "signature")?;
-        let claims = json::object(&decode(payload, "payload")?)
+        let signature = decode(signature, "signature")?;
+        let claims = Document::object(&decode(payload, "payload")?)
             .map_err(|why| malformed(&format!("its payload is not a claims set: {why}")))?;
         let payload_starts = header_text.len() + 1;
         Ok(Self {
@@ -136,8 +135,8 @@ impl<'t> Unverified<'t> {
         self.payload.clone()
     }
 
-    pub(super) fn signature(&self) -> &str {
-        self.signature
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signature
     }
 }
 
@@ -182,20 +181,21 @@ struct Header {
 
 impl Header {
     fn read(segment: &str) -> Result<Self, TokenError> {
-        let members = json::object(&decode(segment, "header")?)
+        let header = Document::object(&decode(segment, "header")?)
             .map_err(|why| malformed(&format!("its header is not a JOSE header: {why}")))?;
-        let alg = text(&members, "alg")?.ok_or_else(|| malformed("its header has no `alg`"))?;
+        let members = header.members();
+        let alg = text(members, "alg")?.ok_or_else(|| malformed("its header has no `alg`"))?;
         let alg = Algorithm::from_name(alg)
             .ok_or_else(|| TokenError::UnsupportedAlgorithm(Shown::from(alg)))?;
-        refuse_extensions(&members)?;
-        let kid = text(&members, "kid")?;
+        refuse_extensions(members)?;
+        let kid = text(members, "kid")?;
         if kid.is_some_and(|kid| kid.len() > MOST_KID_BYTES) {
             return Err(malformed(&format!(
                 "its `kid` is over {MOST_KID_BYTES} bytes"
             )));
         }
-        let typ = text(&members, "typ")?;
-        refuse_other_kinds(typ, text(&members, "cty")?)?;
+        let typ = text(members, "typ")?;
+        refuse_other_kinds(typ, text(members, "cty")?)?;
         Ok(Self {
             alg,
             kid: kid.map(ToOwned::to_owned),
@@ -206,10 +206,10 @@ impl Header {
 
 /// No extension is understood, so none that is critical may be there (RFC 7515 §4.1.11); a JWT
 /// has no detached or unencoded payload (RFC 7797 §7) and no compression (RFC 8725 §3.6).
-fn refuse_extensions(header: &Map<String, Value>) -> Result<(), TokenError> {
+fn refuse_extensions(header: Object<'_>) -> Result<(), TokenError> {
     match ["crit", "b64", "zip", "enc"]
         .iter()
-        .find(|name| header.contains_key(**name))
+        .find(|name| header.get(name).is_some())
     {
         Some(name) => Err(malformed(&format!(
             "its header has `{name}`, which is not supported"
@@ -230,10 +230,10 @@ fn refuse_other_kinds(typ: Option<&str>, cty: Option<&str>) -> Result<(), TokenE
     }
 }
 
-fn text<'h>(header: &'h Map<String, Value>, name: &str) -> Result<Option<&'h str>, TokenError> {
+fn text<'h>(header: Object<'h>, name: &str) -> Result<Option<&'h str>, TokenError> {
     match header.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Json::String(text)) => Ok(Some(text)),
         Some(_) => Err(malformed(&format!("its header's `{name}` is not a string"))),
     }
 }

@@ -1,9 +1,8 @@
 //! What kind of JWT a token is. Providers sign many kinds with the same keys, and only one of them
 //! is meant for APIs (RFC 8725 §3.11, §3.12).
 
-use serde_json::Value;
-
 use super::claims::Claims;
+use super::json::Json;
 use super::media_type::same_media_type;
 
 /// A kind of JWT.
@@ -50,9 +49,9 @@ pub(super) fn kind(typ: Option<&str>, claims: &Claims) -> (Kind, &'static str) {
     if typ.is_some_and(|typ| same_media_type(typ, "at+jwt")) {
         return (Kind::AccessToken, "typ");
     }
-    let claims = claims.as_object();
+    let claims = claims.members();
     let has = |name: &str| claims.get(name).is_some_and(|value| !value.is_null());
-    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    let text = |name: &str| claims.get(name).and_then(Json::as_str);
     if has("events") {
         return (Kind::SecurityEvent, "events");
     }

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde::de::{self, SeqAccess, Visitor};
 
 use crate::config::document::Field;
-use crate::token::claims::scalar_text;
 
 /// One text, or a list of texts.
 #[derive(Clone, Debug)]
@@ -54,11 +53,21 @@ impl<'de> Deserialize<'de> for Values {
             serde_json::Value::Array(values) => values,
             value => vec![value],
         };
-        let texts: Option<Vec<_>> = values.iter().map(scalar_text).collect();
+        let texts: Option<Vec<_>> = values.into_iter().map(text).collect();
         texts
             .filter(|texts| !texts.is_empty())
             .map(Self)
             .ok_or_else(|| de::Error::custom("expected a value, or a list of values"))
+    }
+}
+
+fn text(value: serde_json::Value) -> Option<String> {
+    match value {
+        serde_json::Value::String(text) => Some(text),
+        scalar @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => {
+            Some(scalar.to_string())
+        }
+        _ => None,
     }
 }
 

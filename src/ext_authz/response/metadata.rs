@@ -10,6 +10,7 @@ use crate::keyring::ProviderId;
 use crate::policy::Policy;
 use crate::policy::rules::RuleId;
 use crate::token::VerifiedToken;
+use crate::token::json::{Json, Object};
 
 /// How deep claims may be nested and still be passed on as they are. Envoy reads messages of a
 /// hundred levels at most, of which each level of JSON takes three; what it cannot read is an
@@ -86,7 +87,7 @@ fn provider_name(id: Option<ProviderId>, policy: &Policy) -> Option<&str> {
 
 fn of_token(token: &VerifiedToken) -> impl Iterator<Item = (String, Value)> {
     let claims = token.claims();
-    let all = Kind::StructValue(object(claims.as_object(), MOST_DEPTH));
+    let all = Kind::StructValue(object(claims.members(), MOST_DEPTH));
     texts([("subject", claims.subject())]).chain([("claims".to_owned(), value(all))])
 }
 
@@ -106,30 +107,30 @@ fn string(text: &str) -> Value {
     value(Kind::StringValue(text.to_owned()))
 }
 
-fn object(members: &serde_json::Map<String, serde_json::Value>, depth: usize) -> Struct {
+fn object(members: Object<'_>, depth: usize) -> Struct {
     let fields = members
         .iter()
-        .map(|(name, member)| (name.clone(), json(member, depth)));
+        .map(|(name, member)| (name.to_owned(), json(member, depth)));
     Struct {
         fields: fields.collect(),
     }
 }
 
-fn json(member: &serde_json::Value, depth: usize) -> Value {
+fn json(member: Json<'_>, depth: usize) -> Value {
     let Some(inside) = depth.checked_sub(1) else {
         return string(&member.to_string());
     };
     value(match member {
-        serde_json::Value::Null => Kind::NullValue(0),
-        serde_json::Value::Bool(truth) => Kind::BoolValue(*truth),
-        serde_json::Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
-        serde_json::Value::String(text) => Kind::StringValue(text.clone()),
-        serde_json::Value::Array(elements) => Kind::ListValue(ListValue {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(truth) => Kind::BoolValue(truth),
+        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
+        Json::String(text) => Kind::StringValue(text.to_owned()),
+        Json::Array(elements) => Kind::ListValue(ListValue {
             values: elements
                 .iter()
                 .map(|element| json(element, inside))
                 .collect(),
         }),
-        serde_json::Value::Object(members) => Kind::StructValue(object(members, inside)),
+        Json::Object(members) => Kind::StructValue(object(members, inside)),
     })
 }

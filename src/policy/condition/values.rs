@@ -11,6 +11,7 @@ use super::Target;
 use crate::request::{Headers, Source};
 use crate::time::UnixTime;
 use crate::token::claims::Claims;
+use crate::token::json::Json;
 
 fn map(members: impl Iterator<Item = (String, Value)>) -> Value {
     let map: HashMap<_, _> = members
@@ -25,27 +26,27 @@ fn string(text: &str) -> Value {
 
 /// All claims; none without a token.
 pub(super) fn claims(claims: Option<&Claims>) -> Value {
-    let members = claims.into_iter().flat_map(Claims::as_object);
-    map(members.map(|(name, value)| (name.clone(), json(value))))
+    let members = claims
+        .into_iter()
+        .flat_map(|claims| claims.members().iter());
+    map(members.map(|(name, value)| (name.to_owned(), json(value))))
 }
 
 /// An integer is an `int` if it fits, and a `uint` if only that holds it exactly.
-fn json(value: &serde_json::Value) -> Value {
+fn json(value: Json<'_>) -> Value {
     match value {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(truth) => Value::Bool(*truth),
-        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+        Json::Null => Value::Null,
+        Json::Bool(truth) => Value::Bool(truth),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(integer), _) => Value::Int(integer),
             (None, Some(integer)) => Value::UInt(integer),
             (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
         },
-        serde_json::Value::String(text) => string(text),
-        serde_json::Value::Array(elements) => {
-            Value::List(Arc::new(elements.iter().map(json).collect()))
-        }
-        serde_json::Value::Object(members) => map(members
+        Json::String(text) => string(text),
+        Json::Array(elements) => Value::List(Arc::new(elements.iter().map(json).collect())),
+        Json::Object(members) => map(members
             .iter()
-            .map(|(name, value)| (name.clone(), json(value)))),
+            .map(|(name, value)| (name.to_owned(), json(value)))),
     }
 }
 

@@ -1,0 +1,95 @@
+//! Public keys, parsed once: to parse one costs a third of what it costs to verify by it.
+
+use std::sync::OnceLock;
+
+use aws_lc_rs::signature::{
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
+    RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
+};
+
+use super::Algorithm;
+
+/// A public key.
+#[derive(Clone)]
+pub(super) enum PublicKey {
+    /// Of several algorithms; few keys are used by more than one.
+    Rsa {
+        components: RsaPublicKeyComponents<Box<[u8]>>,
+        parsed: Box<[OnceLock<Option<ParsedPublicKey>>; RSA.len()]>,
+    },
+    /// On a curve that has one algorithm, whatever its names.
+    OnCurve {
+        point: Box<[u8]>,
+        parsed: ParsedPublicKey,
+    },
+}
+
+/// The algorithms of RSA keys. What is allowed besides is for the caller to know.
+const RSA: [(Algorithm, &RsaParameters); 6] = [
+    (Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256),
+    (Algorithm::Rs384, &RSA_PKCS1_2048_8192_SHA384),
+    (Algorithm::Rs512, &RSA_PKCS1_2048_8192_SHA512),
+    (Algorithm::Ps256, &RSA_PSS_2048_8192_SHA256),
+    (Algorithm::Ps384, &RSA_PSS_2048_8192_SHA384),
+    (Algorithm::Ps512, &RSA_PSS_2048_8192_SHA512),
+];
+
+impl PublicKey {
+    /// A key of a modulus and an exponent, both big-endian and without leading zeros.
+    pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Self {
+        Self::Rsa {
+            components: RsaPublicKeyComponents {
+                n: modulus.into(),
+                e: exponent.into(),
+            },
+            parsed: Box::default(),
+        }
+    }
+
+    /// A key that is a point, as the curve's algorithm encodes it.
+    ///
+    /// # Errors
+    ///
+    /// When it is none.
+    pub(super) fn on_curve(
+        algorithm: &'static dyn VerificationAlgorithm,
+        point: Vec<u8>,
+    ) -> Result<Self, aws_lc_rs::error::KeyRejected> {
+        Ok(Self::OnCurve {
+            parsed: ParsedPublicKey::new(algorithm, &point)?,
+            point: point.into(),
+        })
+    }
+
+    /// Bytes by which it is told from other keys. That of an RSA modulus has a bounded length, so
+    /// the two parts cannot be taken for others.
+    pub(super) fn identity(&self) -> Vec<u8> {
+        match self {
+            Self::Rsa { components, .. } => {
+                let RsaPublicKeyComponents { n, e } = components;
+                [&(n.len() as u64).to_be_bytes(), &**n, e].concat()
+            }
+            Self::OnCurve { point, .. } => point.to_vec(),
+        }
+    }
+
+    /// Whether a signature is this key's.
+    ///
+    /// INVARIANT: the caller has found that the key may be used for `alg`: a curve is not asked
+    /// for the name of its algorithm.
+    pub(super) fn accepts(&self, alg: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let parsed = match self {
+            Self::OnCurve { parsed, .. } => Some(parsed),
+            Self::Rsa { components, parsed } => RSA
+                .iter()
+                .zip(parsed.iter())
+                .find(|((name, _), _)| *name == alg)
+                .and_then(|((_, parameters), parsed)| {
+                    let parse = || components.to_parsed_public_key(parameters).ok();
+                    parsed.get_or_init(parse).as_ref()
+                }),
+        };
+        parsed.is_some_and(|parsed| parsed.verify_sig(message, signature).is_ok())
+    }
+}
