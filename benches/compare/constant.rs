@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
@@ -17,10 +18,14 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use crate::message::CheckRequest;
+use crate::rsa::Verification;
 
 /// Answers `Check`.
-#[derive(Clone, Copy)]
-struct Constant;
+#[derive(Clone)]
+struct Constant {
+    /// What is done for each check besides.
+    work: Option<Arc<Verification>>,
+}
 
 impl NamedService for Constant {
     const NAME: &'static str = "envoy.service.auth.v3.Authorization";
@@ -32,8 +37,12 @@ impl UnaryService<CheckRequest> for Constant {
 
     fn call(&mut self, request: Request<CheckRequest>) -> Self::Future {
         let check = request.into_inner();
+        let work = self.work.clone();
         Box::pin(async move {
             std::hint::black_box(&check);
+            if let Some(verification) = work {
+                verification.run();
+            }
             Ok(Response::new(CheckResponse {
                 status: Some(RpcStatus::default()),
                 http_response: Some(HttpResponse::OkResponse(OkHttpResponse::default())),
@@ -53,7 +62,7 @@ impl Service<http::Request<Body>> for Constant {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = *self;
+        let service = self.clone();
         Box::pin(async move {
             let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
             Ok(Grpc::new(codec).unary(service, request).await)
@@ -61,13 +70,15 @@ impl Service<http::Request<Body>> for Constant {
     }
 }
 
-/// Serves until it is killed, with the settings of claimgate's own server.
-pub async fn serve(address: SocketAddr) {
+/// Serves until it is killed.
+pub async fn serve(address: SocketAddr, work: Option<Verification>) {
     let listener = TcpListener::bind(address).await.unwrap();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .max_concurrent_streams(512)
-        .add_service(Constant)
+        .add_service(Constant {
+            work: work.map(Arc::new),
+        })
         .serve_with_incoming(incoming)
         .await
         .unwrap();

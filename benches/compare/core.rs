@@ -1,70 +1,53 @@
-//! `decide` alone: what it costs by rules, providers and keys.
+//! What stands behind the server, without it: a decision, the memory of tokens, an answer.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use claimgate::config::{Config, KeySource};
-use claimgate::decision::{Decision, decide};
+use claimgate::config::{Config, KeySource, TokenCache as Settings};
+use claimgate::decision::{Decision, Memory, decide};
 use claimgate::dev::signer::Signer;
+use claimgate::ext_authz::service::Service;
 use claimgate::ext_authz::wire;
-use claimgate::keyring::{Algorithm, Keyring, Keys};
+use claimgate::keyring::{Algorithm, Keyring, Keys, ProviderId};
 use claimgate::telemetry::metrics::TokenCacheMetrics;
-use claimgate::time::UnixTime;
+use claimgate::time::{SystemClock, UnixTime};
+use claimgate::token::VerifiedToken;
 use claimgate::token_cache::TokenCache;
+use criterion::{Criterion, Throughput};
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
 use crate::report::{Bar, Row, Sample};
 use crate::tokens::Provider;
 
-/// The figures of `decide`.
-pub fn rows() -> Vec<Row> {
-    let few = Core::new(10, 1, 1);
-    let grown = [
-        ("10,000 rules against 10", Core::new(10_000, 1, 1)),
-        ("1,000 providers against 1", Core::new(10, 1_000, 1)),
-        ("200 keys against 1", Core::new(10, 1, 200)),
-    ];
-    grown
-        .iter()
-        .map(|(what, many)| Row {
-            what: format!("`decide`, remembered token, {what}: time"),
-            sample: Sample::of(|| many.nanoseconds() / few.nanoseconds()),
-            unit: "×",
-            bar: Bar::AtMost(1.5),
-        })
-        .collect()
-}
-
 /// A policy with its keys and its memory, and a check under it.
-struct Core {
+pub struct Core {
     config: Config,
     keyring: Keyring,
     cache: TokenCache,
-    check: Vec<u8>,
+    pub check: Vec<u8>,
+    signer: Provider,
 }
 
 impl Core {
     /// So many rules, of which the last one is about the request; so many providers, of which the
     /// last one signed the token; so many keys of each.
-    fn new(rules: usize, providers: usize, keys: usize) -> Self {
-        let signers: Vec<Provider> = (0..providers)
-            .map(|number| Provider::new(number, Algorithm::EdDsa))
+    pub fn new(alg: Algorithm, rules: usize, providers: usize, keys: usize) -> Self {
+        let mut signers: Vec<Provider> = (0..providers)
+            .map(|number| Provider::new(number, alg))
             .collect();
         let more: Vec<Value> = (1..keys)
-            .map(|number| Signer::generate(Algorithm::EdDsa, &format!("other-{number}")))
+            .map(|number| Signer::generate(alg, &format!("other-{number}")))
             .map(|signer| signer.unwrap().jwk())
             .collect();
         let configured: Vec<Value> = signers
             .iter()
             .map(|provider| {
-                let mut keys = more.clone();
-                keys.push(provider.signer.jwk());
-                json!({
-                    "name": provider.name,
-                    "issuer": provider.issuer(),
-                    "audiences": ["orders-api"],
-                    "jwks": {"inline": {"keys": keys}},
-                })
+                let keys: Vec<&Value> = more.iter().collect();
+                let own = provider.signer.jwk();
+                let keys = [keys, vec![&own]].concat();
+                provider.configured(&json!({"inline": {"keys": keys}}))
             })
             .collect();
         let rule = |number: usize| {
@@ -84,70 +67,176 @@ impl Core {
             };
             keyring = keyring.with(id, Keys::Known(Arc::clone(known)));
         }
+        let signer = signers.pop().unwrap();
         Self {
             keyring,
             cache: TokenCache::new(&config.token_cache, TokenCacheMetrics::default()),
             config,
-            check: signers.last().unwrap().check(0),
+            check: Provider::check(&signer.token(0)),
+            signer,
         }
     }
 
-    fn decide(&self) -> bool {
-        let request = wire::read(&self.check).unwrap();
+    fn decide(&self, check: &[u8], memory: &impl Memory) -> Decision {
+        let request = wire::read(check).unwrap();
         let now = UnixTime::from_secs(1_767_225_600);
         let (policy, keyring) = (&self.config.policy, &self.keyring);
-        let decision = decide(policy, keyring, &self.cache, &request, now, &mut ());
-        matches!(decision, Decision::Allow(_))
+        decide(policy, keyring, memory, &request, now, &mut ())
     }
 
-    /// Nanoseconds for one decision about a token that is remembered: the best of some rounds.
+    fn allow(&self, check: &[u8], memory: &impl Memory) {
+        let decision = self.decide(check, memory);
+        assert!(matches!(decision, Decision::Allow(_)), "{decision:?}");
+    }
+
+    /// A decision about a token that is remembered.
+    pub fn decide_remembered(&self) {
+        self.allow(&self.check, &self.cache);
+    }
+
+    /// Nanoseconds for that: the best of some rounds.
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
     fn nanoseconds(&self) -> f64 {
         const ROUNDS: usize = 50;
         const TIMES: u32 = 1_000;
-        assert!(self.decide());
         let mut best = Duration::MAX;
         for _ in 0..ROUNDS {
             let start = Instant::now();
             for _ in 0..TIMES {
-                std::hint::black_box(self.decide());
+                self.decide_remembered();
             }
             best = best.min(start.elapsed());
         }
         best.as_secs_f64() * 1e9 / f64::from(TIMES)
     }
+
+    /// The service of this policy, which takes and gives bytes.
+    pub fn service(&self) -> Service {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(Service::start(self.config.clone(), Arc::new(SystemClock)))
+    }
+
+    /// Tokens, verified.
+    fn verified(&self, count: usize) -> Vec<Arc<VerifiedToken>> {
+        let kept = Kept::default();
+        for number in 0..count {
+            self.allow(&Provider::check(&self.signer.token(number)), &kept);
+        }
+        kept.0.into_inner()
+    }
 }
 
-/// Microseconds of one RSA-2048 signature check of aws-lc, by a key that is parsed already.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-pub fn rsa_verify() -> f64 {
-    use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::rsa::{KeyPair, KeySize};
-    use aws_lc_rs::signature::{
-        KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256,
-    };
+/// The answer to a check about which nothing has to be waited for.
+pub fn answer(service: &Service, check: &[u8]) -> bytes::Bytes {
+    let answer = service.answer(Some(check), Duration::MAX);
+    answer.now_or_never().unwrap()
+}
 
-    const ROUNDS: usize = 10;
-    const TIMES: u32 = 1_000;
-    let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let message = [b'a'; 700];
-    let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(
-        &RSA_PKCS1_SHA256,
-        &SystemRandom::new(),
-        &message,
-        &mut signature,
-    )
-    .unwrap();
-    let public = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key().as_ref());
-    let public = public.unwrap();
-    let mut best = Duration::MAX;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        for _ in 0..TIMES {
-            assert!(public.verify_sig(&message, &signature).is_ok());
-        }
-        best = best.min(start.elapsed());
+/// Keeps what it should remember, and never finds it.
+#[derive(Default)]
+struct Kept(RefCell<Vec<Arc<VerifiedToken>>>);
+
+impl Memory for Kept {
+    fn recall(&self, _: &str) -> Option<(ProviderId, Arc<VerifiedToken>)> {
+        None
     }
-    best.as_secs_f64() * 1e6 / f64::from(TIMES)
+
+    fn remember(&self, _: ProviderId, token: &Arc<VerifiedToken>) {
+        self.0.borrow_mut().push(Arc::clone(token));
+    }
+
+    fn forget(&self, _: &str) {}
+}
+
+/// The rows with bars.
+pub fn rows() -> Vec<Row> {
+    let core = |rules, providers, keys| Core::new(Algorithm::EdDsa, rules, providers, keys);
+    let few = core(10, 1, 1);
+    let grown = [
+        ("10,000 rules against 10", core(10_000, 1, 1)),
+        ("1,000 providers against 1", core(10, 1_000, 1)),
+        ("200 keys against 1", core(10, 1, 200)),
+    ];
+    let row = |(what, many): &(&str, Core)| Row {
+        what: format!("`decide`, remembered token, {what}: time"),
+        sample: Sample::of(|| many.nanoseconds() / few.nanoseconds()),
+        unit: "×",
+        bar: Some(Bar::AtMost(1.5)),
+    };
+    grown.iter().map(row).collect()
+}
+
+/// Measures pieces by themselves. Their names, in the order in which they should be shown.
+pub fn pieces(criterion: &mut Criterion) -> Vec<(String, String)> {
+    let mut names = Vec::new();
+    let mut measure = |group: &str, name: &str, piece: &mut dyn FnMut()| {
+        let mut group_of = criterion.benchmark_group(group);
+        group_of.throughput(Throughput::Elements(1));
+        group_of.bench_function(name, |bencher| bencher.iter(&mut *piece));
+        names.push((group.to_owned(), name.to_owned()));
+    };
+    for alg in [
+        Algorithm::Rs256,
+        Algorithm::Ps256,
+        Algorithm::Es256,
+        Algorithm::Es384,
+        Algorithm::EdDsa,
+    ] {
+        let core = Core::new(alg, 10, 1, 1);
+        let never_seen = &mut || core.allow(&core.check, &());
+        measure("decide, token never seen", alg.name(), never_seen);
+    }
+    let core = Core::new(Algorithm::Rs256, 10, 1, 1);
+    for bytes in [1_000, 2_000, 4_000, 8_000] {
+        let check = Provider::check(&core.signer.token_of(bytes));
+        let name = format!("{bytes} bytes");
+        let never_seen = &mut || core.allow(&check, &());
+        measure("decide, RS256 token never seen", &name, never_seen);
+        let remembered = &mut || core.allow(&check, &core.cache);
+        measure("decide, token remembered", &name, remembered);
+    }
+    for (name, rules, providers, keys) in [
+        ("10,000 rules", 10_000, 1, 1),
+        ("1,000 providers", 10, 1_000, 1),
+        ("200 keys", 10, 1, 200),
+    ] {
+        let core = Core::new(Algorithm::EdDsa, rules, providers, keys);
+        let remembered = &mut || core.decide_remembered();
+        measure("decide, token remembered", name, remembered);
+    }
+    token_cache(&core, &mut measure);
+    let service = core.service();
+    let mut answers = |name: &str, check: &[u8]| {
+        measure("bytes of a check to bytes of an answer", name, &mut || {
+            std::hint::black_box(answer(&service, check));
+        });
+    };
+    answers("token remembered", &core.check);
+    answers("no token", &Provider::check_without_token());
+    answers("not a token", &Provider::check("abc"));
+    names
+}
+
+fn token_cache(core: &Core, measure: &mut impl FnMut(&str, &str, &mut dyn FnMut())) {
+    let tokens = core.verified(2_000);
+    let provider = core.config.policy.providers().next().unwrap().0;
+    let settings = Settings {
+        max_entries: 1_000,
+        max_bytes: 64 * 1024 * 1024,
+    };
+    let cache = TokenCache::new(&settings, TokenCacheMetrics::default());
+    let mut next = 0;
+    measure("token cache", "remember, and forget another", &mut || {
+        next = (next + 1) % tokens.len();
+        cache.remember(provider, &tokens[next]);
+    });
+    measure("token cache", "recall", &mut || {
+        cache.remember(provider, &tokens[0]);
+        assert!(cache.recall(tokens[0].text()).is_some());
+    });
+    let unknown = core.signer.token(1_000_000);
+    measure("token cache", "recall what is not there", &mut || {
+        assert!(cache.recall(&unknown).is_none());
+    });
 }

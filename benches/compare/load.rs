@@ -1,67 +1,93 @@
-//! Asks a `Check` server as fast as it answers, over connections with many streams each, as Envoy's
-//! workers do.
+//! Asks a server over HTTP/2: as fast as it answers, or at a fixed rate. It runs as a process of its
+//! own, on a core of its own, and says what it found in a line of JSON.
+//!
+//! At a fixed rate the time of a request counts from when it was due, not from when it was sent: a
+//! server that makes its clients wait cannot hide it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut as _, Bytes};
-use tonic::Status;
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::transport::{Channel, Endpoint};
+use h2::client::SendRequest;
+use http::Request;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-/// Messages as bytes, so that the client does as little as it can.
-#[derive(Clone, Copy)]
-struct Raw;
+use crate::message;
 
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
+/// What to ask, whom and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Load {
+    pub server: Server,
+    pub protocol: Protocol,
+    /// What [`write`] wrote.
+    pub file: PathBuf,
+    pub pace: Pace,
+    pub connections: usize,
+    /// By connection; at a fixed rate there is no limit.
+    pub streams: usize,
+    /// Whether every request must be allowed.
+    pub all_allowed: bool,
 }
 
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put(item);
-        Ok(())
-    }
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Server {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
 }
 
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
+/// What the file holds, and how it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// `CheckRequest`s, for a `Check` server.
+    Check,
+    /// Tokens, for a proxy.
+    Http,
+}
 
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let length = from.remaining();
-        Ok(Some(from.copy_to_bytes(length)))
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Pace {
+    /// So many requests as fast as they are answered.
+    Closed { count: usize },
+    /// So many requests in each second.
+    Open { rate: f64, seconds: f64 },
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    pub seconds: f64,
+    pub count: usize,
+    pub refused: usize,
+    /// Of the requests that were allowed, in milliseconds.
+    pub p50: f64,
+    pub p99: f64,
+}
+
+impl Outcome {
+    pub fn rate(&self) -> f64 {
+        self.count as f64 / self.seconds
     }
 }
 
 /// Writes messages to a file, each behind its length.
-pub fn write(file: &Path, messages: &[Vec<u8>]) {
+pub fn write(file: &Path, messages: impl IntoIterator<Item = impl AsRef<[u8]>>) {
     let mut bytes = Vec::new();
     for message in messages {
+        let message = message.as_ref();
         bytes.put_u32(u32::try_from(message.len()).unwrap());
         bytes.put_slice(message);
     }
     std::fs::write(file, bytes).unwrap();
 }
 
-fn read(file: &str) -> Vec<Bytes> {
+fn read(file: &Path) -> Vec<Bytes> {
     let mut bytes = Bytes::from(std::fs::read(file).unwrap());
     let mut messages = Vec::new();
     while bytes.has_remaining() {
@@ -71,66 +97,202 @@ fn read(file: &str) -> Vec<Bytes> {
     messages
 }
 
-async fn ask(client: &mut Grpc<Channel>, message: Bytes) -> Bytes {
-    client.ready().await.unwrap();
-    let path = "/envoy.service.auth.v3.Authorization/Check"
-        .parse()
+/// Asks one thing. Whether it was allowed.
+async fn ask(mut client: SendRequest<Bytes>, protocol: Protocol, message: Bytes) -> bool {
+    std::future::poll_fn(|context| client.poll_ready(context))
+        .await
         .unwrap();
-    let answer = client.unary(tonic::Request::new(message), path, Raw).await;
-    answer.unwrap().into_inner()
+    let (request, body) = match protocol {
+        Protocol::Check => (check(), Some(framed(&message))),
+        Protocol::Http => (message::request(str::from_utf8(&message).unwrap()), None),
+    };
+    let (response, mut stream) = client.send_request(request, body.is_none()).unwrap();
+    if let Some(body) = body {
+        stream.send_data(body, true).unwrap();
+    }
+    let response = response.await.unwrap();
+    let is_ok = response.status() == 200;
+    let mut answer = response.into_body();
+    let mut first = None;
+    while let Some(data) = answer.data().await {
+        let data = data.unwrap();
+        answer.flow_control().release_capacity(data.len()).unwrap();
+        first.get_or_insert(data);
+    }
+    match protocol {
+        // Its first field is a status without a code.
+        Protocol::Check => is_ok && first.is_some_and(|data| data[5..].starts_with(&[0x0a, 0])),
+        Protocol::Http => is_ok,
+    }
 }
 
-/// Whether an answer allows: the first field is a status without a code.
-fn allows(answer: &[u8]) -> bool {
-    answer.starts_with(&[0x0a, 0])
+fn check() -> Request<()> {
+    Request::post("http://claimgate/envoy.service.auth.v3.Authorization/Check")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", "500m")
+        .body(())
+        .unwrap()
 }
 
-/// Asks `count` times, going round the messages of a file, over so many connections with so many
-/// streams each; each answer must allow.
-pub async fn run(
-    address: SocketAddr,
-    file: &str,
-    count: usize,
-    connections: usize,
-    streams: usize,
-) {
-    let messages: Arc<Vec<Bytes>> = Arc::new(read(file));
-    let asked = Arc::new(AtomicUsize::new(0));
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..connections {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        let channel = endpoint.connect().await.unwrap();
-        for _ in 0..streams {
-            let mut client = Grpc::new(channel.clone());
-            let (messages, asked) = (Arc::clone(&messages), Arc::clone(&asked));
-            tasks.spawn(async move {
-                loop {
-                    let number = asked.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    let message = messages[number % messages.len()].clone();
-                    assert!(allows(&ask(&mut client, message).await), "not allowed");
-                }
-            });
+fn framed(message: &[u8]) -> Bytes {
+    let mut framed = Vec::with_capacity(5 + message.len());
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(message.len()).unwrap());
+    framed.put_slice(message);
+    framed.into()
+}
+
+impl Server {
+    async fn connect(&self) -> std::io::Result<SendRequest<Bytes>> {
+        match self {
+            Self::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                handshake(stream).await
+            }
+            Self::Unix(path) => handshake(UnixStream::connect(path).await?).await,
         }
     }
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
-    }
-}
 
-/// Waits until such a check is allowed.
-pub async fn first(address: SocketAddr, message: &[u8]) {
-    let message = Bytes::copy_from_slice(message);
-    loop {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        if let Ok(channel) = endpoint.connect().await {
-            let answer = ask(&mut Grpc::new(channel), message.clone()).await;
-            if allows(&answer) {
+    /// Waits until it allows this.
+    pub async fn first(&self, protocol: Protocol, message: &[u8]) {
+        let message = Bytes::copy_from_slice(message);
+        loop {
+            if let Ok(client) = self.connect().await
+                && ask(client, protocol, message.clone()).await
+            {
                 return;
             }
+            tokio::time::sleep(Duration::from_micros(500)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_micros(500)).await;
+    }
+}
+
+async fn handshake<C>(connection: C) -> std::io::Result<SendRequest<Bytes>>
+where
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(1 << 24);
+    let handshake = builder.handshake(connection).await;
+    let (client, connection) = handshake.map_err(std::io::Error::other)?;
+    tokio::spawn(async move {
+        // When the server goes, so does everything else.
+        let _ = connection.await;
+    });
+    Ok(client)
+}
+
+impl Load {
+    /// Does it.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    pub async fn run(&self) -> Outcome {
+        let messages: Arc<Vec<Bytes>> = Arc::new(read(&self.file));
+        let mut clients = Vec::new();
+        for _ in 0..self.connections {
+            clients.push(self.server.connect().await.unwrap());
+        }
+        let start = Instant::now();
+        let found = match self.pace {
+            Pace::Closed { count } => self.closed(count, &messages, &clients).await,
+            Pace::Open { rate, seconds } => self.open(rate, seconds, &messages, &clients).await,
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        let count = found.len();
+        let mut times: Vec<Duration> = found.into_iter().flatten().collect();
+        times.sort_unstable();
+        let refused = count - times.len();
+        assert!(!self.all_allowed || refused == 0, "{refused} were refused");
+        let part = |part: f64| {
+            let last = times.len().saturating_sub(1);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a position among them"
+            )]
+            let time = times.get((last as f64 * part) as usize);
+            time.map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        };
+        Outcome {
+            seconds,
+            count,
+            refused,
+            p50: part(0.5),
+            p99: part(0.99),
+        }
+    }
+
+    /// The times of requests that were allowed, and nothing for others.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    async fn closed(
+        &self,
+        count: usize,
+        messages: &Arc<Vec<Bytes>>,
+        clients: &[SendRequest<Bytes>],
+    ) -> Vec<Option<Duration>> {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let protocol = self.protocol;
+        let mut tasks = JoinSet::new();
+        for client in clients {
+            for _ in 0..self.streams {
+                let (client, messages) = (client.clone(), Arc::clone(messages));
+                let asked = Arc::clone(&asked);
+                tasks.spawn(async move {
+                    let mut times = Vec::new();
+                    loop {
+                        let number = asked.fetch_add(1, Ordering::Relaxed);
+                        if number >= count {
+                            return times;
+                        }
+                        let message = messages[number % messages.len()].clone();
+                        let start = Instant::now();
+                        let is_allowed = ask(client.clone(), protocol, message).await;
+                        times.push(is_allowed.then(|| start.elapsed()));
+                    }
+                });
+            }
+        }
+        tasks.join_all().await.concat()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    async fn open(
+        &self,
+        rate: f64,
+        seconds: f64,
+        messages: &[Bytes],
+        clients: &[SendRequest<Bytes>],
+    ) -> Vec<Option<Duration>> {
+        let (due, mut requests) = mpsc::unbounded_channel();
+        // The runtime's timer is too coarse.
+        let pacer = std::thread::spawn(move || {
+            let start = Instant::now();
+            for number in 0.. {
+                let after = f64::from(number) / rate;
+                if after > seconds {
+                    return;
+                }
+                let at = start + Duration::from_secs_f64(after);
+                if let Some(left) = at.checked_duration_since(Instant::now()) {
+                    std::thread::sleep(left);
+                }
+                due.send(at).unwrap();
+            }
+        });
+        let protocol = self.protocol;
+        let mut tasks = JoinSet::new();
+        let mut number = 0;
+        while let Some(due) = requests.recv().await {
+            let client = clients[number % clients.len()].clone();
+            let message = messages[number % messages.len()].clone();
+            number += 1;
+            tasks.spawn(async move {
+                let is_allowed = ask(client, protocol, message).await;
+                is_allowed.then(|| due.elapsed())
+            });
+        }
+        pacer.join().unwrap();
+        tasks.join_all().await
     }
 }

@@ -14,13 +14,21 @@
 )]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 mod constant;
 mod core;
+mod envoy;
+mod flood;
+mod instructions;
 mod load;
 mod message;
+mod plot;
 mod process;
 mod report;
+mod rsa;
+mod scaling;
+mod scene;
 mod server;
 mod tokens;
 
@@ -40,14 +48,25 @@ fn main() -> ExitCode {
     };
     match arguments.as_slice() {
         // As processes of their own, on a core of their own.
-        ["constant", address] => runtime().block_on(constant::serve(address.parse().unwrap())),
-        ["load", address, file, count, connections, streams] => runtime().block_on(load::run(
-            address.parse().unwrap(),
-            file,
-            count.parse().unwrap(),
-            connections.parse().unwrap(),
-            streams.parse().unwrap(),
-        )),
+        ["constant", address] => {
+            runtime().block_on(constant::serve(address.parse().unwrap(), None));
+        }
+        ["verifying", address] => {
+            let work = Some(rsa::Verification::new());
+            runtime().block_on(constant::serve(address.parse().unwrap(), work));
+        }
+        ["load"] => {
+            let load: load::Load = serde_json::from_reader(std::io::stdin()).unwrap();
+            let outcome = runtime().block_on(load.run());
+            println!("{}", serde_json::to_string(&outcome).unwrap());
+        }
+        ["instructions", case] => instructions::run(case),
+        ["--quick", "--bench"] => return instructions::compare(false),
+        ["--accept", "--bench"] => return instructions::compare(true),
+        // Files to look at, and to run the processes above with by hand.
+        ["--scene", directory, "--bench"] => {
+            scene::Scene::set_up(directory.as_ref());
+        }
         // What `cargo bench` passes.
         ["--bench"] => return measure(),
         other => panic!("{other:?}: run `make bench`"),
@@ -57,12 +76,30 @@ fn main() -> ExitCode {
 
 fn measure() -> ExitCode {
     let directory = tempfile::tempdir().unwrap();
+    let scene = scene::Scene::set_up(directory.path());
     let mut rows: Vec<Row> = Vec::new();
+    rows.extend(server::rows(&scene));
+    rows.extend(envoy::rows(&scene));
+    rows.push(flood::row(&scene));
     rows.extend(core::rows());
-    rows.extend(server::rows(directory.path()));
-    let table = report::table(&rows);
-    println!("{table}");
-    report::write(&table);
+    let bars = shown("Bars", report::table(&rows));
+    let ways = shown("Through Envoy", report::table(&envoy::ways(&scene)));
+    let scaling = shown("Scaling", report::table(&scaling::rows(&scene)));
+    plot::draw(&scene);
+    let found = directory.path().join("criterion");
+    let mut criterion = criterion::Criterion::default()
+        .output_directory(&found)
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    let names = core::pieces(&mut criterion);
+    let pieces = shown("Pieces", report::pieces(&names, &found));
+    report::write(&[
+        ("bars", &bars),
+        ("ways", &ways),
+        ("scaling", &scaling),
+        ("pieces", &pieces),
+    ]);
     let short: Vec<&str> = rows
         .iter()
         .filter(|row| !row.is_met())
@@ -73,4 +110,9 @@ fn measure() -> ExitCode {
     }
     println!("On the wrong side of the bar:\n- {}", short.join("\n- "));
     ExitCode::FAILURE
+}
+
+fn shown(title: &str, table: String) -> String {
+    println!("{title}\n\n{table}");
+    table
 }

@@ -93,36 +93,53 @@ pub struct Http {
     pub body: String,
 }
 
+/// What a browser sends.
+const HEADERS: [(&str, &str); 14] = [
+    ("accept", "application/json, text/plain, */*"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("accept-language", "en-GB,en;q=0.9,de;q=0.8"),
+    (
+        "cookie",
+        "theme=dark; consent=1; lang=en; _ga=GA1.2.1234567890.1767225600",
+    ),
+    ("origin", "https://shop.example.com"),
+    ("referer", "https://shop.example.com/account/orders"),
+    ("sec-ch-ua-platform", "\"Linux\""),
+    ("sec-fetch-dest", "empty"),
+    ("sec-fetch-mode", "cors"),
+    ("sec-fetch-site", "same-site"),
+    (
+        "user-agent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36",
+    ),
+    ("x-forwarded-for", "203.0.113.7"),
+    ("x-forwarded-proto", "https"),
+    ("x-request-id", "7c6c1f0e-5f0c-4a0e-9d6c-0a1b2c3d4e5f"),
+];
+
+const PATH: &str = "/orders/4711?expand=items";
+const HOST: &str = "api.example.com";
+
+/// A request of a browser's with this token.
+pub fn request(token: &str) -> http::Request<()> {
+    let mut request = http::Request::get(format!("http://{HOST}{PATH}"));
+    for (name, value) in HEADERS {
+        request = request.header(name, value);
+    }
+    let request = request.header("authorization", format!("Bearer {token}"));
+    request.body(()).unwrap()
+}
+
 /// What Envoy sends about a request of a browser's with this token, if any.
 pub fn check(token: Option<&str>) -> CheckRequest {
-    let lines = [
-        (":authority", "api.example.com"),
+    let pseudo = [
+        (":authority", HOST),
         (":method", "GET"),
-        (":path", "/orders/4711?expand=items"),
+        (":path", PATH),
         (":scheme", "https"),
-        ("accept", "application/json, text/plain, */*"),
-        ("accept-encoding", "gzip, deflate, br, zstd"),
-        ("accept-language", "en-GB,en;q=0.9,de;q=0.8"),
-        (
-            "cookie",
-            "theme=dark; consent=1; lang=en; _ga=GA1.2.1234567890.1767225600",
-        ),
-        ("origin", "https://shop.example.com"),
-        ("referer", "https://shop.example.com/account/orders"),
-        ("sec-ch-ua-platform", "\"Linux\""),
-        ("sec-fetch-dest", "empty"),
-        ("sec-fetch-mode", "cors"),
-        ("sec-fetch-site", "same-site"),
-        (
-            "user-agent",
-            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36",
-        ),
-        ("x-forwarded-for", "203.0.113.7"),
-        ("x-forwarded-proto", "https"),
-        ("x-request-id", "7c6c1f0e-5f0c-4a0e-9d6c-0a1b2c3d4e5f"),
     ];
+    let lines = pseudo.iter().chain(&HEADERS);
     let mut headers: HashMap<String, String> = lines
-        .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     if let Some(token) = token {
@@ -150,8 +167,8 @@ pub fn check(token: Option<&str>) -> CheckRequest {
                     id: "16340487220531213862".to_owned(),
                     method: "GET".to_owned(),
                     headers,
-                    path: "/orders/4711?expand=items".to_owned(),
-                    host: "api.example.com".to_owned(),
+                    path: PATH.to_owned(),
+                    host: HOST.to_owned(),
                     scheme: "https".to_owned(),
                     size: -1,
                     protocol: "HTTP/2".to_owned(),

@@ -1,106 +1,129 @@
-//! Processes on a core of their own, and what they cost.
+//! Processes on cores of their own, and what they cost.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::load;
+use crate::load::{self, Load, Outcome, Pace, Protocol};
 
 /// The core of the servers, and that of whoever asks them.
-const SERVER: &str = "0";
-const CLIENT: &str = "1";
+pub const SERVER: &str = "0";
+pub const CLIENT: &str = "1";
+pub const BOTH: &str = "0,1";
 
-/// Clock ticks of `/proc/PID/stat` (`getconf CLK_TCK`).
-const TICKS_PER_SECOND: f64 = 100.0;
-
-/// A server; it is killed when dropped.
+/// A process that serves; it is killed when dropped.
 pub struct Server {
     child: Child,
-    pub address: SocketAddr,
+    pub server: load::Server,
+}
+
+/// What the reference does for each check besides answering it.
+#[derive(Clone, Copy)]
+pub enum Work {
+    Nothing,
+    Verification,
 }
 
 impl Server {
     /// The reference, from this very program.
-    pub fn constant() -> Self {
+    pub fn constant(cores: &str, work: Work) -> Self {
         let address = free_address();
         let own = std::env::current_exe().unwrap();
-        let mut command = pinned(SERVER, &own);
-        command.args(["constant", &address.to_string()]);
-        Self::start(command, address)
+        let mut command = pinned(cores, &own);
+        command.args([
+            match work {
+                Work::Nothing => "constant",
+                Work::Verification => "verifying",
+            },
+            &address.to_string(),
+        ]);
+        Self::start(command, load::Server::Tcp(address))
     }
 
     /// claimgate with this configuration, the release build.
-    pub fn claimgate(config: &Path) -> Self {
+    pub fn claimgate(cores: &str, config: &Path) -> Self {
         let address = free_address();
-        let mut command = pinned(SERVER, Path::new(env!("CARGO_BIN_EXE_claimgate")));
-        command
-            .args([
-                "serve",
-                "--log-level",
-                "warn",
-                "--admin-listen",
-                "127.0.0.1:0",
-            ])
-            .arg("--config")
-            .arg(config)
-            .args(["--listen", &address.to_string()]);
-        Self::start(command, address)
+        let listen = address.to_string();
+        Self::claimgate_on(cores, config, load::Server::Tcp(address), &listen)
     }
 
-    fn start(mut command: Command, address: SocketAddr) -> Self {
-        let child = command.stdout(Stdio::null()).spawn().unwrap();
-        Self { child, address }
+    /// The same on a Unix socket at this path.
+    pub fn claimgate_on_unix(cores: &str, config: &Path, socket: PathBuf) -> Self {
+        let listen = format!("unix:{}", socket.display());
+        Self::claimgate_on(cores, config, load::Server::Unix(socket), &listen)
+    }
+
+    fn claimgate_on(cores: &str, config: &Path, server: load::Server, listen: &str) -> Self {
+        let mut command = pinned(cores, Path::new(env!("CARGO_BIN_EXE_claimgate")));
+        command
+            .args(["serve", "--log-level", "error"])
+            .args(["--admin-listen", "127.0.0.1:0", "--listen", listen])
+            .arg("--config")
+            .arg(config);
+        Self::start(command, server)
+    }
+
+    /// What `command` starts, which serves there.
+    pub fn start(mut command: Command, server: load::Server) -> Self {
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        Self { child, server }
     }
 
     /// Waits until it allows this.
-    pub fn wait(&self, message: &[u8]) {
+    pub fn wait(self, protocol: Protocol, message: &[u8]) -> Self {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
-        runtime.block_on(load::first(self.address, message));
+        runtime.block_on(async {
+            let first = self.server.first(protocol, message);
+            let waited = tokio::time::timeout(Duration::from_secs(20), first).await;
+            waited.expect("the server does not allow what it should");
+        });
+        self
     }
 
-    /// CPU time so far, user and system.
-    pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // Behind the name, which may have spaces in it: the 14th and 15th of all fields.
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let ticks: f64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(|field| field.parse::<f64>().unwrap())
+    /// CPU time so far, of all its threads.
+    fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let nanoseconds = tasks
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+            .filter_map(|stat| stat.split_whitespace().next()?.parse::<u64>().ok())
             .sum();
-        Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+        Duration::from_nanos(nanoseconds)
     }
 
     /// Resident memory, in MiB.
     pub fn resident(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
+        let mut lines = status.lines();
+        let line = lines.find(|line| line.starts_with("VmRSS:")).unwrap();
         let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kib / 1024.0
     }
 
-    /// Has the messages of a file asked `count` times, from another core.
-    pub fn ask(&self, messages: &Path, count: usize) {
-        let own = std::env::current_exe().unwrap();
-        let asked = pinned(CLIENT, &own)
-            .args(["load", &self.address.to_string()])
-            .arg(messages)
-            .args([&count.to_string(), "2", "32"])
-            .status();
-        assert!(asked.unwrap().success());
+    /// So many checks as fast as they are answered, over two connections with 32 streams each.
+    pub fn checks(&self, file: &Path, count: usize) -> Load {
+        Load {
+            server: self.server.clone(),
+            protocol: Protocol::Check,
+            file: file.to_owned(),
+            pace: Pace::Closed { count },
+            connections: 2,
+            streams: 32,
+            all_allowed: true,
+        }
     }
 
-    /// Microseconds of CPU time for each of so many checks.
-    pub fn cost(&self, messages: &Path, count: usize) -> f64 {
+    /// Microseconds of CPU time for each request of a load.
+    pub fn cost(&self, cores: &str, load: &Load) -> f64 {
         let before = self.cpu();
-        self.ask(messages, count);
-        (self.cpu() - before).as_secs_f64() * 1e6 / count as f64
+        let outcome = ask(cores, load);
+        (self.cpu() - before).as_secs_f64() * 1e6 / outcome.count as f64
     }
 }
 
@@ -112,13 +135,26 @@ impl Drop for Server {
     }
 }
 
-fn pinned(core: &str, program: &Path) -> Command {
+/// Has a load asked by a process of its own.
+pub fn ask(cores: &str, load: &Load) -> Outcome {
+    let own = std::env::current_exe().unwrap();
+    let mut command = pinned(cores, &own);
+    command.arg("load").stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let load = serde_json::to_vec(load).unwrap();
+    child.stdin.take().unwrap().write_all(&load).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "the load failed");
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+pub fn pinned(cores: &str, program: &Path) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["-c", core]).arg(program);
+    command.args(["-c", cores]).arg(program);
     command
 }
 
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap()
 }

@@ -1,9 +1,11 @@
-//! What was measured, as a table.
+//! What was measured, as tables.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Command;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PERFORMANCE.md");
+/// Where the results go.
+pub const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs");
 
 /// A figure, measured several times.
 #[derive(Clone, Debug)]
@@ -40,28 +42,34 @@ pub enum Bar {
     AtMost(f64),
 }
 
-/// One line of the table.
+/// One line of a table.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub what: String,
     pub sample: Sample,
     pub unit: &'static str,
-    pub bar: Bar,
+    pub bar: Option<Bar>,
 }
 
 impl Row {
     /// Whether the bar lies within what was measured, or on the right side of it.
     pub fn is_met(&self) -> bool {
         match self.bar {
-            Bar::AtLeast(bar) => self.sample.most() >= bar,
-            Bar::AtMost(bar) => self.sample.least() <= bar,
+            Some(Bar::AtLeast(bar)) => self.sample.most() >= bar,
+            Some(Bar::AtMost(bar)) => self.sample.least() <= bar,
+            None => true,
         }
     }
 }
 
 /// The rows in Markdown.
 pub fn table(rows: &[Row]) -> String {
-    let mut table = "| what | median | least – most | bar |\n|---|---|---|---|\n".to_owned();
+    let has_bars = rows.iter().any(|row| row.bar.is_some());
+    let (head, line) = match has_bars {
+        true => (" bar |", "---|"),
+        false => ("", ""),
+    };
+    let mut table = format!("| what | median | least – most |{head}\n|---|---|---|{line}\n");
     for row in rows {
         let Row {
             what,
@@ -70,23 +78,59 @@ pub fn table(rows: &[Row]) -> String {
             bar,
         } = row;
         let bar = match bar {
-            Bar::AtLeast(bar) => format!("≥ {bar}"),
-            Bar::AtMost(bar) => format!("≤ {bar}"),
+            Some(Bar::AtLeast(bar)) => format!(" ≥ {bar} |"),
+            Some(Bar::AtMost(bar)) => format!(" ≤ {bar} |"),
+            None => String::new(),
         };
         let (median, least, most) = (sample.median(), sample.least(), sample.most());
-        writeln!(
-            table,
-            "| {what} | {median:.2} {unit} | {least:.2} – {most:.2} | {bar} |"
-        )
-        .unwrap();
+        let line = format!("| {what} | {median:.2} {unit} | {least:.2} – {most:.2} |{bar}");
+        writeln!(table, "{}", line.replace(" |", " |")).unwrap();
     }
     table
 }
 
-/// Writes `docs/PERFORMANCE.md`.
-pub fn write(table: &str) {
-    let rust = Command::new("rustc").arg("--version").output().unwrap();
-    let rust = String::from_utf8(rust.stdout).unwrap();
+/// What criterion found for these, as multiples of the first.
+pub fn pieces(names: &[(String, String)], directory: &Path) -> String {
+    let nanoseconds = |(group, name): &(String, String)| {
+        let file = directory.join(group).join(name).join("new/estimates.json");
+        let json =
+            std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        json["median"]["point_estimate"].as_f64().unwrap()
+    };
+    let mut table = "| what | time | against the first |\n|---|---|---|\n".to_owned();
+    let first = nanoseconds(&names[0]);
+    for piece in names {
+        let time = nanoseconds(piece);
+        let (group, name) = piece;
+        let (micros, ratio) = (time / 1e3, time / first);
+        writeln!(table, "| {group}: {name} | {micros:.2} µs | {ratio:.3} × |").unwrap();
+    }
+    table
+}
+
+/// Fills in `performance.md`, as `docs/PERFORMANCE.md`.
+pub fn write(parts: &[(&str, &str)]) {
+    let mut text = include_str!("performance.md").to_owned();
+    let machine = machine();
+    for (name, part) in parts.iter().chain(&[("machine", machine.as_str())]) {
+        let place = format!("{{{name}}}");
+        assert!(text.contains(&place), "performance.md has no {place}");
+        text = text.replace(&place, part.trim_end());
+    }
+    std::fs::write(format!("{DOCS}/PERFORMANCE.md"), text).unwrap();
+}
+
+fn machine() -> String {
+    let said = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("")
+            .trim()
+            .to_owned()
+    };
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap();
     let model = cpuinfo
         .lines()
@@ -94,11 +138,13 @@ pub fn write(table: &str) {
         .and_then(|rest| rest.split_once(": "))
         .map_or("unknown processor", |(_, model)| model);
     let cores = std::thread::available_parallelism().unwrap();
-    let text = format!(
-        "{}\n{table}\nMeasured on {cores} cores ({model}), with {}, by claimgate {}.\n",
-        include_str!("performance.md"),
-        rust.trim(),
+    let envoy = said(crate::envoy::binary().to_str().unwrap(), "--version");
+    let envoy = envoy.rsplit("version: ").next().unwrap_or_default();
+    let envoy = envoy.split('/').nth(1).unwrap_or_default();
+    format!(
+        "{cores} cores ({model}), Linux {}, {}, Envoy {envoy}, claimgate {}",
+        said("uname", "-r"),
+        said("rustc", "--version"),
         env!("CARGO_PKG_VERSION"),
-    );
-    std::fs::write(FILE, text).unwrap();
+    )
 }

@@ -28,7 +28,29 @@ impl Provider {
 
     /// A token of an ordinary shape: about 900 bytes with an RSA signature.
     pub fn token(&self, number: usize) -> String {
-        let claims = json!({
+        self.signer.token(&self.claims(number)).unwrap()
+    }
+
+    /// One of about so many bytes.
+    pub fn token_of(&self, bytes: usize) -> String {
+        let mut claims = self.claims(0);
+        let missing = bytes.saturating_sub(self.token(0).len());
+        // Base64url takes four characters for three bytes.
+        claims["more"] = "x".repeat(missing * 3 / 4).into();
+        self.signer.token(&claims).unwrap()
+    }
+
+    /// One that names a key that its provider does not have.
+    pub fn token_of_unknown_key(&self, number: usize) -> String {
+        let mut header = self.signer.header();
+        header["kid"] = format!("unknown-{number}").into();
+        let claims = self.claims(number).to_string();
+        self.signer.sign(&header.to_string(), &claims).unwrap()
+    }
+
+    /// The claims of a token.
+    pub fn claims(&self, number: usize) -> Value {
+        json!({
             "iss": self.issuer(),
             "aud": ["orders-api", "account"],
             "exp": 4_102_444_800_u64,
@@ -42,12 +64,31 @@ impl Provider {
             "email_verified": true,
             "preferred_username": "alice",
             "sid": "1d6b9b6e-7f5f-4a3d-9a0e-4a3f9f8f7b11",
-        });
-        self.signer.token(&claims).unwrap()
+        })
     }
 
-    pub fn check(&self, number: usize) -> Vec<u8> {
-        message::check(Some(&self.token(number))).encode_to_vec()
+    /// What Envoy asks about a request with this token.
+    pub fn check(token: &str) -> Vec<u8> {
+        message::check(Some(token)).encode_to_vec()
+    }
+
+    /// The same without a token.
+    pub fn check_without_token() -> Vec<u8> {
+        message::check(None).encode_to_vec()
+    }
+
+    pub fn key_file(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("{}.json", self.name))
+    }
+
+    /// As a configuration names it, with its keys from here.
+    pub fn configured(&self, jwks: &Value) -> Value {
+        json!({
+            "name": self.name,
+            "issuer": self.issuer(),
+            "audiences": ["orders-api"],
+            "jwks": jwks,
+        })
     }
 }
 
@@ -56,17 +97,17 @@ pub fn configuration(directory: &Path, providers: &[Provider]) -> PathBuf {
     let providers: Vec<Value> = providers
         .iter()
         .map(|provider| {
-            let file = directory.join(format!("{}.json", provider.name));
+            let file = provider.key_file(directory);
             let keys = json!({"keys": [provider.signer.jwk()]});
             std::fs::write(&file, keys.to_string()).unwrap();
-            json!({
-                "name": provider.name,
-                "issuer": provider.issuer(),
-                "audiences": ["orders-api"],
-                "jwks": {"file": file},
-            })
+            provider.configured(&json!({"file": file}))
         })
         .collect();
+    written(directory, "claimgate", &providers)
+}
+
+/// Writes a configuration: two claims as headers, and metadata.
+pub fn written(directory: &Path, name: &str, providers: &[Value]) -> PathBuf {
     let config = json!({
         "providers": providers,
         "upstream": {"claim_headers": [
@@ -74,7 +115,7 @@ pub fn configuration(directory: &Path, providers: &[Provider]) -> PathBuf {
             {"header": "x-auth-roles", "claim": "realm_access.roles"},
         ]},
     });
-    let file = directory.join("claimgate.yaml");
+    let file = directory.join(format!("{name}.yaml"));
     std::fs::write(&file, config.to_string()).unwrap();
     file
 }

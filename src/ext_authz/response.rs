@@ -10,8 +10,10 @@ mod body;
 mod challenge;
 pub(super) mod encoded;
 mod metadata;
+mod structs;
 
 use answer::Answer;
+use metadata::Metadata;
 
 use super::proto::auth::check_response::HttpResponse;
 use super::proto::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
@@ -58,7 +60,7 @@ pub fn render<'a>(
         Decision::Metadata(resource) => describe(resource, request),
     };
     if policy.upstream().dynamic_metadata {
-        response.dynamic_metadata = Some(metadata::of(decision, policy));
+        response.dynamic_metadata = Some(Metadata::of(decision, policy).to_struct());
     }
     Rendered {
         response,

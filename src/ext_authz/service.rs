@@ -69,7 +69,7 @@ impl Authorization for Service {
 impl Service {
     /// The answer to the bytes of a `CheckRequest`, or to what is none: those of a `CheckResponse`
     /// with the prefix that gRPC wants. Whatever goes wrong is a denial.
-    pub(super) async fn answer(&self, check: Option<&[u8]>, patience: Duration) -> Bytes {
+    pub async fn answer(&self, check: Option<&[u8]>, patience: Duration) -> Bytes {
         let arrived = Instant::now();
         let answered = AssertUnwindSafe(async {
             let request = wire::read(check?).ok()?;

@@ -53,7 +53,7 @@ impl Document {
             .map_err(|error| error.to_string())?;
         deserializer.end().map_err(|error| error.to_string())?;
         match builder.nodes.first() {
-            Some(Node::Object { .. }) => Ok(builder.into()),
+            Some(Node::Object { .. }) => Ok((&builder).into()),
             _ => Err("not a JSON object".to_owned()),
         }
     }
@@ -85,12 +85,13 @@ struct Builder {
     numbers: Vec<Number>,
 }
 
-impl From<Builder> for Document {
-    fn from(builder: Builder) -> Self {
+impl From<&Builder> for Document {
+    /// Copies: an allocator that shrinks memory in place leaves it as large as it was.
+    fn from(builder: &Builder) -> Self {
         Self {
-            texts: builder.texts.into(),
-            nodes: builder.nodes.into(),
-            numbers: builder.numbers.into(),
+            texts: builder.texts.as_str().into(),
+            nodes: builder.nodes.as_slice().into(),
+            numbers: builder.numbers.as_slice().into(),
         }
     }
 }

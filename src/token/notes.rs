@@ -6,6 +6,6 @@
 pub struct Notes {
     /// What changes in a request, encoded.
     pub changes: Box<[u8]>,
-    /// What others may know of the token, encoded.
-    pub metadata: Box<[u8]>,
+    /// The lengths of the arrays and objects among its claims, encoded.
+    pub lengths: Box<[u32]>,
 }

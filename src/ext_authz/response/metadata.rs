@@ -1,136 +1,104 @@
 //! What other filters of Envoy and its access log may know (`dynamic_metadata`): unlike a header,
 //! no client can send it.
 
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value};
+use bytes::BytesMut;
+use prost::Message as _;
+use prost_types::Struct;
 
+use super::structs::{Lengths, entry_len, measure, put_entry};
 use crate::decision::{Decision, Denial, Permit};
-use crate::identity::Bearer;
-use crate::keyring::ProviderId;
 use crate::policy::Policy;
-use crate::policy::rules::RuleId;
 use crate::token::VerifiedToken;
-use crate::token::json::{Json, Object};
+use crate::token::json::Json;
 
-/// How deep claims may be nested and still be passed on as they are. Envoy reads messages of a
+/// How deep claims may be nested, themselves included, and still be passed on as they are. Envoy reads messages of a
 /// hundred levels at most, of which each level of JSON takes three; what it cannot read is an
 /// error to it, which `failure_mode_allow` would turn into an allow.
-const MOST_DEPTH: usize = 16;
+const DEPTH: usize = 17;
 
 /// `decision`, and as far as they are known `reason`, `rule`, `provider`, `subject` and `claims`.
 /// Numbers are doubles, as a `Struct` has no others; what is nested too deep is JSON text.
-pub(super) fn of(decision: &Decision, policy: &Policy) -> Struct {
-    match decision {
-        Decision::Allow(Permit { rule, bearer }) => {
-            let mut known = of_rule(*rule, policy);
-            match bearer {
-                Some(bearer) => known.fields.extend(of_bearer(bearer, policy).fields),
-                None => known.fields.extend(texts([("decision", Some("allow"))])),
-            }
-            known
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Metadata<'a> {
+    decision: &'static str,
+    reason: Option<&'static str>,
+    rule: Option<&'a str>,
+    provider: Option<&'a str>,
+    token: Option<&'a VerifiedToken>,
+}
+
+impl<'a> Metadata<'a> {
+    pub(super) fn of(decision: &'a Decision, policy: &'a Policy) -> Self {
+        let rule = decision.rule().and_then(|id| policy.rule(id));
+        let provider = decision.provider().and_then(|id| policy.provider(id));
+        let known = Self {
+            decision: "metadata",
+            reason: None,
+            rule: rule.map(|rule| rule.name.as_str()),
+            provider: provider.map(|provider| provider.name.as_str()),
+            token: None,
+        };
+        match decision {
+            Decision::Allow(Permit { bearer, .. }) => Self {
+                decision: "allow",
+                token: bearer.as_ref().map(|bearer| &*bearer.token),
+                ..known
+            },
+            Decision::Deny(denial @ Denial { token, .. }) => Self {
+                decision: "deny",
+                reason: Some(denial.reason().code()),
+                token: token.as_deref(),
+                ..known
+            },
+            Decision::Metadata(_) => known,
         }
-        Decision::Deny(denial) => {
-            let Denial {
-                rule,
-                provider,
-                token,
-                fault: _,
-            } = denial;
-            let rule = rule.map(|rule| of_rule(rule, policy)).unwrap_or_default();
-            let token = token.iter().flat_map(|token| of_token(token));
-            let reason = denial.reason().code();
-            Struct {
-                fields: texts([
-                    ("decision", Some("deny")),
-                    ("reason", Some(reason)),
-                    ("provider", provider_name(*provider, policy)),
-                ])
-                .chain(token)
-                .chain(rule.fields)
-                .collect(),
-            }
+    }
+
+    /// The same as a message.
+    pub(super) fn to_struct(self) -> Struct {
+        let mut bytes = BytesMut::new();
+        self.put(&self.measure(), &mut bytes);
+        // What was just written can be read.
+        Struct::decode(bytes).unwrap_or_default()
+    }
+
+    /// Measures what is inside the claims.
+    pub(super) fn measure(&self) -> Lengths {
+        let claims = self.claims();
+        claims.map_or_else(Lengths::default, |claims| measure(claims, DEPTH))
+    }
+
+    /// How many bytes it is as a message, by what was measured.
+    pub(super) fn len(&self, lengths: &[u32]) -> usize {
+        let entries = self.entries();
+        entries
+            .map(|(name, value)| entry_len(name, value, DEPTH, lengths))
+            .sum()
+    }
+
+    /// Writes the message.
+    pub(super) fn put(&self, lengths: &[u32], into: &mut BytesMut) {
+        for (name, value) in self.entries() {
+            put_entry(name, value, DEPTH, lengths, into);
         }
-        Decision::Metadata(_) => Struct {
-            fields: texts([("decision", Some("metadata"))]).collect(),
-        },
     }
-}
 
-/// The part of it that depends on the rule.
-pub(super) fn of_rule(rule: RuleId, policy: &Policy) -> Struct {
-    let name = policy.rule(rule).map(|rule| rule.name.as_str());
-    Struct {
-        fields: texts([("rule", name)]).collect(),
+    fn entries(&self) -> impl Iterator<Item = (&'static str, Json<'a>)> {
+        let subject = self.token.and_then(|token| token.claims().subject());
+        let texts = [
+            ("decision", Some(self.decision)),
+            ("reason", self.reason),
+            ("rule", self.rule),
+            ("provider", self.provider),
+            ("subject", subject),
+        ];
+        let texts = texts.map(|(name, text)| (name, text.map(Json::String)));
+        let all = texts.into_iter().chain([("claims", self.claims())]);
+        all.filter_map(|(name, value)| Some((name, value?)))
     }
-}
 
-/// The part of it, of an allow, that depends on the bearer.
-pub(super) fn of_bearer(bearer: &Bearer, policy: &Policy) -> Struct {
-    let Bearer {
-        provider,
-        token,
-        place: _,
-    } = bearer;
-    Struct {
-        fields: texts([
-            ("decision", Some("allow")),
-            ("provider", provider_name(Some(*provider), policy)),
-        ])
-        .chain(of_token(token))
-        .collect(),
+    fn claims(&self) -> Option<Json<'a>> {
+        let claims = self.token?.claims();
+        Some(Json::Object(claims.members()))
     }
-}
-
-fn provider_name(id: Option<ProviderId>, policy: &Policy) -> Option<&str> {
-    policy.provider(id?).map(|provider| provider.name.as_str())
-}
-
-fn of_token(token: &VerifiedToken) -> impl Iterator<Item = (String, Value)> {
-    let claims = token.claims();
-    let all = Kind::StructValue(object(claims.members(), MOST_DEPTH));
-    texts([("subject", claims.subject())]).chain([("claims".to_owned(), value(all))])
-}
-
-fn texts<const N: usize>(
-    texts: [(&'static str, Option<&str>); N],
-) -> impl Iterator<Item = (String, Value)> {
-    texts
-        .into_iter()
-        .filter_map(|(name, text)| Some((name.to_owned(), string(text?))))
-}
-
-fn value(kind: Kind) -> Value {
-    Value { kind: Some(kind) }
-}
-
-fn string(text: &str) -> Value {
-    value(Kind::StringValue(text.to_owned()))
-}
-
-fn object(members: Object<'_>, depth: usize) -> Struct {
-    let fields = members
-        .iter()
-        .map(|(name, member)| (name.to_owned(), json(member, depth)));
-    Struct {
-        fields: fields.collect(),
-    }
-}
-
-fn json(member: Json<'_>, depth: usize) -> Value {
-    let Some(inside) = depth.checked_sub(1) else {
-        return string(&member.to_string());
-    };
-    value(match member {
-        Json::Null => Kind::NullValue(0),
-        Json::Bool(truth) => Kind::BoolValue(truth),
-        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
-        Json::String(text) => Kind::StringValue(text.to_owned()),
-        Json::Array(elements) => Kind::ListValue(ListValue {
-            values: elements
-                .iter()
-                .map(|element| json(element, inside))
-                .collect(),
-        }),
-        Json::Object(members) => Kind::StructValue(object(members, inside)),
-    })
 }

@@ -1,0 +1,119 @@
+//! Latency as there is more to do, as a picture.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use crate::envoy::{Mesh, Tokens, Way};
+use crate::load::{Load, Outcome, Pace};
+use crate::process::{CLIENT, Server, Work, ask};
+use crate::report::DOCS;
+use crate::scene::Scene;
+use crate::server;
+
+const SECONDS: f64 = 1.5;
+
+/// A line of a plot: requests in each second, and milliseconds.
+struct Line {
+    name: String,
+    points: Vec<(f64, f64)>,
+}
+
+impl Line {
+    /// Asks at these rates, until the server does not keep up.
+    fn of(name: &str, rates: &[f64], load: impl Fn(Pace) -> Load) -> Self {
+        let mut points = Vec::new();
+        for rate in rates {
+            let pace = Pace::Open {
+                rate: *rate,
+                seconds: SECONDS,
+            };
+            let outcome: Outcome = ask(CLIENT, &load(pace));
+            points.push((*rate, outcome.p99));
+            if outcome.p99 > 100.0 {
+                break;
+            }
+        }
+        Self {
+            name: name.to_owned(),
+            points,
+        }
+    }
+}
+
+/// Draws `check-latency.svg` and `envoy-latency.svg`.
+pub fn draw(scene: &Scene) {
+    let direct = [
+        ("constant allow", server::constant(scene, Work::Nothing)),
+        ("claimgate, token remembered", server::claimgate(scene)),
+    ];
+    let rates: Vec<f64> = (1..=14).map(|step| 5_000.0 * f64::from(step)).collect();
+    let line = |(name, server): &(&str, Server)| {
+        ask(CLIENT, &server.checks(&scene.one, 10_000));
+        Line::of(name, &rates, |pace| Load {
+            pace,
+            ..server.checks(&scene.one, 0)
+        })
+    };
+    let lines: Vec<Line> = direct.iter().map(line).collect();
+    picture("check-latency.svg", "Check, one core", &lines);
+
+    let rates: Vec<f64> = (1..=12).map(|step| 1_000.0 * f64::from(step)).collect();
+    let ways = [
+        Way::JwtAuthn,
+        Way::JwtAuthnWithCache,
+        Way::Constant,
+        Way::Claimgate,
+    ];
+    let lines = ways.map(|way| {
+        let mesh = Mesh::start(way, scene);
+        ask(
+            CLIENT,
+            &mesh.load(scene, Tokens::One, Pace::Closed { count: 5_000 }),
+        );
+        Line::of(way.name(), &rates, |pace| {
+            mesh.load(scene, Tokens::One, pace)
+        })
+    });
+    picture("envoy-latency.svg", "Through Envoy with one worker", &lines);
+}
+
+fn picture(file: &str, title: &str, lines: &[Line]) {
+    let path = Path::new(DOCS).join(file);
+    let area = SVGBackend::new(&path, (760, 440)).into_drawing_area();
+    area.fill(&WHITE).unwrap();
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let most = points().map(|(rate, _)| *rate).fold(0.0, f64::max);
+    let mut chart = ChartBuilder::on(&area)
+        .caption(format!("{title}: 99th percentile"), ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(60)
+        .build_cartesian_2d(0.0..most * 1.02, (0.05..1_000.0).log_scale())
+        .unwrap();
+    chart
+        .configure_mesh()
+        .x_desc("requests/s asked for")
+        .y_desc("milliseconds")
+        .x_label_formatter(&|rate| format!("{rate:.0}"))
+        .light_line_style(TRANSPARENT)
+        .draw()
+        .unwrap();
+    for (index, line) in lines.iter().enumerate() {
+        let color = Palette99::pick(index).to_rgba();
+        let points = line.points.clone();
+        chart
+            .draw_series(LineSeries::new(points, color.stroke_width(2)).point_size(3))
+            .unwrap()
+            .label(&line.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE)
+        .border_style(BLACK.mix(0.2))
+        .draw()
+        .unwrap();
+    area.present().unwrap();
+}

@@ -1,0 +1,85 @@
+//! Tokens and checks in files, and the configuration under which they are good.
+
+use std::path::{Path, PathBuf};
+
+use claimgate::keyring::Algorithm;
+
+use crate::load;
+use crate::tokens::{Provider, configuration};
+
+/// So many tokens are used where each is another.
+pub const TOKENS: usize = 10_000;
+
+/// What the servers are asked.
+pub struct Scene {
+    pub directory: PathBuf,
+    pub providers: Vec<Provider>,
+    pub config: PathBuf,
+    /// Checks: one; one of each token; one of each of others.
+    pub one: PathBuf,
+    pub all: PathBuf,
+    pub others: PathBuf,
+    /// Checks of the first thousand tokens.
+    pub thousand: PathBuf,
+    /// Tokens: one; all.
+    pub one_token: PathBuf,
+    pub tokens: PathBuf,
+    /// The first check, and its token.
+    pub first: Vec<u8>,
+    pub token: String,
+    /// So many requests go through Envoy for one figure.
+    pub count: usize,
+}
+
+impl Scene {
+    pub fn set_up(directory: &Path) -> Self {
+        let providers: Vec<Provider> = (0..10)
+            .map(|number| Provider::new(number, Algorithm::Rs256))
+            .collect();
+        let config = configuration(directory, &providers);
+        let tokens = signed(&providers, 0);
+        let checks = checks(&tokens);
+        let scene = Self {
+            config,
+            one: directory.join("one"),
+            all: directory.join("all"),
+            others: directory.join("others"),
+            thousand: directory.join("thousand"),
+            one_token: directory.join("token"),
+            tokens: directory.join("tokens"),
+            first: checks[0].clone(),
+            token: tokens[0].clone(),
+            count: TOKENS,
+            directory: directory.to_owned(),
+            providers,
+        };
+        load::write(&scene.one, &checks[..1]);
+        load::write(&scene.thousand, &checks[..1_000]);
+        load::write(&scene.all, &checks);
+        load::write(&scene.one_token, &tokens[..1]);
+        load::write(&scene.tokens, &tokens);
+        load::write(
+            &scene.others,
+            self::checks(&signed(&scene.providers, TOKENS)),
+        );
+        scene
+    }
+}
+
+fn checks(tokens: &[String]) -> Vec<Vec<u8>> {
+    tokens.iter().map(|token| Provider::check(token)).collect()
+}
+
+/// So many tokens, their numbers from here on; signed on two cores.
+fn signed(providers: &[Provider], from: usize) -> Vec<String> {
+    let sign = |numbers: std::ops::Range<usize>| -> Vec<String> {
+        let signed = numbers.map(|number| providers[number % providers.len()].token(number));
+        signed.collect()
+    };
+    let middle = from + TOKENS / 2;
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| sign(from..middle));
+        let second = sign(middle..from + TOKENS);
+        [first.join().unwrap(), second].concat()
+    })
+}
