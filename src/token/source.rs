@@ -71,15 +71,16 @@ impl TokenSource {
     }
 }
 
-/// Whether all of a text is visible ASCII. To look at every byte of a piece takes less time than to
-/// stop at the first that is not.
+/// Whether all of a text is visible ASCII.
 fn is_graphic(text: &str) -> bool {
-    let all = |piece: &[u8]| {
-        piece
-            .iter()
-            .fold(true, |all, byte| all & byte.is_ascii_graphic())
-    };
-    text.as_bytes().chunks(64).all(all)
+    !any_byte(text, |byte| !byte.is_ascii_graphic())
+}
+
+/// Whether a text has such a byte. To look at every byte of a piece takes less time than to stop at
+/// the first that is one.
+fn any_byte(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
+    let any = |piece: &[u8]| piece.iter().fold(false, |any, byte| any | is_such(*byte));
+    text.as_bytes().chunks(64).any(any)
 }
 
 impl fmt::Display for TokenSource {

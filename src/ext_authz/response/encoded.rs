@@ -1,7 +1,7 @@
 //! Answers as bytes. Most are about a token that was answered about before: the headers that it
 //! makes are encoded once and kept with it, and the answer is put together of those.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::super::proto::auth::CheckResponse;
@@ -47,13 +47,13 @@ pub(in crate::ext_authz) fn message(response: &CheckResponse) -> Bytes {
     let length = response.encoded_len();
     let mut bytes = start(length);
     response.encode_raw(&mut bytes);
-    bytes.freeze()
+    bytes.into()
 }
 
-fn start(length: usize) -> BytesMut {
-    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
-    bytes.put_u8(0); // not compressed
-    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+fn start(length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(PREFIX_BYTES + length);
+    bytes.push(0); // not compressed
+    bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
     bytes
 }
 
@@ -87,12 +87,12 @@ fn from_notes(
     // An empty status: OK.
     begin(STATUS, 0, &mut bytes);
     begin(OK_RESPONSE, notes.changes.len(), &mut bytes);
-    bytes.put_slice(&notes.changes);
+    bytes.extend_from_slice(&notes.changes);
     if let Some((metadata, length)) = metadata {
         begin(DYNAMIC_METADATA, length, &mut bytes);
         metadata.put(&notes.lengths, &mut bytes);
     }
-    Some(bytes.freeze())
+    Some(bytes.into())
 }
 
 /// `None` if a claim is too long for its header, which is to be said each time.

@@ -1,7 +1,6 @@
 //! What other filters of Envoy and its access log may know (`dynamic_metadata`): unlike a header,
 //! no client can send it.
 
-use bytes::BytesMut;
 use prost::Message as _;
 use prost_types::Struct;
 
@@ -56,10 +55,10 @@ impl<'a> Metadata<'a> {
 
     /// The same as a message.
     pub(super) fn to_struct(self) -> Struct {
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         self.put(&self.measure(), &mut bytes);
         // What was just written can be read.
-        Struct::decode(bytes).unwrap_or_default()
+        Struct::decode(&*bytes).unwrap_or_default()
     }
 
     /// Measures what is inside the claims.
@@ -77,7 +76,7 @@ impl<'a> Metadata<'a> {
     }
 
     /// Writes the message.
-    pub(super) fn put(&self, lengths: &[u32], into: &mut BytesMut) {
+    pub(super) fn put(&self, lengths: &[u32], into: &mut Vec<u8>) {
         for (name, value) in self.entries() {
             put_entry(name, value, DEPTH, lengths, into);
         }

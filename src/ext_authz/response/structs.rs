@@ -3,7 +3,6 @@
 //! A message stands behind its length. Those of arrays and objects are measured once and kept, as
 //! they would have to be found anew at each level around them.
 
-use bytes::{BufMut as _, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use crate::token::json::Json;
@@ -15,19 +14,28 @@ pub(super) const fn key(field: u8) -> u8 {
 
 /// The bytes of a field of this length, its key and its length included.
 pub(super) fn field(length: usize) -> usize {
-    1 + encoded_len_varint(length as u64) + length
+    match length {
+        0..0x80 => 2 + length,
+        _ => 1 + encoded_len_varint(length as u64) + length,
+    }
 }
 
 /// What stands before the bytes of a field.
-pub(super) fn begin(key: u8, length: usize, into: &mut BytesMut) {
-    into.put_u8(key);
-    encode_varint(length as u64, into);
+pub(super) fn begin(key: u8, length: usize, into: &mut Vec<u8>) {
+    match u8::try_from(length) {
+        // Nearly always.
+        Ok(short @ 0..0x80) => into.extend_from_slice(&[key, short]),
+        _ => {
+            into.push(key);
+            encode_varint(length as u64, into);
+        }
+    }
 }
 
 /// A field that is text.
-fn put_text(key: u8, text: &str, into: &mut BytesMut) {
+fn put_text(key: u8, text: &str, into: &mut Vec<u8>) {
     begin(key, text.len(), into);
-    into.put_slice(text.as_bytes());
+    into.extend_from_slice(text.as_bytes());
 }
 
 /// The lengths of the arrays and objects of some JSON, each before those inside it.
@@ -49,7 +57,7 @@ pub(super) fn put_entry<'l>(
     value: Json<'_>,
     depth: usize,
     lengths: &'l [u32],
-    into: &mut BytesMut,
+    into: &mut Vec<u8>,
 ) -> &'l [u32] {
     begin(key(1), inner_len(name, value, depth, lengths), into);
     put_text(key(1), name, into);
@@ -110,7 +118,7 @@ fn put_value<'l>(
     json: Json<'_>,
     depth: usize,
     lengths: &'l [u32],
-    into: &mut BytesMut,
+    into: &mut Vec<u8>,
 ) -> &'l [u32] {
     let Some(inside) = depth.checked_sub(1) else {
         put_text(key(3), &json.to_string(), into);
@@ -120,12 +128,13 @@ fn put_value<'l>(
     let first = *first as usize;
     match json {
         // Fields of a number: `null_value` 1, `number_value` 2, `bool_value` 4.
-        Json::Null => into.put_slice(&[0x08, 0]),
+        Json::Null => into.extend_from_slice(&[0x08, 0]),
         Json::Number(number) => {
-            into.put_u8(0x11);
-            into.put_f64_le(number.as_f64().unwrap_or(f64::NAN));
+            into.push(0x11);
+            let number = number.as_f64().unwrap_or(f64::NAN);
+            into.extend_from_slice(&number.to_le_bytes());
         }
-        Json::Bool(truth) => into.put_slice(&[0x20, u8::from(truth)]),
+        Json::Bool(truth) => into.extend_from_slice(&[0x20, u8::from(truth)]),
         Json::String(text) => put_text(key(3), text, into),
         Json::Object(members) => {
             begin(key(5), first, into);
@@ -212,7 +221,7 @@ mod tests {
             let document = Document::object(json.to_string().as_bytes()).unwrap();
             let claims = Json::Object(document.members());
             let lengths = measure(claims, 4);
-            let mut bytes = BytesMut::new();
+            let mut bytes = Vec::new();
             let left = put_entry("claims", claims, 4, &lengths, &mut bytes);
             assert!(left.is_empty(), "{json}");
             assert_eq!(
@@ -220,7 +229,7 @@ mod tests {
                 entry_len("claims", claims, 4, &lengths),
                 "{json}"
             );
-            let found = all(Struct::decode(bytes).unwrap());
+            let found = all(Struct::decode(&*bytes).unwrap());
             assert_eq!(found, json!({"claims": expected}), "{json}");
         }
     }

@@ -1,6 +1,6 @@
 //! A token in a header.
 
-use super::Unreadable;
+use super::{Unreadable, any_byte};
 use crate::request::Headers;
 
 /// What the header holds behind its scheme, which is taken in any case and followed by one or more
@@ -33,7 +33,7 @@ pub(super) fn value<'a>(
     };
     match token {
         // Envoy joins repeated header lines with a comma.
-        Some(token) if token.contains(',') => Err(Unreadable::Repeated),
+        Some(token) if any_byte(token, |byte| byte == b',') => Err(Unreadable::Repeated),
         token => Ok(token),
     }
 }
