@@ -6,15 +6,18 @@
 //! share.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 mod gathered;
@@ -64,54 +67,78 @@ where
         .initial_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_header_list_size(MOST_HEADER_BYTES);
-    let handshake = builder.handshake(Gathered(connection));
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, handshake).await else {
+    let mut stop = pin!(stop);
+    let handshake = tokio::select! {
+        handshake = timeout(HANDSHAKE, builder.handshake(Gathered(connection))) => handshake,
+        () = &mut stop => return,
+    };
+    let Ok(Ok(mut connection)) = handshake else {
         return;
     };
     let mut keepalive = Keepalive::new(connection.ping_pong());
-    let mut stop = pin!(stop);
     let mut stopping = false;
     let mut arrived = Vec::new();
     loop {
         tokio::select! {
+            // A connection on which there is always more must hear of the other two.
             biased;
-            more = arrivals(&mut connection, &mut arrived) => match more {
-                true => answer(&mut arrived, &handler),
-                false => return,
-            },
             () = &mut stop, if !stopping => {
                 connection.graceful_shutdown();
                 stopping = true;
             }
             () = keepalive.lost() => return,
+            more = arrivals(&mut connection, &mut arrived) => {
+                if !more {
+                    return;
+                }
+                if answer(&mut arrived, &handler) {
+                    // Bundles that were left to others are only seen by them when this task yields.
+                    // What was answered here leaves first.
+                    poll_fn(|context| Poll::Ready(receive(&mut connection, &mut arrived, context)))
+                        .await;
+                    yield_now().await;
+                }
+            }
         }
     }
 }
 
 /// Sends what is ready to be sent, and waits for requests: all that have been received. False when
 /// the connection has ended.
-async fn arrivals<C>(
-    connection: &mut Connection<Gathered<C>, Bytes>,
-    into: &mut Vec<Exchange>,
-) -> bool
+async fn arrivals<C>(connection: &mut Connection<C, Bytes>, into: &mut Vec<Exchange>) -> bool
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    poll_fn(|context| {
-        loop {
-            match connection.poll_accept(context) {
-                Poll::Ready(Some(Ok(exchange))) => into.push(exchange),
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(false),
-                Poll::Pending if into.is_empty() => return Poll::Pending,
-                Poll::Pending => return Poll::Ready(true),
-            }
-        }
+    poll_fn(|context| match receive(connection, into, context) {
+        false => Poll::Ready(false),
+        true if into.is_empty() => Poll::Pending,
+        true => Poll::Ready(true),
     })
     .await
 }
 
-/// Answers one bundle here, and leaves the others to whichever core has time.
-fn answer(arrived: &mut Vec<Exchange>, handler: &impl Handler) {
+/// Sends and receives what can be without waiting. False when the connection has ended.
+fn receive<C>(
+    connection: &mut Connection<C, Bytes>,
+    into: &mut Vec<Exchange>,
+    context: &mut Context<'_>,
+) -> bool
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match connection.poll_accept(context) {
+            Poll::Ready(Some(Ok(exchange))) => into.push(exchange),
+            Poll::Ready(Some(Err(_)) | None) => return false,
+            Poll::Pending => return true,
+        }
+    }
+}
+
+/// Answers one bundle here, and leaves the others to whichever core has time. Whether there are
+/// others.
+fn answer(arrived: &mut Vec<Exchange>, handler: &impl Handler) -> bool {
+    let is_shared = arrived.len() > BUNDLE;
     while arrived.len() > BUNDLE {
         let bundle = arrived.split_off(arrived.len() - BUNDLE);
         let handler = handler.clone();
@@ -124,11 +151,13 @@ fn answer(arrived: &mut Vec<Exchange>, handler: &impl Handler) {
     for exchange in arrived.drain(..) {
         start(handler.handle(exchange));
     }
+    is_shared
 }
 
-/// Does what can be done now, and leaves the rest to a task.
+/// Does what can be done now, and leaves the rest to a task. A panic is the end of one request, and
+/// not of others.
 fn start(answering: impl Future<Output = ()> + Send + 'static) {
-    let mut answering: Pin<Box<_>> = Box::pin(answering);
+    let mut answering = Box::pin(AssertUnwindSafe(answering).catch_unwind());
     // Whoever would be woken by it is not there yet: the task asks again.
     let mut nobody = Context::from_waker(Waker::noop());
     if answering.as_mut().poll(&mut nobody).is_pending() {

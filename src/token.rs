@@ -82,8 +82,8 @@ impl VerifiedToken {
 
     /// About how much memory it takes.
     pub fn bytes(&self) -> usize {
-        // Notes are made of the claims, which are about as long as the text.
-        let notes = self.text.len();
+        // Notes are made of claims, each of which may be there twice, and encoded.
+        let notes = 2 * self.text.len();
         size_of::<Self>() + self.text.len() + self.claims.bytes() + self.scopes.len() + notes
     }
 

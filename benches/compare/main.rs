@@ -67,6 +67,12 @@ fn main() -> ExitCode {
         ["--scene", directory, "--bench"] => {
             scene::Scene::set_up(directory.as_ref());
         }
+        // One table, to look at.
+        ["--only", part, "--bench"] => {
+            let directory = tempfile::tempdir().unwrap();
+            let scene = scene::Scene::set_up(directory.path());
+            shown(part, report::table(&rows(part, &scene)));
+        }
         // What `cargo bench` passes.
         ["--bench"] => return measure(),
         other => panic!("{other:?}: run `make bench`"),
@@ -77,14 +83,11 @@ fn main() -> ExitCode {
 fn measure() -> ExitCode {
     let directory = tempfile::tempdir().unwrap();
     let scene = scene::Scene::set_up(directory.path());
-    let mut rows: Vec<Row> = Vec::new();
-    rows.extend(server::rows(&scene));
-    rows.extend(envoy::rows(&scene));
-    rows.push(flood::row(&scene));
-    rows.extend(core::rows());
+    let parts = ["server", "envoy", "flood", "core"];
+    let rows: Vec<Row> = parts.iter().flat_map(|part| rows(part, &scene)).collect();
     let bars = shown("Bars", report::table(&rows));
-    let ways = shown("Through Envoy", report::table(&envoy::ways(&scene)));
-    let scaling = shown("Scaling", report::table(&scaling::rows(&scene)));
+    let ways = shown("Through Envoy", report::table(&self::rows("ways", &scene)));
+    let scaling = shown("Scaling", report::table(&self::rows("scaling", &scene)));
     plot::draw(&scene);
     let found = directory.path().join("criterion");
     let mut criterion = criterion::Criterion::default()
@@ -110,6 +113,19 @@ fn measure() -> ExitCode {
     }
     println!("On the wrong side of the bar:\n- {}", short.join("\n- "));
     ExitCode::FAILURE
+}
+
+/// The rows of one part.
+fn rows(part: &str, scene: &scene::Scene) -> Vec<Row> {
+    match part {
+        "server" => server::rows(scene),
+        "envoy" => envoy::rows(scene),
+        "flood" => vec![flood::row(scene)],
+        "core" => core::rows(),
+        "ways" => envoy::ways(scene),
+        "scaling" => scaling::rows(scene),
+        other => panic!("there is no part `{other}`"),
+    }
 }
 
 fn shown(title: &str, table: String) -> String {

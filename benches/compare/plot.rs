@@ -29,6 +29,10 @@ impl Line {
                 seconds: SECONDS,
             };
             let outcome: Outcome = ask(CLIENT, &load(pace));
+            // What is late beyond the deadline of a check is refused.
+            if outcome.refused > 0 {
+                break;
+            }
             points.push((*rate, outcome.p99));
             if outcome.p99 > 100.0 {
                 break;
@@ -52,6 +56,7 @@ pub fn draw(scene: &Scene) {
         ask(CLIENT, &server.checks(&scene.one, 10_000));
         Line::of(name, &rates, |pace| Load {
             pace,
+            all_allowed: false,
             ..server.checks(&scene.one, 0)
         })
     };
@@ -71,8 +76,9 @@ pub fn draw(scene: &Scene) {
             CLIENT,
             &mesh.load(scene, Tokens::One, Pace::Closed { count: 5_000 }),
         );
-        Line::of(way.name(), &rates, |pace| {
-            mesh.load(scene, Tokens::One, pace)
+        Line::of(way.name(), &rates, |pace| Load {
+            all_allowed: false,
+            ..mesh.load(scene, Tokens::One, pace)
         })
     });
     picture("envoy-latency.svg", "Through Envoy with one worker", &lines);

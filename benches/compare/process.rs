@@ -51,7 +51,7 @@ impl Server {
 
     /// The same on a Unix socket at this path.
     pub fn claimgate_on_unix(cores: &str, config: &Path, socket: PathBuf) -> Self {
-        let listen = format!("unix:{}", socket.display());
+        let listen = format!("unix://{}", socket.display());
         Self::claimgate_on(cores, config, load::Server::Unix(socket), &listen)
     }
 

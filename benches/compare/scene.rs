@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use claimgate::keyring::Algorithm;
 
 use crate::load;
-use crate::tokens::{Provider, configuration};
+use crate::tokens::{Provider, configurations};
 
 /// So many tokens are used where each is another.
 pub const TOKENS: usize = 10_000;
@@ -15,6 +15,8 @@ pub struct Scene {
     pub directory: PathBuf,
     pub providers: Vec<Provider>,
     pub config: PathBuf,
+    /// The same, without claims for anybody.
+    pub config_alone: PathBuf,
     /// Checks: one; one of each token; one of each of others.
     pub one: PathBuf,
     pub all: PathBuf,
@@ -36,11 +38,12 @@ impl Scene {
         let providers: Vec<Provider> = (0..10)
             .map(|number| Provider::new(number, Algorithm::Rs256))
             .collect();
-        let config = configuration(directory, &providers);
+        let [config, config_alone] = configurations(directory, &providers);
         let tokens = signed(&providers, 0);
         let checks = checks(&tokens);
         let scene = Self {
             config,
+            config_alone,
             one: directory.join("one"),
             all: directory.join("all"),
             others: directory.join("others"),

@@ -92,8 +92,9 @@ impl Provider {
     }
 }
 
-/// A configuration for these providers, whose keys are in files.
-pub fn configuration(directory: &Path, providers: &[Provider]) -> PathBuf {
+/// Configurations for these providers, whose keys are in files: with claims for the upstream and for
+/// Envoy, and without.
+pub fn configurations(directory: &Path, providers: &[Provider]) -> [PathBuf; 2] {
     let providers: Vec<Value> = providers
         .iter()
         .map(|provider| {
@@ -103,11 +104,15 @@ pub fn configuration(directory: &Path, providers: &[Provider]) -> PathBuf {
             provider.configured(&json!({"file": file}))
         })
         .collect();
-    written(directory, "claimgate", &providers)
+    let alone = json!({"providers": &providers, "upstream": {"dynamic_metadata": false}});
+    [
+        with_claims(directory, "claimgate", &providers),
+        written(directory, "alone", &alone),
+    ]
 }
 
 /// Writes a configuration: two claims as headers, and metadata.
-pub fn written(directory: &Path, name: &str, providers: &[Value]) -> PathBuf {
+pub fn with_claims(directory: &Path, name: &str, providers: &[Value]) -> PathBuf {
     let config = json!({
         "providers": providers,
         "upstream": {"claim_headers": [
@@ -115,6 +120,10 @@ pub fn written(directory: &Path, name: &str, providers: &[Value]) -> PathBuf {
             {"header": "x-auth-roles", "claim": "realm_access.roles"},
         ]},
     });
+    written(directory, name, &config)
+}
+
+fn written(directory: &Path, name: &str, config: &Value) -> PathBuf {
     let file = directory.join(format!("{name}.yaml"));
     std::fs::write(&file, config.to_string()).unwrap();
     file

@@ -3,12 +3,14 @@
 //! INVARIANT: whatever goes wrong, the answer is a denial with RPC status OK. A gRPC error would be
 //! an error to Envoy, which `failure_mode_allow` turns into an allow.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Response};
+use tokio::time::timeout;
 
 use super::request;
 use super::service::Service;
@@ -20,15 +22,24 @@ pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// The largest check that is read, in bytes: headers, and nothing that claimgate has a use for.
 const MOST_CHECK_BYTES: usize = 256 * 1024;
 
+/// How long the bytes of a check may take to arrive.
+const MOST_READING: Duration = Duration::from_secs(10);
+
 /// What stands before each message (gRPC over HTTP/2, `Length-Prefixed-Message`): whether it is
 /// compressed, and its length.
 pub(super) const PREFIX_BYTES: usize = 5;
 
 /// Answers a check.
-pub async fn answer((request, respond): Exchange, service: &Service) {
+pub async fn answer((request, mut respond): Exchange, service: &Service) {
     let patience = request::timeout(request.headers()).unwrap_or(Duration::MAX);
-    let message = read(request.into_body()).await;
-    let answer = service.answer(message.as_deref(), patience).await;
+    let read = timeout(patience.min(MOST_READING), read(request.into_body()));
+    let message = read.await.unwrap_or_default();
+    let answer = tokio::select! {
+        biased;
+        answer = service.answer(message.as_deref(), patience) => answer,
+        // The client does not wait any more.
+        _ = poll_fn(|context| respond.poll_reset(context)) => return,
+    };
     // An error means that the client has gone, or does not want the answer any more.
     let _ = send(answer, respond);
 }

@@ -1,7 +1,7 @@
 //! The `Check` path, on one screen.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,8 +84,11 @@ impl Service {
             Ok(Some(answered)) => answered,
             Ok(None) | Err(_) => self.unreadable(),
         };
-        self.metrics.checked(&decision, arrived.elapsed());
-        self.log(&decision);
+        // What is written about it changes nothing about the answer, be it a panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            self.metrics.checked(&decision, arrived.elapsed());
+            self.log(&decision);
+        }));
         answer
     }
 

@@ -2,6 +2,7 @@
 //! each where it stands. What the generated type would make of the same bytes comes to the same
 //! [`Request`]: tests and a fuzz target compare the two.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::request::{Headers, Request, Source};
@@ -154,8 +155,16 @@ impl<'a> Reader<'a> {
             return Request::default();
         }
         let lines = if raw.is_empty() { joined } else { raw };
+        // Of two values for one name, the last one counts.
+        let context = match request.context.len() {
+            0 | 1 => request.context,
+            _ => HashMap::<_, _>::from_iter(request.context)
+                .into_iter()
+                .collect(),
+        };
         Request {
             headers: Headers::from(lines),
+            context,
             ..request
         }
     }
@@ -169,8 +178,6 @@ impl<'a> Reader<'a> {
             }),
             10 => {
                 let (name, value) = entry(value.ok_or(Malformed)?)?;
-                // Of two values for one name, the last one counts.
-                self.request.context.retain(|(other, _)| *other != name);
                 self.request.context.push((name, text(Some(value))?));
                 Ok(())
             }

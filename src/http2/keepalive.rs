@@ -35,6 +35,8 @@ impl Keepalive {
         };
         loop {
             tokio::select! {
+                // Whoever has answered is there, however late it is noticed.
+                biased;
                 // An error means that the connection ends, which it says itself.
                 pong = poll_fn(|context| pings.poll_pong(context)), if self.awaited => match pong {
                     Ok(_) => self.awaited = false,

@@ -180,6 +180,12 @@ fn an_unfit_key_is_left_out_and_said_so() {
             json!({"x": "AAAA"}),
             "not an Ed25519 public key",
         ),
+        (
+            // A good point in an envelope of DER (RFC 8410 §4).
+            Algorithm::EdDsa,
+            json!({"x": format!("MCowBQYDK2VwAyEA{}A", "B".repeat(42))}),
+            "not an Ed25519 public key",
+        ),
     ] {
         let good = signer(Algorithm::Es256, "good").jwk();
         let set =

@@ -13,6 +13,7 @@ mod advice;
 mod cases;
 mod cli;
 mod config;
+mod connections;
 mod deploy;
 mod forged;
 mod guides;

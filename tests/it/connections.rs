@@ -1,0 +1,253 @@
+//! HTTP/2 connections: many requests at once, odd clients, the end.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
+use claimgate::http2::{self, Exchange, Handler};
+use claimgate::keyring::Algorithm::Es256;
+use futures_util::future::{join_all, pending};
+use h2::client::SendRequest;
+use http::{Request, Response};
+use prost::Message as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::support::call::{Answer, bearer};
+use crate::support::gate::{provider, token};
+use crate::support::issuer::{Issuer, JWKS, Reply};
+use crate::support::keys::signer;
+use crate::support::server::Server;
+
+const CHECK: &str = "http://claimgate/envoy.service.auth.v3.Authorization/Check";
+
+/// A server that trusts a key, and a token of it.
+async fn served(more: &str) -> (Server, Issuer, String) {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let server = Server::start(&provider(&issuer, "acme", more)).await;
+    let good = token(&issuer, &key);
+    while !server.check(bearer(&good)).await.is_allow() {}
+    (server, issuer, good)
+}
+
+async fn connect(server: &Server) -> SendRequest<Bytes> {
+    let stream = TcpStream::connect(server.check).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    client.ready().await.unwrap()
+}
+
+fn post() -> Request<()> {
+    let request = Request::post(CHECK).header("content-type", "application/grpc");
+    request.body(()).unwrap()
+}
+
+/// A check as gRPC frames it.
+fn framed(token: &str) -> Bytes {
+    let message = bearer(token).encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap();
+    [&[0], &length.to_be_bytes()[..], &message].concat().into()
+}
+
+#[tokio::test]
+async fn those_that_wait_hold_up_nobody() {
+    let (server, issuer, good) = served("refresh: { unknown_key_wait: 10s }").await;
+    issuer.reply(JWKS, Reply::Hang);
+    let unknown = token(&issuer, &signer(Es256, "new"));
+    let channel = server.channel().await;
+    let waiting: Vec<_> = (0..40)
+        .map(|_| {
+            let mut client = AuthorizationClient::new(channel.clone());
+            let check = bearer(&unknown);
+            tokio::spawn(async move { client.check(check).await })
+        })
+        .collect();
+    let allowed = (0..200).map(|_| {
+        let mut client = AuthorizationClient::new(channel.clone());
+        let check = bearer(&good);
+        async move { client.check(check).await }
+    });
+    for answer in join_all(allowed).await {
+        assert!(Answer::read(answer.unwrap().into_inner()).is_allow());
+    }
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+}
+
+#[tokio::test]
+async fn a_check_may_come_in_pieces() {
+    let (server, _issuer, good) = served("").await;
+    let mut client = connect(&server).await;
+    let (answer, mut stream) = client.send_request(post(), false).unwrap();
+    let mut check = framed(&good);
+    while !check.is_empty() {
+        let piece = check.split_to(check.len().min(100));
+        stream.send_data(piece, check.is_empty()).unwrap();
+        // What follows is sent in a frame of its own.
+        tokio::task::yield_now().await;
+    }
+    let mut body = answer.await.unwrap().into_body();
+    let mut bytes = Vec::new();
+    while let Some(data) = body.data().await {
+        bytes.extend_from_slice(&data.unwrap());
+    }
+    let trailers = body.trailers().await.unwrap().unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
+    assert!(bytes[5..].starts_with(&[0x0a, 0]), "{bytes:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_changes_its_mind_harms_nobody() {
+    let (server, _issuer, good) = served("").await;
+    let client = connect(&server).await;
+    for number in 0..50 {
+        let mut client = client.clone().ready().await.unwrap();
+        let (_, mut stream) = client.send_request(post(), false).unwrap();
+        if number % 2 == 0 {
+            stream.send_data(framed(&good).split_to(20), false).unwrap();
+        }
+        stream.send_reset(h2::Reason::CANCEL);
+    }
+    assert!(server.check(bearer(&good)).await.is_allow());
+    server.stop().await;
+}
+
+/// A connection on which there is always more to do hears that it is time to end, and what was
+/// asked is answered.
+#[tokio::test]
+async fn a_busy_connection_ends() {
+    let (server, _issuer, good) = served("").await;
+    let client = connect(&server).await;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let begun = Arc::new(Notify::new());
+    let busy: Vec<_> = (0..32)
+        .map(|_| {
+            let (client, check) = (client.clone(), framed(&good));
+            let (answered, begun) = (Arc::clone(&answered), Arc::clone(&begun));
+            tokio::spawn(async move {
+                // No new requests are taken after the server has said that it goes.
+                while let Ok(mut client) = client.clone().ready().await {
+                    let Ok((answer, mut stream)) = client.send_request(post(), false) else {
+                        return;
+                    };
+                    let sent = stream.send_data(check.clone(), true);
+                    match answer.await {
+                        Ok(answer) => assert_eq!(answer.status(), 200),
+                        Err(error) => {
+                            assert!(error.is_go_away() || error.is_io(), "{error}");
+                            return;
+                        }
+                    }
+                    sent.unwrap();
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    begun.notify_one();
+                }
+            })
+        })
+        .collect();
+    begun.notified().await;
+    server.stop().await;
+    for busy in busy {
+        busy.await.unwrap();
+    }
+    assert!(answered.load(Ordering::Relaxed) > 0);
+}
+
+/// Answers everything with nothing.
+#[derive(Clone)]
+struct Empty;
+
+impl Handler for Empty {
+    fn handle(&self, (_, mut respond): Exchange) -> impl Future<Output = ()> + Send + 'static {
+        async move {
+            respond.send_response(Response::new(()), true).unwrap();
+        }
+    }
+}
+
+/// Panics when it is asked for `/panic`.
+#[derive(Clone)]
+struct Fragile;
+
+impl Handler for Fragile {
+    fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static {
+        async move {
+            assert_ne!(exchange.0.uri().path(), "/panic", "as asked for");
+            Empty.handle(exchange).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_the_end_of_one_request() {
+    let (ours, theirs) = duplex(4096);
+    tokio::spawn(http2::serve(theirs, Fragile, pending()));
+    let (client, connection) = h2::client::handshake(ours).await.unwrap();
+    tokio::spawn(connection);
+    for (path, is_answered) in [("/a", true), ("/panic", false), ("/b", true)] {
+        let mut client: SendRequest<Bytes> = client.clone().ready().await.unwrap();
+        let request = Request::get(format!("http://claimgate{path}"))
+            .body(())
+            .unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        assert_eq!(answer.await.is_ok(), is_answered, "{path}");
+    }
+}
+
+/// How long a connection is served, in seconds.
+async fn served_for(connection: DuplexStream, stop: impl Future<Output = ()>) -> u64 {
+    let start = Instant::now();
+    http2::serve(connection, Empty, stop).await;
+    start.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_not_waited_for() {
+    let (_silent, theirs) = duplex(4096);
+    assert_eq!(
+        served_for(theirs, async {}).await,
+        0,
+        "when it is time to end"
+    );
+    let (_silent, theirs) = duplex(4096);
+    assert_eq!(served_for(theirs, pending()).await, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_gone_without_a_word_is_noticed() {
+    let (mut ours, theirs) = duplex(4096);
+    // The beginning of HTTP/2 (RFC 9113 §3.4), with empty settings, and nothing ever after.
+    ours.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    let reading = tokio::spawn(async move {
+        let mut read = Vec::new();
+        ours.read_to_end(&mut read).await.unwrap();
+    });
+    assert_eq!(served_for(theirs, pending()).await, 60);
+    reading.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_quiet_but_there_is_kept() {
+    let (ours, theirs) = duplex(4096);
+    let (client, connection) = h2::client::handshake(ours).await.unwrap();
+    let quiet = tokio::spawn(connection);
+    let serving = tokio::spawn(http2::serve(theirs, Empty, pending()));
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    let mut client: SendRequest<Bytes> = client.ready().await.unwrap();
+    let request = Request::get("http://claimgate/").body(()).unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    poll_fn(|context| client.poll_ready(context)).await.unwrap();
+    assert!(!serving.is_finished());
+    drop(client);
+    quiet.await.unwrap().unwrap();
+    serving.await.unwrap();
+}
