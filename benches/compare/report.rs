@@ -96,8 +96,11 @@ pub fn table(rows: &[Row]) -> String {
             None => String::new(),
         };
         let (median, least, most) = (sample.median(), sample.least(), sample.most());
-        let line = format!("| {what} | {median:.2} {unit} | {least:.2} – {most:.2} |{bar}");
-        writeln!(table, "{}", line.replace(" |", " |")).unwrap();
+        writeln!(
+            table,
+            "| {what} | {median:.2} {unit} | {least:.2} – {most:.2} |{bar}"
+        )
+        .unwrap();
     }
     table
 }

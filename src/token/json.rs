@@ -101,21 +101,18 @@ fn position<E: Error>(position: usize) -> Result<u16, E> {
 }
 
 impl Builder {
-    fn push<E>(&mut self, node: Node) -> Result<(), E> {
-        self.nodes.push(node);
-        Ok(())
-    }
-
     fn number<E: Error>(&mut self, number: Number) -> Result<(), E> {
         let index = position(self.numbers.len())?;
         self.numbers.push(number);
-        self.push(Node::Number(index))
+        self.nodes.push(Node::Number(index));
+        Ok(())
     }
 
     fn text<E: Error>(&mut self, text: &str) -> Result<(), E> {
         let (from, length) = (position(self.texts.len())?, position(text.len())?);
         self.texts.push_str(text);
-        self.push(Node::Text { from, length })
+        self.nodes.push(Node::Text { from, length });
+        Ok(())
     }
 
     /// Everything behind `index` was inside the array or object there.
@@ -164,7 +161,8 @@ impl<'de> Visitor<'de> for &mut Builder {
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.push(Node::Bool(value))
+        self.nodes.push(Node::Bool(value));
+        Ok(())
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
@@ -185,19 +183,20 @@ impl<'de> Visitor<'de> for &mut Builder {
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.push(Node::Null)
+        self.nodes.push(Node::Null);
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
         let index = self.nodes.len();
-        self.push(Node::Null)?;
+        self.nodes.push(Node::Null);
         while sequence.next_element_seed(&mut *self)?.is_some() {}
         self.close(index, |end| Node::Array { end })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let index = self.nodes.len();
-        self.push(Node::Null)?;
+        self.nodes.push(Node::Null);
         let mut names = Vec::new();
         loop {
             let name = self.nodes.len();

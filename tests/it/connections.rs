@@ -164,6 +164,7 @@ async fn a_busy_connection_ends() {
 struct Empty;
 
 impl Handler for Empty {
+    #[expect(clippy::manual_async_fn, reason = "what is awaited does not borrow")]
     fn handle(&self, (_, mut respond): Exchange) -> impl Future<Output = ()> + Send + 'static {
         async move {
             respond.send_response(Response::new(()), true).unwrap();
@@ -176,6 +177,7 @@ impl Handler for Empty {
 struct Fragile;
 
 impl Handler for Fragile {
+    #[expect(clippy::manual_async_fn, reason = "what is awaited does not borrow")]
     fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static {
         async move {
             assert_ne!(exchange.0.uri().path(), "/panic", "as asked for");

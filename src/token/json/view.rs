@@ -26,51 +26,59 @@ pub enum Json<'d> {
 
 /// The elements of an array.
 #[derive(Clone, Copy)]
-pub struct Array<'d>(Nodes<'d>);
+pub struct Array<'d>(Inside<'d>);
 
 /// The members of an object; no name occurs twice.
 #[derive(Clone, Copy)]
-pub struct Object<'d>(Nodes<'d>);
+pub struct Object<'d>(Inside<'d>);
 
 /// The nodes inside an array or an object.
 #[derive(Clone, Copy)]
-struct Nodes<'d> {
+struct Inside<'d> {
     document: &'d Document,
-    next: usize,
+    from: usize,
     end: usize,
 }
 
-impl<'d> Iterator for Nodes<'d> {
+/// The values from here on.
+struct Values<'d>(Inside<'d>);
+
+impl<'d> Iterator for Values<'d> {
     type Item = Json<'d>;
 
     fn next(&mut self) -> Option<Json<'d>> {
-        if self.next >= self.end {
+        let Inside {
+            document,
+            from,
+            end,
+        } = self.0;
+        if from >= end {
             return None;
         }
         let Document {
             texts,
             nodes,
             numbers,
-        } = self.document;
-        let inside = self.next + 1;
-        let nodes_until = |end: u16| Nodes {
-            document: self.document,
-            next: inside,
+        } = document;
+        let next = from + 1;
+        let until = |end: u16| Inside {
+            document,
+            from: next,
             end: end.into(),
         };
-        let (value, next) = match *nodes.get(self.next)? {
-            Node::Null => (Json::Null, inside),
-            Node::Bool(truth) => (Json::Bool(truth), inside),
-            Node::Number(index) => (Json::Number(numbers.get(usize::from(index))?), inside),
+        let (value, behind) = match *nodes.get(from)? {
+            Node::Null => (Json::Null, next),
+            Node::Bool(truth) => (Json::Bool(truth), next),
+            Node::Number(index) => (Json::Number(numbers.get(usize::from(index))?), next),
             Node::Text { from, length } => {
                 let from = usize::from(from);
                 let text = texts.get(from..from + usize::from(length))?;
-                (Json::String(text), inside)
+                (Json::String(text), next)
             }
-            Node::Array { end } => (Json::Array(Array(nodes_until(end))), end.into()),
-            Node::Object { end } => (Json::Object(Object(nodes_until(end))), end.into()),
+            Node::Array { end } => (Json::Array(Array(until(end))), end.into()),
+            Node::Object { end } => (Json::Object(Object(until(end))), end.into()),
         };
-        self.next = next;
+        self.0.from = behind;
         Some(value)
     }
 }
@@ -78,28 +86,29 @@ impl<'d> Iterator for Nodes<'d> {
 impl<'d> Array<'d> {
     /// The elements, in their order.
     pub fn iter(self) -> impl Iterator<Item = Json<'d>> {
-        self.0
+        Values(self.0)
     }
 
     /// The element at this position.
-    pub fn get(mut self, index: usize) -> Option<Json<'d>> {
-        self.0.nth(index)
+    pub fn get(self, index: usize) -> Option<Json<'d>> {
+        Values(self.0).nth(index)
     }
 }
 
 impl<'d> Object<'d> {
     /// The members of the object at this node.
     pub(super) fn new(document: &'d Document, node: usize, end: usize) -> Self {
-        Self(Nodes {
+        Self(Inside {
             document,
-            next: node + 1,
+            from: node + 1,
             end,
         })
     }
 
     /// The members, in the order of the document.
-    pub fn iter(mut self) -> impl Iterator<Item = (&'d str, Json<'d>)> {
-        std::iter::from_fn(move || match (self.0.next()?, self.0.next()?) {
+    pub fn iter(self) -> impl Iterator<Item = (&'d str, Json<'d>)> {
+        let mut values = Values(self.0);
+        std::iter::from_fn(move || match (values.next()?, values.next()?) {
             (Json::String(name), value) => Some((name, value)),
             _ => None,
         })
