@@ -40,7 +40,6 @@ pub struct VerifiedToken {
     payload: Range<usize>,
     claims: Claims,
     kid: Option<Box<str>>,
-    /// With a space between two.
     scopes: Box<str>,
     /// The keys by which it was verified, and when that verdict holds.
     keys: Fingerprint,
@@ -83,8 +82,7 @@ impl VerifiedToken {
     /// About how much memory it takes.
     pub fn bytes(&self) -> usize {
         // Notes are made of claims, each of which may be there twice, and encoded.
-        let notes = 2 * self.text.len();
-        size_of::<Self>() + self.text.len() + self.claims.bytes() + self.scopes.len() + notes
+        size_of::<Self>() + 3 * self.text.len() + self.claims.bytes() + self.scopes.len()
     }
 
     /// Whether verifying it by these keys at this time would come to the same. False when any key
@@ -126,7 +124,6 @@ impl Unverified<'_> {
             kid: key.kid(),
             alg: self.alg(),
         });
-        let kid = key.kid().map(Into::into);
         self.check_type(terms)?;
         let claims = self.claims();
         terms.check_issuer_claims(issuer, key, claims)?;
@@ -139,7 +136,7 @@ impl Unverified<'_> {
             text: self.text().into(),
             payload: self.payload(),
             claims: self.into_claims(),
-            kid,
+            kid: key.kid().map(Into::into),
             keys: keys.fingerprint(),
             from,
             until,

@@ -1,11 +1,11 @@
 //! Whole requests through a real Envoy with one worker: by way of claimgate, and by other ways.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::load::{self, Load, Pace, Protocol};
-use crate::process::{CLIENT, SERVER, Server, Work, ask, free_address, pinned};
+use crate::process::{CLIENT, SERVER, Server, Work, ask, envoy, free_address, pinned};
 use crate::report::{Bar, Row, Sample};
 use crate::scene::Scene;
 
@@ -69,7 +69,7 @@ impl Mesh {
         );
         let file = scene.directory.join("envoy.json");
         std::fs::write(&file, configuration.to_string()).unwrap();
-        let mut command = pinned(SERVER, &binary());
+        let mut command = pinned(SERVER, &envoy());
         command
             .args(["--disable-hot-restart", "--concurrency", "1"])
             .args(["--log-level", "error", "--config-path"])
@@ -101,14 +101,6 @@ impl Mesh {
         let count = scene.count;
         let load = self.load(scene, tokens, Pace::Closed { count });
         ask(CLIENT, &load).rate()
-    }
-}
-
-/// What `make` installs.
-pub fn binary() -> PathBuf {
-    match std::env::var_os("ENVOY_BIN") {
-        Some(path) => path.into(),
-        None => panic!("ENVOY_BIN is not set: run `make bench`"),
     }
 }
 

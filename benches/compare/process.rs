@@ -158,3 +158,11 @@ pub fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap()
 }
+
+/// The Envoy that `make` installs.
+pub fn envoy() -> PathBuf {
+    match std::env::var_os("ENVOY_BIN") {
+        Some(path) => path.into(),
+        None => panic!("ENVOY_BIN is not set: run `make bench`"),
+    }
+}

@@ -154,7 +154,7 @@ fn machine() -> String {
         .and_then(|rest| rest.split_once(": "))
         .map_or("unknown processor", |(_, model)| model);
     let cores = std::thread::available_parallelism().unwrap();
-    let envoy = said(crate::envoy::binary().to_str().unwrap(), "--version");
+    let envoy = said(crate::process::envoy().to_str().unwrap(), "--version");
     let envoy = envoy.rsplit("version: ").next().unwrap_or_default();
     let envoy = envoy.split('/').nth(1).unwrap_or_default();
     format!(

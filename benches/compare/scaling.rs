@@ -1,67 +1,93 @@
 //! What a check costs as there is more of something: tokens, connections, streams, cores.
 
-use std::path::Path;
-
 use crate::load::{Load, Protocol};
 use crate::process::{BOTH, CLIENT, SERVER, Server, Work, ask};
 use crate::report::{Row, Sample};
 use crate::scene::Scene;
+use crate::server::{claimgate, constant};
 
 const CHECKS: usize = 30_000;
 
-/// Each against two connections with 32 streams each, one token and one core.
 pub fn rows(scene: &Scene) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (what, file) in [
-        ("1,000 tokens", &scene.thousand),
-        ("10,000 tokens", &scene.all),
-    ] {
-        rows.push(row(scene, what, file, |load| load));
-    }
+    let mut rows = vec![
+        tokens(scene, "1,000 tokens", &scene.thousand),
+        tokens(scene, "10,000 tokens", &scene.all),
+    ];
     for (connections, streams) in [(1, 1), (1, 8), (1, 64), (8, 8), (32, 2), (2, 128)] {
-        let what = format!("{connections} connections with {streams} streams each");
-        rows.push(row(scene, &what, &scene.one, |load| Load {
-            connections,
-            streams,
-            ..load
-        }));
+        rows.push(at_once(scene, connections, streams));
     }
-    for (name, is_claimgate) in [("claimgate", true), ("constant allow", false)] {
-        rows.push(Row {
-            what: format!("two cores, shared with whoever asks: requests/s of {name} against one core of its own"),
-            sample: Sample::of(|| {
-                let start = |cores| {
-                    let server = match is_claimgate {
-                        true => Server::claimgate(cores, &scene.config),
-                        false => Server::constant(cores, Work::Nothing),
-                    };
-                    server.wait(Protocol::Check, &scene.first)
-                };
-                let rate = |server: &Server, cores| {
-                    ask(cores, &server.checks(&scene.one, CHECKS / 3));
-                    ask(cores, &server.checks(&scene.one, CHECKS)).rate()
-                };
-                let (one, two) = (start(SERVER), start(BOTH));
-                rate(&two, BOTH) / rate(&one, CLIENT)
-            }),
-            unit: "×",
-            bar: None,
-        });
+    for connections in [1, 2] {
+        rows.push(cores(scene, "claimgate", connections, |cores| {
+            Server::claimgate(cores, &scene.config_forgetful)
+        }));
+        rows.push(cores(scene, "constant allow", connections, |cores| {
+            Server::constant(cores, Work::Verification)
+        }));
     }
     rows
 }
 
-fn row(scene: &Scene, what: &str, file: &Path, change: impl Fn(Load) -> Load) -> Row {
+fn row(what: String, measure: impl FnMut() -> f64) -> Row {
     Row {
-        what: format!("{what}: CPU time of a check"),
-        sample: Sample::of(|| {
-            let server = super::server::claimgate(scene);
-            ask(CLIENT, &server.checks(&scene.one, CHECKS / 3));
-            ask(CLIENT, &server.checks(file, CHECKS / 3));
-            let few = server.cost(CLIENT, &server.checks(&scene.one, CHECKS));
-            server.cost(CLIENT, &change(server.checks(file, CHECKS))) / few
-        }),
+        what,
+        sample: Sample::of(measure),
         unit: "×",
         bar: None,
     }
+}
+
+fn tokens(scene: &Scene, what: &str, file: &std::path::Path) -> Row {
+    row(
+        format!("{what}: CPU time of a check against 1 token"),
+        || {
+            let server = claimgate(scene);
+            ask(CLIENT, &server.checks(&scene.one, CHECKS / 3));
+            ask(CLIENT, &server.checks(file, CHECKS / 3));
+            let few = server.cost(CLIENT, &server.checks(&scene.one, CHECKS));
+            server.cost(CLIENT, &server.checks(file, CHECKS)) / few
+        },
+    )
+}
+
+fn at_once(scene: &Scene, connections: usize, streams: usize) -> Row {
+    let what = format!(
+        "connections: {connections}, streams of each: {streams}: CPU time of constant allow \
+         against claimgate's"
+    );
+    row(what, || {
+        let cost = |server: &Server| {
+            ask(CLIENT, &server.checks(&scene.one, CHECKS / 3));
+            let load = Load {
+                connections,
+                streams,
+                ..server.checks(&scene.one, CHECKS)
+            };
+            server.cost(CLIENT, &load)
+        };
+        cost(&constant(scene, Work::Nothing)) / cost(&claimgate(scene))
+    })
+}
+
+/// Where each check takes an RSA verification.
+fn cores(scene: &Scene, name: &str, connections: usize, start: impl Fn(&str) -> Server) -> Row {
+    let what = format!(
+        "two cores, of which whoever asks takes its part, every token verified, connections: \
+         {connections}: checks/s of {name} against one core"
+    );
+    row(what, || {
+        let rate = |server: &Server, cores| {
+            let load = |count| Load {
+                connections,
+                streams: 64 / connections,
+                ..server.checks(&scene.all, count)
+            };
+            ask(cores, &load(CHECKS / 6));
+            ask(cores, &load(CHECKS / 2)).rate()
+        };
+        let [one, two] = [SERVER, BOTH].map(|cores| {
+            let server = start(cores);
+            server.wait(Protocol::Check, &scene.first)
+        });
+        rate(&two, BOTH) / rate(&one, CLIENT)
+    })
 }

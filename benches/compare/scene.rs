@@ -15,8 +15,9 @@ pub struct Scene {
     pub directory: PathBuf,
     pub providers: Vec<Provider>,
     pub config: PathBuf,
-    /// The same, without claims for anybody.
+    /// The same, without claims for anybody; and that verifies each token anew.
     pub config_alone: PathBuf,
+    pub config_forgetful: PathBuf,
     /// Checks: one; one of each token; one of each of others.
     pub one: PathBuf,
     pub all: PathBuf,
@@ -38,12 +39,13 @@ impl Scene {
         let providers: Vec<Provider> = (0..10)
             .map(|number| Provider::new(number, Algorithm::Rs256))
             .collect();
-        let [config, config_alone] = configurations(directory, &providers);
+        let [config, config_alone, config_forgetful] = configurations(directory, &providers);
         let tokens = signed(&providers, 0);
         let checks = checks(&tokens);
         let scene = Self {
             config,
             config_alone,
+            config_forgetful,
             one: directory.join("one"),
             all: directory.join("all"),
             others: directory.join("others"),

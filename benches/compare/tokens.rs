@@ -93,8 +93,8 @@ impl Provider {
 }
 
 /// Configurations for these providers, whose keys are in files: with claims for the upstream and for
-/// Envoy, and without.
-pub fn configurations(directory: &Path, providers: &[Provider]) -> [PathBuf; 2] {
+/// Envoy, without, and without memory.
+pub fn configurations(directory: &Path, providers: &[Provider]) -> [PathBuf; 3] {
     let providers: Vec<Value> = providers
         .iter()
         .map(|provider| {
@@ -105,9 +105,11 @@ pub fn configurations(directory: &Path, providers: &[Provider]) -> [PathBuf; 2] 
         })
         .collect();
     let alone = json!({"providers": &providers, "upstream": {"dynamic_metadata": false}});
+    let forgetful = json!({"providers": &providers, "token_cache": {"max_entries": 0}});
     [
         with_claims(directory, "claimgate", &providers),
         written(directory, "alone", &alone),
+        written(directory, "forgetful", &forgetful),
     ]
 }
 

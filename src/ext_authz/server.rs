@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use tokio::time::timeout;
 
 use super::request;
+use super::response::encoded::PREFIX_BYTES;
 use super::service::Service;
 use crate::http2::{Exchange, MOST_COPIED_BYTES};
 
@@ -24,10 +25,6 @@ const MOST_CHECK_BYTES: usize = 256 * 1024;
 
 /// How long the bytes of a check may take to arrive.
 const MOST_READING: Duration = Duration::from_secs(10);
-
-/// What stands before each message (gRPC over HTTP/2, `Length-Prefixed-Message`): whether it is
-/// compressed, and its length.
-pub(super) const PREFIX_BYTES: usize = 5;
 
 /// Answers a check.
 pub async fn answer((request, mut respond): Exchange, service: &Service) {

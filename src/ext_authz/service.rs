@@ -13,8 +13,8 @@ use tonic::{Response, Status};
 
 use super::proto::auth::authorization_server::Authorization;
 use super::proto::auth::{CheckRequest, CheckResponse};
+use super::response::encoded::PREFIX_BYTES;
 use super::response::{self, encoded};
-use super::server::PREFIX_BYTES;
 use super::{request, wire};
 use crate::config::{Config, Denials};
 use crate::decision::{Decision, Denial, Permit, decide};

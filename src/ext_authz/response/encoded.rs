@@ -6,7 +6,6 @@ use prost::Message as _;
 
 use super::super::proto::auth::CheckResponse;
 use super::super::proto::auth::check_response::HttpResponse;
-use super::super::server::PREFIX_BYTES;
 use super::metadata::Metadata;
 use super::structs::{begin, field, key};
 use super::{Rendered, allow, render};
@@ -16,6 +15,10 @@ use crate::identity::Bearer;
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::token::Notes;
+
+/// What stands before each message (gRPC over HTTP/2, `Length-Prefixed-Message`): whether it is
+/// compressed, and its length.
+pub(in crate::ext_authz) const PREFIX_BYTES: usize = 5;
 
 /// Fields of `CheckResponse`.
 const STATUS: u8 = key(1);

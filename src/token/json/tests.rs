@@ -1,0 +1,75 @@
+use super::*;
+
+#[test]
+fn strict() {
+    for (json, error) in [
+        (r#"{"a":1,"b":{"c":[{"d":null,"e":1.5,"f":true}]}}"#, None),
+        (r#"{"a":1,"a":1}"#, Some("member `a` occurs twice")),
+        (r#"{"a":1,"\u0061":2}"#, Some("member `a` occurs twice")),
+        (r#"{"b":[{"a":1,"a":2}]}"#, Some("member `a` occurs twice")),
+        ("[]", Some("not a JSON object")),
+        ("\"{}\"", Some("not a JSON object")),
+        ("{} {}", Some("trailing characters")),
+        ("\u{feff}{}", Some("expected value")),
+        (r#"{"a":NaN}"#, Some("expected value")),
+        (r#"{"a":1e400}"#, Some("number out of range")),
+        (r#"{"a":"\ud800"}"#, Some("end of hex escape")),
+        (r#"{"a":1,}"#, Some("trailing comma")),
+        ("", Some("EOF")),
+    ] {
+        match (Document::object(json.as_bytes()), error) {
+            (Ok(_), None) => {}
+            (Err(found), Some(expected)) => {
+                assert!(found.contains(expected), "{json}: {found}");
+            }
+            (found, expected) => panic!("{json}: {found:?}, expected {expected:?}"),
+        }
+    }
+    let not_text = Document::object(b"{\"a\":\"\xff\"}");
+    assert_eq!(not_text.unwrap_err(), "not UTF-8");
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
+    assert!(
+        Document::object(deep.as_bytes())
+            .unwrap_err()
+            .contains("recursion limit")
+    );
+}
+
+#[test]
+fn what_is_read_is_what_is_seen() {
+    for json in [
+        "{}",
+        r#"{"a":[]}"#,
+        r#"{"a":{},"b":[{}],"c":[[],[1,[2]],3]}"#,
+        r#"{"a":null,"b":true,"c":false,"d":"","e":"\u00e9\n\"","f":-1.5e3}"#,
+        r#"{"max":18446744073709551615,"min":-9223372036854775808,"é":"ö"}"#,
+        r#"{"a":{"b":{"c":{"d":1},"e":2},"f":3},"g":4}"#,
+    ] {
+        let document = Document::object(json.as_bytes()).unwrap();
+        let expected: Value = serde_json::from_str(json).unwrap();
+        let found = Json::Object(document.members());
+        assert_eq!(Value::from(found), expected, "{json}");
+        for (name, value) in expected.as_object().unwrap() {
+            let found = document.members().get(name).unwrap();
+            assert_eq!(Value::from(found), *value, "{json}: {name}");
+        }
+        assert!(document.members().get("x").is_none());
+    }
+}
+
+#[test]
+fn what_has_no_room_is_refused() {
+    let long = "a".repeat(70_000);
+    let many = vec!["null"; 70_000].join(",");
+    let numbers = vec!["1"; 70_000].join(",");
+    for json in [
+        format!(r#"{{"a":"{long}"}}"#),
+        format!(r#"{{"{long}":1}}"#),
+        format!(r#"{{"a":["{}","b"]}}"#, &long[..65_536]),
+        format!(r#"{{"a":[{many}]}}"#),
+        format!(r#"{{"a":[{numbers}]}}"#),
+    ] {
+        let error = Document::object(json.as_bytes()).unwrap_err();
+        assert!(error.contains("too large"), "{error}");
+    }
+}
