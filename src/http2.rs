@@ -64,6 +64,8 @@ where
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(MOST_STREAMS)
+        // A proxy that gave up on all of its requests at once is no attacker.
+        .max_pending_accept_reset_streams(MOST_STREAMS as usize)
         .initial_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_header_list_size(MOST_HEADER_BYTES);
@@ -92,8 +94,8 @@ where
                     return;
                 }
                 if answer(&mut arrived, &handler) {
-                    // Bundles that were left to others are only seen by them when this task yields.
-                    // What was answered here leaves first.
+                    // What was left to tasks is only seen by others when this one yields. What was
+                    // answered here leaves first.
                     poll_fn(|context| Poll::Ready(receive(&mut connection, &mut arrived, context)))
                         .await;
                     yield_now().await;
@@ -135,10 +137,10 @@ where
     }
 }
 
-/// Answers one bundle here, and leaves the others to whichever core has time. Whether there are
-/// others.
+/// Answers one bundle here, and leaves the others to whichever core has time. Whether something was
+/// left to tasks.
 fn answer(arrived: &mut Vec<Exchange>, handler: &impl Handler) -> bool {
-    let is_shared = arrived.len() > BUNDLE;
+    let mut is_left = arrived.len() > BUNDLE;
     while arrived.len() > BUNDLE {
         let bundle = arrived.split_off(arrived.len() - BUNDLE);
         let handler = handler.clone();
@@ -149,18 +151,20 @@ fn answer(arrived: &mut Vec<Exchange>, handler: &impl Handler) -> bool {
         });
     }
     for exchange in arrived.drain(..) {
-        start(handler.handle(exchange));
+        is_left |= start(handler.handle(exchange));
     }
-    is_shared
+    is_left
 }
 
-/// Does what can be done now, and leaves the rest to a task. A panic is the end of one request, and
-/// not of others.
-fn start(answering: impl Future<Output = ()> + Send + 'static) {
+/// Does what can be done now, and leaves the rest, if there is one, to a task. A panic is the end of
+/// one request, and not of others.
+fn start(answering: impl Future<Output = ()> + Send + 'static) -> bool {
     let mut answering = Box::pin(AssertUnwindSafe(answering).catch_unwind());
     // Whoever would be woken by it is not there yet: the task asks again.
     let mut nobody = Context::from_waker(Waker::noop());
-    if answering.as_mut().poll(&mut nobody).is_pending() {
+    let is_left = answering.as_mut().poll(&mut nobody).is_pending();
+    if is_left {
         tokio::spawn(answering);
     }
+    is_left
 }

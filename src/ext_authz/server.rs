@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Response};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::request;
 use super::response::encoded::PREFIX_BYTES;
@@ -29,13 +29,20 @@ const MOST_READING: Duration = Duration::from_secs(10);
 /// Answers a check.
 pub async fn answer((request, mut respond): Exchange, service: &Service) {
     let patience = request::timeout(request.headers()).unwrap_or(Duration::MAX);
-    let read = timeout(patience.min(MOST_READING), read(request.into_body()));
-    let message = read.await.unwrap_or_default();
+    let arrived = Instant::now();
+    let answering = async {
+        let until = arrived + MOST_READING.min(patience / 2);
+        let message = timeout_at(until, read(request.into_body())).await;
+        let left = patience.saturating_sub(arrived.elapsed());
+        service
+            .answer(message.unwrap_or_default().as_deref(), left)
+            .await
+    };
     let answer = tokio::select! {
         biased;
-        answer = service.answer(message.as_deref(), patience) => answer,
         // The client does not wait any more.
         _ = poll_fn(|context| respond.poll_reset(context)) => return,
+        answer = answering => answer,
     };
     // An error means that the client has gone, or does not want the answer any more.
     let _ = send(answer, respond);

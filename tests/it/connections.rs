@@ -79,6 +79,35 @@ async fn those_that_wait_hold_up_nobody() {
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
 }
 
+/// Each takes a signature check, so that cores share them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn many_unknown_tokens_at_once() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let forgetful = format!(
+        "{}token_cache: {{ max_entries: 0 }}",
+        provider(&issuer, "acme", "")
+    );
+    let server = Server::start(&forgetful).await;
+    let (good, bad) = (
+        token(&issuer, &key),
+        token(&issuer, &signer(Es256, "other")),
+    );
+    while !server.check(bearer(&good)).await.is_allow() {}
+    let channel = server.channel().await;
+    let checks = (0..300).map(|number| {
+        let is_good = number % 3 != 0;
+        let check = bearer(if is_good { &good } else { &bad });
+        let mut client = AuthorizationClient::new(channel.clone());
+        async move { (is_good, client.check(check).await) }
+    });
+    for (is_good, answer) in join_all(checks).await {
+        let answer = Answer::read(answer.unwrap().into_inner());
+        assert_eq!(answer.is_allow(), is_good);
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_check_may_come_in_pieces() {
     let (server, _issuer, good) = served("").await;
@@ -106,7 +135,8 @@ async fn a_check_may_come_in_pieces() {
 async fn a_client_that_changes_its_mind_harms_nobody() {
     let (server, _issuer, good) = served("").await;
     let client = connect(&server).await;
-    for number in 0..50 {
+    // More at once than are taken for an attack by default.
+    for number in 0..100 {
         let mut client = client.clone().ready().await.unwrap();
         let (_, mut stream) = client.send_request(post(), false).unwrap();
         if number % 2 == 0 {
@@ -114,13 +144,22 @@ async fn a_client_that_changes_its_mind_harms_nobody() {
         }
         stream.send_reset(h2::Reason::CANCEL);
     }
-    assert!(server.check(bearer(&good)).await.is_allow());
+    let mut client = client.ready().await.unwrap();
+    let (answer, mut stream) = client.send_request(post(), false).unwrap();
+    stream.send_data(framed(&good), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    let (_, metrics) = server.page("/metrics").await;
+    let none = "reason=\"internal\",rule=\"none\",provider=\"none\"} 0";
+    assert!(
+        metrics.contains(none),
+        "what was taken back is not judged: {metrics}"
+    );
     server.stop().await;
 }
 
 /// A connection on which there is always more to do hears that it is time to end, and what was
 /// asked is answered.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_connection_ends() {
     let (server, _issuer, good) = served("").await;
     let client = connect(&server).await;
