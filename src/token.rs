@@ -279,15 +279,13 @@ fn check_sender_constraint(claims: &Claims) -> Result<(), TokenError> {
 }
 
 fn check_required(claims: &Claims, required: &[RequiredClaim]) -> Result<(), TokenError> {
-    for RequiredClaim { path, any_of } in required {
+    for claim in required {
+        let RequiredClaim { path, any_of } = claim;
         let found = claims
             .at(path)
             .ok_or_else(|| TokenError::MissingClaim(path.to_string()))?;
-        let text = found.scalar_text();
-        if !text
-            .as_deref()
-            .is_some_and(|text| any_of.iter().any(|own| own == text))
-        {
+        if !claim.accepts(found) {
+            let text = found.scalar_text();
             let text = text.unwrap_or_else(|| found.to_string().into());
             return Err(TokenError::ClaimMismatch {
                 claim: path.to_string(),

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::token::json::{Array, Json};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::token::json::{Array, Json};
 
 /// Everything but the unreserved characters of RFC 3986 §2.3.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC

@@ -146,11 +146,9 @@ impl Requirement {
     }
 
     fn check_claims(&self, token: &VerifiedToken) -> Result<(), Refusal> {
-        for RequiredClaim { path, any_of } in &self.claims {
-            let is_wanted = |value: Json<'_>| {
-                let text = value.scalar_text();
-                text.is_some_and(|text| any_of.iter().any(|own| *own == text))
-            };
+        for claim in &self.claims {
+            let RequiredClaim { path, any_of } = claim;
+            let is_wanted = |value| claim.accepts(value);
             let has = match token.claims().at(path) {
                 Some(Json::Array(elements)) => elements.iter().any(is_wanted),
                 found => found.is_some_and(is_wanted),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::claims::ClaimPath;
+use super::json::Json;
 use super::kind::Kind;
 use crate::keyring::AlgorithmSet;
 
@@ -65,4 +66,12 @@ pub struct RequiredClaim {
     pub path: ClaimPath,
     /// The values, as text: `true` is the boolean as well as the string, since providers differ.
     pub any_of: Vec<String>,
+}
+
+impl RequiredClaim {
+    /// Whether a value is one of those: a text, a number or a boolean.
+    pub(crate) fn accepts(&self, value: Json<'_>) -> bool {
+        let text = value.scalar_text();
+        text.is_some_and(|text| self.any_of.iter().any(|own| *own == text))
+    }
 }

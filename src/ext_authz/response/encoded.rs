@@ -33,9 +33,7 @@ pub(in crate::ext_authz) fn encode<'a>(
     denials: &Denials,
     request: &Request<'a>,
 ) -> (Bytes, Vec<&'a str>) {
-    if let Decision::Allow(permit) = decision
-        && let Some(message) = from_notes(decision, permit, policy, request)
-    {
+    if let Some(message) = from_notes(decision, policy, request) {
         return (message, Vec::new());
     }
     let Rendered {
@@ -61,13 +59,14 @@ fn start(length: usize) -> Vec<u8> {
 }
 
 /// The allow, of what was encoded before; `None` if it depends on more than the token.
-fn from_notes(
-    decision: &Decision,
-    permit: &Permit,
-    policy: &Policy,
-    request: &Request<'_>,
-) -> Option<Bytes> {
-    let bearer = permit.bearer.as_ref()?;
+fn from_notes(decision: &Decision, policy: &Policy, request: &Request<'_>) -> Option<Bytes> {
+    let Decision::Allow(Permit {
+        bearer: Some(bearer),
+        ..
+    }) = decision
+    else {
+        return None;
+    };
     let upstream = policy.upstream();
     let places = policy.token_places();
     if !upstream.depends_on_bearer_alone(bearer, places, &request.headers) {
