@@ -69,8 +69,7 @@ impl Claims {
 
     /// About how much memory they take.
     pub(super) fn bytes(&self) -> usize {
-        let (bytes, pieces) = self.0.size();
-        bytes + pieces * ALLOCATION_BYTES
+        self.0.bytes()
     }
 
     /// All of them.
@@ -129,9 +128,6 @@ impl Claims {
         }
     }
 }
-
-/// What each piece of memory costs besides.
-const ALLOCATION_BYTES: usize = 16;
 
 /// A claim that must have one value and has another.
 pub(super) fn mismatch(claim: &str, found: &str, expected: &str) -> TokenError {

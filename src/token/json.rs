@@ -63,12 +63,11 @@ impl Document {
         Object::new(self, 0, self.nodes.len())
     }
 
-    /// How many bytes of memory it takes, and in how many pieces.
-    pub(super) fn size(&self) -> (usize, usize) {
-        (
-            self.texts.len() + size_of_val(&*self.nodes) + size_of_val(&*self.numbers),
-            3,
-        )
+    /// About how many bytes of memory it takes, what each piece costs besides included.
+    pub(super) fn bytes(&self) -> usize {
+        const PIECE: usize = 16;
+        let (nodes, numbers) = (size_of_val(&*self.nodes), size_of_val(&*self.numbers));
+        self.texts.len() + nodes + numbers + 3 * PIECE
     }
 }
 
