@@ -18,18 +18,16 @@ use h2::server::{Builder, Connection, SendResponse};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+mod bundle;
 mod gathered;
 mod keepalive;
 pub mod routes;
 
+use bundle::Bundle;
 use gathered::Gathered;
 use keepalive::Keepalive;
-
-/// How many requests are answered before their answers are sent. More would save little, and make
-/// the first one wait.
-const BUNDLE: usize = 8;
 
 /// The largest DATA frame that `h2` copies behind other frames.
 pub const MOST_COPIED_BYTES: usize = 1_023;
@@ -80,6 +78,7 @@ where
     let mut keepalive = Keepalive::new(connection.ping_pong());
     let mut stopping = false;
     let mut arrived = Vec::new();
+    let mut bundle = Bundle::default();
     loop {
         tokio::select! {
             // A connection on which there is always more must hear of the other two.
@@ -93,7 +92,7 @@ where
                 if !more {
                     return;
                 }
-                if answer(&mut arrived, &handler) {
+                if answer(&mut arrived, &mut bundle, &handler) {
                     // What was left to tasks is only seen by others when this one yields. What was
                     // answered here leaves first.
                     poll_fn(|context| Poll::Ready(receive(&mut connection, &mut arrived, context)))
@@ -139,20 +138,22 @@ where
 
 /// Answers one bundle here, and leaves the others to whichever core has time. Whether something was
 /// left to tasks.
-fn answer(arrived: &mut Vec<Exchange>, handler: &impl Handler) -> bool {
-    let mut is_left = arrived.len() > BUNDLE;
-    while arrived.len() > BUNDLE {
-        let bundle = arrived.split_off(arrived.len() - BUNDLE);
+fn answer(arrived: &mut Vec<Exchange>, bundle: &mut Bundle, handler: &impl Handler) -> bool {
+    let mut is_left = arrived.len() > bundle.size();
+    while arrived.len() > bundle.size() {
+        let others = arrived.split_off(arrived.len() - bundle.size());
         let handler = handler.clone();
         tokio::spawn(async move {
-            for exchange in bundle {
+            for exchange in others {
                 start(handler.handle(exchange));
             }
         });
     }
+    let (count, begin) = (arrived.len(), Instant::now());
     for exchange in arrived.drain(..) {
         is_left |= start(handler.handle(exchange));
     }
+    bundle.learn(count, begin.elapsed());
     is_left
 }
 

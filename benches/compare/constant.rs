@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
 use claimgate::ext_authz::proto::auth::{CheckResponse, OkHttpResponse};
 use claimgate::ext_authz::proto::google::rpc::Status as RpcStatus;
+use prost::Message as _;
 use tokio::net::TcpListener;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
@@ -22,9 +24,23 @@ use crate::rsa::Verification;
 
 /// Answers `Check`.
 #[derive(Clone)]
-struct Constant {
+pub struct Constant {
     /// What is done for each check besides.
     work: Option<Arc<Verification>>,
+    answer: Arc<CheckResponse>,
+}
+
+impl Default for Constant {
+    fn default() -> Self {
+        Self {
+            work: None,
+            answer: Arc::new(CheckResponse {
+                status: Some(RpcStatus::default()),
+                http_response: Some(HttpResponse::OkResponse(OkHttpResponse::default())),
+                dynamic_metadata: None,
+            }),
+        }
+    }
 }
 
 impl NamedService for Constant {
@@ -37,17 +53,13 @@ impl UnaryService<CheckRequest> for Constant {
 
     fn call(&mut self, request: Request<CheckRequest>) -> Self::Future {
         let check = request.into_inner();
-        let work = self.work.clone();
+        let Self { work, answer } = self.clone();
         Box::pin(async move {
             std::hint::black_box(&check);
             if let Some(verification) = work {
                 verification.run();
             }
-            Ok(Response::new(CheckResponse {
-                status: Some(RpcStatus::default()),
-                http_response: Some(HttpResponse::OkResponse(OkHttpResponse::default())),
-                dynamic_metadata: None,
-            }))
+            Ok(Response::new(CheckResponse::clone(&answer)))
         })
     }
 }
@@ -70,16 +82,33 @@ impl Service<http::Request<Body>> for Constant {
     }
 }
 
-/// Serves until it is killed.
-pub async fn serve(address: SocketAddr, work: Option<Verification>) {
-    let listener = TcpListener::bind(address).await.unwrap();
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Server::builder()
-        .max_concurrent_streams(512)
-        .add_service(Constant {
-            work: work.map(Arc::new),
-        })
-        .serve_with_incoming(incoming)
-        .await
-        .unwrap();
+impl Constant {
+    /// One that verifies a signature for each check.
+    pub fn verifying() -> Self {
+        Self {
+            work: Some(Arc::new(Verification::new())),
+            ..Self::default()
+        }
+    }
+
+    /// One that answers with the `CheckResponse` in this file.
+    pub fn answering(file: &Path) -> Self {
+        let answer = std::fs::read(file).unwrap();
+        Self {
+            answer: Arc::new(CheckResponse::decode(answer.as_slice()).unwrap()),
+            ..Self::default()
+        }
+    }
+
+    /// Serves until it is killed.
+    pub async fn serve(self, address: SocketAddr) {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        Server::builder()
+            .max_concurrent_streams(512)
+            .add_service(self)
+            .serve_with_incoming(incoming)
+            .await
+            .unwrap();
+    }
 }

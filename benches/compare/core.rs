@@ -1,6 +1,7 @@
 //! What stands behind the server, without it: a decision, the memory of tokens, an answer.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,20 @@ impl Core {
         }
         kept.0.into_inner()
     }
+}
+
+/// The `CheckResponse` to a check under a configuration whose keys are in files.
+pub fn answer_under(config: &Path, check: &[u8]) -> Vec<u8> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let config = Config::load(config).unwrap();
+        let service = Service::start(config, Arc::new(SystemClock)).await;
+        service.jwks.all_known().await;
+        service.answer(Some(check), Duration::MAX).await
+    });
+    // Behind the prefix of gRPC.
+    answer[5..].to_vec()
 }
 
 /// The answer to a check about which nothing has to be waited for.

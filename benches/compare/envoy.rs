@@ -1,13 +1,12 @@
 //! Whole requests through a real Envoy with one worker: by way of claimgate, and by other ways.
 
-use std::path::Path;
-
-use serde_json::{Value, json};
+mod configuration;
 
 use crate::load::{self, Load, Pace, Protocol};
 use crate::process::{CLIENT, SERVER, Server, Work, ask, envoy, free_address, pinned};
 use crate::report::{Bar, Row, Sample};
 use crate::scene::Scene;
+use configuration::configuration;
 
 /// What Envoy asks about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +15,8 @@ pub enum Way {
     JwtAuthn,
     JwtAuthnWithCache,
     Constant,
+    /// With the answer that claimgate gives.
+    ConstantWithClaims,
     Claimgate,
     ClaimgateOnUnix,
     /// Without claims for anybody.
@@ -29,6 +30,7 @@ impl Way {
             Self::JwtAuthn => "`jwt_authn`",
             Self::JwtAuthnWithCache => "`jwt_authn` with its token cache",
             Self::Constant => "constant allow",
+            Self::ConstantWithClaims => "constant allow with the claims of claimgate's answer",
             Self::Claimgate => "claimgate",
             Self::ClaimgateOnUnix => "claimgate on a Unix socket",
             Self::ClaimgateAlone => "claimgate, without claims as headers and metadata",
@@ -56,6 +58,7 @@ impl Mesh {
         let asked = match way {
             Way::Nothing | Way::JwtAuthn | Way::JwtAuthnWithCache => None,
             Way::Constant => Some(Server::constant(CLIENT, Work::Nothing)),
+            Way::ConstantWithClaims => Some(Server::constant(CLIENT, Work::Answer(&scene.answer))),
             Way::Claimgate => Some(Server::claimgate(CLIENT, config)),
             Way::ClaimgateAlone => Some(Server::claimgate(CLIENT, &scene.config_alone)),
             Way::ClaimgateOnUnix => Some(Server::claimgate_on_unix(CLIENT, config, socket)),
@@ -64,7 +67,8 @@ impl Mesh {
         let address = free_address();
         let configuration = configuration(
             address.port(),
-            &filters(way, asked.as_ref().map(|server| &server.server), scene),
+            way,
+            scene,
             asked.as_ref().map(|server| &server.server),
         );
         let file = scene.directory.join("envoy.json");
@@ -107,17 +111,33 @@ impl Mesh {
 /// Requests in each second of which the bar is about the 99th percentile.
 const RATE: f64 = 3_000.0;
 
-/// The rows with bars, of a claimgate that says as little to Envoy as its reference does.
+/// The rows with bars: claimgate beside a constant allow whose answer is the same work for Envoy.
 pub fn rows(scene: &Scene) -> Vec<Row> {
-    let reference = || Mesh::start(Way::Constant, scene);
-    let claimgate = || Mesh::start(Way::ClaimgateAlone, scene);
-    let warm = |mesh: &Mesh| {
-        mesh.rate(scene, Tokens::One);
+    let pairs = [
+        ("no claims passed on", Way::ClaimgateAlone, Way::Constant),
+        (
+            "claims as headers and metadata",
+            Way::Claimgate,
+            Way::ConstantWithClaims,
+        ),
+    ];
+    let rows = |(what, claimgate, reference)| {
+        let meshes = move || {
+            [claimgate, reference].map(|way| {
+                let mesh = Mesh::start(way, scene);
+                mesh.rate(scene, Tokens::One);
+                mesh
+            })
+        };
+        beside(what, scene, meshes)
     };
+    pairs.into_iter().flat_map(rows).collect()
+}
+
+/// claimgate beside its reference, both warm: throughput and latency.
+fn beside(what: &str, scene: &Scene, meshes: impl Fn() -> [Mesh; 2]) -> [Row; 2] {
     let throughput = Sample::of(|| {
-        let (reference, claimgate) = (reference(), claimgate());
-        warm(&reference);
-        warm(&claimgate);
+        let [claimgate, reference] = meshes();
         claimgate.rate(scene, Tokens::One) / reference.rate(scene, Tokens::One)
     });
     let pace = Pace::Open {
@@ -126,24 +146,23 @@ pub fn rows(scene: &Scene) -> Vec<Row> {
     };
     let p99 = |mesh: &Mesh| ask(CLIENT, &mesh.load(scene, Tokens::One, pace)).p99;
     let latency = Sample::of(|| {
-        let (reference, claimgate) = (reference(), claimgate());
-        warm(&reference);
-        warm(&claimgate);
-        Sample::of_least(|| [p99(&claimgate), p99(&reference)])
+        let meshes = meshes();
+        Sample::of_least(|| [0, 1].map(|which| p99(&meshes[which])))
     });
-    vec![
+    [
         Row {
-            what: "Through Envoy, remembered token, no claims passed on: requests/s against \
-                   constant allow behind the same Envoy"
-                .to_owned(),
+            what: format!(
+                "Through Envoy, remembered token, {what}: requests/s against constant allow with \
+                 the same answer behind the same Envoy"
+            ),
             sample: throughput,
             unit: "×",
             bar: Some(Bar::AtLeast(0.97)),
         },
         Row {
             what: format!(
-                "Through Envoy, remembered token, no claims passed on, {RATE} requests/s: 99th \
-                 percentile against constant allow behind the same Envoy"
+                "Through Envoy, remembered token, {what}, {RATE} requests/s: 99th percentile \
+                 against constant allow with the same answer behind the same Envoy"
             ),
             sample: latency,
             unit: "×",
@@ -158,6 +177,7 @@ pub fn ways(scene: &Scene) -> Vec<Row> {
         (Way::Nothing, Tokens::One),
         (Way::JwtAuthn, Tokens::One),
         (Way::JwtAuthnWithCache, Tokens::One),
+        (Way::ConstantWithClaims, Tokens::One),
         (Way::Claimgate, Tokens::One),
         (Way::ClaimgateOnUnix, Tokens::One),
         (Way::ClaimgateAlone, Tokens::One),
@@ -177,121 +197,4 @@ pub fn ways(scene: &Scene) -> Vec<Row> {
         bar: None,
     };
     all.into_iter().map(row).collect()
-}
-
-fn filters(way: Way, asked: Option<&load::Server>, scene: &Scene) -> Vec<Value> {
-    let mut filters = Vec::new();
-    match (way, asked) {
-        (Way::JwtAuthn, _) => filters.push(jwt_authn(scene, &json!(null))),
-        (Way::JwtAuthnWithCache, _) => {
-            filters.push(jwt_authn(scene, &json!({"jwt_cache_size": 10_000})));
-        }
-        (_, Some(_)) => filters.push(json!({
-            "name": "envoy.filters.http.ext_authz",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
-                "transport_api_version": "V3",
-                "grpc_service": {"envoy_grpc": {"cluster_name": "asked"}, "timeout": "1s"},
-            },
-        })),
-        (_, None) => {}
-    }
-    filters.push(json!({
-        "name": "envoy.filters.http.router",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-        },
-    }));
-    filters
-}
-
-/// As much of what claimgate is asked for as this filter does: both claims as headers.
-fn jwt_authn(scene: &Scene, cache: &Value) -> Value {
-    let providers: serde_json::Map<String, Value> = scene
-        .providers
-        .iter()
-        .map(|provider| {
-            let settings = json!({
-                "issuer": provider.issuer(),
-                "audiences": ["orders-api"],
-                "local_jwks": {"filename": provider.key_file(&scene.directory)},
-                "claim_to_headers": [{"header_name": "x-auth-subject", "claim_name": "sub"}],
-                "jwt_cache_config": cache,
-            });
-            (provider.name.clone(), settings)
-        })
-        .collect();
-    let any: Vec<Value> = providers
-        .keys()
-        .map(|name| json!({"provider_name": name}))
-        .collect();
-    json!({
-        "name": "envoy.filters.http.jwt_authn",
-        "typed_config": {
-            "@type":
-                "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            "providers": providers,
-            "rules": [
-                {"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": any}}},
-            ],
-        },
-    })
-}
-
-fn configuration(port: u16, filters: &[Value], asked: Option<&load::Server>) -> Value {
-    let clusters: Vec<Value> = asked.into_iter().map(cluster).collect();
-    json!({"static_resources": {
-        "listeners": [{
-            "name": "requests",
-            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-            "filter_chains": [{"filters": [{
-                "name": "envoy.filters.network.http_connection_manager",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.network.\
-                              http_connection_manager.v3.HttpConnectionManager",
-                    "stat_prefix": "requests",
-                    "codec_type": "HTTP2",
-                    "http_filters": filters,
-                    "route_config": {"virtual_hosts": [{
-                        "name": "all",
-                        "domains": ["*"],
-                        "routes": [{
-                            "match": {"prefix": "/"},
-                            "direct_response": {"status": 200},
-                        }],
-                    }]},
-                },
-            }]}],
-        }],
-        "clusters": clusters,
-    }})
-}
-
-fn cluster(server: &load::Server) -> Value {
-    let address = match server {
-        load::Server::Tcp(address) => json!({"socket_address": {
-            "address": address.ip().to_string(),
-            "port_value": address.port(),
-        }}),
-        load::Server::Unix(path) => json!({"pipe": {"path": as_text(path)}}),
-    };
-    json!({
-        "name": "asked",
-        "type": "STATIC",
-        "load_assignment": {
-            "cluster_name": "asked",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.\
-                          HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            },
-        },
-    })
-}
-
-fn as_text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }

@@ -50,11 +50,16 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         // As processes of their own, on a core of their own.
         ["constant", address] => {
-            runtime().block_on(constant::serve(address.parse().unwrap(), None));
+            let constant = constant::Constant::default();
+            runtime().block_on(constant.serve(address.parse().unwrap()));
         }
         ["verifying", address] => {
-            let work = Some(rsa::Verification::new());
-            runtime().block_on(constant::serve(address.parse().unwrap(), work));
+            let constant = constant::Constant::verifying();
+            runtime().block_on(constant.serve(address.parse().unwrap()));
+        }
+        ["answering", address, file] => {
+            let constant = constant::Constant::answering(file.as_ref());
+            runtime().block_on(constant.serve(address.parse().unwrap()));
         }
         ["load"] => {
             let load: load::Load = serde_json::from_reader(std::io::stdin()).unwrap();

@@ -21,24 +21,25 @@ pub struct Server {
 
 /// What the reference does for each check besides answering it.
 #[derive(Clone, Copy)]
-pub enum Work {
+pub enum Work<'a> {
     Nothing,
     Verification,
+    /// It answers with the `CheckResponse` in this file.
+    Answer(&'a Path),
 }
 
 impl Server {
     /// The reference, from this very program.
-    pub fn constant(cores: &str, work: Work) -> Self {
+    pub fn constant(cores: &str, work: Work<'_>) -> Self {
         let address = free_address();
         let own = std::env::current_exe().unwrap();
         let mut command = pinned(cores, &own);
-        command.args([
-            match work {
-                Work::Nothing => "constant",
-                Work::Verification => "verifying",
-            },
-            &address.to_string(),
-        ]);
+        let listen = address.to_string();
+        match work {
+            Work::Nothing => command.args(["constant", &listen]),
+            Work::Verification => command.args(["verifying", &listen]),
+            Work::Answer(file) => command.args(["answering", &listen]).arg(file),
+        };
         Self::start(command, load::Server::Tcp(address))
     }
 

@@ -1,10 +1,15 @@
 //! What a check costs as there is more of something: tokens, connections, streams, cores.
 
-use crate::load::{Load, Protocol};
+use std::path::{Path, PathBuf};
+
+use claimgate::keyring::Algorithm;
+
+use crate::load::{self, Load, Protocol};
 use crate::process::{BOTH, CLIENT, SERVER, Server, Work, ask};
 use crate::report::{Row, Sample};
 use crate::scene::Scene;
 use crate::server::{claimgate, constant};
+use crate::tokens::{Provider, forgetful};
 
 const CHECKS: usize = 30_000;
 
@@ -16,13 +21,12 @@ pub fn rows(scene: &Scene) -> Vec<Row> {
     for (connections, streams) in [(1, 1), (1, 8), (1, 64), (8, 8), (32, 2), (2, 128)] {
         rows.push(at_once(scene, connections, streams));
     }
-    for connections in [1, 2] {
-        rows.push(cores(scene, "claimgate", connections, |cores| {
-            Server::claimgate(cores, &scene.config_forgetful)
-        }));
-        rows.push(cores(scene, "constant allow", connections, |cores| {
-            Server::constant(cores, Work::Verification)
-        }));
+    for (connections, streams) in [(1, 8), (1, 64), (2, 32)] {
+        rows.push(shared_cores(scene, connections, streams));
+    }
+    let slow = Slow::set_up(scene);
+    for (connections, streams) in [(1, 8), (1, 64)] {
+        rows.push(slow.two_cores(connections, streams));
     }
     rows
 }
@@ -36,7 +40,7 @@ fn row(what: String, measure: impl FnMut() -> f64) -> Row {
     }
 }
 
-fn tokens(scene: &Scene, what: &str, file: &std::path::Path) -> Row {
+fn tokens(scene: &Scene, what: &str, file: &Path) -> Row {
     row(
         format!("{what}: CPU time of a check against 1 token"),
         || {
@@ -69,25 +73,76 @@ fn at_once(scene: &Scene, connections: usize, streams: usize) -> Row {
 }
 
 /// Where each check takes an RSA verification.
-fn cores(scene: &Scene, name: &str, connections: usize, start: impl Fn(&str) -> Server) -> Row {
+fn shared_cores(scene: &Scene, connections: usize, streams: usize) -> Row {
     let what = format!(
-        "two cores, of which whoever asks takes its part, every token verified, connections: \
-         {connections}: checks/s of {name} against one core"
+        "two cores, of which whoever asks takes its part, every RS256 token verified, connections: \
+         {connections}, streams of each: {streams}: checks/s against constant allow with one RSA \
+         verification of aws-lc"
     );
     row(what, || {
-        let rate = |server: &Server, cores| {
-            let load = |count| Load {
-                connections,
-                streams: 64 / connections,
-                ..server.checks(&scene.all, count)
-            };
-            ask(cores, &load(CHECKS / 6));
-            ask(cores, &load(CHECKS / 2)).rate()
+        let rate = |server: Server| {
+            let server = server.wait(Protocol::Check, &scene.first);
+            rate(&server, BOTH, &scene.all, [connections, streams], CHECKS)
         };
-        let [one, two] = [SERVER, BOTH].map(|cores| {
-            let server = start(cores);
-            server.wait(Protocol::Check, &scene.first)
-        });
-        rate(&two, BOTH) / rate(&one, CLIENT)
+        let claimgate = rate(Server::claimgate(BOTH, &scene.config_forgetful));
+        claimgate / rate(Server::constant(BOTH, Work::Verification))
     })
+}
+
+/// Tokens whose verification takes so long that whoever asks hardly takes a part of the cores.
+struct Slow {
+    config: PathBuf,
+    checks: PathBuf,
+    first: Vec<u8>,
+}
+
+impl Slow {
+    fn set_up(scene: &Scene) -> Self {
+        let provider = Provider::new(200, Algorithm::Es384);
+        let checks: Vec<Vec<u8>> = (0..100)
+            .map(|number| Provider::check(&provider.token(number)))
+            .collect();
+        let file = scene.directory.join("slow");
+        load::write(&file, &checks);
+        let provider = provider.with_key_file(&scene.directory);
+        Self {
+            config: forgetful(&scene.directory, "slow", &[provider]),
+            checks: file,
+            first: checks[0].clone(),
+        }
+    }
+
+    fn two_cores(&self, connections: usize, streams: usize) -> Row {
+        let what = format!(
+            "two cores, every ES384 token verified, connections: {connections}, streams of each: \
+             {streams}: checks/s against one core"
+        );
+        row(what, || {
+            let rate = |cores, client| {
+                let server = Server::claimgate(cores, &self.config);
+                let server = server.wait(Protocol::Check, &self.first);
+                let at_once = [connections, streams];
+                rate(&server, client, &self.checks, at_once, CHECKS / 6)
+            };
+            rate(BOTH, BOTH) / rate(SERVER, CLIENT)
+        })
+    }
+}
+
+/// Checks in each second, as fast as they are answered: so many, over so many connections with so
+/// many streams each.
+fn rate(
+    server: &Server,
+    client: &str,
+    file: &Path,
+    [connections, streams]: [usize; 2],
+    count: usize,
+) -> f64 {
+    let load = |count| Load {
+        connections,
+        streams,
+        ..server.checks(file, count)
+    };
+    ask(client, &load(count / 3));
+    ask(client, &load(count)).rate()
 }

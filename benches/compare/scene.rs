@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use claimgate::keyring::Algorithm;
 
-use crate::load;
 use crate::tokens::{Provider, configurations};
+use crate::{core, load};
 
 /// So many tokens are used where each is another.
 pub const TOKENS: usize = 10_000;
@@ -18,6 +18,8 @@ pub struct Scene {
     /// The same, without claims for anybody; and that verifies each token anew.
     pub config_alone: PathBuf,
     pub config_forgetful: PathBuf,
+    /// The answer to the first check under the first of them.
+    pub answer: PathBuf,
     /// Checks: one; one of each token; one of each of others.
     pub one: PathBuf,
     pub all: PathBuf,
@@ -46,6 +48,7 @@ impl Scene {
             config,
             config_alone,
             config_forgetful,
+            answer: directory.join("answer"),
             one: directory.join("one"),
             all: directory.join("all"),
             others: directory.join("others"),
@@ -58,6 +61,8 @@ impl Scene {
             directory: directory.to_owned(),
             providers,
         };
+        let answer = core::answer_under(&scene.config, &scene.first);
+        std::fs::write(&scene.answer, answer).unwrap();
         load::write(&scene.one, &checks[..1]);
         load::write(&scene.thousand, &checks[..1_000]);
         load::write(&scene.all, &checks);

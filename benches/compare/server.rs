@@ -49,7 +49,7 @@ pub fn claimgate(scene: &Scene) -> Server {
 }
 
 /// The reference, on the same core.
-pub fn constant(scene: &Scene, work: Work) -> Server {
+pub fn constant(scene: &Scene, work: Work<'_>) -> Server {
     Server::constant(SERVER, work).wait(Protocol::Check, &scene.first)
 }
 

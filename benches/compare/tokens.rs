@@ -81,6 +81,14 @@ impl Provider {
         directory.join(format!("{}.json", self.name))
     }
 
+    /// As a configuration names it, with its key in a file.
+    pub fn with_key_file(&self, directory: &Path) -> Value {
+        let file = self.key_file(directory);
+        let keys = json!({"keys": [self.signer.jwk()]});
+        std::fs::write(&file, keys.to_string()).unwrap();
+        self.configured(&json!({"file": file}))
+    }
+
     /// As a configuration names it, with its keys from here.
     pub fn configured(&self, jwks: &Value) -> Value {
         json!({
@@ -97,20 +105,20 @@ impl Provider {
 pub fn configurations(directory: &Path, providers: &[Provider]) -> [PathBuf; 3] {
     let providers: Vec<Value> = providers
         .iter()
-        .map(|provider| {
-            let file = provider.key_file(directory);
-            let keys = json!({"keys": [provider.signer.jwk()]});
-            std::fs::write(&file, keys.to_string()).unwrap();
-            provider.configured(&json!({"file": file}))
-        })
+        .map(|provider| provider.with_key_file(directory))
         .collect();
     let alone = json!({"providers": &providers, "upstream": {"dynamic_metadata": false}});
-    let forgetful = json!({"providers": &providers, "token_cache": {"max_entries": 0}});
     [
         with_claims(directory, "claimgate", &providers),
         written(directory, "alone", &alone),
-        written(directory, "forgetful", &forgetful),
+        forgetful(directory, "forgetful", &providers),
     ]
+}
+
+/// Writes a configuration under which every token is verified anew.
+pub fn forgetful(directory: &Path, name: &str, providers: &[Value]) -> PathBuf {
+    let config = json!({"providers": providers, "token_cache": {"max_entries": 0}});
+    written(directory, name, &config)
 }
 
 /// Writes a configuration: two claims as headers, and metadata.

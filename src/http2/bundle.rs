@@ -1,0 +1,69 @@
+//! How much is answered before answers are sent.
+
+use std::time::Duration;
+
+/// How many requests are answered together, at most. More would save little, and make the first
+/// answer wait.
+const MOST: usize = 8;
+
+/// How long the first answer of a bundle waits for the others.
+const PATIENCE: Duration = Duration::from_micros(50);
+
+/// The size of bundles: as many requests as are answered within [`PATIENCE`], as far as the last
+/// bundle tells. Slow ones are so left to other cores, one by one.
+#[derive(Debug)]
+pub(super) struct Bundle(usize);
+
+impl Default for Bundle {
+    fn default() -> Self {
+        Self(MOST)
+    }
+}
+
+impl Bundle {
+    /// How many requests are answered together: at least one.
+    pub(super) fn size(&self) -> usize {
+        self.0
+    }
+
+    /// Learns how long so many answers took.
+    pub(super) fn learn(&mut self, count: usize, took: Duration) {
+        let fit = PATIENCE.as_nanos() * count as u128 / took.as_nanos().max(1);
+        self.0 = usize::try_from(fit).map_or(MOST, |fit| fit.clamp(1, MOST));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_is_answered_within_the_patience_for_it() {
+        let cases = [
+            (8, 0, 8),
+            (8, 27, 8),
+            (1, 3, 8),
+            (8, 50, 8),
+            (8, 51, 7),
+            (8, 200, 2),
+            (2, 50, 2),
+            (1, 51, 1),
+            (1, 5_000, 1),
+            (8, u64::MAX, 1),
+        ];
+        for (count, micros, size) in cases {
+            let mut bundle = Bundle::default();
+            bundle.learn(count, Duration::from_micros(micros));
+            assert_eq!(bundle.size(), size, "{count} answers in {micros} µs");
+        }
+    }
+
+    #[test]
+    fn one_slow_answer_is_not_remembered_for_long() {
+        let mut bundle = Bundle::default();
+        bundle.learn(8, Duration::from_secs(1));
+        assert_eq!(bundle.size(), 1);
+        bundle.learn(1, Duration::from_micros(3));
+        assert_eq!(bundle.size(), 8);
+    }
+}
