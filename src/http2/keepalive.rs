@@ -6,15 +6,20 @@ use std::time::Duration;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-/// So often the other end is asked whether it is there, and so long it has to answer.
-const PERIOD: Duration = Duration::from_secs(30);
+/// So often is looked whether the other end has answered, and it is asked again if it has.
+const PERIOD: Duration = Duration::from_secs(15);
+
+/// So often in a row it may not have answered. More than once, as an answer may be there and not be
+/// read yet: after the whole process was stopped for a while.
+const MOST_MISSED: u32 = 1;
 
 /// Pings of one connection.
 #[derive(Debug)]
 pub(super) struct Keepalive {
     pings: Option<PingPong>,
     ticks: Interval,
-    awaited: bool,
+    /// How often an answer was missed, while one is awaited.
+    missed: Option<u32>,
 }
 
 impl Keepalive {
@@ -24,7 +29,7 @@ impl Keepalive {
         Self {
             pings,
             ticks,
-            awaited: false,
+            missed: None,
         }
     }
 
@@ -34,19 +39,19 @@ impl Keepalive {
             return std::future::pending().await;
         };
         loop {
+            let is_asked = self.missed.is_some();
             tokio::select! {
                 // Whoever has answered is there, however late it is noticed.
                 biased;
                 // An error means that the connection ends, which it says itself.
-                pong = poll_fn(|context| pings.poll_pong(context)), if self.awaited => match pong {
-                    Ok(_) => self.awaited = false,
+                pong = poll_fn(|context| pings.poll_pong(context)), if is_asked => match pong {
+                    Ok(_) => self.missed = None,
                     Err(_) => return std::future::pending().await,
                 },
-                _ = self.ticks.tick() => {
-                    if self.awaited {
-                        return;
-                    }
-                    self.awaited = pings.send_ping(Ping::opaque()).is_ok();
+                _ = self.ticks.tick() => match self.missed {
+                    Some(MOST_MISSED) => return,
+                    Some(missed) => self.missed = Some(missed + 1),
+                    None => self.missed = pings.send_ping(Ping::opaque()).is_ok().then_some(0),
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! HTTP/2 connections: many requests at once, odd clients, the end.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -241,6 +242,9 @@ async fn a_panic_is_the_end_of_one_request() {
     }
 }
 
+/// What a client says first (RFC 9113 §3.4), with empty settings.
+const BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 /// How long a connection is served, in seconds.
 async fn served_for(connection: DuplexStream, stop: impl Future<Output = ()>) -> u64 {
     let start = Instant::now();
@@ -263,16 +267,42 @@ async fn who_says_nothing_is_not_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn who_has_gone_without_a_word_is_noticed() {
     let (mut ours, theirs) = duplex(4096);
-    // The beginning of HTTP/2 (RFC 9113 §3.4), with empty settings, and nothing ever after.
-    ours.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .await
-        .unwrap();
+    ours.write_all(BEGINNING).await.unwrap();
     let reading = tokio::spawn(async move {
         let mut read = Vec::new();
         ours.read_to_end(&mut read).await.unwrap();
     });
-    assert_eq!(served_for(theirs, pending()).await, 60);
+    assert_eq!(served_for(theirs, pending()).await, 45);
     reading.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_could_not_be_read_in_time_counts() {
+    let (mut ours, theirs) = duplex(4096);
+    ours.write_all(BEGINNING).await.unwrap();
+    let mut serving = pin!(http2::serve(theirs, Empty, pending()));
+    let ping = async {
+        loop {
+            let mut frame = vec![0; 9];
+            ours.read_exact(&mut frame).await.unwrap();
+            frame.resize(9 + usize::from(frame[2]), 0);
+            ours.read_exact(&mut frame[9..]).await.unwrap();
+            // RFC 9113 §6.7.
+            if frame[3] == 6 {
+                return frame;
+            }
+        }
+    };
+    let mut frame = tokio::select! {
+        () = &mut serving => panic!("served no longer"),
+        ping = ping => ping,
+    };
+    frame[4] = 1;
+    ours.write_all(&frame).await.unwrap();
+    // The answer is there, but nothing of ours runs for a minute.
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let served_on = tokio::time::timeout(Duration::from_secs(30), &mut serving).await;
+    assert!(served_on.is_err(), "the answer was overlooked");
 }
 
 #[tokio::test(start_paused = true)]
