@@ -17,9 +17,11 @@ use claimgate::token::VerifiedToken;
 use claimgate::token_cache::TokenCache;
 use criterion::{Criterion, Throughput};
 use futures_util::FutureExt as _;
+use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::{Value, json};
 
 use crate::report::{Bar, Row, Sample};
+use crate::rsa::Verification;
 use crate::tokens::Provider;
 
 /// A policy with its keys and its memory, and a check under it.
@@ -191,6 +193,7 @@ pub fn pieces(criterion: &mut Criterion) -> Vec<(String, String)> {
         group_of.bench_function(name, |bencher| bencher.iter(&mut *piece));
         names.push((group.to_owned(), name.to_owned()));
     };
+    references(&mut measure);
     for alg in [
         Algorithm::Rs256,
         Algorithm::Ps256,
@@ -231,6 +234,23 @@ pub fn pieces(criterion: &mut Criterion) -> Vec<(String, String)> {
     answers("no token", &Provider::check_without_token());
     answers("not a token", &Provider::check("abc"));
     names
+}
+
+/// The signature check alone, and a middleware that is given the key.
+fn references(measure: &mut impl FnMut(&str, &str, &mut dyn FnMut())) {
+    let verification = Verification::new();
+    let verify = &mut || verification.run();
+    measure("reference", "RSA-2048 verification of aws-lc", verify);
+    let provider = Provider::new(0, Algorithm::Rs256);
+    let jwk = serde_json::from_value(provider.signer.jwk()).unwrap();
+    let key = DecodingKey::from_jwk(&jwk).unwrap();
+    let mut validation = Validation::new(jsonwebtoken::Algorithm::RS256);
+    validation.set_issuer(&[provider.issuer()]);
+    validation.set_audience(&["orders-api"]);
+    let token = provider.token(0);
+    measure("reference", "decode of jsonwebtoken, RS256", &mut || {
+        jsonwebtoken::decode::<Value>(&token, &key, &validation).unwrap();
+    });
 }
 
 fn token_cache(core: &Core, measure: &mut impl FnMut(&str, &str, &mut dyn FnMut())) {

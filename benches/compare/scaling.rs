@@ -17,6 +17,11 @@ pub fn rows(scene: &Scene) -> Vec<Row> {
     let mut rows = vec![
         tokens(scene, "1,000 tokens", &scene.thousand),
         tokens(scene, "10,000 tokens", &scene.all),
+        tokens(
+            scene,
+            "1,000 tokens, every tenth with a bad signature",
+            &scene.tenth_bad,
+        ),
     ];
     for (connections, streams) in [(1, 1), (1, 8), (1, 64), (8, 8), (32, 2), (2, 128)] {
         rows.push(at_once(scene, connections, streams));
@@ -45,10 +50,14 @@ fn tokens(scene: &Scene, what: &str, file: &Path) -> Row {
         format!("{what}: CPU time of a check against 1 token"),
         || {
             let server = claimgate(scene);
-            ask(CLIENT, &server.checks(&scene.one, CHECKS / 3));
-            ask(CLIENT, &server.checks(file, CHECKS / 3));
-            let few = server.cost(CLIENT, &server.checks(&scene.one, CHECKS));
-            server.cost(CLIENT, &server.checks(file, CHECKS)) / few
+            let load = |file, count| Load {
+                all_allowed: false,
+                ..server.checks(file, count)
+            };
+            ask(CLIENT, &load(&scene.one, CHECKS / 3));
+            ask(CLIENT, &load(file, CHECKS / 3));
+            let few = server.cost(CLIENT, &load(&scene.one, CHECKS));
+            server.cost(CLIENT, &load(file, CHECKS)) / few
         },
     )
 }

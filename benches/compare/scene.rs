@@ -26,6 +26,8 @@ pub struct Scene {
     pub others: PathBuf,
     /// Checks of the first thousand tokens.
     pub thousand: PathBuf,
+    /// The same, every tenth with the signature of another token.
+    pub tenth_bad: PathBuf,
     /// Tokens: one; all.
     pub one_token: PathBuf,
     pub tokens: PathBuf,
@@ -53,6 +55,7 @@ impl Scene {
             all: directory.join("all"),
             others: directory.join("others"),
             thousand: directory.join("thousand"),
+            tenth_bad: directory.join("tenth_bad"),
             one_token: directory.join("token"),
             tokens: directory.join("tokens"),
             first: checks[0].clone(),
@@ -65,6 +68,7 @@ impl Scene {
         std::fs::write(&scene.answer, answer).unwrap();
         load::write(&scene.one, &checks[..1]);
         load::write(&scene.thousand, &checks[..1_000]);
+        load::write(&scene.tenth_bad, tenth_bad(&tokens[..1_000]));
         load::write(&scene.all, &checks);
         load::write(&scene.one_token, &tokens[..1]);
         load::write(&scene.tokens, &tokens);
@@ -74,6 +78,20 @@ impl Scene {
         );
         scene
     }
+}
+
+/// Checks of these tokens, every tenth with the signature of the next one.
+fn tenth_bad(tokens: &[String]) -> Vec<Vec<u8>> {
+    let bad = |number: usize| {
+        let [(signed, _), (_, signature)] =
+            [number, number + 1].map(|number| tokens[number].rsplit_once('.').unwrap());
+        format!("{signed}.{signature}")
+    };
+    let check = |number: usize| match number % 10 {
+        0 => Provider::check(&bad(number)),
+        _ => Provider::check(&tokens[number]),
+    };
+    (0..tokens.len()).map(check).collect()
 }
 
 fn checks(tokens: &[String]) -> Vec<Vec<u8>> {
