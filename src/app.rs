@@ -41,7 +41,7 @@ pub struct App {
     service: Service,
 }
 
-/// Why the service could not start.
+/// Why the service could not start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be had.
@@ -55,6 +55,9 @@ pub enum StartError {
     /// The compiled API description cannot be served, which a build would have shown.
     #[error("cannot serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// Nobody would be served any more, while the process looks well.
+    #[error("a server ended by itself; this is a bug")]
+    Ended,
 }
 
 /// Binds the addresses of `config`, and starts to fetch keys. Port 0 takes any free port.
@@ -158,7 +161,11 @@ impl App {
             servers.spawn(serve(listener, api.clone(), phase.subscribe()));
         }
 
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            Some(_) = servers.join_next() => return Err(StartError::Ended),
+            Some(_) = helpers.join_next() => return Err(StartError::Ended),
+        }
         tracing::info!(
             drain_ms = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX),
             "draining"

@@ -32,14 +32,20 @@ use keepalive::Keepalive;
 /// The largest DATA frame that `h2` copies behind other frames.
 pub const MOST_COPIED_BYTES: usize = 1_023;
 
-/// How many requests one connection may have under way: Envoy opens one connection per worker.
-const MOST_STREAMS: u32 = 512;
+/// How many requests one connection may have under way: as many as Envoy lets one cluster have by
+/// itself (`circuit_breakers`, `max_requests`), as those beyond would be refused.
+const MOST_STREAMS: u32 = 1024;
+
+/// How many requests may be refused while a connection lives, which may be for weeks. Somebody who
+/// does not read could make us keep as many refusals.
+const MOST_REFUSALS: usize = 16 * 1024;
 
 /// How much one connection may send before it is read, in bytes.
 const WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// The largest headers of a request, in bytes.
-const MOST_HEADER_BYTES: u32 = 16 * 1024;
+/// The largest headers of a request, in bytes. `h2` refuses what is longer, which is an error to
+/// Envoy; and some come from whoever asked Envoy (`tracestate`), which lets 60 KiB pass by itself.
+const MOST_HEADER_BYTES: u32 = 256 * 1024;
 
 /// How long a client may take for the first bytes of HTTP/2.
 const HANDSHAKE: Duration = Duration::from_secs(20);
@@ -64,6 +70,7 @@ where
         .max_concurrent_streams(MOST_STREAMS)
         // A proxy that gave up on all of its requests at once is no attacker.
         .max_pending_accept_reset_streams(MOST_STREAMS as usize)
+        .max_local_error_reset_streams(Some(MOST_REFUSALS))
         .initial_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_header_list_size(MOST_HEADER_BYTES);
@@ -78,7 +85,7 @@ where
     let mut keepalive = Keepalive::new(connection.ping_pong());
     let mut stopping = false;
     let mut arrived = Vec::new();
-    let mut bundle = Bundle::default();
+    let bundle = Bundle::default();
     loop {
         tokio::select! {
             // A connection on which there is always more must hear of the other two.
@@ -92,7 +99,7 @@ where
                 if !more {
                     return;
                 }
-                if answer(&mut arrived, &mut bundle, &handler) {
+                if answer(&mut arrived, &bundle, &handler) {
                     // What was left to tasks is only seen by others when this one yields. What was
                     // answered here leaves first.
                     poll_fn(|context| Poll::Ready(receive(&mut connection, &mut arrived, context)))
@@ -136,21 +143,32 @@ where
     }
 }
 
-/// Answers one bundle here, and leaves the others to whichever core has time. Whether something was
-/// left to tasks.
-fn answer(arrived: &mut Vec<Exchange>, bundle: &mut Bundle, handler: &impl Handler) -> bool {
-    let mut is_left = arrived.len() > bundle.size();
-    while arrived.len() > bundle.size() {
-        let others = arrived.split_off(arrived.len() - bundle.size());
-        let handler = handler.clone();
-        tokio::spawn(async move {
-            for exchange in others {
-                start(handler.handle(exchange));
-            }
-        });
+/// Answers one bundle here; if there are more, leaves all of them to whichever core has time. Whether
+/// something was left to tasks.
+fn answer(arrived: &mut Vec<Exchange>, bundle: &Bundle, handler: &impl Handler) -> bool {
+    let size = bundle.size();
+    if arrived.len() <= size {
+        return together(arrived.drain(..), bundle, handler);
     }
-    let (count, begin) = (arrived.len(), Instant::now());
-    for exchange in arrived.drain(..) {
+    // The task that is spawned last is the next one here, and no other core can take it: that is
+    // the first bundle.
+    while let Some(last) = arrived.len().checked_sub(1) {
+        let part = arrived.split_off(last / size * size);
+        let (bundle, handler) = (bundle.clone(), handler.clone());
+        tokio::spawn(async move { together(part.into_iter(), &bundle, &handler) });
+    }
+    true
+}
+
+/// Answers these, one after the other. Whether something was left to tasks.
+fn together(
+    exchanges: impl ExactSizeIterator<Item = Exchange>,
+    bundle: &Bundle,
+    handler: &impl Handler,
+) -> bool {
+    let (count, begin) = (exchanges.len(), Instant::now());
+    let mut is_left = false;
+    for exchange in exchanges {
         is_left |= start(handler.handle(exchange));
     }
     bundle.learn(count, begin.elapsed());

@@ -101,8 +101,10 @@ pub(super) async fn listen_tcp(address: SocketAddr) -> io::Result<(TcpListener, 
 /// neither is a file that is no socket.
 async fn listen_unix(path: &Path) -> io::Result<UnixListener> {
     if let Ok(there) = std::fs::symlink_metadata(path) {
-        let dead = there.file_type().is_socket() && UnixStream::connect(path).await.is_err();
-        if dead {
+        // Any other error may be that of somebody who is busy.
+        let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        let dead = UnixStream::connect(path).await.is_err_and(refused);
+        if there.file_type().is_socket() && dead {
             std::fs::remove_file(path)?;
         }
     }

@@ -52,17 +52,20 @@ pub async fn answer((request, mut respond): Exchange, service: &Service) {
 async fn read(mut body: RecvStream) -> Option<Bytes> {
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
+    let mut length = 0;
     while let Some(data) = body.data().await {
         let data = data.ok()?;
         body.flow_control().release_capacity(data.len()).ok()?;
+        length += data.len();
         match &first {
+            // The end is waited for: resets while there is more would count as misuse.
+            _ if length > PREFIX_BYTES + MOST_CHECK_BYTES => rest.clear(),
             None => first = Some(data),
             Some(_) => rest.extend_from_slice(&data),
         }
-        let length = first.as_ref().map_or(0, Bytes::len) + rest.len();
-        if length > PREFIX_BYTES + MOST_CHECK_BYTES {
-            return None;
-        }
+    }
+    if length > PREFIX_BYTES + MOST_CHECK_BYTES {
+        return None;
     }
     let first = first?;
     // Most come in one piece, which is used as it is.

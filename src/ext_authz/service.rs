@@ -163,7 +163,9 @@ impl Service {
                 UnknownKeyOutcome::Joined => {}
                 UnknownKeyOutcome::Refreshed | UnknownKeyOutcome::CoolingDown => return decision,
                 // That the provider cannot be asked is no verdict about the token.
-                UnknownKeyOutcome::Failed | UnknownKeyOutcome::TimedOut => {
+                UnknownKeyOutcome::Failed
+                | UnknownKeyOutcome::TimedOut
+                | UnknownKeyOutcome::TurnedAway => {
                     return match decision.unknown_key_of() {
                         Some(_) => decision.without_keys(),
                         None => decision,

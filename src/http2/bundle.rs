@@ -1,5 +1,7 @@
 //! How much is answered before answers are sent.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How many requests are answered together, at most. More would save little, and make the first
@@ -11,25 +13,26 @@ const PATIENCE: Duration = Duration::from_micros(50);
 
 /// The size of bundles: as many requests as are answered within [`PATIENCE`], as far as the last
 /// bundle tells. Slow ones are so left to other cores, one by one.
-#[derive(Debug)]
-pub(super) struct Bundle(usize);
+#[derive(Clone, Debug)]
+pub(super) struct Bundle(Arc<AtomicUsize>);
 
 impl Default for Bundle {
     fn default() -> Self {
-        Self(MOST)
+        Self(Arc::new(MOST.into()))
     }
 }
 
 impl Bundle {
     /// How many requests are answered together: at least one.
     pub(super) fn size(&self) -> usize {
-        self.0
+        self.0.load(Ordering::Relaxed)
     }
 
     /// Learns how long so many answers took.
-    pub(super) fn learn(&mut self, count: usize, took: Duration) {
+    pub(super) fn learn(&self, count: usize, took: Duration) {
         let fit = PATIENCE.as_nanos() * count as u128 / took.as_nanos().max(1);
-        self.0 = usize::try_from(fit).map_or(MOST, |fit| fit.clamp(1, MOST));
+        let size = usize::try_from(fit).map_or(MOST, |fit| fit.clamp(1, MOST));
+        self.0.store(size, Ordering::Relaxed);
     }
 }
 
@@ -52,7 +55,7 @@ mod tests {
             (8, u64::MAX, 1),
         ];
         for (count, micros, size) in cases {
-            let mut bundle = Bundle::default();
+            let bundle = Bundle::default();
             bundle.learn(count, Duration::from_micros(micros));
             assert_eq!(bundle.size(), size, "{count} answers in {micros} µs");
         }
@@ -60,7 +63,7 @@ mod tests {
 
     #[test]
     fn one_slow_answer_is_not_remembered_for_long() {
-        let mut bundle = Bundle::default();
+        let bundle = Bundle::default();
         bundle.learn(8, Duration::from_secs(1));
         assert_eq!(bundle.size(), 1);
         bundle.learn(1, Duration::from_micros(3));

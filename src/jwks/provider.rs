@@ -1,12 +1,16 @@
 //! Where those who need a provider's keys and the task that fetches them meet.
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::Status;
 use crate::config::KeySettings;
 use crate::telemetry::metrics::UnknownKeyOutcome;
+
+/// How many requests wait at once for the keys of one provider. Invented key ids should not be able
+/// to use up what Envoy may have under way (`circuit_breakers`, 1,024 requests by itself).
+const MOST_WAITING: usize = 128;
 
 /// What is shared between a provider's refresher and those who read or ask.
 #[derive(Debug)]
@@ -14,6 +18,7 @@ pub(super) struct Provider {
     pub(super) settings: KeySettings,
     pub(super) attempts: watch::Sender<Attempts>,
     pub(super) wake: Notify,
+    waiting: Semaphore,
     pub(super) status: ArcSwap<Status>,
 }
 
@@ -36,12 +41,16 @@ impl Provider {
             settings,
             attempts: watch::Sender::default(),
             wake: Notify::new(),
+            waiting: Semaphore::new(MOST_WAITING),
             status: ArcSwap::default(),
         }
     }
 
-    /// However many ask, one fetch is under way, and one is asked for a cool-down.
+    /// However many ask, one fetch is under way, one is asked for a cool-down, and only so many wait.
     pub(super) async fn refresh_unknown(&self, deadline: Instant) -> UnknownKeyOutcome {
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return UnknownKeyOutcome::TurnedAway;
+        };
         let mut attempts = self.attempts.subscribe();
         let mut before = Attempts::default();
         let now = Instant::now();

@@ -67,15 +67,18 @@ pub enum UnknownKeyOutcome {
     Failed,
     /// They did not arrive in time.
     TimedOut,
+    /// Too many waited for them already.
+    TurnedAway,
 }
 
 impl UnknownKeyOutcome {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Refreshed,
         Self::Joined,
         Self::CoolingDown,
         Self::Failed,
         Self::TimedOut,
+        Self::TurnedAway,
     ];
 }
 
@@ -87,6 +90,7 @@ impl EncodeLabelValue for UnknownKeyOutcome {
             Self::CoolingDown => "cooling_down",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
+            Self::TurnedAway => "turned_away",
         }
         .encode(encoder)
     }

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use claimgate::http2::{self, Exchange, Handler};
 use claimgate::keyring::Algorithm::Es256;
+use futures_util::StreamExt as _;
 use futures_util::future::{join_all, pending};
-use h2::client::SendRequest;
-use http::{Request, Response};
+use futures_util::stream::FuturesUnordered;
+use h2::client::{ResponseFuture, SendRequest};
+use http::{HeaderValue, Request, Response};
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::net::TcpStream;
@@ -56,6 +58,23 @@ fn framed(token: &str) -> Bytes {
     [&[0], &length.to_be_bytes()[..], &message].concat().into()
 }
 
+/// The message of an answer, with what gRPC puts before it.
+async fn message(answer: ResponseFuture) -> Vec<u8> {
+    let mut body = answer.await.unwrap().into_body();
+    let mut bytes = Vec::new();
+    while let Some(data) = body.data().await {
+        bytes.extend_from_slice(&data.unwrap());
+    }
+    let trailers = body.trailers().await.unwrap().unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
+    bytes
+}
+
+/// Whether it is an allow: then its first field is a status without a code.
+fn is_allow(message: &[u8]) -> bool {
+    message[5..].starts_with(&[0x0a, 0])
+}
+
 #[tokio::test]
 async fn those_that_wait_hold_up_nobody() {
     let (server, issuer, good) = served("refresh: { unknown_key_wait: 10s }").await;
@@ -78,6 +97,58 @@ async fn those_that_wait_hold_up_nobody() {
         assert!(Answer::read(answer.unwrap().into_inner()).is_allow());
     }
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+}
+
+#[tokio::test]
+async fn only_so_many_wait() {
+    let (server, issuer, good) = served("refresh: { unknown_key_wait: 10s }").await;
+    issuer.reply(JWKS, Reply::Hang);
+    let unknown = token(&issuer, &signer(Es256, "new"));
+    let channel = server.channel().await;
+    let mut answers: FuturesUnordered<_> = (0..150)
+        .map(|_| {
+            let mut client = AuthorizationClient::new(channel.clone());
+            let check = bearer(&unknown);
+            async move { client.check(check).await }
+        })
+        .collect();
+    for _ in 128..150 {
+        let answer = Answer::read(answers.next().await.unwrap().unwrap().into_inner());
+        assert_eq!(answer.status(), 503);
+    }
+    let turned_away = "claimgate_unknown_key_total{provider=\"acme\",outcome=\"turned_away\"} 22";
+    let (_, metrics) = server.page("/metrics").await;
+    assert!(metrics.contains(turned_away), "{metrics}");
+    assert!(server.check(bearer(&good)).await.is_allow());
+}
+
+/// Far more than Envoy sends, unless a client's `tracestate` is among them.
+#[tokio::test]
+async fn headers_of_a_check_may_be_long() {
+    let (server, _issuer, good) = served("").await;
+    let mut client = connect(&server).await;
+    let mut request = post();
+    let long = HeaderValue::from_str(&"a=b,".repeat(15_000)).unwrap();
+    request.headers_mut().insert("tracestate", long);
+    let (answer, mut body) = client.send_request(request, false).unwrap();
+    body.send_data(framed(&good), true).unwrap();
+    assert!(is_allow(&message(answer).await));
+}
+
+#[tokio::test]
+async fn checks_that_are_too_long_are_denied() {
+    let (server, _issuer, good) = served("").await;
+    let mut client = connect(&server).await;
+    let long = framed(&good.repeat(3_000));
+    for _ in 0..60 {
+        let (answer, mut body) = client.send_request(post(), false).unwrap();
+        body.send_data(long.clone(), true).unwrap();
+        assert!(!is_allow(&message(answer).await));
+        client = client.ready().await.unwrap();
+    }
+    let (answer, mut body) = client.send_request(post(), false).unwrap();
+    body.send_data(framed(&good), true).unwrap();
+    assert!(is_allow(&message(answer).await));
 }
 
 /// Each takes a signature check, so that cores share them.
@@ -121,14 +192,8 @@ async fn a_check_may_come_in_pieces() {
         // What follows is sent in a frame of its own.
         tokio::task::yield_now().await;
     }
-    let mut body = answer.await.unwrap().into_body();
-    let mut bytes = Vec::new();
-    while let Some(data) = body.data().await {
-        bytes.extend_from_slice(&data.unwrap());
-    }
-    let trailers = body.trailers().await.unwrap().unwrap();
-    assert_eq!(trailers["grpc-status"], "0");
-    assert!(bytes[5..].starts_with(&[0x0a, 0]), "{bytes:?}");
+    let bytes = message(answer).await;
+    assert!(is_allow(&bytes), "{bytes:?}");
     server.stop().await;
 }
 
