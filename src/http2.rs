@@ -143,21 +143,23 @@ where
     }
 }
 
-/// Answers one bundle here; if there are more, leaves all of them to whichever core has time. Whether
-/// something was left to tasks.
+/// Answers one bundle here, and leaves the others to whichever core has time; of those that take long
+/// all, if there are several. Whether something was left to tasks.
 fn answer(arrived: &mut Vec<Exchange>, bundle: &Bundle, handler: &impl Handler) -> bool {
     let size = bundle.size();
-    if arrived.len() <= size {
-        return together(arrived.drain(..), bundle, handler);
-    }
-    // The task that is spawned last is the next one here, and no other core can take it: that is
-    // the first bundle.
-    while let Some(last) = arrived.len().checked_sub(1) {
-        let part = arrived.split_off(last / size * size);
+    // The task that is spawned last is the next one here, and no other core can take it.
+    let here = match size {
+        1 if arrived.len() > 1 => 0,
+        size => size,
+    };
+    let mut is_left = false;
+    while arrived.len() > here {
+        let part = arrived.split_off((arrived.len() - 1) / size * size);
         let (bundle, handler) = (bundle.clone(), handler.clone());
         tokio::spawn(async move { together(part.into_iter(), &bundle, &handler) });
+        is_left = true;
     }
-    true
+    together(arrived.drain(..), bundle, handler) | is_left
 }
 
 /// Answers these, one after the other. Whether something was left to tasks.

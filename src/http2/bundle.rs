@@ -9,7 +9,7 @@ use std::time::Duration;
 const MOST: usize = 8;
 
 /// How long the first answer of a bundle waits for the others.
-const PATIENCE: Duration = Duration::from_micros(50);
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// The size of bundles: as many requests as are answered within [`PATIENCE`], as far as the last
 /// bundle tells. Slow ones are so left to other cores, one by one.
@@ -30,6 +30,9 @@ impl Bundle {
 
     /// Learns how long so many answers took.
     pub(super) fn learn(&self, count: usize, took: Duration) {
+        if count == 0 {
+            return;
+        }
         let fit = PATIENCE.as_nanos() * count as u128 / took.as_nanos().max(1);
         let size = usize::try_from(fit).map_or(MOST, |fit| fit.clamp(1, MOST));
         self.0.store(size, Ordering::Relaxed);
@@ -46,13 +49,14 @@ mod tests {
             (8, 0, 8),
             (8, 27, 8),
             (1, 3, 8),
-            (8, 50, 8),
-            (8, 51, 7),
-            (8, 200, 2),
-            (2, 50, 2),
-            (1, 51, 1),
+            (8, 100, 8),
+            (8, 101, 7),
+            (8, 400, 2),
+            (2, 100, 2),
+            (1, 101, 1),
             (1, 5_000, 1),
             (8, u64::MAX, 1),
+            (0, 5_000, 8),
         ];
         for (count, micros, size) in cases {
             let bundle = Bundle::default();
