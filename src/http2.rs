@@ -144,14 +144,11 @@ where
 }
 
 /// Answers one bundle here, and leaves the others to whichever core has time; of those that take long
-/// all, if there are several. Whether something was left to tasks.
+/// all, as more may come meanwhile. Whether something was left to tasks.
 fn answer(arrived: &mut Vec<Exchange>, bundle: &Bundle, handler: &impl Handler) -> bool {
     let size = bundle.size();
     // The task that is spawned last is the next one here, and no other core can take it.
-    let here = match size {
-        1 if arrived.len() > 1 => 0,
-        size => size,
-    };
+    let here = if size == 1 { 0 } else { size };
     let mut is_left = false;
     while arrived.len() > here {
         let part = arrived.split_off((arrived.len() - 1) / size * size);

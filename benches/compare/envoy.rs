@@ -2,7 +2,7 @@
 
 mod configuration;
 
-use crate::load::{self, Load, Pace, Protocol};
+use crate::load::{self, Load, Pace, Protocol, Refused};
 use crate::process::{CLIENT, SERVER, Server, Work, ask, envoy, free_address, pinned};
 use crate::report::{Bar, Row, Sample};
 use crate::scene::Scene;
@@ -96,7 +96,7 @@ impl Mesh {
             pace,
             connections: 2,
             streams: 16,
-            all_allowed: true,
+            refused: Refused::None,
         }
     }
 
@@ -153,7 +153,7 @@ fn beside(what: &str, scene: &Scene, meshes: impl Fn() -> [Mesh; 2]) -> [Row; 2]
         Row {
             what: format!(
                 "Through Envoy, remembered token, {what}: requests/s against constant allow with \
-                 the same answer behind the same Envoy"
+                 the same answer behind an equal Envoy"
             ),
             sample: throughput,
             unit: "×",
@@ -162,7 +162,7 @@ fn beside(what: &str, scene: &Scene, meshes: impl Fn() -> [Mesh; 2]) -> [Row; 2]
         Row {
             what: format!(
                 "Through Envoy, remembered token, {what}, {RATE} requests/s: 99th percentile \
-                 against constant allow with the same answer behind the same Envoy"
+                 against constant allow with the same answer behind an equal Envoy"
             ),
             sample: latency,
             unit: "×",

@@ -5,7 +5,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use crate::envoy::{Mesh, Tokens, Way};
-use crate::load::{Load, Outcome, Pace};
+use crate::load::{Load, Outcome, Pace, Refused};
 use crate::process::{CLIENT, Server, Work, ask};
 use crate::report::DOCS;
 use crate::scene::Scene;
@@ -56,7 +56,7 @@ pub fn draw(scene: &Scene) {
         ask(CLIENT, &server.checks(&scene.one, 10_000));
         Line::of(name, &rates, |pace| Load {
             pace,
-            all_allowed: false,
+            refused: Refused::Any,
             ..server.checks(&scene.one, 0)
         })
     };
@@ -77,7 +77,7 @@ pub fn draw(scene: &Scene) {
             &mesh.load(scene, Tokens::One, Pace::Closed { count: 5_000 }),
         );
         Line::of(way.name(), &rates, |pace| Load {
-            all_allowed: false,
+            refused: Refused::Any,
             ..mesh.load(scene, Tokens::One, pace)
         })
     });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::load::{self, Load, Outcome, Pace, Protocol};
+use crate::load::{self, Load, Outcome, Pace, Protocol, Refused};
 
 /// The core of the servers, and that of whoever asks them.
 pub const SERVER: &str = "0";
@@ -59,7 +59,7 @@ impl Server {
     fn claimgate_on(cores: &str, config: &Path, server: load::Server, listen: &str) -> Self {
         let mut command = pinned(cores, Path::new(env!("CARGO_BIN_EXE_claimgate")));
         command
-            .args(["serve", "--log-level", "error"])
+            .arg("serve")
             .args(["--admin-listen", "127.0.0.1:0", "--listen", listen])
             .arg("--config")
             .arg(config);
@@ -116,7 +116,7 @@ impl Server {
             pace: Pace::Closed { count },
             connections: 2,
             streams: 32,
-            all_allowed: true,
+            refused: Refused::None,
         }
     }
 

@@ -65,11 +65,14 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether the bar lies within what was measured, or on the right side of it.
+    /// Whether the bar is met by more than one of the measurements.
     pub fn is_met(&self) -> bool {
+        let [_, next_to_least, .., next_to_most, _] = self.sample.0.as_slice() else {
+            panic!("measured too seldom")
+        };
         match self.bar {
-            Some(Bar::AtLeast(bar)) => self.sample.most() >= bar,
-            Some(Bar::AtMost(bar)) => self.sample.least() <= bar,
+            Some(Bar::AtLeast(bar)) => *next_to_most >= bar,
+            Some(Bar::AtMost(bar)) => *next_to_least <= bar,
             None => true,
         }
     }

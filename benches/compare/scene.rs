@@ -80,15 +80,15 @@ impl Scene {
     }
 }
 
-/// Checks of these tokens, every tenth with the signature of the next one.
+/// Checks of these tokens, every tenth with the signature of the one before.
 fn tenth_bad(tokens: &[String]) -> Vec<Vec<u8>> {
     let bad = |number: usize| {
         let [(signed, _), (_, signature)] =
-            [number, number + 1].map(|number| tokens[number].rsplit_once('.').unwrap());
+            [number, number - 1].map(|number| tokens[number].rsplit_once('.').unwrap());
         format!("{signed}.{signature}")
     };
     let check = |number: usize| match number % 10 {
-        0 => Provider::check(&bad(number)),
+        9 => Provider::check(&bad(number)),
         _ => Provider::check(&tokens[number]),
     };
     (0..tokens.len()).map(check).collect()

@@ -14,7 +14,7 @@ const CHECKS: usize = 60_000;
 pub fn rows(scene: &Scene) -> Vec<Row> {
     vec![
         Row {
-            what: "Check, remembered token: CPU time of constant allow against claimgate's"
+            what: "Check, remembered token: checks in the same CPU time, against constant allow"
                 .to_owned(),
             sample: Sample::of(|| remembered(scene)),
             unit: "×",

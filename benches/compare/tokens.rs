@@ -26,7 +26,7 @@ impl Provider {
         format!("https://{}.example.com/realms/acme", self.name)
     }
 
-    /// A token of an ordinary shape: about 900 bytes with an RSA signature.
+    /// A token of an ordinary shape: about 1 KB with an RSA signature.
     pub fn token(&self, number: usize) -> String {
         self.signer.token(&self.claims(number)).unwrap()
     }

@@ -44,7 +44,10 @@ fn jwt_authn(scene: &Scene, cache: &Value) -> Value {
                 "issuer": provider.issuer(),
                 "audiences": ["orders-api"],
                 "local_jwks": {"filename": provider.key_file(&scene.directory)},
-                "claim_to_headers": [{"header_name": "x-auth-subject", "claim_name": "sub"}],
+                "claim_to_headers": [
+                    {"header_name": "x-auth-subject", "claim_name": "sub"},
+                    {"header_name": "x-auth-roles", "claim_name": "realm_access.roles"},
+                ],
                 "jwt_cache_config": cache,
             });
             (provider.name.clone(), settings)
