@@ -13,6 +13,14 @@ use crate::server;
 
 const SECONDS: f64 = 1.5;
 
+/// Of the lines, in turn.
+const COLORS: [RGBColor; 4] = [
+    RGBColor(200, 60, 50),
+    RGBColor(225, 150, 30),
+    RGBColor(110, 110, 110),
+    RGBColor(30, 100, 190),
+];
+
 /// A line of a plot: requests in each second, and milliseconds.
 struct Line {
     name: String,
@@ -28,18 +36,20 @@ impl Line {
                 rate: *rate,
                 seconds: SECONDS,
             };
-            let outcome: Outcome = ask(CLIENT, &load(pace));
+            // What disturbs a measurement only makes it longer.
+            let outcomes: [Outcome; 2] = [(); 2].map(|()| ask(CLIENT, &load(pace)));
             // What is late beyond the deadline of a check is refused.
-            if outcome.refused > 0 {
+            if outcomes.iter().all(|outcome| outcome.refused > 0) {
                 break;
             }
-            points.push((*rate, outcome.p99));
-            if outcome.p99 > 100.0 {
+            let p99 = outcomes[0].p99.min(outcomes[1].p99);
+            points.push((*rate, p99));
+            if p99 > 100.0 {
                 break;
             }
         }
         Self {
-            name: name.to_owned(),
+            name: name.replace('`', ""),
             points,
         }
     }
@@ -51,7 +61,7 @@ pub fn draw(scene: &Scene) {
         ("constant allow", server::constant(scene, Work::Nothing)),
         ("claimgate, token remembered", server::claimgate(scene)),
     ];
-    let rates: Vec<f64> = (1..=14).map(|step| 5_000.0 * f64::from(step)).collect();
+    let rates: Vec<f64> = (1..=12).map(|step| 10_000.0 * f64::from(step)).collect();
     let line = |(name, server): &(&str, Server)| {
         ask(CLIENT, &server.checks(&scene.one, 10_000));
         Line::of(name, &rates, |pace| Load {
@@ -63,7 +73,7 @@ pub fn draw(scene: &Scene) {
     let lines: Vec<Line> = direct.iter().map(line).collect();
     picture("check-latency.svg", "Check, one core", &lines);
 
-    let rates: Vec<f64> = (1..=12).map(|step| 1_000.0 * f64::from(step)).collect();
+    let rates: Vec<f64> = (1..=15).map(|step| 2_000.0 * f64::from(step)).collect();
     let ways = [
         Way::JwtAuthn,
         Way::JwtAuthnWithCache,
@@ -105,8 +115,7 @@ fn picture(file: &str, title: &str, lines: &[Line]) {
         .light_line_style(TRANSPARENT)
         .draw()
         .unwrap();
-    for (index, line) in lines.iter().enumerate() {
-        let color = Palette99::pick(index).to_rgba();
+    for (line, color) in lines.iter().zip(COLORS.into_iter().cycle()) {
         let points = line.points.clone();
         chart
             .draw_series(LineSeries::new(points, color.stroke_width(2)).point_size(3))

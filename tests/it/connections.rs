@@ -2,8 +2,8 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -309,6 +309,47 @@ async fn a_panic_is_the_end_of_one_request() {
 
 /// What a client says first (RFC 9113 §3.4), with empty settings.
 const BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Is slow to answer `/slow`, and answers others only while it answers another of them.
+#[derive(Clone, Default)]
+struct Sociable(Arc<(Mutex<usize>, Condvar)>);
+
+impl Handler for Sociable {
+    fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static {
+        let (here, met) = &*self.0;
+        let begin = Instant::now();
+        if exchange.0.uri().path() == "/slow" {
+            while begin.elapsed() < Duration::from_millis(1) {}
+        } else {
+            let mut here = here.lock().unwrap();
+            *here += 1;
+            met.notify_all();
+            let alone = |here: &mut usize| *here < 2;
+            let patience = Duration::from_secs(10);
+            let (_here, waited) = met.wait_timeout_while(here, patience, alone).unwrap();
+            assert!(!waited.timed_out(), "one after the other");
+        }
+        Empty.handle(exchange)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn slow_ones_are_answered_at_once() {
+    let (ours, theirs) = duplex(4096);
+    tokio::spawn(http2::serve(theirs, Sociable::default(), pending()));
+    let (client, connection) = h2::client::handshake(ours).await.unwrap();
+    tokio::spawn(connection);
+    let ask = |path| {
+        let client = client.clone();
+        async move {
+            let mut client: SendRequest<Bytes> = client.ready().await.unwrap();
+            let request = Request::get(path).body(()).unwrap();
+            client.send_request(request, true).unwrap().0.await.unwrap();
+        }
+    };
+    ask("http://claimgate/slow").await;
+    join_all([ask("http://claimgate/a"), ask("http://claimgate/b")]).await;
+}
 
 /// How long a connection is served, in seconds.
 async fn served_for(connection: DuplexStream, stop: impl Future<Output = ()>) -> u64 {
