@@ -73,6 +73,10 @@ fn main() -> ExitCode {
         ["--scene", directory, "--bench"] => {
             scene::Scene::set_up(directory.as_ref());
         }
+        ["--pictures", "--bench"] => {
+            let directory = tempfile::tempdir().unwrap();
+            plot::draw(&scene::Scene::set_up(directory.path()));
+        }
         // One table, to look at.
         ["--only", part, "--bench"] => {
             let directory = tempfile::tempdir().unwrap();
