@@ -20,6 +20,7 @@ use futures_util::FutureExt as _;
 use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::{Value, json};
 
+use crate::process::block_on;
 use crate::report::{Bar, Row, Sample};
 use crate::rsa::Verification;
 use crate::tokens::Provider;
@@ -104,9 +105,7 @@ impl Core {
 
     /// The service of this policy, which takes and gives bytes.
     pub fn service(&self) -> Service {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().build().unwrap();
-        runtime.block_on(Service::start(self.config.clone(), Arc::new(SystemClock)))
+        block_on(Service::start(self.config.clone(), Arc::new(SystemClock)))
     }
 
     /// Tokens, verified.
@@ -121,9 +120,7 @@ impl Core {
 
 /// The `CheckResponse` to a check under a configuration whose keys are in files.
 pub fn answer_under(config: &Path, check: &[u8]) -> Vec<u8> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().unwrap();
-    let answer = runtime.block_on(async {
+    let answer = block_on(async {
         let config = Config::load(config).unwrap();
         let service = Service::start(config, Arc::new(SystemClock)).await;
         service.jwks.all_known().await;

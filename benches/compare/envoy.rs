@@ -147,7 +147,7 @@ fn beside(what: &str, scene: &Scene, meshes: impl Fn() -> [Mesh; 2]) -> [Row; 2]
     let p99 = |mesh: &Mesh| ask(CLIENT, &mesh.load(scene, Tokens::One, pace)).p99;
     let latency = Sample::of(|| {
         let meshes = meshes();
-        Sample::of_least(|| [0, 1].map(|which| p99(&meshes[which])))
+        Sample::of_least(|| meshes.each_ref().map(p99))
     });
     [
         Row {

@@ -78,9 +78,7 @@ impl Server {
 
     /// Waits until it allows this.
     pub fn wait(self, protocol: Protocol, message: &[u8]) -> Self {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let first = self.server.first(protocol, message);
             let waited = tokio::time::timeout(Duration::from_secs(20), first).await;
             waited.expect("the server does not allow what it should");
@@ -134,6 +132,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs this to its end, here.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(future)
 }
 
 /// Has a load asked by a process of its own.

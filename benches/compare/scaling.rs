@@ -67,11 +67,7 @@ fn at_once(scene: &Scene, connections: usize, streams: usize) -> Row {
     row(what, || {
         let cost = |server: &Server| {
             ask(CLIENT, &server.checks(&scene.one, CHECKS / 3));
-            let load = Load {
-                connections,
-                streams,
-                ..server.checks(&scene.one, CHECKS)
-            };
+            let load = load_of(server, &scene.one, [connections, streams], CHECKS);
             server.cost(CLIENT, &load)
         };
         cost(&constant(scene, Work::Nothing)) / cost(&claimgate(scene))
@@ -135,20 +131,18 @@ impl Slow {
     }
 }
 
-/// Checks in each second, as fast as they are answered: so many, over so many connections with so
-/// many streams each.
-fn rate(
-    server: &Server,
-    client: &str,
-    file: &Path,
-    [connections, streams]: [usize; 2],
-    count: usize,
-) -> f64 {
-    let load = |count| Load {
+/// So many checks, over so many connections with so many streams each.
+fn load_of(server: &Server, file: &Path, [connections, streams]: [usize; 2], count: usize) -> Load {
+    Load {
         connections,
         streams,
         ..server.checks(file, count)
-    };
+    }
+}
+
+/// Checks of such a load in each second, as fast as they are answered.
+fn rate(server: &Server, client: &str, file: &Path, at_once: [usize; 2], count: usize) -> f64 {
+    let load = |count| load_of(server, file, at_once, count);
     ask(client, &load(count / 3));
     ask(client, &load(count)).rate()
 }

@@ -103,8 +103,9 @@ async fn listen_unix(path: &Path) -> io::Result<UnixListener> {
     if let Ok(there) = std::fs::symlink_metadata(path) {
         // Any other error may be that of somebody who is busy.
         let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-        let dead = UnixStream::connect(path).await.is_err_and(refused);
-        if there.file_type().is_socket() && dead {
+        let dead =
+            there.file_type().is_socket() && UnixStream::connect(path).await.is_err_and(refused);
+        if dead {
             std::fs::remove_file(path)?;
         }
     }

@@ -57,15 +57,15 @@ async fn read(mut body: RecvStream) -> Option<Bytes> {
         let data = data.ok()?;
         body.flow_control().release_capacity(data.len()).ok()?;
         length += data.len();
-        match &first {
+        if length > PREFIX_BYTES + MOST_CHECK_BYTES {
             // The end is waited for: resets while there is more would count as misuse.
-            _ if length > PREFIX_BYTES + MOST_CHECK_BYTES => rest.clear(),
+            (first, rest) = (None, BytesMut::new());
+            continue;
+        }
+        match &first {
             None => first = Some(data),
             Some(_) => rest.extend_from_slice(&data),
         }
-    }
-    if length > PREFIX_BYTES + MOST_CHECK_BYTES {
-        return None;
     }
     let first = first?;
     // Most come in one piece, which is used as it is.

@@ -20,6 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tonic::transport::Channel;
 
 use crate::support::call::{Answer, bearer};
 use crate::support::gate::{provider, token};
@@ -58,6 +59,13 @@ fn framed(token: &str) -> Bytes {
     [&[0], &length.to_be_bytes()[..], &message].concat().into()
 }
 
+/// What is answered to a check of this token.
+fn asked(channel: &Channel, token: &str) -> impl Future<Output = Answer> + use<> {
+    let mut client = AuthorizationClient::new(channel.clone());
+    let check = bearer(token);
+    async move { Answer::read(client.check(check).await.unwrap().into_inner()) }
+}
+
 /// The message of an answer, with what gRPC puts before it.
 async fn message(answer: ResponseFuture) -> Vec<u8> {
     let mut body = answer.await.unwrap().into_body();
@@ -82,19 +90,10 @@ async fn those_that_wait_hold_up_nobody() {
     let unknown = token(&issuer, &signer(Es256, "new"));
     let channel = server.channel().await;
     let waiting: Vec<_> = (0..40)
-        .map(|_| {
-            let mut client = AuthorizationClient::new(channel.clone());
-            let check = bearer(&unknown);
-            tokio::spawn(async move { client.check(check).await })
-        })
+        .map(|_| tokio::spawn(asked(&channel, &unknown)))
         .collect();
-    let allowed = (0..200).map(|_| {
-        let mut client = AuthorizationClient::new(channel.clone());
-        let check = bearer(&good);
-        async move { client.check(check).await }
-    });
-    for answer in join_all(allowed).await {
-        assert!(Answer::read(answer.unwrap().into_inner()).is_allow());
+    for answer in join_all((0..200).map(|_| asked(&channel, &good))).await {
+        assert!(answer.is_allow());
     }
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
 }
@@ -105,16 +104,9 @@ async fn only_so_many_wait() {
     issuer.reply(JWKS, Reply::Hang);
     let unknown = token(&issuer, &signer(Es256, "new"));
     let channel = server.channel().await;
-    let mut answers: FuturesUnordered<_> = (0..150)
-        .map(|_| {
-            let mut client = AuthorizationClient::new(channel.clone());
-            let check = bearer(&unknown);
-            async move { client.check(check).await }
-        })
-        .collect();
+    let mut answers: FuturesUnordered<_> = (0..150).map(|_| asked(&channel, &unknown)).collect();
     for _ in 128..150 {
-        let answer = Answer::read(answers.next().await.unwrap().unwrap().into_inner());
-        assert_eq!(answer.status(), 503);
+        assert_eq!(answers.next().await.unwrap().status(), 503);
     }
     let turned_away = "claimgate_unknown_key_total{provider=\"acme\",outcome=\"turned_away\"} 22";
     let (_, metrics) = server.page("/metrics").await;
@@ -169,12 +161,10 @@ async fn many_unknown_tokens_at_once() {
     let channel = server.channel().await;
     let checks = (0..300).map(|number| {
         let is_good = number % 3 != 0;
-        let check = bearer(if is_good { &good } else { &bad });
-        let mut client = AuthorizationClient::new(channel.clone());
-        async move { (is_good, client.check(check).await) }
+        let answer = asked(&channel, if is_good { &good } else { &bad });
+        async move { (is_good, answer.await) }
     });
     for (is_good, answer) in join_all(checks).await {
-        let answer = Answer::read(answer.unwrap().into_inner());
         assert_eq!(answer.is_allow(), is_good);
     }
     server.stop().await;
