@@ -161,11 +161,12 @@ impl App {
             servers.spawn(serve(listener, api.clone(), phase.subscribe()));
         }
 
-        tokio::select! {
-            () = shutdown => {}
-            Some(_) = servers.join_next() => return Err(StartError::Ended),
-            Some(_) = helpers.join_next() => return Err(StartError::Ended),
-        }
+        // Even then what is under way is answered.
+        let result = tokio::select! {
+            () = shutdown => Ok(()),
+            Some(_) = servers.join_next() => Err(StartError::Ended),
+            Some(_) = helpers.join_next() => Err(StartError::Ended),
+        };
         tracing::info!(
             drain_ms = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX),
             "draining"
@@ -177,7 +178,7 @@ impl App {
         if timeout(LAST_WORDS, all_ended).await.is_err() {
             tracing::warn!("connections are still open, and are cut");
         }
-        Ok(())
+        result
     }
 }
 

@@ -8,8 +8,8 @@ use super::Status;
 use crate::config::KeySettings;
 use crate::telemetry::metrics::UnknownKeyOutcome;
 
-/// How many requests wait at once for the keys of one provider. Invented key ids should not be able
-/// to use up what Envoy may have under way (`circuit_breakers`, 1,024 requests by itself).
+/// How many requests wait at once for the keys of one provider. Its invented key ids should not
+/// use up what Envoy may have under way (`circuit_breakers`, 1,024 requests by itself).
 const MOST_WAITING: usize = 128;
 
 /// What is shared between a provider's refresher and those who read or ask.
