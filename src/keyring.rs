@@ -69,12 +69,31 @@ impl Keyring {
 pub struct KeySet {
     keys: Vec<Key>,
     by_kid: HashMap<Box<str>, Vec<usize>>,
+    /// All keys, in the order in which they are tried for a token without `kid`.
+    unnamed: Vec<usize>,
     unfit: Vec<UnfitKey>,
     fingerprint: Fingerprint,
 }
 
-/// How many keys a token without a usable `kid` may be tried against.
-const MOST_TRIED: usize = 4;
+/// How many keys one token is tried against, if it has no `kid` or several keys share that `kid`.
+///
+/// Anyone can send such a token with a signature that fits no key, and makes us check it by all of
+/// them. One check on P-384 or P-521 costs several times as much as the others, so that only two
+/// keys are tried there: a key and its successor.
+const fn max_tried(alg: Algorithm) -> usize {
+    match alg {
+        Algorithm::Es384 | Algorithm::Es512 => 2,
+        Algorithm::Rs256
+        | Algorithm::Rs384
+        | Algorithm::Rs512
+        | Algorithm::Ps256
+        | Algorithm::Ps384
+        | Algorithm::Ps512
+        | Algorithm::Es256
+        | Algorithm::EdDsa
+        | Algorithm::Ed25519 => 4,
+    }
+}
 
 /// How many keys a set may hold.
 pub const MOST_KEYS: usize = 200;
@@ -96,41 +115,40 @@ impl KeySet {
                 by_kid.entry(kid.clone()).or_default().push(index);
             }
         }
-        // Which of them are tried must not depend on their order, as the fingerprint does not.
-        for named in by_kid.values_mut() {
-            named.sort_by_cached_key(|index| keys.get(*index).map(fingerprint::key_digest));
+        let mut unnamed: Vec<usize> = (0..keys.len()).collect();
+        for tried in by_kid.values_mut().chain([&mut unnamed]) {
+            tried.sort_by_cached_key(|index| keys.get(*index).map(Key::turn));
         }
         Ok(Self {
             fingerprint: Fingerprint::of(&keys),
             keys,
             by_kid,
+            unnamed,
             unfit,
         })
     }
 
-    /// The keys that a token with this `kid` and `alg` may have been signed with, a few at most.
+    /// The keys that a token with this `kid` and `alg` may have been signed with: a few, without
+    /// duplicates, the likeliest and cheapest first.
     ///
     /// # Errors
     ///
     /// [`NoKey`] says why there is none.
     pub fn candidates(&self, kid: Option<&str>, alg: Algorithm) -> Result<Vec<&Key>, NoKey> {
-        let Some(kid) = kid else {
-            let fitting: Vec<_> = self.keys.iter().filter(|key| key.verifies(alg)).collect();
+        let max = max_tried(alg);
+        // An empty `kid` counts as absent, as it does in a key set.
+        let Some(kid) = kid.filter(|kid| !kid.is_empty()) else {
+            let fitting = self.fitting(&self.unnamed, alg, max + 1);
             return match fitting.len() {
                 0 => Err(NoKey::NoneForAlgorithm),
-                1..=MOST_TRIED => Ok(fitting),
-                _ => Err(NoKey::KidNeeded),
+                count if count > max => Err(NoKey::KidNeeded { max }),
+                _ => Ok(fitting),
             };
         };
         let Some(named) = self.by_kid.get(kid) else {
             return Err(self.why_missing(kid));
         };
-        let fitting: Vec<_> = named
-            .iter()
-            .filter_map(|index| self.keys.get(*index))
-            .filter(|key| key.verifies(alg))
-            .take(MOST_TRIED)
-            .collect();
+        let fitting = self.fitting(named, alg, max);
         match (fitting.is_empty(), named.first()) {
             (true, Some(index)) => Err(NoKey::OtherAlgorithm(
                 self.keys
@@ -140,6 +158,21 @@ impl KeySet {
             )),
             _ => Ok(fitting),
         }
+    }
+
+    /// The first `max` of these keys that verify `alg`. A key that is listed twice counts once.
+    fn fitting(&self, indexes: &[usize], alg: Algorithm, max: usize) -> Vec<&Key> {
+        let mut fitting: Vec<&Key> = Vec::new();
+        let keys = indexes.iter().filter_map(|index| self.keys.get(*index));
+        for key in keys.filter(|key| key.verifies(alg)) {
+            if fitting.len() == max {
+                break;
+            }
+            if !fitting.iter().any(|other| key.is_another_name_of(other)) {
+                fitting.push(key);
+            }
+        }
+        fitting
     }
 
     fn why_missing(&self, kid: &str) -> NoKey {
@@ -176,6 +209,8 @@ impl KeySet {
 pub struct Key {
     kid: Option<Box<str>>,
     algorithms: AlgorithmSet,
+    /// Whether the document has an `alg` for it.
+    names_alg: bool,
     issuer: Option<Box<str>>,
     public: PublicKey,
 }
@@ -195,6 +230,24 @@ impl Key {
     /// several issuers in one set. It may hold `{tenantid}`.
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
+    }
+
+    /// Sorts the keys that one token is tried against: first those with an `alg`, then those without
+    /// an id, as the token has none either, then the smaller ones, which cost less. The digest makes
+    /// the order independent of the document's, as the fingerprint is.
+    fn turn(&self) -> (bool, bool, usize, [u8; 32]) {
+        let digest = fingerprint::key_digest(self);
+        (
+            !self.names_alg,
+            self.kid.is_some(),
+            self.public.bytes(),
+            digest,
+        )
+    }
+
+    /// Whether it is the same key for the same issuer, so that trying both is of no use.
+    fn is_another_name_of(&self, other: &Self) -> bool {
+        self.public.is(&other.public) && self.issuer == other.issuer
     }
 
     /// Whether a signature by `alg` may be checked with this key.
@@ -237,8 +290,11 @@ pub enum NoKey {
     #[error("the token has no `kid`, and no key of the provider is for its algorithm")]
     NoneForAlgorithm,
     /// The token names no key, and too many would have to be tried.
-    #[error("the token has no `kid`, and more than {MOST_TRIED} keys would have to be tried")]
-    KidNeeded,
+    #[error("the token has no `kid`, and more than {max} keys would have to be tried")]
+    KidNeeded {
+        /// How many are tried at most.
+        max: usize,
+    },
 }
 
 /// Why a document is not a usable key set.

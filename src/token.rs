@@ -119,7 +119,7 @@ impl Unverified<'_> {
         if !terms.accepts_issuer(issuer) {
             return Err(TokenError::ForeignIssuer(Shown::from(issuer)));
         }
-        let key = self.check_signature(terms, keys, issuer)?;
+        let key = self.check_signature(terms, keys, issuer, trace)?;
         trace.passed(Step::Signature {
             kid: key.kid(),
             alg: self.alg(),
@@ -151,6 +151,7 @@ impl Unverified<'_> {
         terms: &Terms,
         keys: &'k KeySet,
         issuer: &str,
+        trace: &mut impl Trace,
     ) -> Result<&'k Key, TokenError> {
         let alg = self.alg();
         if !terms.algorithms.contains(alg) {
@@ -165,13 +166,17 @@ impl Unverified<'_> {
         let mut foreign = None;
         let mut tried = false;
         for key in candidates {
-            match key.issuer() {
-                Some(other) if !terms.key_is_for(other, issuer) => {
-                    foreign = Some(Shown::from(other));
-                }
-                _ if key.accepts(alg, self.signed(), self.signature()) => return Ok(key),
-                _ => tried = true,
+            if let Some(other) = key.issuer()
+                && !terms.key_is_for(other, issuer)
+            {
+                foreign = Some(Shown::from(other));
+                continue;
             }
+            trace.tries_key();
+            if key.accepts(alg, self.signed(), self.signature()) {
+                return Ok(key);
+            }
+            tried = true;
         }
         match foreign {
             Some(other) if !tried => Err(unknown(NoKey::OtherIssuer(other))),
@@ -280,7 +285,7 @@ fn check_sender_constraint(claims: &Claims) -> Result<(), TokenError> {
 
 fn check_required(claims: &Claims, required: &[RequiredClaim]) -> Result<(), TokenError> {
     for claim in required {
-        let RequiredClaim { path, any_of } = claim;
+        let RequiredClaim { path, any_of, .. } = claim;
         let found = claims
             .at(path)
             .ok_or_else(|| TokenError::MissingClaim(path.to_string()))?;

@@ -10,6 +10,9 @@ use crate::token::source::TokenSource;
 pub trait Trace {
     /// One more check held.
     fn passed(&mut self, step: Step<'_>);
+
+    /// The signature is about to be checked by one more key, which is most of a decision's work.
+    fn tries_key(&mut self) {}
 }
 
 impl Trace for () {

@@ -1,7 +1,10 @@
 //! Private keys that sign tokens.
 
+use std::fmt;
+
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair};
 use base64::Engine;
@@ -12,13 +15,25 @@ use serde_json::{Value, json};
 use crate::keyring::Algorithm;
 
 /// A fresh private key for one algorithm. It signs by `jsonwebtoken`, and so not by the code that
-/// verifies.
+/// verifies; only ES512, which `jsonwebtoken` does not know, is signed by aws-lc too.
 #[derive(Debug)]
 pub struct Signer {
     alg: Algorithm,
     kid: String,
-    key: EncodingKey,
+    key: PrivateKey,
     public: Value,
+}
+
+/// A key, and what signs by it.
+enum PrivateKey {
+    Registered(EncodingKey),
+    P521(EcdsaKeyPair),
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey")
+    }
 }
 
 impl Signer {
@@ -37,6 +52,7 @@ impl Signer {
             | Algorithm::Ps512 => rsa()?,
             Algorithm::Es256 => ec("P-256", &signature::ECDSA_P256_SHA256_FIXED_SIGNING)?,
             Algorithm::Es384 => ec("P-384", &signature::ECDSA_P384_SHA384_FIXED_SIGNING)?,
+            Algorithm::Es512 => p521()?,
             Algorithm::EdDsa | Algorithm::Ed25519 => ed25519()?,
         };
         Ok(Self {
@@ -97,8 +113,18 @@ impl Signer {
             encode(header.as_bytes()),
             encode(payload.as_bytes())
         );
-        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &self.key, registered(alg))
-            .map_err(|_| Unspecified)?;
+        let signature = match (&self.key, registered(alg)) {
+            (PrivateKey::Registered(key), Some(alg)) => {
+                let sign = jsonwebtoken::crypto::sign(signed.as_bytes(), key, alg);
+                sign.map_err(|_| Unspecified)?
+            }
+            (PrivateKey::P521(key), None) => {
+                encode(key.sign(&SystemRandom::new(), signed.as_bytes())?.as_ref())
+            }
+            (PrivateKey::Registered(_), None) | (PrivateKey::P521(_), Some(_)) => {
+                return Err(Unspecified);
+            }
+        };
         Ok(format!("{signed}.{signature}"))
     }
 
@@ -118,7 +144,7 @@ impl Signer {
 /// name of the algorithm.
 const PKCS8_RSA_BYTES: usize = 26;
 
-fn rsa() -> Result<(EncodingKey, Value), Unspecified> {
+fn rsa() -> Result<(PrivateKey, Value), Unspecified> {
     let key = RsaKeyPair::generate(KeySize::Rsa2048)?;
     let document: Pkcs8V1Der<'_> = key.as_der()?;
     let private = document
@@ -127,7 +153,7 @@ fn rsa() -> Result<(EncodingKey, Value), Unspecified> {
         .ok_or(Unspecified)?;
     let public = key.public_key();
     Ok((
-        EncodingKey::from_rsa_der(private),
+        PrivateKey::Registered(EncodingKey::from_rsa_der(private)),
         json!({
             "kty": "RSA",
             "n": encode(public.modulus().big_endian_without_leading_zero()),
@@ -139,21 +165,29 @@ fn rsa() -> Result<(EncodingKey, Value), Unspecified> {
 fn ec(
     curve: &str,
     algorithm: &'static EcdsaSigningAlgorithm,
-) -> Result<(EncodingKey, Value), Unspecified> {
+) -> Result<(PrivateKey, Value), Unspecified> {
     let key = EcdsaKeyPair::generate(algorithm)?;
+    let private = EncodingKey::from_ec_der(key.to_pkcs8v1()?.as_ref());
+    Ok((PrivateKey::Registered(private), point(curve, &key)?))
+}
+
+fn p521() -> Result<(PrivateKey, Value), Unspecified> {
+    let key = EcdsaKeyPair::generate(&signature::ECDSA_P521_SHA512_FIXED_SIGNING)?;
+    let public = point("P-521", &key)?;
+    Ok((PrivateKey::P521(key), public))
+}
+
+fn point(curve: &str, key: &EcdsaKeyPair) -> Result<Value, Unspecified> {
     // 0x04, then two coordinates of equal length.
     let point = key.public_key().as_ref().get(1..).ok_or(Unspecified)?;
     let (x, y) = point.split_at(point.len() / 2);
-    Ok((
-        EncodingKey::from_ec_der(key.to_pkcs8v1()?.as_ref()),
-        json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)}),
-    ))
+    Ok(json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)}))
 }
 
-fn ed25519() -> Result<(EncodingKey, Value), Unspecified> {
+fn ed25519() -> Result<(PrivateKey, Value), Unspecified> {
     let key = Ed25519KeyPair::generate()?;
     Ok((
-        EncodingKey::from_ed_der(key.to_pkcs8()?.as_ref()),
+        PrivateKey::Registered(EncodingKey::from_ed_der(key.to_pkcs8()?.as_ref())),
         json!({"kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().as_ref())}),
     ))
 }
@@ -162,9 +196,9 @@ fn encode(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What `jsonwebtoken` calls it.
-fn registered(alg: Algorithm) -> jsonwebtoken::Algorithm {
-    match alg {
+/// What `jsonwebtoken` calls it, if it knows it.
+fn registered(alg: Algorithm) -> Option<jsonwebtoken::Algorithm> {
+    Some(match alg {
         Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
         Algorithm::Rs384 => jsonwebtoken::Algorithm::RS384,
         Algorithm::Rs512 => jsonwebtoken::Algorithm::RS512,
@@ -173,6 +207,7 @@ fn registered(alg: Algorithm) -> jsonwebtoken::Algorithm {
         Algorithm::Ps512 => jsonwebtoken::Algorithm::PS512,
         Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
         Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,
+        Algorithm::Es512 => return None,
         Algorithm::EdDsa | Algorithm::Ed25519 => jsonwebtoken::Algorithm::EdDSA,
-    }
+    })
 }

@@ -22,6 +22,8 @@ pub enum Algorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
+    /// ECDSA on P-521 with SHA-512.
+    Es512,
     /// Ed25519, under the name that says the family alone.
     EdDsa,
     /// Ed25519, under its full name.
@@ -30,7 +32,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm, in the order in which they are listed to people.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Rs256,
         Self::Rs384,
         Self::Rs512,
@@ -39,6 +41,7 @@ impl Algorithm {
         Self::Ps512,
         Self::Es256,
         Self::Es384,
+        Self::Es512,
         Self::EdDsa,
         Self::Ed25519,
     ];
@@ -54,6 +57,7 @@ impl Algorithm {
             Self::Ps512 => "PS512",
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
             Self::EdDsa => "EdDSA",
             Self::Ed25519 => "Ed25519",
         }

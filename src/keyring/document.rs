@@ -157,12 +157,31 @@ impl<'de> Visitor<'de> for Skim {
         while let Some(name) = map.next_key::<String>()? {
             match self {
                 Self::Key if matters(&name) => {
-                    members.insert(name, map.next_value_seed(Self::Member)?);
+                    let value = map.next_value_seed(Self::Member)?;
+                    put(&mut members, name, value);
                 }
                 Self::Key | Self::Member | Self::Element => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(Value::Object(members))
+    }
+}
+
+/// Adds a member of a key. A member that is `null` or empty counts as absent: some providers write
+/// every member that their type of key has. Of two with the same name the last counts (RFC 7517 §4),
+/// but an empty one does not take back private key material.
+fn put(members: &mut Map<String, Value>, name: String, value: Value) {
+    let says_nothing = match &value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(elements) => elements.is_empty(),
+        // The members of an object were not read.
+        Value::Object(_) | Value::Bool(_) | Value::Number(_) => false,
+    };
+    if !says_nothing {
+        members.insert(name, value);
+    } else if !PRIVATE_MEMBERS.contains(&name.as_str()) {
+        members.remove(&name);
     }
 }
 

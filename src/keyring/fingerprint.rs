@@ -23,6 +23,7 @@ pub(super) fn key_digest(key: &Key) -> [u8; 32] {
     let Key {
         kid,
         algorithms,
+        names_alg: _,
         issuer,
         public,
     } = key;

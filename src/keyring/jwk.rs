@@ -3,7 +3,8 @@
 use std::fmt;
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED,
+    VerificationAlgorithm,
 };
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -80,9 +81,11 @@ fn read_key(jwk: &Value) -> Result<Key, String> {
     }
     check_purpose(jwk)?;
     let Material { algorithms, public } = read_material(jwk)?;
+    let alg = optional_text(jwk, "alg")?;
     Ok(Key {
         kid: kid.map(Into::into),
-        algorithms: restrict(algorithms, optional_text(jwk, "alg")?)?,
+        algorithms: restrict(algorithms, alg)?,
+        names_alg: alg.is_some(),
         issuer: optional_text(jwk, "issuer")?.map(Into::into),
         public,
     })
@@ -131,6 +134,7 @@ fn read_material(jwk: &Map<String, Value>) -> Result<Material, String> {
         ("RSA", _) => rsa::read(&octets(jwk, "n")?, &octets(jwk, "e")?),
         ("EC", Some("P-256")) => read_ec(jwk, 32, Algorithm::Es256, &ECDSA_P256_SHA256_FIXED),
         ("EC", Some("P-384")) => read_ec(jwk, 48, Algorithm::Es384, &ECDSA_P384_SHA384_FIXED),
+        ("EC", Some("P-521")) => read_ec(jwk, 66, Algorithm::Es512, &ECDSA_P521_SHA512_FIXED),
         ("OKP", Some("Ed25519")) => ed25519::read(octets(jwk, "x")?),
         ("oct", _) => Err("it is symmetric (`kty: oct`)".to_owned()),
         ("EC" | "OKP", Some(curve)) => Err(format!(
@@ -142,6 +146,9 @@ fn read_material(jwk: &Map<String, Value>) -> Result<Material, String> {
     }
 }
 
+/// Reads a point of a curve. RFC 7518 §6.2.1.2 gives each coordinate `field_bytes` octets; some
+/// providers write it as a number, with fewer or more zeros in front. The number is the same, and
+/// aws-lc refuses a point that is not on the curve.
 fn read_ec(
     jwk: &Map<String, Value>,
     field_bytes: usize,
@@ -151,13 +158,15 @@ fn read_ec(
     let mut point = vec![0x04]; // uncompressed, SEC 1 §2.3.3
     for name in ["x", "y"] {
         let coordinate = octets(jwk, name)?;
-        if coordinate.len() != field_bytes {
+        let number = without_zeros(&coordinate);
+        let Some(zeros) = field_bytes.checked_sub(number.len()) else {
             return Err(format!(
                 "its `{name}` has {} octets, the curve wants {field_bytes} (RFC 7518 §6.2.1.2)",
-                coordinate.len()
+                number.len()
             ));
-        }
-        point.extend(coordinate);
+        };
+        point.extend(std::iter::repeat_n(0, zeros));
+        point.extend(number);
     }
     Ok(Material {
         algorithms: [alg].into_iter().collect(),
@@ -178,6 +187,12 @@ fn optional_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(format!("its `{name}` is not a string")),
     }
+}
+
+/// A big-endian number without the zeros in front.
+pub(super) fn without_zeros(octets: &[u8]) -> &[u8] {
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    octets.get(zeros..).unwrap_or_default()
 }
 
 /// Base64url; padding, which some providers send, is forgiven.

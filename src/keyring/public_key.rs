@@ -74,6 +74,27 @@ impl PublicKey {
         }
     }
 
+    /// The length of its modulus or point. Among keys for one algorithm, a longer one costs more.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Rsa { components, .. } => components.n.len(),
+            Self::OnCurve { point, .. } => point.len(),
+        }
+    }
+
+    /// Whether it is the same key.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Rsa { components: a, .. }, Self::Rsa { components: b, .. }) => {
+                (&a.n, &a.e) == (&b.n, &b.e)
+            }
+            (Self::OnCurve { point: a, .. }, Self::OnCurve { point: b, .. }) => a == b,
+            (Self::Rsa { .. }, Self::OnCurve { .. }) | (Self::OnCurve { .. }, Self::Rsa { .. }) => {
+                false
+            }
+        }
+    }
+
     /// Whether a signature is this key's.
     ///
     /// INVARIANT: the caller has found that the key may be used for `alg`: a curve is not asked

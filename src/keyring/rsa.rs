@@ -1,6 +1,7 @@
 //! RSA public keys (RFC 7518 §6.3.1), refused when they are weak.
 
 use super::Algorithm;
+use super::jwk::without_zeros;
 use super::material::Material;
 use super::public_key::PublicKey;
 
@@ -25,11 +26,6 @@ pub(super) fn read(modulus: &[u8], exponent: &[u8]) -> Result<Material, String> 
         algorithms: algorithms.into_iter().collect(),
         public: PublicKey::rsa(modulus, exponent),
     })
-}
-
-fn without_zeros(octets: &[u8]) -> &[u8] {
-    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-    octets.get(zeros..).unwrap_or_default()
 }
 
 fn check_modulus(modulus: &[u8]) -> Result<(), String> {

@@ -16,7 +16,7 @@ pub enum TokenError {
     Malformed(String),
     /// Its `alg` is none that claimgate verifies.
     #[error(
-        "the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384, EdDSA and Ed25519"
+        "the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384, ES512, EdDSA and Ed25519"
     )]
     UnsupportedAlgorithm(Shown),
     /// A kind of token that is no access token.

@@ -35,7 +35,7 @@ fn the_smallest_file_has_every_default() {
         Audiences::AnyOf(vec!["orders-api".to_owned()])
     );
     assert_eq!(provider.terms.clock_skew.as_secs(), 60);
-    assert_eq!(provider.terms.algorithms.iter().count(), 10);
+    assert_eq!(provider.terms.algorithms.iter().count(), 11);
     let keys = &config.keys[0];
     assert_eq!(keys.refresh.min.as_secs(), 30);
     assert_eq!(keys.refresh.max.as_secs(), 900);
@@ -99,8 +99,8 @@ extra: 1
             "7:5: providers[0]: missing field `issuer`",
             "8:16: providers[0].audiences: empty; give at least one audience, or `any` alone",
             "9:17: providers[0].clock_skew: `10m` is out of range: from 0ms to 5m",
-            "10:25: providers[0].algorithms[1]: `HS256` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519",
-            "10:32: providers[0].algorithms[2]: `none` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, Ed25519",
+            "10:25: providers[0].algorithms[1]: `HS256` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519",
+            "10:32: providers[0].algorithms[2]: `none` is not supported; supported: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519",
             "13:11: providers[1].jwks: give exactly one of `uri`, `file` and `inline`",
             "14:26: providers[1].fetch.allow_http: expected true or false, found text",
             "14:44: providers[1].fetch.max_bytes: expected text, found a number; write it as text, with its unit if it has one",

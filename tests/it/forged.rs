@@ -2,7 +2,8 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
-use claimgate::keyring::Algorithm::{EdDsa, Es256, Es384};
+use claimgate::keyring::Algorithm;
+use claimgate::keyring::Algorithm::{EdDsa, Es256, Es384, Es512};
 use serde_json::{Value, json};
 
 use crate::support::gate::{Gate, NOW};
@@ -72,13 +73,9 @@ async fn nobody_signs_for_a_key_of_small_order() {
 
 #[tokio::test(start_paused = true)]
 async fn signatures_of_no_key() {
-    let (p256, p384) = (signer(Es256, "p256"), signer(Es384, "p384"));
-    let gate = gate(&json!([p256.jwk(), p384.jwk()])).await;
-    let n256 = hex("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551");
-    let n384 = hex(
-        "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973",
-    );
-    for (key, order) in [(&p256, n256), (&p384, n384)] {
+    for (alg, order) in orders() {
+        let key = signer(alg, alg.name());
+        let gate = gate(&json!([key.jwk()])).await;
         let zero = vec![0; order.len()];
         let mut one = zero.clone();
         *one.last_mut().unwrap() = 1;
@@ -91,22 +88,37 @@ async fn signatures_of_no_key() {
                 assert_eq!(gate.check(&token).await.status(), 401);
             }
         }
-        // DER, and too long by a zero in front of each half.
+        // DER, too long by a zero in front of each half, too short by one, and some that are
+        // equal modulo the order.
         let good = key.token(&claims()).unwrap();
         let signature = B64.decode(good.rsplit_once('.').unwrap().1).unwrap();
         let (r, s) = signature.split_at(order.len());
         let int = |v: &[u8]| [&[2, u8::try_from(v.len() + 1).unwrap(), 0][..], v].concat();
         let body = [int(r), int(s)].concat();
-        let der = [vec![0x30, u8::try_from(body.len()).unwrap()], body].concat();
-        let padded = [&[0][..], r, &[0], s].concat();
-        for odd in [der, padded] {
-            assert_eq!(
-                gate.check(&raw(&key.header(), &claims(), &odd))
-                    .await
-                    .status(),
-                401
-            );
+        let length = u8::try_from(body.len()).unwrap();
+        let long = (length > 127).then_some(0x81);
+        let start = [0x30].into_iter().chain(long).chain([length]);
+        let der: Vec<u8> = start.chain(body).collect();
+        let one_zero = |half: &[u8]| [&[0], half].concat();
+        let halves = |r: &[u8], s: &[u8]| [r, s].concat();
+        for (what, odd) in [
+            ("DER", der),
+            ("zeros in front", halves(&one_zero(r), &one_zero(s))),
+            ("a zero in front", halves(&one_zero(r), s)),
+            ("a zero between", halves(r, &one_zero(s))),
+            ("a zero behind", halves(&signature, &[0])),
+            ("cut in front", signature[1..].to_vec()),
+            ("cut behind", signature[..signature.len() - 1].to_vec()),
+            ("half", r.to_vec()),
+            ("twice", halves(&signature, &signature)),
+            ("halves exchanged", halves(s, r)),
+            ("r plus n", halves(&sum(r, &order), s)),
+            ("s plus n", halves(r, &sum(s, &order))),
+        ] {
+            let token = raw(&key.header(), &claims(), &odd);
+            assert_eq!(gate.check(&token).await.status(), 401, "{alg}: {what}");
         }
+        assert!(gate.check(&good).await.is_allow());
     }
 }
 
@@ -114,30 +126,69 @@ async fn signatures_of_no_key() {
 /// So a token's text is no name by which to tell that it was here before, to revoke it, say.
 #[tokio::test(start_paused = true)]
 async fn an_ecdsa_signature_has_two_forms() {
-    let key = signer(Es256, "p256");
-    let gate = gate(&json!([key.jwk()])).await;
-    let order = hex("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551");
-    let good = key.token(&claims()).unwrap();
-    let signature = B64.decode(good.rsplit_once('.').unwrap().1).unwrap();
-    let (r, s) = signature.split_at(32);
-    let mut borrow = 0;
-    let mut other: Vec<u8> = order
-        .iter()
-        .zip(s)
-        .rev()
-        .map(|(order, s)| {
-            let difference = i16::from(*order) - i16::from(*s) - borrow;
-            borrow = i16::from(difference < 0);
-            u8::try_from(difference.rem_euclid(256)).unwrap()
+    for (alg, order) in orders() {
+        let key = signer(alg, alg.name());
+        let gate = gate(&json!([key.jwk()])).await;
+        let good = key.token(&claims()).unwrap();
+        let signature = B64.decode(good.rsplit_once('.').unwrap().1).unwrap();
+        let (r, s) = signature.split_at(order.len());
+        let mut borrow = 0;
+        let mut other: Vec<u8> = order
+            .iter()
+            .zip(s)
+            .rev()
+            .map(|(order, s)| {
+                let difference = i16::from(*order) - i16::from(*s) - borrow;
+                borrow = i16::from(difference < 0);
+                u8::try_from(difference.rem_euclid(256)).unwrap()
+            })
+            .collect();
+        other.reverse();
+        let (signed, _) = good.rsplit_once('.').unwrap();
+        let twin = format!("{signed}.{}", B64.encode([r, &other].concat()));
+        assert_ne!(good, twin);
+        for token in [&good, &twin] {
+            assert!(gate.check(token).await.is_allow(), "{alg}");
+        }
+    }
+}
+
+/// How many points each curve has.
+fn orders() -> [(Algorithm, Vec<u8>); 3] {
+    [
+        (
+            Es256,
+            hex("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551"),
+        ),
+        (
+            Es384,
+            hex(
+                "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973",
+            ),
+        ),
+        (
+            Es512,
+            hex(
+                "01fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffa51868783bf2f966b7fcc0148f709a5d03bb5c9b8899c47aebb6fb71e91386409",
+            ),
+        ),
+    ]
+}
+
+/// The sum of two numbers of the same length, which may be one octet longer.
+fn sum(one: &[u8], two: &[u8]) -> Vec<u8> {
+    let mut carry = 0;
+    let pairs = one.iter().zip(two).rev();
+    let mut sum: Vec<u8> = pairs
+        .map(|(one, two)| {
+            let sum = u16::from(*one) + u16::from(*two) + carry;
+            carry = sum >> 8;
+            u8::try_from(sum & 0xff).unwrap()
         })
         .collect();
-    other.reverse();
-    let (signed, _) = good.rsplit_once('.').unwrap();
-    let twin = format!("{signed}.{}", B64.encode([r, &other].concat()));
-    assert_ne!(good, twin);
-    for token in [&good, &twin] {
-        assert!(gate.check(token).await.is_allow());
-    }
+    sum.extend((carry > 0).then_some(1));
+    sum.reverse();
+    sum
 }
 
 #[tokio::test(start_paused = true)]

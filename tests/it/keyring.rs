@@ -2,9 +2,13 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use claimgate::dev::signer::Signer;
 use claimgate::keyring::{Algorithm, KeySet, KeySetError, NoKey};
+use claimgate::trace::{Step, Trace};
 use serde_json::{Value, json};
 
+use crate::support::gate::NOW;
+use crate::support::judge::{ISSUER, Judge};
 use crate::support::keys::signer;
 
 /// The key of an algorithm, changed; `null` takes a member away.
@@ -37,6 +41,8 @@ fn a_key_is_bound_to_its_algorithms() {
         ),
         (Algorithm::Es256, json!({"alg": null}), "ES256"),
         (Algorithm::Es384, json!({"alg": null}), "ES384"),
+        (Algorithm::Es512, json!({"alg": null}), "ES512"),
+        (Algorithm::Es512, json!({}), "ES512"),
         (Algorithm::EdDsa, json!({"alg": null}), "EdDSA, Ed25519"),
         (Algorithm::EdDsa, json!({}), "EdDSA"),
         (Algorithm::Ed25519, json!({}), "Ed25519"),
@@ -101,7 +107,8 @@ fn an_unfit_key_is_left_out_and_said_so() {
         (Algorithm::Rs256, long, "has 8400 bits"),
         (Algorithm::Rs256, json!({"n": null}), "has no `n`"),
         (Algorithm::Rs256, json!({"n": "+/"}), "`n` is not base64url"),
-        (Algorithm::Rs256, json!({"n": ""}), "has 0 bits"),
+        (Algorithm::Rs256, json!({"n": ""}), "has no `n`"),
+        (Algorithm::Rs256, json!({"n": "AA"}), "has 0 bits"),
         (Algorithm::Rs256, json!({"e": "AQ"}), "exponent"),
         (Algorithm::Rs256, json!({"e": "AQAA"}), "exponent"),
         (Algorithm::Rs256, json!({"e": "AQAAAAAB"}), "exponent"),
@@ -153,7 +160,32 @@ fn an_unfit_key_is_left_out_and_said_so() {
         (
             Algorithm::Es256,
             json!({"crv": "P-384"}),
-            "`x` has 32 octets, the curve wants 48",
+            "its point is not on the curve",
+        ),
+        (
+            Algorithm::Es384,
+            json!({"crv": "P-256", "alg": "ES256"}),
+            "`x` has 48 octets, the curve wants 32",
+        ),
+        (
+            Algorithm::Es512,
+            json!({"crv": "P-256", "alg": null}),
+            "octets, the curve wants 32",
+        ),
+        (
+            Algorithm::Es256,
+            json!({"crv": "P-521", "alg": null}),
+            "its point is not on the curve",
+        ),
+        (
+            Algorithm::Es256,
+            json!({"alg": "ES512"}),
+            "its `alg` is `ES512`, this kind of key can be for ES256",
+        ),
+        (
+            Algorithm::Es512,
+            json!({"alg": "ES384"}),
+            "its `alg` is `ES384`, this kind of key can be for ES512",
         ),
         (
             Algorithm::Es256,
@@ -196,6 +228,137 @@ fn an_unfit_key_is_left_out_and_said_so() {
             "{change}: {}",
             set.unfit()[0]
         );
+    }
+}
+
+/// Some providers write every member that their type of a key has.
+#[test]
+fn a_member_that_is_null_or_empty_is_absent() {
+    let good = signer(Algorithm::Rs256, "k").jwk();
+    let nothing = [Value::Null, json!(""), json!([])];
+    for name in [
+        "d", "p", "q", "dp", "dq", "qi", "oth", "k", "use", "alg", "key_ops", "crv", "issuer",
+        "kid", "x5c", "x5t", "x", "y",
+    ] {
+        for value in &nothing {
+            let mut key = good.clone();
+            key[name] = value.clone();
+            let set = read(&[key]).unwrap_or_else(|error| panic!("{name} {value}: {error}"));
+            let key = set.iter().next().unwrap();
+            let kid = (name != "kid").then_some("k");
+            assert_eq!(key.kid(), kid, "{name} {value}");
+            assert_eq!(key.issuer(), None, "{name} {value}");
+            let count = if name == "alg" { 6 } else { 1 };
+            assert_eq!(key.algorithms().iter().count(), count, "{name} {value}");
+        }
+    }
+    for name in ["kty", "n", "e"] {
+        for value in &nothing {
+            let mut key = good.clone();
+            key[name] = value.clone();
+            let error = read(&[key]).unwrap_err().to_string();
+            assert!(error.contains(&format!("it has no `{name}`")), "{error}");
+        }
+    }
+    // Any other value may be a secret.
+    for name in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
+        for value in [
+            json!("AAAA"),
+            json!(" "),
+            json!(0),
+            json!(false),
+            json!({}),
+            json!([null]),
+        ] {
+            let mut key = good.clone();
+            key[name] = value.clone();
+            let error = read(&[key]).unwrap_err().to_string();
+            let why = format!("private member `{name}`");
+            assert!(error.contains(&why), "{name} {value}: {error}");
+        }
+    }
+}
+
+/// Of two members with one name the last counts, but none takes back what is private.
+#[test]
+fn a_member_that_comes_twice() {
+    let key = signer(Algorithm::Es256, "k").jwk().to_string();
+    for (more, why) in [
+        (r#""d":"AAAA","d":null"#, Some("private member `d`")),
+        (r#""d":null,"d":"AAAA""#, Some("private member `d`")),
+        (r#""d":"","d":null"#, None),
+        (r#""use":"enc","use":null"#, None),
+        (r#""use":null,"use":"enc""#, Some("for encryption")),
+        (r#""key_ops":["sign"],"key_ops":[]"#, None),
+    ] {
+        let set = format!("{{\"keys\":[{},{more}}}]}}", key.trim_end_matches('}'));
+        match (KeySet::from_json(set.as_bytes()), why) {
+            (Ok(_), None) => {}
+            (Err(error), Some(why)) if error.to_string().contains(why) => {}
+            (found, _) => panic!("{more}: {found:?}"),
+        }
+    }
+}
+
+/// RFC 7518 §6.2.1.2 wants coordinates of a fixed length; some providers write them as numbers.
+#[test]
+fn zeros_in_front_of_a_coordinate_do_not_matter() {
+    let octets = |jwk: &Value, name: &str| {
+        let text = jwk[name].as_str().unwrap();
+        BASE64_URL_SAFE_NO_PAD.decode(text).unwrap()
+    };
+    for alg in [Algorithm::Es256, Algorithm::Es384, Algorithm::Es512] {
+        let (key, short) = std::iter::repeat_with(|| Signer::generate(alg, "k").unwrap())
+            .find_map(|key| {
+                let jwk = key.jwk();
+                let short = ["x", "y"]
+                    .into_iter()
+                    .find(|name| octets(&jwk, name)[0] == 0);
+                short.map(|short| (key, short))
+            })
+            .unwrap();
+        let jwk = key.jwk();
+        let whole = octets(&jwk, short);
+        let token = key.token(&json!({})).unwrap();
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let fingerprint = read(std::slice::from_ref(&jwk)).unwrap().fingerprint();
+        for (what, coordinate) in [
+            ("one less", whole[1..].to_vec()),
+            ("one more", [&[0], &*whole].concat()),
+            ("many more", [&[0; 70], &*whole].concat()),
+        ] {
+            let mut other = jwk.clone();
+            other[short] = BASE64_URL_SAFE_NO_PAD.encode(coordinate).into();
+            let set = read(&[other]).unwrap_or_else(|error| panic!("{alg}, {what}: {error}"));
+            let key = set.iter().next().unwrap();
+            assert!(
+                key.accepts(alg, signed.as_bytes(), &signature),
+                "{alg}, {what}"
+            );
+            assert_eq!(set.fingerprint(), fingerprint, "{alg}, {what}");
+        }
+        for (coordinate, why) in [
+            ([&[1], &*whole].concat(), "octets, the curve wants"),
+            (whole[..whole.len() - 1].to_vec(), "not on the curve"),
+            (vec![0; whole.len()], "not on the curve"),
+        ] {
+            let mut other = jwk.clone();
+            other[short] = BASE64_URL_SAFE_NO_PAD.encode(coordinate).into();
+            let error = read(&[other]).unwrap_err().to_string();
+            assert!(error.contains(why), "{alg}: {error}");
+        }
+    }
+    // Ed25519's are octets in another order, not a number.
+    let jwk = jwk(Algorithm::EdDsa, &json!({}));
+    for coordinate in [
+        [&[0], &*octets(&jwk, "x")].concat(),
+        octets(&jwk, "x")[1..].to_vec(),
+    ] {
+        let mut other = jwk.clone();
+        other["x"] = BASE64_URL_SAFE_NO_PAD.encode(coordinate).into();
+        let error = read(&[other]).unwrap_err().to_string();
+        assert!(error.contains("not an Ed25519 public key"), "{error}");
     }
 }
 
@@ -286,7 +449,7 @@ fn sets_that_verify_the_same_have_one_fingerprint() {
 
 #[test]
 fn candidates_are_few_and_fit() {
-    let named = |alg, kid: &str| jwk(alg, &json!({"kid": kid}));
+    let named = |alg, kid: &str| signer(alg, kid).jwk();
     let es = Algorithm::Es256;
     let set = read(&[
         named(es, "a"),
@@ -328,8 +491,9 @@ fn candidates_are_few_and_fit() {
         .collect();
     assert_eq!(
         read(&many).unwrap().candidates(None, es).unwrap_err(),
-        NoKey::KidNeeded
+        NoKey::KidNeeded { max: 4 }
     );
+    assert_eq!(set.candidates(Some(""), es).unwrap().len(), 2);
     let same = vec![named(es, "same"); 9];
     assert_eq!(
         read(&same)
@@ -337,6 +501,104 @@ fn candidates_are_few_and_fit() {
             .candidates(Some("same"), es)
             .unwrap()
             .len(),
-        4
+        1,
+        "one key, nine times"
     );
+}
+
+/// Keys with an `alg` come first, then those without a `kid`, as the token has none either, then
+/// the cheapest, in whatever order the document lists them.
+#[test]
+fn keys_are_tried_in_the_order_of_what_is_likely_and_cheap() {
+    let rsa = |kid: Value, alg: Value, bits: usize| {
+        let mut octets = vec![0xc5; bits / 8];
+        octets.extend(kid.to_string().bytes().chain([alg.is_null().into(), 1]));
+        json!({"kty": "RSA", "e": "AQAB", "kid": kid, "alg": alg, "n": BASE64_URL_SAFE_NO_PAD.encode(octets)})
+    };
+    let expected = [
+        rsa(json!(null), json!("RS256"), 4096),
+        rsa(json!("small"), json!("RS256"), 2048),
+        rsa(json!("large"), json!("RS256"), 4096),
+        rsa(json!(null), json!(null), 2048),
+    ];
+    let kids = [None, Some("small"), Some("large"), None];
+    for turn in 0..4 {
+        let mut keys = expected.to_vec();
+        keys.rotate_left(turn);
+        let set = read(&keys).unwrap();
+        let candidates = set.candidates(None, Algorithm::Rs256).unwrap();
+        let found: Vec<_> = candidates.iter().map(|key| key.kid()).collect();
+        assert_eq!(found, kids);
+        assert_eq!(candidates[0].algorithms().iter().count(), 1);
+        assert_eq!(candidates[3].algorithms().iter().count(), 6);
+    }
+}
+
+/// Counts how many keys a signature is checked by.
+#[derive(Default)]
+struct Checks(usize);
+
+impl Trace for Checks {
+    fn passed(&mut self, _: Step<'_>) {}
+
+    fn tries_key(&mut self) {
+        self.0 += 1;
+    }
+}
+
+/// A bad signature costs as much as a good one, and anyone can send it.
+#[test]
+fn a_token_without_kid_costs_few_signature_checks() {
+    for (alg, published, most) in [
+        (Algorithm::Es256, 4, 4),
+        (Algorithm::Es256, 5, 0),
+        (Algorithm::EdDsa, 4, 4),
+        (Algorithm::Es384, 1, 1),
+        (Algorithm::Es384, 2, 2),
+        (Algorithm::Es384, 3, 0),
+        (Algorithm::Es384, 4, 0),
+        (Algorithm::Es512, 2, 2),
+        (Algorithm::Es512, 3, 0),
+    ] {
+        let signers: Vec<_> = (0..published)
+            .map(|number| signer(alg, &format!("counted {number}")))
+            .collect();
+        let named: Vec<Value> = signers.iter().map(|signer| signer.jwk()).collect();
+        // The same keys, each a second time under another name, and all of them under one.
+        let mut renamed = named.clone();
+        for (number, key) in renamed.iter_mut().enumerate() {
+            key["kid"] = format!("again {number}").into();
+        }
+        let mut twins = named.clone();
+        for key in &mut twins {
+            key["kid"] = "twin".into();
+        }
+        let twin_checks = published.min(if alg == Algorithm::EdDsa || alg == Algorithm::Es256 {
+            4
+        } else {
+            2
+        });
+        let twice = [named.clone(), renamed].concat();
+        for (keys, kid, checks) in [
+            (&named, Value::Null, most),
+            (&named, json!(""), most),
+            (&twice, Value::Null, most),
+            (&twins, json!("twin"), twin_checks),
+            (&named, json!("counted 0"), 1),
+            (&named, json!("unknown"), 0),
+        ] {
+            let header = json!({"alg": alg.name(), "kid": kid});
+            let mut header = header.as_object().unwrap().clone();
+            header.retain(|_, value| !value.is_null());
+            let garbage = signer(alg, "nobody's");
+            let claims = json!({"iss": ISSUER, "aud": "api", "exp": NOW + 60}).to_string();
+            let token = garbage
+                .sign(&Value::from(header).to_string(), &claims)
+                .unwrap();
+            let mut counted = Checks::default();
+            let judge = Judge::trusting(keys, &["api"]);
+            assert!(!judge.allows_traced(token.as_bytes(), NOW, &mut counted));
+            assert_eq!(counted.0, checks, "{alg}, {published} keys, kid {kid}");
+        }
+    }
 }

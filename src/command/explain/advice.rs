@@ -207,7 +207,7 @@ fn unsupported_algorithm(token: &Glimpse<'_>) -> Option<&'static str> {
              signs refresh tokens so)"
         }
         alg if alg.eq_ignore_ascii_case("none") => "the token is not signed: anyone can write such",
-        "ES512" | "ES256K" => "let the provider sign with ES256 or RS256",
+        "ES256K" => "let the provider sign with ES256 or RS256",
         _ => return None,
     })
 }
@@ -229,7 +229,7 @@ fn unknown_key(
         NoKey::Unfit(_) | NoKey::OtherAlgorithm(_) => {
             "the token's header does not go with the provider's key: was it made by hand?"
         }
-        NoKey::NoneForAlgorithm | NoKey::KidNeeded => {
+        NoKey::NoneForAlgorithm | NoKey::KidNeeded { .. } => {
             "let the provider put `kid` into its tokens' headers"
         }
         NoKey::UnknownKid => {

@@ -8,6 +8,7 @@ use claimgate::keyring::{Keyring, Keys};
 use claimgate::policy::Policy;
 use claimgate::request::Request;
 use claimgate::time::UnixTime;
+use claimgate::trace::Trace;
 use serde_json::{Value, json};
 
 /// The `iss` that is trusted.
@@ -40,6 +41,15 @@ impl Judge {
 
     /// Whether these bytes pass as a bearer token, at this time.
     pub fn allows(&self, memory: &impl Memory, token: &[u8], now: u64) -> bool {
+        self.judge(memory, token, now, &mut ())
+    }
+
+    /// The same, and tells the trace what is checked.
+    pub fn allows_traced(&self, token: &[u8], now: u64, trace: &mut impl Trace) -> bool {
+        self.judge(&(), token, now, trace)
+    }
+
+    fn judge(&self, memory: &impl Memory, token: &[u8], now: u64, trace: &mut impl Trace) -> bool {
         let line = [b"Bearer ", token].concat();
         let request = Request {
             path: "/",
@@ -48,7 +58,7 @@ impl Judge {
         };
         let now = UnixTime::from_secs(now);
         matches!(
-            decide(&self.policy, &self.keyring, memory, &request, now, &mut ()),
+            decide(&self.policy, &self.keyring, memory, &request, now, trace),
             Decision::Allow(_)
         )
     }
