@@ -101,6 +101,66 @@ impl<T> Field<T> {
 /// What a [`Field`] asks its deserializer for, so that [`Reader`] knows to say where it stands.
 const FIELD: &str = "$claimgate::Field";
 
+/// What [`Spelled`] asks its deserializer for.
+const SPELLED: &str = "$claimgate::Spelled";
+
+/// Text, a number, true or false, as the file spells it: `1.0` stays `1.0`, and a number of any
+/// length is exact. Numbers must be spelled as in JSON.
+#[derive(Clone, Debug)]
+pub struct Spelled(pub String);
+
+/// One [`Spelled`], or a list of them.
+#[derive(Clone, Debug)]
+pub struct SpelledList(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Spelled {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct One;
+
+        impl Visitor<'_> for One {
+            type Value = Spelled;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text, a number, true or false")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Spelled, E> {
+                Ok(Spelled(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(SPELLED, One)
+    }
+}
+
+impl<'de> Deserialize<'de> for SpelledList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = SpelledList;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value, or a list of values")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<SpelledList, E> {
+                Ok(SpelledList(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<SpelledList, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(Spelled(text)) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(SpelledList(texts))
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(SPELLED, OneOrMany)
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Located<T>(std::marker::PhantomData<T>);
@@ -161,7 +221,7 @@ pub fn read<T: Default + for<'de> Deserialize<'de>>(
 ) -> Result<(Field<T>, Vec<Problem>), Problem> {
     let root: Node = serde_saphyr::from_str(yaml).map_err(|error| not_yaml(&error))?;
     let problems = RefCell::new(Vec::new());
-    let field = Field::deserialize(Reader::new(&root, &problems))?;
+    let field = Field::deserialize(Reader::new(&root, yaml, &problems))?;
     Ok((field, problems.into_inner()))
 }
 

@@ -147,7 +147,7 @@ impl Requirement {
 
     fn check_claims(&self, token: &VerifiedToken) -> Result<(), Refusal> {
         for claim in &self.claims {
-            let RequiredClaim { path, any_of } = claim;
+            let RequiredClaim { path, any_of, .. } = claim;
             let is_wanted = |value| claim.accepts(value);
             let has = match token.claims().at(path) {
                 Some(Json::Array(elements)) => elements.iter().any(is_wanted),

@@ -112,11 +112,12 @@ impl Claims {
         let Json::Number(seconds) = value else {
             return Err(wrong(date.name(), "is not a number"));
         };
-        let since_epoch = match seconds.as_u64() {
-            Some(whole) => Some(Duration::from_secs(whole)),
-            None => seconds
-                .as_f64()
-                .and_then(|fractional| Duration::try_from_secs_f64(fractional).ok()),
+        let since_epoch = match (seconds.as_u64(), seconds.to_f64()) {
+            (Some(whole), _) => Some(Duration::from_secs(whole)),
+            (None, positive @ 0.0..) => {
+                Some(Duration::try_from_secs_f64(positive).unwrap_or(Duration::MAX))
+            }
+            (None, _) => None,
         };
         match since_epoch.map(UnixTime::from_duration) {
             Some(time) if time <= UnixTime::END_OF_YEAR_9999 => Ok(Some(time)),

@@ -1,26 +1,30 @@
 //! Strict JSON: a member name that occurs twice, at any depth, spoils the document. Parsers
 //! disagree about which of the two counts (RFC 7519 §4, RFC 8259 §4), and attackers know it.
 //!
+//! Numbers are exact. `serde_json` reads them as 64-bit integers or doubles; the spelling of the
+//! latter is taken from the text. (Its feature `arbitrary_precision` changes every crate of the
+//! build, and takes some objects for numbers.)
+//!
 //! A document is kept in three pieces of memory however many values it has: thousands of them are
 //! remembered.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
-
+mod number;
 mod view;
 
+pub use number::{Decimal, Number};
 pub use view::{Array, Json, Object};
 
 /// A JSON document.
 #[derive(Clone)]
 pub struct Document {
-    /// All names and texts, one behind the other.
+    /// All names and texts one after another, and the numbers that are not 64-bit integers.
     texts: Box<str>,
     /// All values, each before those inside it; in an object a name before each.
     nodes: Box<[Node]>,
-    numbers: Box<[Number]>,
+    integers: Box<[i64]>,
 }
 
 /// One value, or the name of one. Positions of 16 bits do for what a token can hold.
@@ -28,7 +32,8 @@ pub struct Document {
 enum Node {
     Null,
     Bool(bool),
-    Number(u16),
+    Integer(u16),
+    Decimal { from: u16, length: u16 },
     Text { from: u16, length: u16 },
     Array { end: u16 },
     Object { end: u16 },
@@ -45,13 +50,16 @@ impl Document {
         let mut builder = Builder {
             texts: String::with_capacity(text.len()),
             nodes: Vec::with_capacity(text.len() / 8),
-            numbers: Vec::new(),
+            integers: Vec::new(),
+            numbers: 0,
+            decimals: Vec::new(),
         };
         let mut deserializer = serde_json::Deserializer::from_str(text);
         builder
             .deserialize(&mut deserializer)
             .map_err(|error| error.to_string())?;
         deserializer.end().map_err(|error| error.to_string())?;
+        builder.spell(text)?;
         match builder.nodes.first() {
             Some(Node::Object { .. }) => Ok((&builder).into()),
             _ => Err("not a JSON object".to_owned()),
@@ -66,14 +74,14 @@ impl Document {
     /// About how many bytes of memory it takes, what each piece costs besides included.
     pub(super) fn bytes(&self) -> usize {
         const PIECE: usize = 16;
-        let (nodes, numbers) = (size_of_val(&*self.nodes), size_of_val(&*self.numbers));
-        self.texts.len() + nodes + numbers + 3 * PIECE
+        let (nodes, integers) = (size_of_val(&*self.nodes), size_of_val(&*self.integers));
+        self.texts.len() + nodes + integers + 3 * PIECE
     }
 }
 
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Value::from(Json::Object(self.members())).fmt(f)
+        fmt::Display::fmt(&Json::Object(self.members()), f)
     }
 }
 
@@ -81,7 +89,11 @@ impl fmt::Debug for Document {
 struct Builder {
     texts: String,
     nodes: Vec<Node>,
-    numbers: Vec<Number>,
+    integers: Vec<i64>,
+    /// How many numbers there were so far.
+    numbers: usize,
+    /// For each that is not a 64-bit integer: its position among all numbers, and its node.
+    decimals: Vec<(usize, usize)>,
 }
 
 impl From<&Builder> for Document {
@@ -90,7 +102,7 @@ impl From<&Builder> for Document {
         Self {
             texts: builder.texts.as_str().into(),
             nodes: builder.nodes.as_slice().into(),
-            numbers: builder.numbers.as_slice().into(),
+            integers: builder.integers.as_slice().into(),
         }
     }
 }
@@ -100,18 +112,61 @@ fn position<E: Error>(position: usize) -> Result<u16, E> {
 }
 
 impl Builder {
-    fn number<E: Error>(&mut self, number: Number) -> Result<(), E> {
-        let index = position(self.numbers.len())?;
-        self.numbers.push(number);
-        self.nodes.push(Node::Number(index));
+    fn integer<E: Error>(&mut self, integer: i64) -> Result<Node, E> {
+        let index = position(self.integers.len())?;
+        self.integers.push(integer);
+        Ok(Node::Integer(index))
+    }
+
+    fn number<E: Error>(&mut self, integer: i64) -> Result<(), E> {
+        self.numbers += 1;
+        let node = self.integer(integer)?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// A number whose spelling [`Builder::spell`] looks up.
+    fn decimal(&mut self) {
+        self.decimals.push((self.numbers, self.nodes.len()));
+        self.numbers += 1;
+        self.nodes.push(Node::Null);
+    }
+
+    /// Fills in the numbers that the parser does not give exactly. It found all numbers in the order
+    /// of the text.
+    fn spell(&mut self, json: &str) -> Result<(), String> {
+        let mut spellings = number::spellings(json).enumerate();
+        for (number, node) in std::mem::take(&mut self.decimals) {
+            let (_, text) = spellings
+                .find(|(index, _)| *index == number)
+                .ok_or("a number is not where it should be")?;
+            let decimal = Decimal::parse(text).ok_or("number out of range")?;
+            let integer = decimal.whole().and_then(|whole| i64::try_from(whole).ok());
+            let found = match integer {
+                Some(integer) => self.integer(integer),
+                None => self
+                    .piece(text)
+                    .map(|(from, length)| Node::Decimal { from, length }),
+            };
+            let found = found.map_err(|error: serde_json::Error| error.to_string())?;
+            if let Some(node) = self.nodes.get_mut(node) {
+                *node = found;
+            }
+        }
         Ok(())
     }
 
     fn text<E: Error>(&mut self, text: &str) -> Result<(), E> {
-        let (from, length) = (position(self.texts.len())?, position(text.len())?);
-        self.texts.push_str(text);
+        let (from, length) = self.piece(text)?;
         self.nodes.push(Node::Text { from, length });
         Ok(())
+    }
+
+    /// Keeps a text. Returns its position and length.
+    fn piece<E: Error>(&mut self, text: &str) -> Result<(u16, u16), E> {
+        let piece = (position(self.texts.len())?, position(text.len())?);
+        self.texts.push_str(text);
+        Ok(piece)
     }
 
     /// Everything behind `index` was inside the array or object there.
@@ -165,16 +220,22 @@ impl<'de> Visitor<'de> for &mut Builder {
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.number(value.into())
+        self.number(value)
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.number(value.into())
+        match i64::try_from(value) {
+            Ok(integer) => self.number(integer),
+            Err(_) => {
+                self.decimal();
+                Ok(())
+            }
+        }
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))?;
-        self.number(number)
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        self.decimal();
+        Ok(())
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {

@@ -1,9 +1,10 @@
 //! What an operator requires of one provider's tokens.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::claims::ClaimPath;
-use super::json::Json;
+use super::json::{Decimal, Json};
 use super::kind::Kind;
 use crate::keyring::AlgorithmSet;
 
@@ -64,14 +65,33 @@ pub enum Audiences {
 pub struct RequiredClaim {
     /// Which.
     pub path: ClaimPath,
-    /// The values, as text: `true` is the boolean as well as the string, since providers differ.
+    /// The values, as text: `true` is the boolean as well as the string, since providers differ, and
+    /// `1000` is the number in every spelling.
     pub any_of: Vec<String>,
+    /// The same, to look up.
+    texts: HashSet<String>,
+    numbers: HashSet<String>,
 }
 
 impl RequiredClaim {
+    /// A claim that must have one of these values.
+    pub fn new(path: ClaimPath, any_of: Vec<String>) -> Self {
+        let numbers = any_of.iter().filter_map(|text| Decimal::parse(text));
+        Self {
+            path,
+            texts: any_of.iter().cloned().collect(),
+            numbers: numbers.map(|number| number.canonical()).collect(),
+            any_of,
+        }
+    }
+
     /// Whether a value is one of those: a text, a number or a boolean.
     pub(crate) fn accepts(&self, value: Json<'_>) -> bool {
-        let text = value.scalar_text();
-        text.is_some_and(|text| self.any_of.iter().any(|own| *own == text))
+        match value {
+            Json::Number(number) => self.numbers.contains(&number.canonical()),
+            other => other
+                .scalar_text()
+                .is_some_and(|text| self.texts.contains(&*text)),
+        }
     }
 }

@@ -22,6 +22,7 @@ mod key_sources;
 mod keyring;
 mod layering;
 mod mutation;
+mod numbers;
 mod properties;
 mod refresh;
 mod rules;

@@ -190,6 +190,10 @@ async fn a_wrong_file_is_refused_whole() {
             "missing field `decision`",
         ),
         (
+            "config: claimgate.yaml\ncases: [{ name: a, token: { provider: acme, claims: { id: 104567890123456789012 } }, expect: { decision: allow } }]",
+            "cases[0].token.claims.id: the nearest number that can be read here is 104567890123456790000",
+        ),
+        (
             "config: claimgate.yaml\ncases: [{ name: a, expect: { decision: maybe } }]",
             "`maybe` is not one of `allow`, `deny`, `metadata`",
         ),

@@ -137,7 +137,7 @@ impl Check<'_> {
             match field {
                 Field::Given(spot, Values(any_of)) => {
                     let path = self.claim_path(&spot, &name);
-                    required.extend(path.map(|path| RequiredClaim { path, any_of }));
+                    required.extend(path.map(|path| RequiredClaim::new(path, any_of)));
                 }
                 Field::Absent => self.report(&spot, format!("`{name}` has no value")),
                 Field::Invalid => {}

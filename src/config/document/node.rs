@@ -10,6 +10,8 @@ use serde_saphyr::Spanned;
 pub(super) struct Node {
     pub(super) line: u64,
     pub(super) column: u64,
+    /// Offset and length of its text, in bytes. An alias has those of its anchor.
+    pub(super) text: Option<(u64, u64)>,
     pub(super) content: Content,
 }
 
@@ -41,9 +43,11 @@ impl Content {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Content>::deserialize(deserializer)?;
+        let text = spanned.defined.span();
         Ok(Self {
             line: spanned.referenced.line(),
             column: spanned.referenced.column(),
+            text: text.byte_offset().zip(text.byte_len()),
             content: spanned.value,
         })
     }

@@ -11,13 +11,15 @@ mod access;
 use access::{List, Map, Place};
 
 use super::node::{Content, Node};
-use super::{FIELD, Problem, Spot};
+use super::{FIELD, Problem, SPELLED, Spot};
 use crate::shown::nearest;
+use crate::token::json::Decimal;
 
 /// Deserializes from one node.
 #[derive(Clone)]
 pub(super) struct Reader<'n> {
     node: &'n Node,
+    yaml: &'n str,
     path: String,
     problems: &'n RefCell<Vec<Problem>>,
 }
@@ -25,9 +27,10 @@ pub(super) struct Reader<'n> {
 impl<'n> Reader<'n> {
     /// Reads from `node`; what a [`Field`](super::Field) catches, and every unknown name, is
     /// added to `problems`.
-    pub(super) fn new(node: &'n Node, problems: &'n RefCell<Vec<Problem>>) -> Self {
+    pub(super) fn new(node: &'n Node, yaml: &'n str, problems: &'n RefCell<Vec<Problem>>) -> Self {
         Self {
             node,
+            yaml,
             path: String::new(),
             problems,
         }
@@ -68,6 +71,7 @@ impl<'n> Reader<'n> {
     fn element(&self, index: usize, node: &'n Node) -> Self {
         Self {
             node,
+            yaml: self.yaml,
             path: format!("{}[{index}]", self.path),
             problems: self.problems,
         }
@@ -80,8 +84,58 @@ impl<'n> Reader<'n> {
         };
         Self {
             node,
+            yaml: self.yaml,
             path,
             problems: self.problems,
+        }
+    }
+
+    /// The text of the node.
+    fn text(&self) -> Option<&'n str> {
+        let (start, length) = self.node.text?;
+        let start = usize::try_from(start).ok()?;
+        let end = start.checked_add(length.try_into().ok()?)?;
+        self.yaml.get(start..end)
+    }
+
+    /// The node as it is spelled. A spelling that only YAML understands is a problem: `yes` for true,
+    /// `0x10` for 16.
+    fn spelled(&self) -> Result<&'n str, Problem> {
+        let wrong = |what: &str| {
+            let spelling = self.text().unwrap_or_default();
+            Err(self.problem(format!(
+                "`{spelling}` is {what}; write it so, or in quotes if it is text"
+            )))
+        };
+        let text = self.text().unwrap_or_default();
+        let is_number = |same: bool| same && Decimal::parse(text).is_some();
+        match &self.node.content {
+            Content::Text(text) => Ok(text),
+            Content::Bool(truth) if text == truth.to_string() => Ok(text),
+            Content::Bool(truth) => wrong(&format!("read as {truth}")),
+            Content::Integer(value) if is_number(text.parse() == Ok(*value)) => Ok(text),
+            Content::Unsigned(value) if is_number(text.parse() == Ok(*value)) => Ok(text),
+            Content::Float(value) if is_number(text.parse() == Ok(*value)) => Ok(text),
+            Content::Integer(_) | Content::Unsigned(_) | Content::Float(_) => {
+                wrong("a number that is not written as in JSON")
+            }
+            Content::Null | Content::List(_) | Content::Map(_) => {
+                Err(self.problem("expected a value, or a list of values".to_owned()))
+            }
+        }
+    }
+
+    /// A number that a double holds; any other would silently become another number.
+    fn double(&self, value: f64) -> Result<f64, Problem> {
+        let nearest = value.to_string();
+        let canonical = |text| Some(Decimal::parse(text)?.canonical());
+        match self.text().and_then(canonical) {
+            Some(written) if canonical(&nearest).as_ref() != Some(&written) => {
+                Err(self.problem(format!(
+                    "the nearest number that can be read here is {nearest}; write it as text, in quotes"
+                )))
+            }
+            _ => Ok(value),
         }
     }
 
@@ -148,7 +202,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Content::Bool(value) => visitor.visit_bool(*value),
             Content::Integer(value) => visitor.visit_i64(*value),
             Content::Unsigned(value) => visitor.visit_u64(*value),
-            Content::Float(value) => visitor.visit_f64(*value),
+            Content::Float(value) => visitor.visit_f64(self.double(*value)?),
             Content::Text(value) => visitor.visit_str(value),
             Content::List(nodes) => return self.list(nodes, visitor),
             Content::Map(entries) => return self.map(entries, None, visitor),
@@ -167,6 +221,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 reader: self,
                 part: 0,
             }),
+            (SPELLED, Content::List(nodes)) => self.list(nodes, visitor),
+            (SPELLED, _) => self.spelled().and_then(|text| visitor.visit_str(text)),
             _ => visitor.visit_newtype_struct(self),
         }
     }

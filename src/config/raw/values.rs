@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, SeqAccess, Visitor};
 
-use crate::config::document::Field;
+use crate::config::document::{Field, SpelledList};
 
 /// One text, or a list of texts.
 #[derive(Clone, Debug)]
@@ -43,31 +43,17 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// One value, or a list of values: text, a number, true or false.
+/// One value, or a list of values: text, a number, true or false, as it is spelled.
 #[derive(Clone, Debug)]
 pub struct Values(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for Values {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let values = match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::Array(values) => values,
-            value => vec![value],
-        };
-        let texts: Option<Vec<_>> = values.into_iter().map(text).collect();
-        texts
-            .filter(|texts| !texts.is_empty())
-            .map(Self)
-            .ok_or_else(|| de::Error::custom("expected a value, or a list of values"))
-    }
-}
-
-fn text(value: serde_json::Value) -> Option<String> {
-    match value {
-        serde_json::Value::String(text) => Some(text),
-        scalar @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => {
-            Some(scalar.to_string())
+        let SpelledList(texts) = SpelledList::deserialize(deserializer)?;
+        match texts.is_empty() {
+            true => Err(de::Error::custom("expected a value, or a list of values")),
+            false => Ok(Self(texts)),
         }
-        _ => None,
     }
 }
 

@@ -16,7 +16,8 @@ use crate::token::json::Json;
 const DEPTH: usize = 17;
 
 /// `decision`, and as far as they are known `reason`, `rule`, `provider`, `subject` and `claims`.
-/// Numbers are doubles, as a `Struct` has no others; what is nested too deep is JSON text.
+/// Numbers are doubles, as a `Struct` has no others, and text where a double would be taken for
+/// another whole number; what is nested too deep is JSON text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Metadata<'a> {
     decision: &'static str,

@@ -105,7 +105,10 @@ fn value_len(json: Json<'_>, depth: usize, lengths: &[u32]) -> usize {
     match json {
         _ if depth == 0 => field(json.to_string().len()),
         Json::Null | Json::Bool(_) => 2,
-        Json::Number(_) => 9,
+        Json::Number(number) => match number.as_distinct_f64() {
+            Some(_) => 9,
+            None => field(number.to_text().len()),
+        },
         Json::String(text) => field(text.len()),
         Json::Array(_) | Json::Object(_) => {
             field(lengths.first().map_or(0, |length| *length as usize))
@@ -129,11 +132,13 @@ fn put_value<'l>(
     match json {
         // Fields of a number: `null_value` 1, `number_value` 2, `bool_value` 4.
         Json::Null => into.extend_from_slice(&[0x08, 0]),
-        Json::Number(number) => {
-            into.push(0x11);
-            let number = number.as_f64().unwrap_or(f64::NAN);
-            into.extend_from_slice(&number.to_le_bytes());
-        }
+        Json::Number(number) => match number.as_distinct_f64() {
+            Some(double) => {
+                into.push(0x11);
+                into.extend_from_slice(&double.to_le_bytes());
+            }
+            None => put_text(key(3), &number.to_text(), into),
+        },
         Json::Bool(truth) => into.extend_from_slice(&[0x20, u8::from(truth)]),
         Json::String(text) => put_text(key(3), text, into),
         Json::Object(members) => {
@@ -193,7 +198,7 @@ mod tests {
             ),
             (
                 json!({"a": 1, "b": -1.5, "c": u64::MAX}),
-                json!({"a": 1.0, "b": -1.5, "c": 18_446_744_073_709_551_616.0}),
+                json!({"a": 1.0, "b": -1.5, "c": "18446744073709551615"}),
             ),
             (json!({"": "", "é": "ö"}), json!({"": "", "é": "ö"})),
             (

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::types::{CelBool, CelString, LIST_TYPE, MAP_TYPE, STRING_TYPE};
+use cel::common::types::{CelBool, CelString, LIST_TYPE, MAP_TYPE, STRING_TYPE, Type};
 use cel::common::value::CowVal;
-use cel::{Env, ExecutionError};
+use cel::{Env, ExecutionError, Value};
 use ipnet::{IpNet, Ipv4Net};
 use regex::Regex;
 
 use super::cost::{BOUNDED, bounded};
+use super::values::Exact;
 
 /// So many compiled patterns are kept by each thread.
 const MOST_PATTERNS: usize = 1_024;
@@ -37,6 +38,10 @@ fn environment() -> Env {
         .and_then(|()| env.add_overload(BOUNDED, "bounded_list", vec![LIST_TYPE], bounded))
         .and_then(|()| env.add_overload(BOUNDED, "bounded_map", vec![MAP_TYPE], bounded))
         .and_then(|()| env.add_overload("cidr", "cidr", vec![STRING_TYPE], cidr))
+        .and_then(|()| {
+            let arguments = vec![Type::new_opaque_type(Exact::TYPE)];
+            env.add_overload("string", "exact_to_string", arguments, exact_text)
+        })
         .and_then(|()| {
             let arguments = vec![STRING_TYPE];
             env.add_member_overload(
@@ -91,6 +96,21 @@ fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     found
         .map(answer)
         .map_err(|error| ExecutionError::function_error("matches", error))
+}
+
+/// `string(number)` for a number that CEL's own types cannot hold.
+#[expect(clippy::needless_pass_by_value, reason = "the form of a CEL function")]
+fn exact_text<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
+    let number = arguments
+        .first()
+        .ok_or_else(ExecutionError::missing_argument_or_target)?;
+    match Value::try_from(&**number)? {
+        Value::Opaque(number) => number
+            .downcast_ref::<Exact>()
+            .map(|number| CowVal::owned(CelString::from(number.text().to_owned())))
+            .ok_or_else(ExecutionError::missing_argument_or_target),
+        _ => Err(ExecutionError::missing_argument_or_target()),
+    }
 }
 
 /// `cidr(text)`: the text, if it is a network such as `10.0.0.0/8`.

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cel::Value;
-use cel::objects::{Key, Map};
+use cel::objects::{Key, Map, Opaque};
 use chrono::DateTime;
 
 use super::Target;
 use crate::request::{Headers, Source};
 use crate::time::UnixTime;
 use crate::token::claims::Claims;
-use crate::token::json::Json;
+use crate::token::json::{Json, Number};
 
 fn map(members: impl Iterator<Item = (String, Value)>) -> Value {
     let map: HashMap<_, _> = members
@@ -32,21 +32,62 @@ pub(super) fn claims(claims: Option<&Claims>) -> Value {
     map(members.map(|(name, value)| (name.to_owned(), json(value))))
 }
 
-/// An integer is an `int` if it fits, and a `uint` if only that holds it exactly.
 fn json(value: Json<'_>) -> Value {
     match value {
         Json::Null => Value::Null,
         Json::Bool(truth) => Value::Bool(truth),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(integer), _) => Value::Int(integer),
-            (None, Some(integer)) => Value::UInt(integer),
-            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
+        Json::Number(number) => self::number(number),
         Json::String(text) => string(text),
         Json::Array(elements) => Value::List(Arc::new(elements.iter().map(json).collect())),
         Json::Object(members) => map(members
             .iter()
             .map(|(name, value)| (name.to_owned(), json(value)))),
+    }
+}
+
+/// A whole number is an `int` or a `uint` if it fits; one with a fraction is the nearest `double`.
+/// A number that would become another one in these types has a type of its own.
+fn number(number: Number<'_>) -> Value {
+    match (number, number.as_u64(), number.as_distinct_f64()) {
+        (Number::Integer(integer), _, _) => Value::Int(integer),
+        (_, Some(integer), _) => Value::UInt(integer),
+        (_, None, Some(double)) => Value::Float(double),
+        (_, None, None) => Value::Opaque(Arc::new(Exact {
+            text: number.to_text(),
+            canonical: number.canonical(),
+        })),
+    }
+}
+
+/// A number that CEL's types cannot hold. It equals the same number and nothing else. To order it,
+/// to calculate with it or to convert it fails, which denies; `string(…)` gives its text.
+#[derive(Debug)]
+pub(super) struct Exact {
+    text: String,
+    canonical: String,
+}
+
+impl Exact {
+    /// What its type is called.
+    pub(super) const TYPE: &str = "claimgate.number";
+
+    /// See [`Number::to_text`].
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Exact {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical == other.canonical
+    }
+}
+
+impl Eq for Exact {}
+
+impl Opaque for Exact {
+    fn runtime_type_name(&self) -> &str {
+        Self::TYPE
     }
 }
 

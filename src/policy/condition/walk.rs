@@ -14,6 +14,9 @@ use super::functions::ENVIRONMENT;
 use super::{ConditionError, cost, names};
 use crate::policy::matcher::compile_regex;
 
+/// Below this (2^53), every integer has a double of its own.
+const MAX_EXACT_DOUBLE: f64 = 9_007_199_254_740_992.0;
+
 /// Which variables a condition looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
@@ -138,6 +141,7 @@ impl<'p> Walk<'p> {
 
     fn expression(&mut self, at: &'p IdedExpr) -> Result<(), ConditionError> {
         match &at.expr {
+            Expr::Literal(LiteralValue::Double(double)) => self.double(at, *double.inner()),
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) => self.variable(at, name, None),
             Expr::Select(select) => self.select(at, select),
@@ -160,6 +164,15 @@ impl<'p> Walk<'p> {
                 Err(self.wrong(at, format!("`{name}` is not a type that can be made here")))
             }
         }
+    }
+
+    /// An integer is compared with a double as a double, so that several equal the same large one.
+    fn double(&self, at: &IdedExpr, double: f64) -> Result<(), ConditionError> {
+        if double.abs() < MAX_EXACT_DOUBLE {
+            return Ok(());
+        }
+        let what = "a double of 2^53 or more stands for several integers: write an integer";
+        Err(self.wrong(at, what.to_owned()))
     }
 
     fn call(&mut self, at: &'p IdedExpr, call: &'p CallExpr) -> Result<(), ConditionError> {

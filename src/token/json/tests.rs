@@ -1,3 +1,5 @@
+use serde_json::Value;
+
 use super::*;
 
 #[test]
@@ -13,6 +15,8 @@ fn strict() {
         ("\u{feff}{}", Some("expected value")),
         (r#"{"a":NaN}"#, Some("expected value")),
         (r#"{"a":1e400}"#, Some("number out of range")),
+        (r#"{"a":1e-99999}"#, Some("number out of range")),
+        (r#"{"a":1e20,"b":1e-400,"c":-0.0}"#, None),
         (r#"{"a":"\ud800"}"#, Some("end of hex escape")),
         (r#"{"a":1,}"#, Some("trailing comma")),
         ("", Some("EOF")),
@@ -41,17 +45,17 @@ fn what_is_read_is_what_is_seen() {
         "{}",
         r#"{"a":[]}"#,
         r#"{"a":{},"b":[{}],"c":[[],[1,[2]],3]}"#,
-        r#"{"a":null,"b":true,"c":false,"d":"","e":"\u00e9\n\"","f":-1.5e3}"#,
+        r#"{"a":null,"b":true,"c":false,"d":"","e":"\u00e9\n\"","f":-1.5}"#,
         r#"{"max":18446744073709551615,"min":-9223372036854775808,"é":"ö"}"#,
         r#"{"a":{"b":{"c":{"d":1},"e":2},"f":3},"g":4}"#,
     ] {
         let document = Document::object(json.as_bytes()).unwrap();
         let expected: Value = serde_json::from_str(json).unwrap();
         let found = Json::Object(document.members());
-        assert_eq!(Value::from(found), expected, "{json}");
+        assert_eq!(found.to_string(), expected.to_string(), "{json}");
         for (name, value) in expected.as_object().unwrap() {
             let found = document.members().get(name).unwrap();
-            assert_eq!(Value::from(found), *value, "{json}: {name}");
+            assert_eq!(found.to_string(), value.to_string(), "{json}: {name}");
         }
         assert!(document.members().get("x").is_none());
     }
@@ -62,14 +66,26 @@ fn what_has_no_room_is_refused() {
     let long = "a".repeat(70_000);
     let many = vec!["null"; 70_000].join(",");
     let numbers = vec!["1"; 70_000].join(",");
+    let fractions = vec!["1.5"; 30_000].join(",");
     for json in [
         format!(r#"{{"a":"{long}"}}"#),
         format!(r#"{{"{long}":1}}"#),
         format!(r#"{{"a":["{}","b"]}}"#, &long[..65_536]),
         format!(r#"{{"a":[{many}]}}"#),
         format!(r#"{{"a":[{numbers}]}}"#),
+        format!(r#"{{"a":[{fractions}]}}"#),
     ] {
         let error = Document::object(json.as_bytes()).unwrap_err();
         assert!(error.contains("too large"), "{error}");
     }
+}
+
+#[test]
+fn numbers_keep_their_places() {
+    let json = r#"{"1":"2\\\"3","a":[4,5.50,{"6":7e1,"b":[18446744073709551615,-8.25,1e-3]},"9"],"c":10.0}"#;
+    let document = Document::object(json.as_bytes()).unwrap();
+    let found = Json::Object(document.members()).to_string();
+    let expected =
+        r#"{"1":"2\\\"3","a":[4,5.50,{"6":70,"b":[18446744073709551615,-8.25,1e-3]},"9"],"c":10}"#;
+    assert_eq!(found, expected);
 }

@@ -1,11 +1,9 @@
 //! Looking into a document.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
-use serde_json::{Number, Value};
-
-use super::{Document, Node};
+use super::{Decimal, Document, Node, Number};
 
 /// A value of a document.
 #[derive(Clone, Copy)]
@@ -14,8 +12,8 @@ pub enum Json<'d> {
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number; integers are exact.
-    Number(&'d Number),
+    /// A number, exact.
+    Number(Number<'d>),
     /// A string.
     String(&'d str),
     /// An array.
@@ -58,8 +56,12 @@ impl<'d> Iterator for Values<'d> {
         let Document {
             texts,
             nodes,
-            numbers,
+            integers,
         } = document;
+        let text = |from: u16, length: u16| {
+            let from = usize::from(from);
+            texts.get(from..from + usize::from(length))
+        };
         let next = from + 1;
         let until = |end: u16| Inside {
             document,
@@ -69,12 +71,15 @@ impl<'d> Iterator for Values<'d> {
         let (value, behind) = match *nodes.get(from)? {
             Node::Null => (Json::Null, next),
             Node::Bool(truth) => (Json::Bool(truth), next),
-            Node::Number(index) => (Json::Number(numbers.get(usize::from(index))?), next),
-            Node::Text { from, length } => {
-                let from = usize::from(from);
-                let text = texts.get(from..from + usize::from(length))?;
-                (Json::String(text), next)
+            Node::Integer(index) => {
+                let integer = integers.get(usize::from(index))?;
+                (Json::Number(Number::Integer(*integer)), next)
             }
+            Node::Decimal { from, length } => {
+                let decimal = Decimal::parse(text(from, length)?)?;
+                (Json::Number(Number::Decimal(decimal)), next)
+            }
+            Node::Text { from, length } => (Json::String(text(from, length)?), next),
             Node::Array { end } => (Json::Array(Array(until(end))), end.into()),
             Node::Object { end } => (Json::Object(Object(until(end))), end.into()),
         };
@@ -135,11 +140,12 @@ impl<'d> Json<'d> {
         }
     }
 
-    /// A string, number or boolean as text; `None` for anything else.
+    /// A string, number or boolean as text; `None` for anything else. A number is digits if it is
+    /// whole, and as it is spelled if not.
     pub fn scalar_text(self) -> Option<Cow<'d, str>> {
         match self {
             Self::String(text) => Some(text.into()),
-            Self::Number(number) => Some(number.to_string().into()),
+            Self::Number(number) => Some(number.to_text().into()),
             Self::Bool(true) => Some("true".into()),
             Self::Bool(false) => Some("false".into()),
             Self::Null | Self::Array(_) | Self::Object(_) => None,
@@ -147,25 +153,46 @@ impl<'d> Json<'d> {
     }
 }
 
-impl From<Json<'_>> for Value {
-    fn from(json: Json<'_>) -> Self {
-        match json {
-            Json::Null => Self::Null,
-            Json::Bool(truth) => truth.into(),
-            Json::Number(number) => Self::Number(number.clone()),
-            Json::String(text) => text.into(),
-            Json::Array(elements) => elements.iter().map(Self::from).collect(),
-            Json::Object(members) => members
-                .iter()
-                .map(|(name, value)| (name.to_owned(), Self::from(value)))
-                .collect(),
+impl fmt::Display for Json<'_> {
+    /// As JSON, without spaces, and members in the order of their names.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(truth) => truth.fmt(f),
+            Self::Number(number) => number.fmt(f),
+            Self::String(text) => quoted(text, f),
+            Self::Array(elements) => {
+                f.write_char('[')?;
+                for (index, element) in elements.iter().enumerate() {
+                    separate(index, f)?;
+                    element.fmt(f)?;
+                }
+                f.write_char(']')
+            }
+            Self::Object(members) => {
+                let mut members: Vec<_> = members.iter().collect();
+                members.sort_unstable_by_key(|(name, _)| *name);
+                f.write_char('{')?;
+                for (index, (name, value)) in members.into_iter().enumerate() {
+                    separate(index, f)?;
+                    quoted(name, f)?;
+                    f.write_char(':')?;
+                    value.fmt(f)?;
+                }
+                f.write_char('}')
+            }
         }
     }
 }
 
-impl fmt::Display for Json<'_> {
-    /// As JSON, without spaces, and members in the order of their names.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Value::from(*self).fmt(f)
+fn separate(index: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match index {
+        0 => Ok(()),
+        _ => f.write_char(','),
     }
+}
+
+fn quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let json = serde_json::to_string(text).map_err(|_| fmt::Error)?;
+    f.write_str(&json)
 }
