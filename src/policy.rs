@@ -7,6 +7,7 @@ use std::sync::Arc;
 pub mod condition;
 mod index;
 pub mod matcher;
+pub mod pattern;
 pub mod requirement;
 pub mod resource;
 pub mod rules;

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 mod constant;
 mod core;
+mod dearest;
 mod envoy;
 mod flood;
 mod instructions;
@@ -94,8 +95,11 @@ fn measure() -> ExitCode {
     let directory = tempfile::tempdir().unwrap();
     let scene = scene::Scene::set_up(directory.path());
     let parts = ["server", "envoy", "flood", "core"];
-    let rows: Vec<Row> = parts.iter().flat_map(|part| rows(part, &scene)).collect();
+    let mut rows: Vec<Row> = parts.iter().flat_map(|part| rows(part, &scene)).collect();
     let bars = shown("Bars", report::table(&rows));
+    let dearest = self::rows("dearest", &scene);
+    let dearest_table = shown("Dearest requests", report::table(&dearest));
+    rows.extend(dearest);
     let ways = shown("Through Envoy", report::table(&self::rows("ways", &scene)));
     let scaling = shown("Scaling", report::table(&self::rows("scaling", &scene)));
     plot::draw(&scene);
@@ -109,6 +113,7 @@ fn measure() -> ExitCode {
     let pieces = shown("Pieces", report::pieces(&names, &found));
     report::write(&[
         ("bars", &bars),
+        ("dearest", &dearest_table),
         ("ways", &ways),
         ("scaling", &scaling),
         ("pieces", &pieces),
@@ -132,6 +137,7 @@ fn rows(part: &str, scene: &scene::Scene) -> Vec<Row> {
         "envoy" => envoy::rows(scene),
         "flood" => vec![flood::row(scene)],
         "core" => core::rows(),
+        "dearest" => dearest::rows(scene),
         "ways" => envoy::ways(scene),
         "scaling" => scaling::rows(scene),
         other => panic!("there is no part `{other}`"),

@@ -133,7 +133,8 @@ pub fn with_claims(directory: &Path, name: &str, providers: &[Value]) -> PathBuf
     written(directory, name, &config)
 }
 
-fn written(directory: &Path, name: &str, config: &Value) -> PathBuf {
+/// Writes a configuration.
+pub fn written(directory: &Path, name: &str, config: &Value) -> PathBuf {
     let file = directory.join(format!("{name}.yaml"));
     std::fs::write(&file, config.to_string()).unwrap();
     file

@@ -43,6 +43,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let rules = config.policy.rules().names().count().saturating_sub(1);
     let (providers, rules) = (count(config.keys.len(), "provider"), count(rules, "rule"));
     say(&format!("{}: valid, {providers}, {rules}", file.display()));
+    let expressions = config.policy.rules().expressions();
+    if let Some(max_path) = expressions.max_path_bytes() {
+        say(&format!(
+            "regular expressions: {} KiB; a request is compared with up to {}, and its path may \
+             have {max_path} bytes",
+            expressions.memory.div_ceil(1024),
+            expressions.most_per_request,
+        ));
+    }
     let mut code = ExitCode::SUCCESS;
     for settings in &config.keys {
         for (field, file) in [

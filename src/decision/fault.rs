@@ -51,7 +51,9 @@ impl Fault {
     /// The code of it.
     pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::NoPath | Self::NoRule(NoRule::AmbiguousPath(_)) => Reason::AmbiguousPath,
+            Self::NoPath | Self::NoRule(NoRule::AmbiguousPath(_) | NoRule::LongPath { .. }) => {
+                Reason::AmbiguousPath
+            }
             Self::NoRule(NoRule::AmbiguousHost(_)) => Reason::AmbiguousHost,
             Self::NoRule(NoRule::AmbiguousHeader(_)) => Reason::AmbiguousHeader,
             Self::NoRule(NoRule::Unknown(_)) => Reason::UnknownRule,

@@ -14,12 +14,15 @@ mod functions;
 mod names;
 mod values;
 mod walk;
+mod work;
 
 use functions::ENVIRONMENT;
 use walk::Found;
 pub use walk::Uses;
+use work::Patterns;
 
 use super::Target;
+use super::pattern::Pattern;
 use crate::shown::Shown;
 use crate::time::UnixTime;
 use crate::token::claims::Claims;
@@ -35,6 +38,7 @@ pub struct Condition {
     is_decided_for_preflights: bool,
     /// Every member that it names.
     members: Arc<BTreeSet<String>>,
+    patterns: Arc<Patterns>,
     uses: Uses,
 }
 
@@ -89,9 +93,13 @@ impl Condition {
         let program = ENVIRONMENT
             .compile(text)
             .map_err(|errors| walk::syntax(&errors))?;
-        let Found { uses, members } = walk::check(&program, text)?;
+        let Found {
+            uses,
+            members,
+            patterns,
+        } = walk::check(&program, text)?;
         let mut expression = program.expression().clone();
-        cost::bound(&mut expression);
+        work::charge_calls(&mut expression);
         let parts = cost::conjuncts(&expression);
         let is_decided = !parts
             .iter()
@@ -107,6 +115,7 @@ impl Condition {
             for_preflights,
             expression: Arc::new(expression),
             members: Arc::new(members),
+            patterns: Arc::new(patterns),
             uses,
         })
     }
@@ -114,6 +123,11 @@ impl Condition {
     /// As the operator wrote it.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The memory of the automata of its patterns, in bytes.
+    pub fn memory(&self) -> usize {
+        self.patterns.values().map(Pattern::memory).sum()
     }
 
     /// Which variables it looks at.
@@ -192,7 +206,7 @@ impl Condition {
         expression: &IdedExpr,
         context: &Context<'_, '_>,
     ) -> Result<bool, ConditionFailure> {
-        match Value::resolve(expression, context) {
+        match work::evaluate(&self.patterns, || Value::resolve(expression, context)) {
             Ok(Value::Bool(truth)) => Ok(truth),
             Ok(other) => Err(ConditionFailure(format!(
                 "it is neither true nor false, but of type {}",
@@ -213,9 +227,10 @@ fn describe(error: &ExecutionError, members: &BTreeSet<String>) -> String {
         }
         ExecutionError::NoSuchKey(_) => "a map has no such member".to_owned(),
         ExecutionError::NoSuchOverload(overload) => overload.to_string(),
-        ExecutionError::FunctionError { function, .. } if function == cost::BOUNDED => {
-            let most = cost::MOST_ELEMENTS;
-            format!("a macro goes through more than {most} elements")
+        ExecutionError::FunctionError { function, message }
+            if function == work::BOUNDED || function == work::CHARGED =>
+        {
+            message.clone()
         }
         ExecutionError::FunctionError { function, .. } => format!("`{function}` failed"),
         ExecutionError::IndexOutOfBounds(_) => "a list has no such element".to_owned(),

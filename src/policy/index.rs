@@ -5,6 +5,7 @@
 //! is left is about a request, its matcher alone decides.
 
 use std::collections::HashMap;
+use std::iter;
 
 use super::matcher::{HostPattern, Matcher, PathPattern, Target};
 
@@ -29,6 +30,8 @@ struct Paths {
     /// Rules that may be about this path, and every one below it.
     onward: Vec<usize>,
     children: HashMap<String, Paths>,
+    /// How many regular expressions the rules have that are listed here.
+    expressions: usize,
 }
 
 impl Index {
@@ -79,30 +82,59 @@ impl Index {
         }
         first
     }
+
+    /// The most regular expressions that a request can be compared with.
+    pub(super) fn most_expressions(&self) -> usize {
+        let exact = self.exact.values().map(Paths::most_expressions).max();
+        // A host is below each of the domains that it ends in.
+        let below = self.below.keys().map(|domain| {
+            let dots = domain.match_indices('.').map(|(dot, _)| dot + 1);
+            let ends = iter::once(0)
+                .chain(dots)
+                .filter_map(|from| domain.get(from..));
+            let paths = ends.filter_map(|end| self.below.get(end));
+            paths.map(Paths::most_expressions).sum::<usize>()
+        });
+        self.any.most_expressions() + exact.unwrap_or(0) + below.max().unwrap_or(0)
+    }
 }
 
 impl Paths {
+    /// Lists a rule where its paths lead, but only once on the way to each: a request asks it there
+    /// about all of its paths.
     fn add(&mut self, rule: usize, matcher: &Matcher) {
-        if matcher.paths.is_empty() {
-            self.onward.push(rule);
+        let expressions = matcher.expressions().count();
+        let mut places: Vec<(&str, Reach)> = matcher.paths.iter().map(place).collect();
+        if places.is_empty() {
+            places.push(("", Reach::Below));
         }
-        for path in &matcher.paths {
-            match path {
-                PathPattern::Exact(path) => self.at(path).here.push(rule),
-                PathPattern::Prefix(prefix) => self.at(prefix).onward.push(rule),
-                PathPattern::Regex(regex) => {
-                    let prefix = regex.literal_prefix();
-                    let whole_segments = prefix.rsplit_once('/').map_or("", |(whole, _)| whole);
-                    self.at(whole_segments).onward.push(rule);
-                }
-            }
+        places.sort_by_key(|(path, reach)| (path.len(), *reach));
+        for (path, reach) in places {
+            self.list(rule, path, reach, expressions);
         }
     }
 
-    fn at(&mut self, path: &str) -> &mut Self {
-        path.split('/').skip(1).fold(self, |paths, segment| {
-            paths.children.entry(segment.to_owned()).or_default()
-        })
+    fn list(&mut self, rule: usize, path: &str, reach: Reach, expressions: usize) {
+        let mut paths = self;
+        // Rules come in their order, so that one that is listed already is the last.
+        let mut is_listed = paths.onward.last() == Some(&rule);
+        for segment in path.split('/').skip(1) {
+            paths = paths.children.entry(segment.to_owned()).or_default();
+            is_listed |= paths.onward.last() == Some(&rule);
+        }
+        let list = match reach {
+            Reach::Here => &mut paths.here,
+            Reach::Below => &mut paths.onward,
+        };
+        if !is_listed && list.last() != Some(&rule) {
+            list.push(rule);
+            paths.expressions += expressions;
+        }
+    }
+
+    fn most_expressions(&self) -> usize {
+        let children = self.children.values().map(Self::most_expressions);
+        self.expressions + children.max().unwrap_or(0)
     }
 
     /// The first rule, if there is one before `first`.
@@ -134,10 +166,32 @@ impl Paths {
     }
 }
 
+/// How far a rule reaches from its place in the index.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// It may be about this path, and every one below it.
+    Below,
+    /// It may be about this path.
+    Here,
+}
+
+/// Where a pattern is listed.
+fn place(pattern: &PathPattern) -> (&str, Reach) {
+    match pattern {
+        PathPattern::Exact(path) => (path, Reach::Here),
+        PathPattern::Prefix(prefix) => (prefix, Reach::Below),
+        PathPattern::Regex(regex) => {
+            let prefix = regex.literal_prefix();
+            let whole_segments = prefix.rsplit_once('/').map_or("", |(whole, _)| whole);
+            (whole_segments, Reach::Below)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::matcher::PathRegex;
+    use crate::policy::matcher::{Observed, PathRegex};
     use crate::request::Request;
 
     /// However many rules there are, those about other hosts and paths are not asked.
@@ -180,6 +234,7 @@ mod tests {
                 request: &request,
                 host: host.into(),
                 path: path.into(),
+                headers: Observed::default(),
             };
             let mut asked = 0;
             let first = index.first(&target, |rule| {
@@ -189,5 +244,35 @@ mod tests {
             assert_eq!(first, expected, "{host}{path}");
             assert!(asked <= 2, "{host}{path}: {asked} rules were asked");
         }
+    }
+
+    /// A rule with many paths and hosts is asked once, whatever leads to it.
+    #[test]
+    fn each_is_asked_once() {
+        let nested = (1..200).map(|depth| PathPattern::Prefix("/a".repeat(depth)));
+        let regexes = (0..200).map(|number| {
+            PathPattern::Regex(PathRegex::compile(&format!("/a/.*/{number}")).unwrap())
+        });
+        let exact = (1..200).map(|depth| PathPattern::Exact("/a".repeat(depth)));
+        let matcher = Matcher {
+            paths: exact.chain(regexes).chain(nested).collect(),
+            methods: vec!["POST".to_owned()],
+            ..Matcher::default()
+        };
+        let index = Index::of([Some(&matcher)].into_iter());
+        assert_eq!(index.most_expressions(), 200);
+        let request = Request::default();
+        let target = Target {
+            request: &request,
+            host: "".into(),
+            path: "/a".repeat(300).into(),
+            headers: Observed::default(),
+        };
+        let mut asked = 0;
+        let first = index.first(&target, |_| {
+            asked += 1;
+            false
+        });
+        assert_eq!((first, asked), (None, 1));
     }
 }

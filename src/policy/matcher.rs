@@ -6,8 +6,8 @@ use std::fmt;
 mod header;
 mod path_regex;
 
-pub use header::{HeaderPattern, SeenHeaders};
-pub use path_regex::{PathRegex, compile_regex};
+pub use header::{HeaderPattern, Observed, SeenHeaders};
+pub use path_regex::PathRegex;
 
 use crate::request::Request;
 
@@ -20,6 +20,8 @@ pub struct Target<'r> {
     pub host: Cow<'r, str>,
     /// Without the query; decoded, unless paths are taken as they are.
     pub path: Cow<'r, str>,
+    /// The headers that rules match on.
+    pub headers: Observed<'r>,
 }
 
 /// What a request must be for a rule to be about it: all of this. What is empty matches any.
@@ -111,10 +113,18 @@ impl Matcher {
         if !paths.is_empty() && !paths.iter().any(|path| path.is_of(&target.path)) {
             return Err(Mismatch::Path(paths));
         }
-        match headers.iter().find(|header| !header.is_of(request)) {
+        match headers.iter().find(|header| !header.is_of(&target.headers)) {
             Some(header) => Err(Mismatch::Header(header)),
             None => Ok(()),
         }
+    }
+
+    /// The regular expressions among its paths.
+    pub(super) fn expressions(&self) -> impl Iterator<Item = &PathRegex> {
+        self.paths.iter().filter_map(|path| match path {
+            PathPattern::Regex(regex) => Some(regex),
+            PathPattern::Exact(_) | PathPattern::Prefix(_) => None,
+        })
     }
 }
 

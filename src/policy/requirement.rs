@@ -1,5 +1,6 @@
 //! What a rule requires of the requests that it is about, and of their tokens.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::keyring::ProviderId;
@@ -38,6 +39,9 @@ pub struct Requirement {
     /// Its bearer logged in no longer ago (RFC 9470 §4).
     pub max_age: Option<Duration>,
 }
+
+/// Up to this many scopes of a rule are looked for one by one, which is faster than a hash.
+const FEW_SCOPES: usize = 4;
 
 /// Why a rule refuses a request whose token, if there is one, is valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,7 +132,14 @@ impl Requirement {
     }
 
     fn check_scopes(&self, token: &VerifiedToken) -> Result<(), Refusal> {
-        let has = |scope: &&String| token.scopes().any(|own| own == scope.as_str());
+        let lookup: HashSet<&str> = match self.scopes.len() + self.any_scope.len() > FEW_SCOPES {
+            true => token.scopes().collect(),
+            false => HashSet::new(),
+        };
+        let has = |scope: &&String| match lookup.is_empty() {
+            true => token.scopes().any(|own| own == scope.as_str()),
+            false => lookup.contains(scope.as_str()),
+        };
         let missing: Vec<String> = self
             .scopes
             .iter()

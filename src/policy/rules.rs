@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::condition::Condition;
 use super::index::Index;
-use super::matcher::{Matcher, Mismatch, SeenHeaders, Target};
+use super::matcher::{Matcher, Mismatch, PathRegex, SeenHeaders, Target};
 use super::requirement::{Access, Requirement};
 use crate::request::path::{self, Ambiguity};
 use crate::request::{Request, host};
@@ -49,6 +49,34 @@ pub struct Rules {
     look_at_paths: bool,
     look_at_hosts: bool,
     headers: SeenHeaders,
+    expressions: Expressions,
+}
+
+/// The regular expressions of all rules: what they cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expressions {
+    /// How many a request can be compared with, at most.
+    pub most_per_request: usize,
+    /// The memory of their automata, in bytes; those of conditions included.
+    pub memory: usize,
+}
+
+impl Expressions {
+    /// The most bytes that they read of a request's path, all together: about 2 ms of work.
+    const MAX_WORK: usize = 1024 * 1024;
+    /// The longest path that they look at, however few they are, in bytes: no client or server in
+    /// wide use allows longer ones by default.
+    const MAX_PATH: usize = 8 * 1024;
+    /// The most that a request may be compared with: paths of 1 KiB are still read.
+    pub const MAX_PER_REQUEST: usize = Self::MAX_WORK / 1024;
+    /// The most memory that they may take, in bytes.
+    pub const MAX_MEMORY: usize = 64 * 1024 * 1024;
+
+    /// The longest path that they look at, in bytes; `None` if no rule has one.
+    pub fn max_path_bytes(&self) -> Option<usize> {
+        let each = Self::MAX_WORK.checked_div(self.most_per_request)?;
+        Some(each.min(Self::MAX_PATH))
+    }
 }
 
 /// The name of the rule that is about every request: a valid token is required.
@@ -63,6 +91,14 @@ pub enum NoRule {
     /// The path could be read in two ways, and rules look at it.
     #[error("the path {0}")]
     AmbiguousPath(#[from] Ambiguity),
+    /// The path is longer than the rules' regular expressions read.
+    #[error("the path has {bytes} bytes; the rules' regular expressions read at most {max_bytes}")]
+    LongPath {
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        max_bytes: usize,
+    },
     /// The host could be read in two ways, and rules look at it.
     #[error("the request's host `{0}` is not a host name")]
     AmbiguousHost(Shown),
@@ -101,9 +137,18 @@ impl Rules {
         let uses = |rule: &Rule| rule.condition.as_ref().map(Condition::uses);
         let matchers = || rules.iter().filter_map(|rule| rule.matcher.as_ref());
         let conditions = || rules.iter().filter_map(uses);
+        let index = Index::of(rules.iter().map(|rule| rule.matcher.as_ref()));
+        let of_paths = matchers().flat_map(Matcher::expressions);
+        let of_conditions = rules.iter().filter_map(|rule| rule.condition.as_ref());
+        let expressions = Expressions {
+            most_per_request: index.most_expressions(),
+            memory: of_paths.map(PathRegex::memory).sum::<usize>()
+                + of_conditions.map(Condition::memory).sum::<usize>(),
+        };
         Self {
             by_name,
-            index: Index::of(rules.iter().map(|rule| rule.matcher.as_ref())),
+            index,
+            expressions,
             paths,
             headers: SeenHeaders::of(matchers().flat_map(|matcher| &matcher.headers)),
             look_at_paths: matchers().any(|matcher| !matcher.paths.is_empty())
@@ -119,12 +164,18 @@ impl Rules {
     /// # Errors
     ///
     /// When it could be read in two ways, in a part that some rule looks at.
-    pub fn target<'r>(&self, request: &'r Request<'r>) -> Result<Target<'r>, NoRule> {
+    pub fn target<'r>(&'r self, request: &'r Request<'r>) -> Result<Target<'r>, NoRule> {
         let (raw, _) = request.split_path();
         let path = match (self.paths, self.look_at_paths) {
             (Paths::Strict, true) => path::canonical(raw)?,
             (Paths::AsIs, _) | (_, false) => Cow::Borrowed(raw),
         };
+        if let Some(max_bytes) = self.expressions.max_path_bytes()
+            && path.len() > max_bytes
+        {
+            let bytes = path.len();
+            return Err(NoRule::LongPath { bytes, max_bytes });
+        }
         let host = match host::canonical(request.host) {
             Some(host) => host,
             None if self.look_at_hosts => {
@@ -132,14 +183,19 @@ impl Rules {
             }
             None => Cow::Borrowed(""),
         };
-        if let Some(name) = self.headers.ambiguous(request) {
-            return Err(NoRule::AmbiguousHeader(name.to_owned()));
-        }
+        let ambiguous = |name: &str| NoRule::AmbiguousHeader(name.to_owned());
+        let headers = self.headers.observe(request).map_err(ambiguous)?;
         Ok(Target {
             request,
             host,
             path,
+            headers,
         })
+    }
+
+    /// What the rules' regular expressions cost.
+    pub fn expressions(&self) -> Expressions {
+        self.expressions
     }
 
     /// The rule that says what is required of a request.

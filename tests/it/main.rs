@@ -14,6 +14,7 @@ mod cases;
 mod cli;
 mod config;
 mod connections;
+mod dearest;
 mod deploy;
 mod forged;
 mod guides;

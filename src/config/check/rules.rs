@@ -10,7 +10,7 @@ use crate::keyring::ProviderId;
 use crate::policy::condition::Condition;
 use crate::policy::matcher::{Matcher, PathPattern};
 use crate::policy::requirement::{Access, Requirement};
-use crate::policy::rules::{DEFAULT, Paths, Rule, Rules};
+use crate::policy::rules::{DEFAULT, Expressions, Paths, Rule, Rules};
 use crate::policy::{CorsPreflight, Provider};
 use crate::token::scopes::is_scope;
 
@@ -35,6 +35,7 @@ impl Check<'_> {
     ) -> Rules {
         let mut read = Vec::new();
         let mut names = HashMap::new();
+        let rules_spot = spot_of(&rules).unwrap_or_default();
         for (spot, rule) in self.entries(rules) {
             let Some(rule) = self.rule(&spot, rule, paths, providers) else {
                 continue;
@@ -45,7 +46,36 @@ impl Check<'_> {
             }
             read.push(rule);
         }
-        Rules::new(read, paths)
+        let rules = Rules::new(read, paths);
+        self.bound_expressions(&rules_spot, rules.expressions());
+        rules
+    }
+
+    /// No request may cost more than a few milliseconds, however many rules there are.
+    fn bound_expressions(&mut self, spot: &Spot, expressions: Expressions) {
+        let Expressions {
+            most_per_request,
+            memory,
+        } = expressions;
+        if most_per_request > Expressions::MAX_PER_REQUEST {
+            let most = Expressions::MAX_PER_REQUEST;
+            let why = format!(
+                "one path may have to be compared with {most_per_request} regular expressions; at \
+                 most {most} are allowed: begin each with the literal path that it is about, such \
+                 as `/orders/`, or write `exact` or `prefix`"
+            );
+            self.report(spot, why);
+        }
+        if memory > Expressions::MAX_MEMORY {
+            let mib = |bytes: usize| bytes.div_ceil(1024 * 1024);
+            let why = format!(
+                "the automata of all regular expressions take {} MiB; at most {} are allowed: \
+                 avoid counted repetitions (`{{1,40}}`) and Unicode classes (`\\w`, `\\d`)",
+                mib(memory),
+                mib(Expressions::MAX_MEMORY)
+            );
+            self.report(spot, why);
+        }
     }
 
     fn rule(

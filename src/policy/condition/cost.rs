@@ -1,10 +1,9 @@
-//! Keeps a request from costing much more than its length. What a macro does for each element of a
-//! list may itself take as long as another list or text of the request: a macro goes through so
-//! many elements and no further, and what it does for each is looked at when it is compiled.
+//! Refuses expressions that would cost a request much more than its length. What a macro does for
+//! each element of a list may itself take as long as another list or text of the request. What is
+//! accepted here is bounded once more when it runs, by [`super::work`].
 
+use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, LiteralValue};
-use cel::common::value::CowVal;
-use cel::{ExecutionError, IdedExpr};
 
 /// The longest expression, in bytes.
 pub(super) const MOST_BYTES: usize = 8 * 1024;
@@ -12,11 +11,8 @@ pub(super) const MOST_BYTES: usize = 8 * 1024;
 /// How deep an expression may be nested; a chain such as `a.b.c` is nested, too.
 pub(super) const MOST_DEPTH: usize = 200;
 
-/// Through so many elements a macro goes, and no further.
-pub(super) const MOST_ELEMENTS: i64 = 500;
-
-/// The function that looks at what a macro goes through. No expression can name it.
-pub(super) const BOUNDED: &str = "@bounded";
+/// The most elements that a macro goes through.
+pub(super) const MAX_ELEMENTS: usize = 500;
 
 /// What holds as much as a request does.
 const LARGE: [&str; 4] = ["claims", "context", "request", "source"];
@@ -49,68 +45,6 @@ const READERS: [&str; 8] = [
 
 /// How often, at most, lists that are written out make a part of an expression run.
 pub(super) const MOST_REPEATS: usize = 64;
-
-/// The argument, unless that has too many elements.
-pub(super) fn bounded<'b, 'v>(
-    mut arguments: Vec<CowVal<'b, 'v>>,
-) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    let list = arguments
-        .pop()
-        .ok_or_else(ExecutionError::missing_argument_or_target)?;
-    let size = list.as_sizer().map(|list| *list.size().inner());
-    match size {
-        Some(size) if size <= MOST_ELEMENTS => Ok(list),
-        _ => Err(ExecutionError::function_error(BOUNDED, "too many elements")),
-    }
-}
-
-/// Puts that function before whatever a macro goes through.
-pub(super) fn bound(at: &mut IdedExpr) {
-    if let Expr::Comprehension(comprehension) = &mut at.expr {
-        let range = std::mem::take(&mut comprehension.iter_range);
-        comprehension.iter_range = IdedExpr {
-            id: range.id,
-            expr: Expr::Call(CallExpr {
-                func_name: BOUNDED.to_owned(),
-                target: None,
-                args: vec![range],
-            }),
-        };
-    }
-    match &mut at.expr {
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
-        Expr::Select(select) => bound(&mut select.operand),
-        Expr::Call(call) => {
-            let target = call.target.as_deref_mut().into_iter();
-            target.chain(&mut call.args).for_each(bound);
-        }
-        Expr::List(list) => list.elements.iter_mut().for_each(bound),
-        Expr::Map(map) => map.entries.iter_mut().for_each(bound_entry),
-        Expr::Struct(object) => object.entries.iter_mut().for_each(bound_entry),
-        Expr::Comprehension(comprehension) => {
-            let ComprehensionExpr {
-                iter_range,
-                accu_init,
-                loop_cond,
-                loop_step,
-                result,
-                ..
-            } = &mut **comprehension;
-            let parts = [iter_range, accu_init, loop_cond, loop_step, result];
-            parts.into_iter().for_each(bound);
-        }
-    }
-}
-
-fn bound_entry(entry: &mut IdedEntryExpr) {
-    match &mut entry.expr {
-        EntryExpr::StructField(field) => bound(&mut field.value),
-        EntryExpr::MapEntry(entry) => {
-            bound(&mut entry.key);
-            bound(&mut entry.value);
-        }
-    }
-}
 
 /// What an expression is made of.
 fn parts(at: &IdedExpr) -> Vec<&IdedExpr> {

@@ -1,21 +1,18 @@
 //! What a condition may call: CEL's standard library, its strings extension, and our own.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::types::{CelBool, CelString, LIST_TYPE, MAP_TYPE, STRING_TYPE, Type};
+use cel::common::types::{
+    CelBool, CelString, DYN_TYPE, INT_TYPE, LIST_TYPE, MAP_TYPE, STRING_TYPE, Type,
+};
 use cel::common::value::CowVal;
 use cel::{Env, ExecutionError, Value};
 use ipnet::{IpNet, Ipv4Net};
-use regex::Regex;
 
-use super::cost::{BOUNDED, bounded};
 use super::values::Exact;
-
-/// So many compiled patterns are kept by each thread.
-const MOST_PATTERNS: usize = 1_024;
+use super::work::{self, BOUNDED, CHARGED, bounded, charged};
+use crate::policy::pattern::{Pattern, Scope};
 
 /// All of them.
 pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(environment()));
@@ -37,6 +34,7 @@ fn environment() -> Env {
         })
         .and_then(|()| env.add_overload(BOUNDED, "bounded_list", vec![LIST_TYPE], bounded))
         .and_then(|()| env.add_overload(BOUNDED, "bounded_map", vec![MAP_TYPE], bounded))
+        .and_then(|()| env.add_overload(CHARGED, "charged", vec![DYN_TYPE, INT_TYPE], charged))
         .and_then(|()| env.add_overload("cidr", "cidr", vec![STRING_TYPE], cidr))
         .and_then(|()| {
             let arguments = vec![Type::new_opaque_type(Exact::TYPE)];
@@ -75,24 +73,12 @@ fn answer<'b, 'v>(truth: bool) -> CowVal<'b, 'v> {
 /// `text.matches(pattern)`: whether the pattern is anywhere in the text (RE2 syntax).
 #[expect(clippy::needless_pass_by_value, reason = "the form of a CEL function")]
 fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
-    thread_local! {
-        /// Patterns are literals of the configuration, so there are only so many.
-        static PATTERNS: RefCell<HashMap<String, Regex>> = RefCell::default();
-    }
     let (text, pattern) = (text(&arguments, 0)?, text(&arguments, 1)?);
-    let found = PATTERNS.with_borrow_mut(|patterns| {
-        if let Some(regex) = patterns.get(pattern) {
-            return Ok(regex.is_match(text));
-        }
-        // Former configurations may have had others.
-        if patterns.len() >= MOST_PATTERNS {
-            patterns.clear();
-        }
-        let regex = Regex::new(pattern)?;
-        let found = regex.is_match(text);
-        patterns.insert(pattern.to_owned(), regex);
-        Ok::<_, regex::Error>(found)
-    });
+    // Outside of an evaluation a constant is checked while the expression is compiled.
+    let found = work::matches(pattern, text).map_or_else(
+        || Pattern::compile(pattern, Scope::Part).map(|pattern| pattern.is_match(text)),
+        Ok,
+    );
     found
         .map(answer)
         .map_err(|error| ExecutionError::function_error("matches", error))

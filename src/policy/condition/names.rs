@@ -150,6 +150,7 @@ mod tests {
                 request: &request,
                 host: "".into(),
                 path: "".into(),
+                headers: crate::policy::matcher::Observed::default(),
             };
             let condition =
                 Condition::compile(call).unwrap_or_else(|error| panic!("{call}: {error}"));

@@ -11,8 +11,9 @@ mod members;
 use members::is_headers;
 
 use super::functions::ENVIRONMENT;
+use super::work::Patterns;
 use super::{ConditionError, cost, names};
-use crate::policy::matcher::compile_regex;
+use crate::policy::pattern::{Pattern, Scope};
 
 /// Below this (2^53), every integer has a double of its own.
 const MAX_EXACT_DOUBLE: f64 = 9_007_199_254_740_992.0;
@@ -61,6 +62,8 @@ pub(super) struct Found {
     pub(super) uses: Uses,
     /// Every member that the expression names: these, and no others, may be told to the operator.
     pub(super) members: BTreeSet<String>,
+    /// The patterns that it matches texts with.
+    pub(super) patterns: Patterns,
 }
 
 /// Looks up every name, and evaluates what is constant.
@@ -75,6 +78,7 @@ pub(super) fn check(program: &Program, text: &str) -> Result<Found, ConditionErr
         found: Found {
             uses: Uses::default(),
             members: BTreeSet::new(),
+            patterns: Patterns::new(),
         },
         scope: Vec::new(),
         loops: 0,
@@ -224,15 +228,17 @@ impl<'p> Walk<'p> {
     }
 
     /// A pattern that is compiled for a request costs too much, and could be the caller's.
-    fn pattern(&self, at: &IdedExpr, pattern: Option<&IdedExpr>) -> Result<(), ConditionError> {
+    fn pattern(&mut self, at: &IdedExpr, pattern: Option<&IdedExpr>) -> Result<(), ConditionError> {
         let Some(Expr::Literal(LiteralValue::String(pattern))) = pattern.map(|at| &at.expr) else {
             return Err(self.wrong(
                 at,
                 "the pattern of `matches` must be literal text".to_owned(),
             ));
         };
-        let compiled = compile_regex(pattern.inner());
-        compiled.map(drop).map_err(|why| self.wrong(at, why))
+        let pattern = pattern.inner();
+        let compiled = Pattern::compile(pattern, Scope::Part).map_err(|why| self.wrong(at, why))?;
+        self.found.patterns.insert(pattern.to_owned(), compiled);
+        Ok(())
     }
 
     /// What depends on no request fails for all of them, or for none.

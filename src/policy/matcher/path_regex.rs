@@ -1,32 +1,19 @@
 //! Regular expressions about paths, and what can be known of them before a request comes.
 
-use regex::Regex;
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
+
+use crate::policy::pattern::{Pattern, Scope};
 
 /// A regular expression that is about whole paths.
 #[derive(Clone, Debug)]
 pub struct PathRegex {
     text: String,
-    whole: Regex,
+    pattern: Pattern,
     parsed: Hir,
 }
 
 /// The largest class of characters of which each counts as written.
 const SMALL_CLASS: u32 = 8;
-
-/// A regular expression.
-///
-/// # Errors
-///
-/// Why it is none, in a line.
-pub fn compile_regex(text: &str) -> Result<Regex, String> {
-    Regex::new(text).map_err(|error| {
-        let why = error.to_string();
-        let why = why.lines().last().unwrap_or_default();
-        let why = why.trim_start_matches("error: ");
-        format!("not a regular expression: {why}")
-    })
-}
 
 impl PathRegex {
     /// Compiles an expression.
@@ -35,10 +22,8 @@ impl PathRegex {
     ///
     /// Why it is none, in a line.
     pub fn compile(text: &str) -> Result<Self, String> {
-        // By itself first: it must not close the group that it is put into.
-        compile_regex(text)?;
         Ok(Self {
-            whole: compile_regex(&format!(r"\A(?:{text})\z"))?,
+            pattern: Pattern::compile(text, Scope::Whole)?,
             parsed: regex_syntax::parse(text).map_err(|error| error.to_string())?,
             text: text.to_owned(),
         })
@@ -46,7 +31,12 @@ impl PathRegex {
 
     /// Whether it is this path, from beginning to end.
     pub(super) fn is_match(&self, path: &str) -> bool {
-        self.whole.is_match(path)
+        self.pattern.is_match(path)
+    }
+
+    /// The memory that its automaton takes, in bytes.
+    pub fn memory(&self) -> usize {
+        self.pattern.memory()
     }
 
     /// As it was written.

@@ -9,6 +9,10 @@ pub(super) fn none(error: &NoRule) -> &'static str {
             "an attack, or a client that is careless about paths; if the API has such paths, and \
              no rule can be tricked by them, `paths: as_is`"
         }
+        NoRule::LongPath { .. } => {
+            "an attack, or a client that puts data into the path; `claimgate validate` prints the \
+             limit, which grows when fewer rules use `regex`"
+        }
         NoRule::AmbiguousHost(_) => "the client sends no `Host`, or one that is none",
         NoRule::AmbiguousHeader(_) => {
             "a proxy adds a line of its own, or a client tries to have a rule and the API read \

@@ -1,0 +1,160 @@
+//! The dearest requests: their work is counted, in what they allocate, and does not grow with the
+//! number of rules. `make bench` measures their time.
+
+use claimgate::config::Config;
+use claimgate::decision::{Decision, decide};
+use claimgate::keyring::Keyring;
+use claimgate::policy::rules::Expressions;
+use claimgate::request::Request;
+use claimgate::time::UnixTime;
+use serde_json::{Value, json};
+
+/// What Envoy accepts of headers by default.
+const ROOM: usize = 60 * 1024;
+
+fn config(rules: &[Value]) -> Result<Config, String> {
+    let config = json!({
+        "providers": [{"issuer": "https://idp.example.com", "audiences": ["api"], "jwks": {"inline": {"keys": [
+            {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+        ]}}}],
+        "rules": rules,
+    });
+    Config::from_yaml(&config.to_string()).map_err(|error| error.to_string())
+}
+
+fn rules(count: usize, rule: impl Fn(usize) -> Value) -> Vec<Value> {
+    let named = |number: usize| {
+        let mut rule = rule(number);
+        rule["name"] = format!("r{number}").into();
+        rule
+    };
+    (0..count).map(named).collect()
+}
+
+/// The reason of the denial; how often one decision allocates, and how many bytes in all.
+fn judged(config: &Config, path: &str, headers: &[(&str, &str)]) -> (&'static str, u64, u64) {
+    let lines = headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_bytes()));
+    let request = Request {
+        method: "GET",
+        host: "api.example.com",
+        path,
+        headers: lines.collect(),
+        ..Request::default()
+    };
+    let keyring = Keyring::empty(1);
+    let mut reason = "";
+    let measured = allocation_counter::measure(|| {
+        let now = UnixTime::from_secs(1_767_225_600);
+        reason = match decide(&config.policy, &keyring, &(), &request, now, &mut ()) {
+            Decision::Deny(denial) => denial.reason().code(),
+            other => panic!("{other:?}"),
+        };
+    });
+    (reason, measured.count_total, measured.bytes_total)
+}
+
+/// A long header is read once, however many rules match on it.
+#[test]
+fn long_headers() {
+    let commas = ",".repeat(ROOM);
+    let different: Vec<String> = (0..9_000).map(|number| format!("v{number}")).collect();
+    let different = different.join(",");
+    let values: Vec<String> = (0..1_000).map(|number| format!("t{number}")).collect();
+    let by_header = |number: usize| json!({"match": {"headers": {"x-tenant": format!("t{number}")}}, "scopes": ["a"]});
+    let by_path = |number: usize| json!({"match": {"path": {"prefix": "/a"}, "headers": {"x-tenant": format!("t{number}")}}, "scopes": ["a"]});
+    let by_many = |_| json!({"match": {"headers": {"x-tenant": values}}, "scopes": ["a"]});
+    for value in [&commas, &different] {
+        let headers = [("x-tenant", value.as_str())];
+        let few = judged(&config(&rules(1, by_header)).unwrap(), "/a", &headers);
+        assert_eq!(few.0, "missing_token");
+        for (what, many) in [
+            ("header", rules(10_000, by_header)),
+            ("path and header", rules(10_000, by_path)),
+            ("many values", rules(1, by_many)),
+        ] {
+            assert_eq!(
+                judged(&config(&many).unwrap(), "/a", &headers),
+                few,
+                "{what}"
+            );
+        }
+    }
+}
+
+/// Each line is looked at once, however many names rules match on.
+#[test]
+fn many_headers() {
+    let names: Vec<String> = (0..1_000).map(|number| format!("x-{number:04}")).collect();
+    let headers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "a, b")).collect();
+    let by_name = |number: usize| json!({"match": {"headers": {format!("x-{:04}", number % 1_000): "c"}}, "scopes": ["a"]});
+    let once = judged(&config(&rules(1_000, by_name)).unwrap(), "/a", &headers);
+    let often = judged(&config(&rules(10_000, by_name)).unwrap(), "/a", &headers);
+    assert_eq!(once, often);
+    assert!(once.1 < 10_000, "{} allocations", once.1);
+}
+
+/// Expressions read no more of a path than a few milliseconds take, and allocate nothing.
+#[test]
+fn expressions() {
+    let matching = |regex: String| json!({"match": {"path": {"regex": regex}}, "scopes": ["a"]});
+    let repeated = |number: usize| matching(format!(".*-[a-z0-9-]{{1,40}}/edit{number}"));
+    let any = |number: usize| matching(format!(".*-x/edit{number}"));
+    let apart = |number: usize| matching(format!("/team{number}/[a-z-]+/edit"));
+    for (what, rules, max_path) in [
+        ("a few", rules(10, repeated), 8_192),
+        ("many", rules(1_000, any), 1_048),
+        ("many about different paths", rules(300, apart), 8_192),
+    ] {
+        let config = config(&rules).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let expressions = config.policy.rules().expressions();
+        assert_eq!(expressions.max_path_bytes(), Some(max_path), "{what}");
+        assert!(
+            expressions.most_per_request * max_path <= 1024 * 1024,
+            "{what}"
+        );
+        let path = |bytes: usize| format!("/{}", "-".repeat(bytes - 1));
+        // The denial names where a token would be.
+        let (reason, count, _) = judged(&config, &path(max_path), &[]);
+        assert_eq!((reason, count), ("missing_token", 1), "{what}");
+        assert_eq!(
+            judged(&config, &path(max_path + 1), &[]).0,
+            "ambiguous_path",
+            "{what}"
+        );
+    }
+    let most = Expressions::MAX_PER_REQUEST;
+    let error = config(&rules(most + 1, any)).unwrap_err();
+    assert!(error.contains("at most 1024 are allowed"), "{error}");
+    let error = config(&rules(1, |_| matching(r".*x\w{100}/1".to_owned()))).unwrap_err();
+    assert!(error.contains("automaton would be too large"), "{error}");
+}
+
+/// Conditions have so much work for each request, and then fail.
+#[test]
+fn conditions() {
+    let long = "a,".repeat(ROOM / 2);
+    let headers = [("x-list", long.as_str())];
+    let each = |text: &str, count: usize| vec![text; count].join(" || ");
+    for text in [
+        "request.headers['x-list'].split(',').size() < 3".to_owned(),
+        "request.headers['x-list'].split(',').exists(x, x == 'b')".to_owned(),
+        each("request.headers['x-list'].matches('b+c')", 150),
+        each("request.headers['x-list'].indexOf('bbbbbbbb') > 0", 100),
+        each(
+            "request.headers['x-list'] == request.headers['x-list'] + 'a'",
+            16,
+        ),
+        "request.headers.exists(name, request.headers['x-list'].contains(name + name))".to_owned(),
+    ] {
+        let rule = json!({"name": "a", "match": {"path": {"prefix": "/"}}, "access": "public", "condition": text});
+        let config = config(&[rule]).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let (reason, count, bytes) = judged(&config, "/a", &headers);
+        assert_eq!(reason, "access_denied", "{text}");
+        assert!(
+            count < 100_000 && bytes < 8 * 1024 * 1024,
+            "{text}: {count} allocations, {bytes} bytes"
+        );
+    }
+}
