@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
 use crate::policy::Policy;
+use crate::telemetry::exposition::Format;
 use crate::telemetry::metrics::Metrics;
 use crate::token_cache::TokenCache;
 
@@ -82,13 +83,18 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     admin.jwks.observe();
     admin.token_cache.observe();
     match admin.metrics.encode() {
         Ok(text) => {
-            let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(CONTENT_TYPE, format)], text).into_response()
+            let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            let format = Format::accepted(accept.unwrap_or_default());
+            (
+                [(CONTENT_TYPE, format.content_type())],
+                format.render(&text),
+            )
+                .into_response()
         }
         Err(error) => {
             tracing::error!(%error, "cannot write metrics");

@@ -5,6 +5,7 @@ use std::io;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+pub mod exposition;
 pub mod metrics;
 
 /// How many lines may wait to be written.

@@ -79,6 +79,23 @@ async fn judges_over_grpc() {
             "no {line} in\n{metrics}"
         );
     }
+    for (accept, content_type, counter) in [
+        (
+            "text/plain;version=0.0.4",
+            "content-type: text/plain; version=0.0.4; charset=utf-8",
+            "# TYPE claimgate_checks_total counter",
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "# TYPE claimgate_checks counter",
+        ),
+    ] {
+        let (head, body) = server.page_as("/metrics", accept).await;
+        assert!(head.lines().any(|line| line == content_type), "{head}");
+        assert!(body.lines().any(|line| line == counter), "{body}");
+        assert_eq!(body.ends_with("# EOF\n"), accept.starts_with("application"));
+    }
     assert_eq!(server.page("/").await.0, 200);
     assert_eq!(server.page("/elsewhere").await.0, 404);
     server.stop().await;

@@ -58,16 +58,21 @@ impl Server {
 
     /// Status and body of a page of the admin listener.
     pub async fn page(&self, path: &str) -> (u16, String) {
+        let (head, body) = self.page_as(path, "*/*").await;
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+    }
+
+    /// Head and body of a page of the admin listener, in the format that `accept` asks for.
+    pub async fn page_as(&self, path: &str, accept: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: admin\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (
-            head.split(' ').nth(1).unwrap().parse().unwrap(),
-            body.to_owned(),
-        )
+        (head.to_owned(), body.to_owned())
     }
 
     /// Asks to stop, and waits for the end.
