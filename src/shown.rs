@@ -33,6 +33,22 @@ impl fmt::Display for Shown {
     }
 }
 
+/// Names in backticks, at most [`MAX_LISTED`] of them: an operator may have configured thousands.
+pub fn listed(names: &[impl fmt::Display], between: &str) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(MAX_LISTED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    match names.len() - shown.len() {
+        0 => shown.join(between),
+        more => format!("{} and {more} more", shown.join(between)),
+    }
+}
+
+/// How many names an error lists.
+pub const MAX_LISTED: usize = 8;
+
 /// The one of the known names that was probably meant: a letter or two are wrong, or two swapped.
 pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     known

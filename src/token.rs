@@ -4,6 +4,7 @@
 //! The stages are types. [`Unverified`] is a well-formed token that nobody should believe; only
 //! [`Unverified::verify`] makes a [`VerifiedToken`].
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -28,7 +29,7 @@ pub use notes::Notes;
 pub use terms::{Audiences, RequiredClaim, Tenants, Terms};
 
 use crate::keyring::{Fingerprint, Key, KeySet, NoKey};
-use crate::shown::Shown;
+use crate::shown::{MAX_LISTED, Shown};
 use crate::time::UnixTime;
 use crate::trace::{Step, Trace};
 use claims::{Claims, NumericDate};
@@ -249,6 +250,9 @@ fn check_times(
     Ok((from, until))
 }
 
+/// Up to this many audiences are looked for one by one, which is faster than a hash.
+const FEW_AUDIENCES: usize = 8;
+
 fn check_audience(
     claims: &Claims,
     terms: &Terms,
@@ -261,12 +265,19 @@ fn check_audience(
     let found = claims
         .audience(claim)?
         .ok_or_else(|| TokenError::MissingClaim(claim.to_string()))?;
-    let Some(audience) = accepted
-        .iter()
-        .find(|audience| found.contains(&audience.as_str()))
-    else {
+    // Of the two lists the token chooses one: neither is searched once for each of the other.
+    let lookup: HashSet<&str> = match accepted.len() > FEW_AUDIENCES {
+        true => found.iter().copied().collect(),
+        false => HashSet::new(),
+    };
+    let is_found = |audience: &&String| match lookup.is_empty() {
+        true => found.contains(&audience.as_str()),
+        false => lookup.contains(audience.as_str()),
+    };
+    let Some(audience) = accepted.iter().find(is_found) else {
+        let shown = found.iter().take(MAX_LISTED);
         return Err(TokenError::WrongAudience {
-            found: found.into_iter().map(Shown::from).collect(),
+            found: shown.map(|audience| Shown::from(*audience)).collect(),
             accepted: accepted.clone(),
         });
     };

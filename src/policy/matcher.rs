@@ -10,6 +10,7 @@ pub use header::{HeaderPattern, Observed, SeenHeaders};
 pub use path_regex::PathRegex;
 
 use crate::request::Request;
+use crate::shown::listed;
 
 /// A request with its host and path in the form that rules are compared with.
 #[derive(Clone, Debug)]
@@ -62,13 +63,13 @@ pub enum PathPattern {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Mismatch<'m> {
     /// Another host.
-    #[error("its hosts are {}", list(.0))]
+    #[error("its hosts are {}", listed(.0, " or "))]
     Host(&'m [HostPattern]),
     /// Another method.
-    #[error("its methods are {}", list(.0))]
+    #[error("its methods are {}", listed(.0, " or "))]
     Method(&'m [String]),
     /// Another path.
-    #[error("its path is {}", list(.0))]
+    #[error("its path is {}", listed(.0, " or "))]
     Path(&'m [PathPattern]),
     /// Not the header.
     #[error("it asks for {0}")]
@@ -76,18 +77,6 @@ pub enum Mismatch<'m> {
     /// It is for Envoy's routes to name.
     #[error("only a route of Envoy can name it")]
     OnlyByName,
-}
-
-fn list<T: fmt::Display>(items: &[T]) -> String {
-    let shown: Vec<_> = items
-        .iter()
-        .take(8)
-        .map(|item| format!("`{item}`"))
-        .collect();
-    match items.len() > shown.len() {
-        true => format!("{} or {} more", shown.join(", "), items.len() - shown.len()),
-        false => shown.join(" or "),
-    }
 }
 
 impl Matcher {

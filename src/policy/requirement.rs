@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::keyring::ProviderId;
-use crate::shown::Shown;
+use crate::shown::{Shown, listed};
 use crate::time::UnixTime;
 use crate::token::claims::NumericDate;
 use crate::token::json::Json;
@@ -53,13 +53,13 @@ pub enum Refusal {
     #[error("the rule does not accept tokens of this provider")]
     Provider,
     /// Not the scopes.
-    #[error("the token lacks the scope `{}`", missing.join("`, `"))]
+    #[error("the token lacks the scope {}", listed(missing, ", "))]
     Scope {
         /// Those that are missing; of several of which one would do, all.
         missing: Vec<String>,
     },
     /// Not the claim.
-    #[error("the token's `{claim}` has none of `{}`", any_of.join("`, `"))]
+    #[error("the token's `{claim}` has none of {}", listed(any_of, ", "))]
     Claim {
         /// Which.
         claim: String,

@@ -1,5 +1,7 @@
 //! The two text formats that Prometheus reads, and which of them a scraper asks for.
 
+use std::fmt::Write as _;
+
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -113,9 +115,11 @@ impl Family<'_> {
             (Format::Prometheus, "unknown") => ("", "untyped"),
             (_, kind) => ("", kind),
         };
-        text.push_str(&format!(
+        // Writing to a `String` cannot fail.
+        let _ = write!(
+            text,
             "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n"
-        ));
+        );
         for sample in samples {
             text.push_str(sample);
             text.push('\n');

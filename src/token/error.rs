@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::claims::NumericDate;
 use super::kind::Kind;
 use crate::keyring::{Algorithm, AlgorithmSet, NoKey};
-use crate::shown::Shown;
+use crate::shown::{Shown, listed};
 use crate::time::UnixTime;
 
 /// Why a token is refused. Grouped by how far it got.
@@ -72,9 +72,13 @@ pub enum TokenError {
         skew: Duration,
     },
     /// Meant for others.
-    #[error("the token is for `{}`, accepted: `{}`", join(found), accepted.join("`, `"))]
+    #[error(
+        "the token is for {}, accepted: {}",
+        listed(found, ", "),
+        listed(accepted, ", ")
+    )]
     WrongAudience {
-        /// Its `aud`.
+        /// Its `aud`; of a long list, the beginning.
         found: Vec<Shown>,
         /// The provider's `audiences`.
         accepted: Vec<String>,
@@ -83,7 +87,10 @@ pub enum TokenError {
     #[error("the token has no `{0}` claim")]
     MissingClaim(String),
     /// A claim that must have a certain value has another.
-    #[error("the token's `{claim}` is `{found}`, required: `{}`", expected.join("` or `"))]
+    #[error(
+        "the token's `{claim}` is `{found}`, required: {}",
+        listed(expected, " or ")
+    )]
     ClaimMismatch {
         /// Which.
         claim: String,
@@ -123,7 +130,7 @@ pub enum OtherKind {
     #[error("its `typ` is `{0}`; if these are access tokens, list it in `token_types`")]
     Unlisted(Shown),
     /// Its `typ` is none that the operator accepts.
-    #[error("its `typ` is `{found}`, accepted: `{}`", accepted.join("`, `"))]
+    #[error("its `typ` is `{found}`, accepted: {}", listed(accepted, ", "))]
     NotAccepted {
         /// The token's.
         found: Shown,
@@ -143,9 +150,4 @@ pub enum OtherKind {
 fn named(kid: Option<&Shown>) -> String {
     kid.map(|kid| format!(" (`kid`: `{kid}`)"))
         .unwrap_or_default()
-}
-
-fn join(texts: &[Shown]) -> String {
-    let texts: Vec<_> = texts.iter().take(8).map(ToString::to_string).collect();
-    texts.join("`, `")
 }
