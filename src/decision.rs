@@ -47,7 +47,10 @@ impl Permit {
     pub fn changes<'a>(&'a self, policy: &'a Policy, request: &Request<'a>) -> Changes<'a> {
         let bearer = self.bearer.as_ref();
         let places = policy.token_places();
-        policy.upstream().changes(bearer, places, request)
+        let misleading = policy.rules().misleading_headers();
+        policy
+            .upstream()
+            .changes(bearer, places, misleading, request)
     }
 }
 

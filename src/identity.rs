@@ -13,7 +13,7 @@ pub use header_name::{HeaderName, HeaderNameError};
 use value::header_value;
 
 use crate::keyring::ProviderId;
-use crate::request::{Headers, Request, is_alias};
+use crate::request::{Headers, Request, is_alias, is_spelling};
 use crate::token::VerifiedToken;
 use crate::token::claims::ClaimPath;
 use crate::token::source::{TokenSource, cookie};
@@ -61,11 +61,12 @@ pub enum ResponseValue {
 
 impl Upstream {
     /// The changes to a request of this bearer, or of nobody in particular. `places` are all
-    /// places where tokens are looked for.
+    /// places where tokens are looked for; `misleading` headers are taken away.
     pub fn changes<'a>(
         &'a self,
         bearer: Option<&'a Bearer>,
         places: &'a [Arc<TokenSource>],
+        misleading: &[&str],
         request: &Request<'a>,
     ) -> Changes<'a> {
         let mut changes = Changes::default();
@@ -80,7 +81,7 @@ impl Upstream {
                 }
             }
         }
-        self.remove_aliases(places, &request.headers, &mut changes);
+        self.remove_aliases(places, misleading, &request.headers, &mut changes);
         for (name, value) in &self.response_headers {
             let value = match value {
                 ResponseValue::Fixed(text) => Some(Cow::Borrowed(text.as_str())),
@@ -100,19 +101,22 @@ impl Upstream {
         &self,
         bearer: &Bearer,
         places: &[Arc<TokenSource>],
+        misleading: &[&str],
         request: &Headers<'_>,
     ) -> bool {
         let is_first = places.first().is_some_and(|first| *first == bearer.place);
         let is_taken_simply = self.forward_token || bearer.place.header().is_some();
-        is_first && is_taken_simply && !request.names().any(|sent| self.is_disguised(places, sent))
+        let mut names = request.names();
+        is_first && is_taken_simply && !names.any(|sent| self.is_unwanted(places, misleading, sent))
     }
 
     /// Whether a header is one that is managed, or in which tokens are looked for, under another
-    /// spelling of its name.
-    fn is_disguised(&self, places: &[Arc<TokenSource>], sent: &str) -> bool {
+    /// spelling of its name; or a misleading one under any.
+    fn is_unwanted(&self, places: &[Arc<TokenSource>], misleading: &[&str], sent: &str) -> bool {
         let mut of_places = places.iter().filter_map(|place| place.header());
         self.managed().any(|name| is_alias(name.as_str(), sent))
             || of_places.any(|name| is_alias(name, sent))
+            || misleading.iter().any(|name| is_spelling(name, sent))
     }
 
     fn manage_headers<'a>(&'a self, bearer: Option<&'a Bearer>, changes: &mut Changes<'a>) {
@@ -142,6 +146,7 @@ impl Upstream {
     fn remove_aliases<'a>(
         &'a self,
         places: &[Arc<TokenSource>],
+        misleading: &[&str],
         request: &Headers<'a>,
         changes: &mut Changes<'a>,
     ) {
@@ -149,7 +154,7 @@ impl Upstream {
             changes.remove.extend(name.underscored().map(Cow::Owned));
         }
         for sent in request.names() {
-            if self.is_disguised(places, sent) {
+            if self.is_unwanted(places, misleading, sent) {
                 let sent = Cow::Owned(sent.to_ascii_lowercase());
                 if !changes.remove.contains(&sent) {
                     changes.remove.push(sent);

@@ -1,6 +1,8 @@
 //! The facts about a request that a decision may look at. Borrowed from the wire, never copied.
 
 pub mod host;
+pub mod method;
+pub mod overrides;
 pub mod path;
 
 /// One HTTP request, as the proxy describes it. Every text but [`context`](Self::context) is the
@@ -13,6 +15,9 @@ pub struct Request<'a> {
     pub host: &'a str,
     /// The raw path with its query. Empty for CONNECT without a path and for TCP checks.
     pub path: &'a str,
+    /// The bytes that the client sent as the path, where the proxy tells them: in `path`, it may
+    /// have replaced those that are not UTF-8.
+    pub path_bytes: Option<&'a [u8]>,
     /// The header lines.
     pub headers: Headers<'a>,
     /// Who sends it, as far as the proxy can tell.
@@ -56,10 +61,27 @@ impl<'a> Request<'a> {
     }
 
     /// Whether a browser asks whether it may send another request (Fetch §4.8), by the test that
-    /// Envoy's own filters make: OPTIONS with two headers that are not empty.
+    /// Envoy's own filters make: OPTIONS with two headers that are not empty. With a body, or with a
+    /// header that makes another request of it, it is not that question.
     pub fn is_cors_preflight(&self) -> bool {
         let has = |name| self.headers.all(name).any(|value| !value.is_empty());
-        self.method == "OPTIONS" && has("origin") && has("access-control-request-method")
+        self.method == "OPTIONS"
+            && has("origin")
+            && has("access-control-request-method")
+            && !self.announces_body()
+            && !self.headers.names().any(overrides::is_override)
+    }
+
+    /// Whether its headers tell of a body. A body may come without any of them, where Envoy has
+    /// removed `transfer-encoding`, and in HTTP/2: then `content-type` alone tells.
+    fn announces_body(&self) -> bool {
+        let is_there = |name| self.headers.all(name).next().is_some();
+        is_there("transfer-encoding")
+            || is_there("content-type")
+            || self
+                .headers
+                .all("content-length")
+                .any(|length| length != b"0")
     }
 }
 
@@ -102,8 +124,12 @@ impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers<'a> {
 /// Whether `sent` is the name `own` but for case, and other characters in place of hyphens and the
 /// like: servers in the tradition of CGI take the two for the same.
 pub fn is_alias(own: &str, sent: &str) -> bool {
+    is_spelling(own, sent) && !sent.eq_ignore_ascii_case(own)
+}
+
+/// Whether `sent` is the name `own`, or an alias of it.
+pub fn is_spelling(own: &str, sent: &str) -> bool {
     sent.len() == own.len()
-        && !sent.eq_ignore_ascii_case(own)
         && sent.bytes().zip(own.bytes()).all(|(sent, own)| {
             let both_other = !own.is_ascii_alphanumeric() && !sent.is_ascii_alphanumeric();
             sent.eq_ignore_ascii_case(&own) || both_other
@@ -133,6 +159,47 @@ mod tests {
                 ..Request::default()
             };
             assert_eq!(request.is_grpc(), expected, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn preflights() {
+        let question = [
+            ("origin", "https://app.example"),
+            ("access-control-request-method", "POST"),
+        ];
+        for (method, more, expected) in [
+            ("OPTIONS", None, true),
+            ("OPTIONS", Some(("content-length", "0")), true),
+            ("OPTIONS", Some(("accept", "*/*")), true),
+            ("options", None, false),
+            ("POST", None, false),
+            ("OPTIONS", Some(("content-length", "14")), false),
+            ("OPTIONS", Some(("Content-Length", "00")), false),
+            ("OPTIONS", Some(("content-length", "0, 14")), false),
+            ("OPTIONS", Some(("content-length", "")), false),
+            ("OPTIONS", Some(("transfer-encoding", "chunked")), false),
+            ("OPTIONS", Some(("transfer-encoding", "")), false),
+            ("OPTIONS", Some(("content-type", "text/plain")), false),
+            ("OPTIONS", Some(("x-http-method-override", "GET")), false),
+            ("OPTIONS", Some(("X_HTTP_Method", "DELETE")), false),
+            ("OPTIONS", Some(("x-original-url", "/admin")), false),
+        ] {
+            let lines: Vec<_> = question.into_iter().chain(more).collect();
+            let request = Request {
+                method,
+                headers: headers(&lines),
+                ..Request::default()
+            };
+            assert_eq!(request.is_cors_preflight(), expected, "{method} {more:?}");
+        }
+        for missing in [0, 1] {
+            let request = Request {
+                method: "OPTIONS",
+                headers: headers(&question[missing..=missing]),
+                ..Request::default()
+            };
+            assert!(!request.is_cors_preflight(), "only {:?}", question[missing]);
         }
     }
 }

@@ -117,6 +117,7 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
         method: &arguments.method,
         host: &arguments.host,
         path: &arguments.path,
+        path_bytes: Some(arguments.path.as_bytes()),
         headers: lines
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))

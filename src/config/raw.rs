@@ -46,7 +46,7 @@ pub struct Root {
     /// is, a valid token is required.
     pub rules: Field<Vec<Field<Rule>>>,
     /// What becomes of CORS preflight requests, which never have a token: `judge` (the default)
-    /// leaves it to the rules, `allow` lets them pass.
+    /// leaves it to the rules, `allow` lets them pass. With a body it is none.
     #[schemars(with = "forms::CorsPreflight")]
     pub cors_preflight: Field<String>,
     /// APIs whose metadata (RFC 9728) is served, and named in challenges: what MCP clients need

@@ -54,6 +54,7 @@ impl Fault {
             Self::NoPath | Self::NoRule(NoRule::AmbiguousPath(_) | NoRule::LongPath { .. }) => {
                 Reason::AmbiguousPath
             }
+            Self::NoRule(NoRule::AmbiguousMethod(_)) => Reason::AmbiguousMethod,
             Self::NoRule(NoRule::AmbiguousHost(_)) => Reason::AmbiguousHost,
             Self::NoRule(NoRule::AmbiguousHeader(_)) => Reason::AmbiguousHeader,
             Self::NoRule(NoRule::Unknown(_)) => Reason::UnknownRule,

@@ -42,6 +42,8 @@ pub enum Reason {
     AccessDenied,
     /// No path that could be judged.
     AmbiguousPath,
+    /// A method that is not in upper case, or that is no method.
+    AmbiguousMethod,
     /// No host that could be judged.
     AmbiguousHost,
     /// A header that could be read in two ways.
@@ -56,7 +58,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::MissingToken,
         Self::MalformedAuthorization,
         Self::MalformedToken,
@@ -76,6 +78,7 @@ impl Reason {
         Self::InsufficientScope,
         Self::AccessDenied,
         Self::AmbiguousPath,
+        Self::AmbiguousMethod,
         Self::AmbiguousHost,
         Self::AmbiguousHeader,
         Self::KeysUnavailable,
@@ -105,6 +108,7 @@ impl Reason {
             Self::InsufficientScope => "insufficient_scope",
             Self::AccessDenied => "access_denied",
             Self::AmbiguousPath => "ambiguous_path",
+            Self::AmbiguousMethod => "ambiguous_method",
             Self::AmbiguousHost => "ambiguous_host",
             Self::AmbiguousHeader => "ambiguous_header",
             Self::KeysUnavailable => "keys_unavailable",

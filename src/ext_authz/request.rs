@@ -7,6 +7,7 @@ use http::HeaderMap as HttpHeaders;
 use super::proto::auth::attribute_context::{self, HttpRequest, Peer};
 use super::proto::auth::{AttributeContext, CheckRequest};
 use super::proto::envoy::config::core::v3::{Address, HeaderMap, HeaderValue, SocketAddress};
+use super::wire;
 use crate::request::{Headers, Request, Source};
 
 /// The request that a check is about. What the check does not say is empty, which denies: a check
@@ -23,11 +24,16 @@ pub fn describe(check: &CheckRequest) -> Request<'_> {
     let Some(http) = request.as_ref().and_then(|request| request.http.as_ref()) else {
         return Request::default();
     };
+    let raw = raw_lines(http);
     Request {
         method: &http.method,
         host: &http.host,
         path: &http.path,
-        headers: headers(http),
+        path_bytes: wire::true_path(&raw),
+        headers: match raw.is_empty() {
+            true => joined_lines(http),
+            false => raw.into(),
+        },
         source: source.as_ref().map(peer).unwrap_or_default(),
         context: context_extensions
             .iter()
@@ -54,30 +60,29 @@ fn peer(peer: &Peer) -> Source<'_> {
 
 /// Envoy fills `headers`, or `header_map` under `encode_raw_headers`, and gRPC A92 callers fill
 /// `header_map` only. A header map tells more, as it does not join repeated lines.
-fn headers(http: &HttpRequest) -> Headers<'_> {
-    match &http.header_map {
-        Some(map) if !map.headers.is_empty() => map
-            .headers
-            .iter()
-            .map(|header| {
-                let HeaderValue {
-                    key,
-                    value,
-                    raw_value,
-                } = header;
-                let value = match raw_value.is_empty() {
-                    true => value.as_bytes(),
-                    false => raw_value.as_slice(),
-                };
-                (key.as_str(), value)
-            })
-            .collect(),
-        _ => http
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect(),
-    }
+fn raw_lines(http: &HttpRequest) -> Vec<(&str, &[u8])> {
+    let lines = http.header_map.iter().flat_map(|map| &map.headers);
+    lines
+        .map(|header| {
+            let HeaderValue {
+                key,
+                value,
+                raw_value,
+            } = header;
+            let value = match raw_value.is_empty() {
+                true => value.as_bytes(),
+                false => raw_value.as_slice(),
+            };
+            (key.as_str(), value)
+        })
+        .collect()
+}
+
+fn joined_lines(http: &HttpRequest) -> Headers<'_> {
+    http.headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect()
 }
 
 /// The check that asks about a request, as Envoy would under `encode_raw_headers`: for tools and
@@ -87,12 +92,20 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
         method,
         host,
         path,
+        path_bytes,
         headers,
         source,
         context,
     } = request;
-    let headers = headers
-        .lines()
+    // Envoy shows a request as HTTP/2 does.
+    let pseudo = [
+        (":authority", host.as_bytes()),
+        (":path", path_bytes.unwrap_or(path.as_bytes())),
+        (":method", method.as_bytes()),
+    ];
+    let headers = pseudo
+        .into_iter()
+        .chain(headers.lines())
         .map(|(name, value)| HeaderValue {
             key: name.to_ascii_lowercase(),
             value: String::new(),

@@ -154,6 +154,7 @@ impl<'a> Reader<'a> {
         if !is_http {
             return Request::default();
         }
+        let path_bytes = true_path(&raw);
         let lines = if raw.is_empty() { joined } else { raw };
         // Of two values for one name, the last one counts.
         let context = match request.context.len() {
@@ -163,6 +164,7 @@ impl<'a> Reader<'a> {
                 .collect(),
         };
         Request {
+            path_bytes,
             headers: Headers::from(lines),
             context,
             ..request
@@ -211,6 +213,13 @@ impl<'a> Reader<'a> {
             Ok(())
         })
     }
+}
+
+/// The path as the client sent it, by the lines of a `header_map`, which begin with those of HTTP/2:
+/// elsewhere, Envoy replaces bytes that are not UTF-8.
+pub(super) fn true_path<'a>(raw: &[(&'a str, &'a [u8])]) -> Option<&'a [u8]> {
+    let line = raw.iter().find(|(name, _)| *name == ":path");
+    line.map(|(_, value)| *value)
 }
 
 /// An entry of a map of texts: a message of its key, 1, and its value, 2.

@@ -112,5 +112,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<HeaderName>().is_ok(), fits, "{text}");
         }
+        for name in crate::request::overrides::NAMES {
+            assert!(name.parse::<HeaderName>().is_err(), "{name}");
+        }
     }
 }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::condition::Condition;
+use super::condition::{Condition, Uses};
 use super::index::Index;
 use super::matcher::{Matcher, Mismatch, PathRegex, SeenHeaders, Target};
 use super::requirement::{Access, Requirement};
 use crate::request::path::{self, Ambiguity};
-use crate::request::{Request, host};
+use crate::request::{Request, host, method, overrides};
 use crate::shown::Shown;
 use crate::trace::Selection;
 
@@ -46,8 +46,8 @@ pub struct Rules {
     by_name: HashMap<String, RuleId>,
     index: Index,
     paths: Paths,
-    look_at_paths: bool,
-    look_at_hosts: bool,
+    /// What matchers and conditions look at.
+    uses: Uses,
     headers: SeenHeaders,
     expressions: Expressions,
 }
@@ -99,6 +99,9 @@ pub enum NoRule {
         /// How long it may be.
         max_bytes: usize,
     },
+    /// The method could be read in two ways, and rules look at it.
+    #[error("the method `{0}` is not made of upper-case letters, digits and `-`")]
+    AmbiguousMethod(Shown),
     /// The host could be read in two ways, and rules look at it.
     #[error("the request's host `{0}` is not a host name")]
     AmbiguousHost(Shown),
@@ -119,6 +122,18 @@ impl Rule {
             None => Err(Mismatch::OnlyByName),
         }
     }
+
+    /// What it looks at.
+    fn uses(&self) -> Uses {
+        let matched = self.matcher.as_ref().map(|matcher| Uses {
+            method: !matcher.methods.is_empty(),
+            path: !matcher.paths.is_empty(),
+            host: !matcher.hosts.is_empty(),
+            ..Uses::default()
+        });
+        let asked = self.condition.as_ref().map(Condition::uses);
+        matched.unwrap_or_default().or(asked.unwrap_or_default())
+    }
 }
 
 impl Rules {
@@ -134,9 +149,7 @@ impl Rules {
         for (index, rule) in rules.iter().enumerate() {
             by_name.entry(rule.name.clone()).or_insert(RuleId(index));
         }
-        let uses = |rule: &Rule| rule.condition.as_ref().map(Condition::uses);
         let matchers = || rules.iter().filter_map(|rule| rule.matcher.as_ref());
-        let conditions = || rules.iter().filter_map(uses);
         let index = Index::of(rules.iter().map(|rule| rule.matcher.as_ref()));
         let of_paths = matchers().flat_map(Matcher::expressions);
         let of_conditions = rules.iter().filter_map(|rule| rule.condition.as_ref());
@@ -151,10 +164,7 @@ impl Rules {
             expressions,
             paths,
             headers: SeenHeaders::of(matchers().flat_map(|matcher| &matcher.headers)),
-            look_at_paths: matchers().any(|matcher| !matcher.paths.is_empty())
-                || conditions().any(|uses| uses.path),
-            look_at_hosts: matchers().any(|matcher| !matcher.hosts.is_empty())
-                || conditions().any(|uses| uses.host),
+            uses: rules.iter().map(Rule::uses).fold(Uses::default(), Uses::or),
             all: rules,
         }
     }
@@ -165,20 +175,19 @@ impl Rules {
     ///
     /// When it could be read in two ways, in a part that some rule looks at.
     pub fn target<'r>(&'r self, request: &'r Request<'r>) -> Result<Target<'r>, NoRule> {
-        let (raw, _) = request.split_path();
-        let path = match (self.paths, self.look_at_paths) {
-            (Paths::Strict, true) => path::canonical(raw)?,
-            (Paths::AsIs, _) | (_, false) => Cow::Borrowed(raw),
-        };
+        let path = self.path(request)?;
         if let Some(max_bytes) = self.expressions.max_path_bytes()
             && path.len() > max_bytes
         {
             let bytes = path.len();
             return Err(NoRule::LongPath { bytes, max_bytes });
         }
+        if self.uses.method && !method::is_canonical(request.method) {
+            return Err(NoRule::AmbiguousMethod(Shown::from(request.method)));
+        }
         let host = match host::canonical(request.host) {
             Some(host) => host,
-            None if self.look_at_hosts => {
+            None if self.uses.host => {
                 return Err(NoRule::AmbiguousHost(Shown::from(request.host)));
             }
             None => Cow::Borrowed(""),
@@ -196,6 +205,27 @@ impl Rules {
     /// What the rules' regular expressions cost.
     pub fn expressions(&self) -> Expressions {
         self.expressions
+    }
+
+    fn path<'r>(&self, request: &Request<'r>) -> Result<Cow<'r, str>, Ambiguity> {
+        let is_changed = |sent: &[u8]| sent != request.path.as_bytes();
+        if self.uses.query && request.path_bytes.is_some_and(is_changed) {
+            return Err(Ambiguity::NotUtf8);
+        }
+        match (self.paths, self.uses.path) {
+            (Paths::Strict, true) => path::of(request),
+            (Paths::AsIs, true) => path::as_sent(request).map(Cow::Borrowed),
+            (_, false) => Ok(Cow::Borrowed(request.split_path().0)),
+        }
+    }
+
+    /// Headers that must not reach the upstream, as it could take a request for another than the
+    /// one that rules were compared with.
+    pub fn misleading_headers(&self) -> &'static [&'static str] {
+        match self.uses.method || self.uses.path {
+            true => &overrides::NAMES,
+            false => &[],
+        }
     }
 
     /// The rule that says what is required of a request.

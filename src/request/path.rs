@@ -5,6 +5,10 @@
 
 use std::borrow::Cow;
 
+use icu_normalizer::DecomposingNormalizerBorrowed;
+
+use super::Request;
+
 /// Why a path could be read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ambiguity {
@@ -14,6 +18,12 @@ pub enum Ambiguity {
     /// `.` or `..`, in plain or encoded.
     #[error("has a segment `.` or `..`")]
     DotSegment,
+    /// Some servers drop the dot.
+    #[error("has a segment that ends in `.`")]
+    DotAtEnd,
+    /// Some servers drop it.
+    #[error("has a segment that begins or ends with white space")]
+    OuterSpace,
     /// Nothing between two slashes.
     #[error("has an empty segment (`//`)")]
     EmptySegment,
@@ -35,8 +45,8 @@ pub enum Ambiguity {
     /// `%2f`, `%5c`, `%2e`, `%3f`, `%23` or `%3b`, in either case.
     #[error("has an encoded `/`, `\\`, `.`, `?`, `#` or `;`")]
     EncodedDelimiter,
-    /// A character that some servers take for a slash, a backslash or a dot (Unicode NFKC).
-    #[error("has a character that looks like `/`, `\\` or `.` to some servers")]
+    /// A character of which Unicode's NFKC makes one of those.
+    #[error("has a character that is a `.`, `/`, `\\`, `;`, `?`, `#` or `%` to some servers")]
     LookAlike,
     /// `%252f`, `%25u002f`: another escape once it is decoded.
     #[error("is percent-encoded twice")]
@@ -44,6 +54,45 @@ pub enum Ambiguity {
     /// `%` without two hexadecimal digits, or not UTF-8 once it is decoded.
     #[error("is not percent-encoded UTF-8")]
     Encoding,
+    /// The proxy shows other characters than the client sent.
+    #[error("has bytes that are not UTF-8")]
+    NotUtf8,
+    /// The proxy does not tell whether it shows another character than the client sent.
+    #[error(
+        "has a `!`, in whose place there may have been a byte that is not UTF-8; Envoy tells with \
+         `encode_raw_headers: true`"
+    )]
+    PerhapsNotUtf8,
+}
+
+/// The path of a request, without its query, as the client sent it.
+///
+/// # Errors
+///
+/// When the proxy has replaced bytes of it that are not UTF-8.
+pub fn as_sent<'r>(request: &Request<'r>) -> Result<&'r str, Ambiguity> {
+    let (path, _) = request.split_path();
+    match request.path_bytes {
+        // No `?` is put in another byte's place.
+        Some(sent) if sent.split(|byte| *byte == b'?').next() != Some(path.as_bytes()) => {
+            Err(Ambiguity::NotUtf8)
+        }
+        Some(_) | None => Ok(path),
+    }
+}
+
+/// The path of a request, decoded: see [`canonical`].
+///
+/// # Errors
+///
+/// When it could be read in two ways, or the proxy may have replaced bytes of it.
+pub fn of<'r>(request: &Request<'r>) -> Result<Cow<'r, str>, Ambiguity> {
+    let path = as_sent(request)?;
+    // What Envoy puts in the place of a byte that is not UTF-8.
+    if request.path_bytes.is_none() && path.contains('!') {
+        return Err(Ambiguity::PerhapsNotUtf8);
+    }
+    canonical(path)
 }
 
 /// The path, decoded. `/` alone separates its segments, none of which is empty but the last.
@@ -77,10 +126,17 @@ pub fn canonical(raw: &str) -> Result<Cow<'_, str>, Ambiguity> {
                 return Err(Ambiguity::DotSegment);
             }
             "" if segments.peek().is_some() => return Err(Ambiguity::EmptySegment),
+            _ if segment.ends_with('.') => return Err(Ambiguity::DotAtEnd),
+            _ if segment.trim_matches(is_space) != segment => return Err(Ambiguity::OuterSpace),
             _ => {}
         }
     }
     Ok(path)
+}
+
+/// White space, as any language's `trim` takes it: JavaScript's takes the byte order mark too.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || c == '\u{feff}'
 }
 
 fn decode(raw: &str) -> Result<String, Ambiguity> {
@@ -103,16 +159,22 @@ fn decode(raw: &str) -> Result<String, Ambiguity> {
         return Err(Ambiguity::EncodedTwice);
     }
     let decoded = String::from_utf8(decoded).map_err(|_| Ambiguity::Encoding)?;
-    match decoded.contains(LOOK_ALIKES) {
+    match !decoded.is_ascii() && has_look_alike(&decoded) {
         true => Err(Ambiguity::LookAlike),
         false => Ok(decoded),
     }
 }
 
-/// What Unicode's NFKC makes `.`, `/` or `\` of.
-const LOOK_ALIKES: [char; 6] = [
-    '\u{2024}', '\u{fe52}', '\u{fe68}', '\u{ff0e}', '\u{ff0f}', '\u{ff3c}',
-];
+/// Whether NFKC makes a delimiter of anything else. Delimiters compose with nothing (Unicode
+/// Standard Annex #15), so that the decomposition, NFKD, has the same ones.
+fn has_look_alike(decoded: &str) -> bool {
+    const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
+    NFKD.normalize_iter(decoded.chars().filter(|c| !c.is_ascii()))
+        .any(|c| DELIMITERS.contains(&c))
+}
+
+/// What separates, ends or encodes parts of a path, to some server.
+const DELIMITERS: [char; 7] = ['.', '/', '\\', ';', '?', '#', '%'];
 
 fn escaped(high: Option<u8>, low: Option<u8>) -> Result<u8, Ambiguity> {
     let digit = |byte: Option<u8>| byte.and_then(hex).ok_or(Ambiguity::Encoding);
@@ -130,6 +192,8 @@ fn hex(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
     use super::*;
 
     #[test]
@@ -140,7 +204,7 @@ mod tests {
             ("/orders", Ok("/orders")),
             ("/orders/", Ok("/orders/")),
             ("/orders/7/items", Ok("/orders/7/items")),
-            ("/a.b/..c/.d/e..", Ok("/a.b/..c/.d/e..")),
+            ("/a.b/..c/.d/e..f", Ok("/a.b/..c/.d/e..f")),
             ("/~user/a-b_c!$&'()*+,=:@", Ok("/~user/a-b_c!$&'()*+,=:@")),
             ("/%61dmin", Ok("/admin")),
             ("/caf%C3%A9", Ok("/café")),
@@ -158,8 +222,30 @@ mod tests {
             ("/.", Err(DotSegment)),
             ("/public/.../admin", Err(DotSegment)),
             ("/public/..%20/admin", Err(DotSegment)),
+            ("/orders.", Err(DotAtEnd)),
+            ("/orders./7", Err(DotAtEnd)),
+            ("/orders../7", Err(DotAtEnd)),
+            ("/orders.%20", Err(OuterSpace)),
+            ("/orders%20.", Err(DotAtEnd)),
+            ("/orders%20", Err(OuterSpace)),
+            ("/orders%20/7", Err(OuterSpace)),
+            ("/%20orders", Err(OuterSpace)),
+            ("/a/%20", Err(OuterSpace)),
+            ("/orders%C2%A0", Err(OuterSpace)),
+            ("/orders%E3%80%80/7", Err(OuterSpace)),
+            ("/orders%EF%BB%BF", Err(OuterSpace)),
+            ("/orders%C2%85", Err(OuterSpace)),
+            ("/a%C2%A0b", Ok("/a\u{a0}b")),
             ("/public/%ef%bc%8e%ef%bc%8e/admin", Err(LookAlike)),
             ("/public%ef%bc%8fadmin", Err(LookAlike)),
+            ("/public/%E2%80%A5/admin", Err(LookAlike)),
+            ("/public/%EF%B8%B0/admin", Err(LookAlike)),
+            ("/public/%E2%80%A6", Err(LookAlike)),
+            ("/public%CD%BEadmin", Err(LookAlike)),
+            ("/public%EF%BC%852e", Err(LookAlike)),
+            ("/v%E2%92%88", Err(LookAlike)),
+            ("/cafe%CC%81/%EF%AC%81n", Ok("/cafe\u{301}/\u{fb01}n")),
+            ("/%E6%96%B0%E3%80%82", Ok("/新。")),
             ("/public/%25u002e%25u002e/admin", Err(EncodedTwice)),
             ("/100%25users", Ok("/100%users")),
             ("//admin", Err(EmptySegment)),
@@ -199,6 +285,62 @@ mod tests {
         ] {
             let found = canonical(raw);
             assert_eq!(found.as_deref().map_err(|why| *why), expected, "{raw:?}");
+        }
+    }
+
+    /// Every character that NFKC changes, by NFKC itself.
+    #[test]
+    fn look_alikes() {
+        let nfkc = icu_normalizer::ComposingNormalizerBorrowed::new_nfkc();
+        let mut found = Vec::new();
+        for c in ('\u{80}'..=char::MAX).filter(|c| !is_space(*c)) {
+            let mut buffer = [0; 4];
+            let text: &str = c.encode_utf8(&mut buffer);
+            let folded = nfkc.normalize(text);
+            if folded == text {
+                continue;
+            }
+            let encoded = utf8_percent_encode(text, NON_ALPHANUMERIC);
+            let expected = match folded.contains(DELIMITERS) {
+                true => Err(Ambiguity::LookAlike),
+                false => Ok(format!("/x{c}x")),
+            };
+            let path = format!("/x{encoded}x");
+            assert_eq!(canonical(&path).map(Cow::into_owned), expected, "{c:?}");
+            found.extend(expected.is_err().then_some(c));
+        }
+        let some = "\u{37e}․‥…⁇⁈⁉℀℁℅℆⒈㏂︔︖︙︰﹒﹔﹖﹟﹨﹪．／＼；？＃％\u{1f100}";
+        for c in some.chars() {
+            assert!(found.contains(&c), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_the_proxy_replaced() {
+        use Ambiguity::*;
+        for (path, sent, expected) in [
+            ("/intern!", Some(&b"/intern\xe9"[..]), Err(NotUtf8)),
+            ("/intern!", Some(b"/intern!"), Ok("/intern!")),
+            ("/intern!", None, Err(PerhapsNotUtf8)),
+            ("/intern%21", None, Ok("/intern!")),
+            ("/intern", None, Ok("/intern")),
+            ("/intern?a!", None, Ok("/intern")),
+            ("/intern?a!", Some(b"/intern?a\xe9"), Ok("/intern")),
+            ("/intern!?a", Some(b"/intern\xe9?a"), Err(NotUtf8)),
+            ("/intern", Some(b"/extern"), Err(NotUtf8)),
+            ("/intern", Some(b""), Err(NotUtf8)),
+        ] {
+            let request = Request {
+                path,
+                path_bytes: sent,
+                ..Request::default()
+            };
+            let found = of(&request);
+            assert_eq!(
+                found.as_deref().map_err(|why| *why),
+                expected,
+                "{path} {sent:?}"
+            );
         }
     }
 }

@@ -77,10 +77,11 @@ fn shown(request: &Request<'_>) -> (String, Vec<String>, BTreeMap<String, String
         method,
         host,
         path,
+        path_bytes,
         source,
         ..
     } = request;
-    let rest = format!("{method:?} {host:?} {path:?} {source:?}");
+    let rest = format!("{method:?} {host:?} {path:?} {path_bytes:?} {source:?}");
     (rest, lines, context.collect())
 }
 

@@ -102,6 +102,7 @@ fn outcome(
         method: &asked.method,
         host: &asked.host,
         path: &path,
+        path_bytes: Some(path.as_bytes()),
         headers,
         source: Source {
             address: &asked.address,

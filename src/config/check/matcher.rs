@@ -10,7 +10,7 @@ use crate::config::raw::values::{Texts, Values};
 use crate::policy::matcher::{HeaderPattern, HostPattern, Matcher, PathPattern, PathRegex};
 use crate::policy::rules::Paths;
 use crate::request::path::Ambiguity;
-use crate::request::{host, path};
+use crate::request::{host, method, path};
 
 /// What is encoded besides everything that is not ASCII.
 const SPACES: &AsciiSet = &CONTROLS.add(b' ');
@@ -73,8 +73,7 @@ impl Check<'_> {
     fn methods(&mut self, field: Field<Texts>) -> Vec<String> {
         let mut methods = Vec::new();
         for (spot, method) in self.texts(field, "at least one method") {
-            let fits = |c: char| c.is_ascii_uppercase() || c == '-';
-            if !method.chars().all(fits) {
+            if !method::is_canonical(&method) {
                 self.report(&spot, format!("`{method}` is not a method in upper case"));
             }
             methods.push(method);

@@ -77,7 +77,7 @@ pattern! {
     Realm "^[ !#-\\[\\]-~]+$" "Printable ASCII without `\"` and `\\`.";
     Scope "^[!#-\\[\\]-~]+$" "A scope (RFC 6749 §3.3).";
     Acr "^[!#-\\[\\]-~]+$" "An authentication context class reference.";
-    Method "^[A-Z][A-Z-]*$" "A method, in upper case.";
+    Method "^[A-Z0-9-]+$" "A method, in upper case.";
     HostPattern "^(\\*\\.)?([A-Za-z0-9_-]+\\.)*[A-Za-z0-9_-]+$|^\\[[0-9A-Fa-f:.]+\\]$"
         "A host, or `*.` and a domain.";
     Path "^/[^?#]*$" "A path that begins with `/`, without a query.";

@@ -62,7 +62,7 @@ pub struct Match {
     /// count.
     #[schemars(with = "OneOrMany<HostPattern>")]
     pub hosts: Field<Texts>,
-    /// Methods, any of them.
+    /// Methods in upper case, any of them. Requests with a method in lower case are refused.
     #[schemars(with = "OneOrMany<Method>")]
     pub methods: Field<Texts>,
     /// Paths, without the query.

@@ -47,6 +47,7 @@ impl Answer {
             },
             Reason::AccessDenied => Self::forbidden("Access denied"),
             Reason::AmbiguousPath => Self::bad_request("Ambiguous or missing request path"),
+            Reason::AmbiguousMethod => Self::bad_request("Ambiguous or missing request method"),
             Reason::AmbiguousHost => Self::bad_request("Ambiguous or missing request host"),
             Reason::AmbiguousHeader => Self::bad_request("Ambiguous request header"),
             Reason::KeysUnavailable => Self {

@@ -69,7 +69,8 @@ fn from_notes(decision: &Decision, policy: &Policy, request: &Request<'_>) -> Op
     };
     let upstream = policy.upstream();
     let places = policy.token_places();
-    if !upstream.depends_on_bearer_alone(bearer, places, &request.headers) {
+    let misleading = policy.rules().misleading_headers();
+    if !upstream.depends_on_bearer_alone(bearer, places, misleading, &request.headers) {
         return None;
     }
     let notes = match bearer.token.notes().get() {
@@ -105,7 +106,9 @@ fn notes_of(
     request: &Request<'_>,
 ) -> Option<Notes> {
     let upstream = policy.upstream();
-    let changes = upstream.changes(Some(bearer), policy.token_places(), request);
+    let places = policy.token_places();
+    let misleading = policy.rules().misleading_headers();
+    let changes = upstream.changes(Some(bearer), places, misleading, request);
     if !changes.oversized.is_empty() {
         return None;
     }

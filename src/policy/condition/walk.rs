@@ -29,8 +29,12 @@ pub struct Uses {
     pub claims: bool,
     /// The request.
     pub request: bool,
+    /// Of the request, its method.
+    pub method: bool,
     /// Of the request, its path.
     pub path: bool,
+    /// Of the request, its query.
+    pub query: bool,
     /// Of the request, its host.
     pub host: bool,
     /// Who sends it.
@@ -39,6 +43,24 @@ pub struct Uses {
     pub context: bool,
     /// The time.
     pub now: bool,
+}
+
+impl Uses {
+    /// What either looks at.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            claims: self.claims || other.claims,
+            request: self.request || other.request,
+            method: self.method || other.method,
+            path: self.path || other.path,
+            query: self.query || other.query,
+            host: self.host || other.host,
+            source: self.source || other.source,
+            context: self.context || other.context,
+            now: self.now || other.now,
+        }
+    }
 }
 
 /// What is wrong with the syntax.

@@ -87,6 +87,10 @@ pub struct RequestSpec {
     /// Header lines, in which `{token}` stands for the token.
     pub headers: Option<Vec<(String, String)>>,
     pub path: Option<String>,
+    /// The path in bytes that may not be UTF-8: each character is one (ISO 8859-1).
+    pub path_bytes: Option<String>,
+    /// In which form alone Envoy describes it: `joined` or `raw`.
+    pub form: Option<String>,
     pub host: Option<String>,
     /// Address, principal and certificate of the sender.
     pub source: SourceSpec,

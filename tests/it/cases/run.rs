@@ -49,30 +49,65 @@ pub fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    [
-        ("joined headers", check(&lines)),
-        ("raw headers", raw_check(&lines)),
-    ]
-    .into_iter()
-    .map(|(form, mut check)| {
-        let attributes = check.attributes.as_mut().unwrap();
-        let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
-        http.path = spec
-            .path
-            .as_ref()
-            .map(|path| path.replace("{token}", &token))
-            .unwrap_or(std::mem::take(&mut http.path));
-        http.host = spec.host.clone().unwrap_or(std::mem::take(&mut http.host));
-        http.method = spec
-            .method
-            .clone()
-            .unwrap_or(std::mem::take(&mut http.method));
-        let attributes = check.attributes.as_mut().unwrap();
-        attributes.context_extensions = spec.context.clone().into_iter().collect();
-        attributes.source = Some(peer(&spec.source));
-        (form, check)
-    })
-    .collect()
+    [("joined", check(&lines)), ("raw", raw_check(&lines))]
+        .into_iter()
+        .filter(|(form, _)| spec.form.as_deref().is_none_or(|only| only == *form))
+        .map(|(form, mut check)| {
+            let attributes = check.attributes.as_mut().unwrap();
+            let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
+            http.path = spec
+                .path
+                .as_ref()
+                .map(|path| path.replace("{token}", &token))
+                .unwrap_or(std::mem::take(&mut http.path));
+            http.host = spec.host.clone().unwrap_or(std::mem::take(&mut http.host));
+            http.method = spec
+                .method
+                .clone()
+                .unwrap_or(std::mem::take(&mut http.method));
+            let path = match &spec.path_bytes {
+                Some(text) => text.chars().map(|c| u8::try_from(c).unwrap()).collect(),
+                None => http.path.clone().into_bytes(),
+            };
+            http.path = as_envoy_shows(&path);
+            let (method, host) = (http.method.clone(), http.host.clone());
+            for (name, bytes) in [
+                (":authority", host.as_bytes()),
+                (":path", &path),
+                (":method", method.as_bytes()),
+            ] {
+                tell(http, name, bytes);
+            }
+            let attributes = check.attributes.as_mut().unwrap();
+            attributes.context_extensions = spec.context.clone().into_iter().collect();
+            attributes.source = Some(peer(&spec.source));
+            (form, check)
+        })
+        .collect()
+}
+
+/// Text fields have `!` in the place of each byte that is not UTF-8.
+fn as_envoy_shows(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '!'));
+    }
+    text
+}
+
+/// Puts a line among the headers, in their form.
+fn tell(http: &mut HttpRequest, name: &str, bytes: &[u8]) {
+    match &mut http.header_map {
+        Some(map) => {
+            let mut lines = map.headers.iter_mut();
+            let line = lines.find(|line| line.key == name);
+            line.expect("each pseudo-header is there").raw_value = bytes.to_vec();
+        }
+        None => {
+            http.headers.insert(name.to_owned(), as_envoy_shows(bytes));
+        }
+    }
 }
 
 fn peer(source: &SourceSpec) -> Peer {

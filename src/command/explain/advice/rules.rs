@@ -2,9 +2,14 @@
 
 use crate::policy::requirement::Refusal;
 use crate::policy::rules::NoRule;
+use crate::request::path::Ambiguity;
 
 pub(super) fn none(error: &NoRule) -> &'static str {
     match error {
+        NoRule::AmbiguousPath(Ambiguity::PerhapsNotUtf8) => {
+            "set `encode_raw_headers: true` in Envoy's ext_authz filter; or let the client write \
+             `%21`"
+        }
         NoRule::AmbiguousPath(_) => {
             "an attack, or a client that is careless about paths; if the API has such paths, and \
              no rule can be tricked by them, `paths: as_is`"
@@ -12,6 +17,10 @@ pub(super) fn none(error: &NoRule) -> &'static str {
         NoRule::LongPath { .. } => {
             "an attack, or a client that puts data into the path; `claimgate validate` prints the \
              limit, which grows when fewer rules use `regex`"
+        }
+        NoRule::AmbiguousMethod(_) => {
+            "methods are case-sensitive (RFC 9110 §9.1): the client writes one in lower case, or \
+             tries to have a rule and the API read different ones"
         }
         NoRule::AmbiguousHost(_) => "the client sends no `Host`, or one that is none",
         NoRule::AmbiguousHeader(_) => {

@@ -32,8 +32,11 @@ impl<'p> Walk<'p> {
             }
             "request" => {
                 self.found.uses.request = true;
-                self.found.uses.path |= field.is_none_or(|(_, field)| field == "path");
-                self.found.uses.host |= field.is_none_or(|(_, field)| field == "host");
+                let is = |name: &str| field.is_none_or(|(_, field)| field == name);
+                self.found.uses.method |= is("method");
+                self.found.uses.path |= is("path");
+                self.found.uses.query |= is("query");
+                self.found.uses.host |= is("host");
                 &names::REQUEST
             }
             "source" => {

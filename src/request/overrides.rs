@@ -1,0 +1,43 @@
+//! Headers by which some servers take a request for another than the one that was judged.
+
+use super::is_spelling;
+
+/// Those that name another method, and those that name another path. They are removed where rules
+/// look at methods or paths.
+pub const NAMES: [&str; 5] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Whether a header is one of these, in any spelling.
+pub fn is_override(sent: &str) -> bool {
+    NAMES.iter().any(|name| is_spelling(name, sent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings() {
+        for (sent, expected) in [
+            ("x-http-method-override", true),
+            ("X-HTTP-Method-Override", true),
+            ("x_http_method_override", true),
+            ("X-HTTP_Method-Override", true),
+            ("x.original.url", true),
+            ("x-http-method", true),
+            ("x-method-override", true),
+            ("x-rewrite-url", true),
+            ("x-http-methods", false),
+            ("xxhttp-method", false),
+            ("x-original-urn", false),
+            ("method", false),
+        ] {
+            assert_eq!(is_override(sent), expected, "{sent}");
+        }
+    }
+}
