@@ -1,11 +1,14 @@
-//! An API that shows what reached it: method, path and every header line, as JSON.
+//! An API that shows what reached it, over HTTP/1.1 or HTTP/2: method, path, every header line, and
+//! trailers if there are any, as JSON.
 
 use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -47,12 +50,27 @@ impl Drop for Upstream {
     }
 }
 
-/// A header that came once is a string, one that came more often an array.
 async fn echo(request: Request) -> Response {
-    let mut headers = Map::new();
-    for name in request.headers().keys() {
-        let lines: Vec<Value> = request
-            .headers()
+    let (head, body) = request.into_parts();
+    let Ok(body) = body.collect().await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let mut shown = json!({
+        "method": head.method.as_str(),
+        "path": head.uri.path_and_query().map(ToString::to_string),
+        "headers": lines(&head.headers),
+    });
+    if let (Some(trailers), Some(shown)) = (body.trailers(), shown.as_object_mut()) {
+        shown.insert("trailers".to_owned(), lines(trailers));
+    }
+    ([(CONTENT_TYPE, "application/json")], format!("{shown:#}\n")).into_response()
+}
+
+/// A header that came once is a string, one that came more often an array.
+fn lines(headers: &HeaderMap) -> Value {
+    let mut shown = Map::new();
+    for name in headers.keys() {
+        let lines: Vec<Value> = headers
             .get_all(name)
             .iter()
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into())
@@ -61,12 +79,7 @@ async fn echo(request: Request) -> Response {
             Ok([line]) => line,
             Err(lines) => lines.into(),
         };
-        headers.insert(name.to_string(), value);
+        shown.insert(name.to_string(), value);
     }
-    let shown = json!({
-        "method": request.method().as_str(),
-        "path": request.uri().to_string(),
-        "headers": headers,
-    });
-    ([(CONTENT_TYPE, "application/json")], format!("{shown:#}\n")).into_response()
+    shown.into()
 }

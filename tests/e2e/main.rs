@@ -13,7 +13,9 @@
     reason = "a test fails by panicking, says what it counted, and a table is as long as it is"
 )]
 
+mod ambiguity;
 mod grpc;
+mod http2;
 mod rules;
 mod setup;
 

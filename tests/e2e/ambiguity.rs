@@ -1,0 +1,262 @@
+//! Requests that some server would take for others, through a real Envoy, in HTTP/2 above all, which
+//! carries what HTTP/1.1 does not.
+
+use claimgate::dev::envoy::EXAMPLE;
+use serde_json::{Value, json};
+
+use crate::http2::{Request, send};
+use crate::setup::{Mesh, bearer, http};
+
+const SECTIONS: &str = "
+cors_preflight: allow
+rules:
+  - { name: delete, match: { path: { prefix: /orders }, methods: [DELETE] }, scopes: orders:admin }
+  - { name: put, match: { methods: [PUT] }, access: deny }
+  - { name: mark, match: { path: { exact: /intern! } }, access: public }
+  - { name: intern, match: { path: { prefix: /interné } }, access: deny }
+  - { name: public, match: { path: { prefix: /public } }, access: public }
+  - { name: orders, match: { path: { prefix: /orders } }, scopes: orders:read }
+";
+
+/// The example, which leaves paths as they come, and describes headers in one of two forms.
+fn lenient(encode_raw_headers: bool) -> String {
+    let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
+    let manager = example
+        .pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config")
+        .unwrap();
+    manager["normalize_path"] = false.into();
+    manager["merge_slashes"] = false.into();
+    manager["path_with_escaped_slashes_action"] = "KEEP_UNCHANGED".into();
+    manager["common_http_protocol_options"]["headers_with_underscores_action"] = "ALLOW".into();
+    let filter = &mut manager["http_filters"][0]["typed_config"];
+    assert_eq!(filter["encode_raw_headers"], true);
+    filter["encode_raw_headers"] = encode_raw_headers.into();
+    example.to_string()
+}
+
+/// What reached the upstream, or what claimgate answered.
+async fn ask(mesh: &Mesh, request: Request<'_>) -> Value {
+    let body = send(mesh.envoy.address(), request).await;
+    let text = String::from_utf8_lossy(&body);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+}
+
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn methods_and_paths_that_could_be_others() {
+    for encode_raw_headers in [true, false] {
+        let mesh = Mesh::with_sections(&lenient(encode_raw_headers), SECTIONS).await;
+        let token = mesh.provider.token("urn:orders-api").await;
+        let authorization = format!("Bearer {token}");
+        let good = [("authorization", authorization.as_str())];
+        for (method, path, reason) in [
+            ("delete", &b"/orders/7"[..], "ambiguous_method"),
+            ("Delete", b"/orders/7", "ambiguous_method"),
+            ("put", b"/other", "ambiguous_method"),
+            ("DELETE", b"/orders/7", "insufficient_scope"),
+            ("PUT", b"/other", "access_denied"),
+            ("GET", b"/intern\xe9", "ambiguous_path"),
+            ("GET", b"/intern\xe9/7", "ambiguous_path"),
+            ("GET", b"/intern\xc3\xa9", "ambiguous_path"),
+            ("GET", b"/intern%C3%A9", "access_denied"),
+            ("GET", b"/public/%E2%80%A5/orders", "ambiguous_path"),
+            ("GET", b"/public/%EF%B8%B0/orders", "ambiguous_path"),
+            ("GET", b"/public%E2%84%80dmin", "ambiguous_path"),
+            ("GET", b"/public%CD%BEx", "ambiguous_path"),
+            ("GET", b"/orders.", "ambiguous_path"),
+            ("GET", b"/orders./7", "ambiguous_path"),
+            ("GET", b"/orders%20", "ambiguous_path"),
+            ("GET", b"/orders%20/7", "ambiguous_path"),
+            ("GET", b"/%C2%A0orders", "ambiguous_path"),
+        ] {
+            let request = Request {
+                method,
+                path,
+                headers: &good,
+                ..Request::default()
+            };
+            let answer = ask(&mesh, request).await;
+            let shown = String::from_utf8_lossy(path);
+            assert_eq!(answer["reason"], reason, "{method} {shown}: {answer}");
+        }
+        for (path, headers, expected) in [
+            (
+                "/orders/7",
+                &good[..],
+                json!({"method": "GET", "path": "/orders/7"}),
+            ),
+            (
+                "/public/a",
+                &[],
+                json!({"method": "GET", "path": "/public/a"}),
+            ),
+            (
+                "/public?q=!",
+                &[],
+                json!({"method": "GET", "path": "/public?q=!"}),
+            ),
+        ] {
+            let request = Request {
+                method: "GET",
+                path: path.as_bytes(),
+                headers,
+                ..Request::default()
+            };
+            let mut seen = ask(&mesh, request).await;
+            seen.as_object_mut().unwrap().remove("headers");
+            assert_eq!(seen, expected);
+        }
+        // A `!` is one, where Envoy tells.
+        let request = Request {
+            method: "GET",
+            path: b"/intern!",
+            ..Request::default()
+        };
+        let answer = ask(&mesh, request).await;
+        match encode_raw_headers {
+            true => assert_eq!(answer["path"], "/intern!", "{answer}"),
+            false => assert_eq!(answer["reason"], "ambiguous_path", "{answer}"),
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn headers_that_name_another_request_stay_behind() {
+    let overrides = [
+        ("x-http-method-override", "DELETE"),
+        ("x-http-method", "DELETE"),
+        ("x-method-override", "DELETE"),
+        ("x-original-url", "/orders"),
+        ("x-rewrite-url", "/orders"),
+        ("x_http_method_override", "DELETE"),
+        ("x-original_url", "/orders"),
+    ];
+    for encode_raw_headers in [true, false] {
+        let mesh = Mesh::with_sections(&lenient(encode_raw_headers), SECTIONS).await;
+        let token = bearer(&mesh.provider.token("urn:orders-api").await);
+        let lines: Vec<String> = overrides
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        for (path, more) in [("/public/a", None), ("/orders/7", Some(token))] {
+            let lines: Vec<String> = lines.iter().cloned().chain(more).collect();
+            let answer = http(mesh.envoy.address(), &format!("GET {path}"), &lines).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let seen: Value = serde_json::from_str(&answer.body).unwrap();
+            let headers = seen["headers"].as_object().unwrap();
+            for (name, _) in overrides {
+                assert!(!headers.contains_key(name), "{path}: {name} in {headers:?}");
+            }
+        }
+        let request = Request {
+            method: "GET",
+            path: b"/public/a",
+            headers: &overrides,
+            ..Request::default()
+        };
+        let seen = ask(&mesh, request).await;
+        let headers = seen["headers"].as_object().unwrap();
+        for (name, _) in overrides {
+            assert!(!headers.contains_key(name), "{name} in {headers:?}");
+        }
+    }
+}
+
+/// What looks like a preflight, and would be more to some server, passes free no longer.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn preflights_are_nothing_but_that() {
+    let mesh = Mesh::with_sections(EXAMPLE, SECTIONS).await;
+    let question = [
+        ("origin", "https://app.example"),
+        ("access-control-request-method", "DELETE"),
+    ];
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    for (more, body, is_free) in [
+        (&[][..], None, true),
+        (&[("content-length", "0")], None, true),
+        (
+            &[("content-length", "14")],
+            Some(&b"_method=DELETE"[..]),
+            false,
+        ),
+        (&[form], Some(b"_method=DELETE"), false),
+        (&[("x-http-method-override", "DELETE")], None, false),
+    ] {
+        let headers: Vec<_> = question.iter().chain(more).copied().collect();
+        let request = Request {
+            method: "OPTIONS",
+            path: b"/orders/7",
+            headers: &headers,
+            body,
+            ..Request::default()
+        };
+        let answer = ask(&mesh, request).await;
+        match is_free {
+            true => assert_eq!(answer["method"], "OPTIONS", "{more:?}: {answer}"),
+            false => assert_eq!(answer["reason"], "missing_token", "{more:?}: {answer}"),
+        }
+    }
+}
+
+/// Trailers would stand beside the claim headers.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn trailers_do_not_reach_the_upstream() {
+    let own = ("x-auth-subject", "evil");
+    let alias = ("x_auth_subject", "evil");
+    let others = [("authorization", "Bearer x"), ("checksum", "1")];
+    for (configuration, first) in [(EXAMPLE, own), (&lenient(true), alias)] {
+        let mesh = Mesh::with_sections(configuration, SECTIONS).await;
+        let token = mesh.provider.token("urn:orders-api").await;
+        let authorization = format!("Bearer {token}");
+        let good = [("authorization", authorization.as_str())];
+        for (path, headers, subject) in [
+            (&b"/orders/7"[..], &good[..], json!("machine")),
+            (b"/public/a", &[], Value::Null),
+        ] {
+            for body in [None, Some(&b"{}"[..])] {
+                let request = Request {
+                    method: "POST",
+                    path,
+                    headers,
+                    body,
+                    trailers: &[first, others[0], others[1]],
+                };
+                let seen = ask(&mesh, request).await;
+                assert_eq!(seen["method"], "POST", "{seen}");
+                assert_eq!(seen["trailers"], Value::Null, "{seen}");
+                assert_eq!(seen["headers"]["x-auth-subject"], subject);
+            }
+        }
+    }
+}
+
+/// Without that filter they do, which is what it is for.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn trailers_reach_the_upstream_without_the_filter() {
+    let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
+    let filters = example
+        .pointer_mut(
+            "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters",
+        )
+        .and_then(Value::as_array_mut)
+        .unwrap();
+    filters.retain(|filter| filter["name"] != "envoy.filters.http.header_mutation");
+    let mesh = Mesh::with_sections(&example.to_string(), SECTIONS).await;
+    let request = Request {
+        method: "POST",
+        path: b"/public/a",
+        body: Some(b"{}"),
+        trailers: &[("x-auth-subject", "evil")],
+        ..Request::default()
+    };
+    let seen = ask(&mesh, request).await;
+    assert_eq!(
+        seen["trailers"],
+        json!({"x-auth-subject": "evil"}),
+        "{seen}"
+    );
+}
