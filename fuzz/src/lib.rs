@@ -61,6 +61,7 @@ impl Gate {
                 "forward_token": false,
             },
             "rules": [
+                {"name": "removal", "match": {"methods": ["DELETE"]}, "access": "deny"},
                 {"name": "public", "match": {"path": {"prefix": "/public"}}, "access": "public"},
                 {"name": "closed", "match": {"path": {"regex": "/(closed|shut)/.*"}}, "access": "deny"},
                 {"name": "hosts", "match": {"hosts": ["*.example.org"], "headers": {"x-a": "1"}},

@@ -10,7 +10,7 @@ use claimgate::decision::Decision;
 use claimgate::ext_authz::proto::auth::CheckRequest;
 use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
 use claimgate::ext_authz::{request, response, wire};
-use claimgate::request::Request;
+use claimgate::request::{Request, overrides};
 use claimgate_fuzz::GATE;
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
@@ -64,10 +64,11 @@ fn compare(read: &Request<'_>, generated: &CheckRequest) {
             method,
             host,
             path,
+            path_bytes,
             source,
             ..
         } = request;
-        format!("{method:?} {host:?} {path:?} {source:?}")
+        format!("{method:?} {host:?} {path:?} {path_bytes:?} {source:?}")
     };
     assert_eq!(rest(read), rest(&described));
 }
@@ -89,10 +90,10 @@ fn judge(request: &Request<'_>, good: &str) {
             let line = std::str::from_utf8(lines[0].1).unwrap();
             assert_eq!(line.rsplit(' ').next(), good.rsplit(' ').next());
         } else {
-            let (path, _) = request.split_path();
-            let path = claimgate::request::path::canonical(path).unwrap();
+            let path = claimgate::request::path::of(request).unwrap();
             assert!(path == "/public" || path.starts_with("/public/"));
         }
+        is_unambiguous(request);
     }
     let answer = response::render(&decision, &GATE.policy, &GATE.denials, request).response;
     let code = answer.status.as_ref().unwrap().code;
@@ -100,6 +101,10 @@ fn judge(request: &Request<'_>, good: &str) {
         HttpResponse::OkResponse(ok) => {
             assert!(matches!(decision, Decision::Allow(_)));
             assert_eq!(code, 0);
+            let sent = request.headers.names();
+            for name in sent.filter(|name| overrides::is_override(name)) {
+                assert!(ok.headers_to_remove.contains(&name.to_ascii_lowercase()));
+            }
             for option in &ok.headers {
                 let header = option.header.as_ref().unwrap();
                 assert!(!ok.headers_to_remove.contains(&header.key));
@@ -126,5 +131,23 @@ fn judge(request: &Request<'_>, good: &str) {
                 );
             }
         }
+    }
+}
+
+/// What an allow has passed, in other words.
+fn is_unambiguous(request: &Request<'_>) {
+    assert_ne!(request.method, "DELETE");
+    assert_eq!(request.method, request.method.to_ascii_uppercase());
+    let (path, _) = request.split_path();
+    let is_raw = request.path_bytes.is_some();
+    if let Some(bytes) = request.path_bytes {
+        assert!(bytes.starts_with(path.as_bytes()));
+    }
+    assert!(is_raw || !path.contains('!'));
+    for segment in path.split('/') {
+        assert!(!segment.ends_with('.') && !segment.ends_with("%20"));
+    }
+    for encoded in ["%E2%80%A5", "%EF%BC%8F", "%CD%BE", "%2E", "%2F", "%5C"] {
+        assert!(!path.to_ascii_uppercase().contains(encoded));
     }
 }
