@@ -14,6 +14,7 @@
 )]
 
 mod ambiguity;
+mod envoy;
 mod grpc;
 mod http2;
 mod rules;

@@ -47,6 +47,18 @@ impl Mesh {
         Self::wire(configuration, more, None, |claimgate| claimgate).await
     }
 
+    /// The same, with tokens of an issuer that mints any claims.
+    pub async fn of_issuer(configuration: &str, issuer: &str, sections: &str) -> Self {
+        let upstream = Upstream::start().await.unwrap();
+        let address = upstream.address();
+        let provider = Provider::start(0).await;
+        let configured = configure_for(issuer, "clock_skew: 0s", sections);
+        Self::run(configuration, provider, configured, Some(upstream), |_| {
+            address
+        })
+        .await
+    }
+
     async fn wire(
         configuration: &str,
         (more, sections): (&str, &str),
@@ -54,9 +66,20 @@ impl Mesh {
         protected: impl FnOnce(SocketAddr) -> SocketAddr,
     ) -> Self {
         let provider = Provider::start(0).await;
+        let configured = configure_for(&provider.issuer, more, sections);
+        Self::run(configuration, provider, configured, upstream, protected).await
+    }
+
+    async fn run(
+        configuration: &str,
+        provider: Provider,
+        configured: String,
+        upstream: Option<Upstream>,
+        protected: impl FnOnce(SocketAddr) -> SocketAddr,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("claimgate.yaml");
-        std::fs::write(&file, configure(&provider.issuer, more, sections)).unwrap();
+        std::fs::write(&file, configured).unwrap();
         let claimgate = Claimgate::start(&file).await;
         eventually("claimgate is ready", async || {
             http(claimgate.admin, "GET /readyz", &[]).await.status == 200
@@ -86,7 +109,8 @@ fn envoy_binary() -> PathBuf {
         .into()
 }
 
-fn configure(issuer: &str, more: &str, sections: &str) -> String {
+/// claimgate's configuration; `more` goes into the provider.
+pub fn configure_for(issuer: &str, more: &str, sections: &str) -> String {
     format!(
         "
 server: {{ drain: 0s }}
@@ -177,7 +201,7 @@ pub struct Claimgate {
 }
 
 impl Claimgate {
-    async fn start(file: &Path) -> Self {
+    pub async fn start(file: &Path) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Self::start_at(file, any, any).await
     }
@@ -218,6 +242,11 @@ impl Claimgate {
 
     pub async fn metrics(&self) -> String {
         http(self.admin, "GET /metrics", &[]).await.body
+    }
+
+    /// Ends it without a word to anybody.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     pub async fn stop(mut self) {

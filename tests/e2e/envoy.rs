@@ -1,0 +1,97 @@
+//! Envoy's own settings, as `deploy/envoy` and `docs/envoy.md` have them.
+
+use claimgate::dev::envoy::EXAMPLE;
+use claimgate::dev::issuer::Issuer;
+use serde_json::json;
+
+use crate::setup::{Claimgate, Mesh, bearer, configure_for, eventually, http};
+
+/// The rate limit by a verified claim that `docs/envoy.md` shows.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn each_subject_has_a_rate_of_its_own() {
+    let document = include_str!("../../docs/envoy.md");
+    let (_, after) = document
+        .split_once("<!-- rate limit by subject -->\n```yaml\n")
+        .unwrap();
+    let (filter, _) = after.split_once("```").unwrap();
+    let filter = filter.trim_end().replace('\n', "\n                    ");
+    let router = "                  - name: envoy.filters.http.router\n";
+    let configuration = crate::change(
+        EXAMPLE,
+        router,
+        &format!("                  - {filter}\n{router}"),
+    );
+    let issuer = Issuer::start("127.0.0.1:0".parse().unwrap(), "urn:orders-api")
+        .await
+        .unwrap();
+    let rules = "rules: [{ name: health, match: { path: { exact: /healthz } }, access: public }]";
+    let mesh = Mesh::of_issuer(&configuration, issuer.url(), rules).await;
+    let mint = |sub: &str| {
+        let claims = json!({"sub": sub});
+        issuer.mint(claims.as_object().unwrap()).unwrap()
+    };
+    let status = async |token: String| {
+        http(mesh.envoy.address(), "GET /orders", &[bearer(&token)])
+            .await
+            .status
+    };
+    // Tokens of one subject share its bucket, be they the same or not.
+    for expected in [200, 200, 200, 429, 429] {
+        assert_eq!(status(mint("alice")).await, expected);
+    }
+    assert_eq!(status(mint("bob")).await, 200);
+    let anonymous = http(mesh.envoy.address(), "GET /healthz", &[]).await;
+    assert_eq!(anonymous.status, 200);
+}
+
+/// An instance of claimgate that is killed costs the requests that Envoy was asking it, and no more.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn a_killed_instance_costs_hardly_a_request() {
+    let issuer = Issuer::start("127.0.0.1:0".parse().unwrap(), "urn:orders-api")
+        .await
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("claimgate.yaml");
+    std::fs::write(&file, configure_for(issuer.url(), "", "")).unwrap();
+    let other = Claimgate::start(&file).await;
+    let first = "              - endpoint:\n                  address:\n                    \
+                 socket_address: { address: claimgate, port_value: 9001 }\n";
+    let port = other.check.port();
+    let second = first.replace(
+        "address: claimgate, port_value: 9001",
+        &format!("address: 127.0.0.1, port_value: {port}"),
+    );
+    let configuration = crate::change(EXAMPLE, first, &format!("{first}{second}"));
+    let mesh = Mesh::of_issuer(&configuration, issuer.url(), "").await;
+    let token = issuer
+        .mint(json!({"sub": "alice"}).as_object().unwrap())
+        .unwrap();
+    let status = async || {
+        http(mesh.envoy.address(), "GET /orders", &[bearer(&token)])
+            .await
+            .status
+    };
+    let checks = async |claimgate: &Claimgate| {
+        let metrics = claimgate.metrics().await;
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with("claimgate_checks_total"));
+        lines
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+            .sum::<u64>()
+    };
+    // Both are asked before one is killed.
+    eventually("both instances are asked", async || {
+        status().await == 200 && checks(&other).await > 0 && checks(&mesh.claimgate).await > 0
+    })
+    .await;
+    other.kill().await;
+    let mut refused = 0;
+    for _ in 0..300 {
+        refused += usize::from(status().await != 200);
+    }
+    // Each of Envoy's two workers may find out by itself.
+    assert!(refused <= 4, "{refused} of 300 requests were refused");
+}
