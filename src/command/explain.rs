@@ -1,11 +1,11 @@
 //! A request, judged as the service would, and each step that led there.
 
-mod advice;
 mod report;
 
 pub(super) use report::Report;
 use report::Steps;
 
+use crate::advice;
 use crate::config::Config;
 use crate::decision::{Decision, Denial, Fault, decide};
 use crate::ext_authz::response;
@@ -13,7 +13,6 @@ use crate::keyring::Keyring;
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::time::UnixTime;
-use crate::token::bearer::find_token;
 use crate::trace::Selection;
 
 /// A decision in words.
@@ -47,9 +46,7 @@ pub(super) fn explain(
     if let Decision::Deny(denial) = &decision {
         let reason = denial.reason().code().to_owned();
         report.failed = Some((reason, failure(denial, policy)));
-        let token = find_token(policy.token_places(), request);
-        let token = token.map_or("", |found| found.token);
-        report.likely_cause = advice::likely_cause(denial, policy, keyring, token);
+        report.likely_cause = advice::likely_cause(denial, policy, keyring, request);
         report.unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
     }
     let rule = decision.rule().and_then(|id| policy.rule(id));

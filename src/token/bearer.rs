@@ -21,7 +21,7 @@ pub enum CredentialError {
     #[error("the request has no {}", list(.0))]
     Missing(Vec<Arc<TokenSource>>),
     /// More than one, where one is all there may be.
-    #[error("the request has more than one {0}")]
+    #[error("the request has more than one {0}, or one with a comma in it")]
     Repeated(Arc<TokenSource>),
     /// A scheme, and nothing behind it; or nothing at all.
     #[error("the {0} holds no token")]

@@ -123,7 +123,7 @@ impl Claims {
             Some(time) if time <= UnixTime::END_OF_YEAR_9999 => Ok(Some(time)),
             Some(_) => Err(wrong(
                 date.name(),
-                "lies beyond the year 9999: it counts seconds, not milliseconds (RFC 7519 §2)",
+                "lies beyond the year 9999: it counts the seconds since 1970 (RFC 7519 §2)",
             )),
             None => Err(wrong(date.name(), "is not a time after 1970")),
         }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{GRAPH, GRAPH_TOKEN, Glimpse, ID_TOKEN};
+use crate::shown::Shown;
 
 pub(super) fn wrong(accepted: &[String], token: &Glimpse<'_>) -> Option<String> {
     let found: Vec<&str> = match token.claims.get("aud")? {
@@ -16,6 +17,7 @@ pub(super) fn wrong(accepted: &[String], token: &Glimpse<'_>) -> Option<String> 
     for own in accepted {
         for other in &found {
             if let Some(difference) = difference(own, other) {
+                let other = Shown::from(*other);
                 return Some(format!("`{other}` and `{own}` differ only by {difference}"));
             }
         }

@@ -1,5 +1,6 @@
 //! Why a rule may refuse a request, or none be found.
 
+use super::{Glimpse, LIGHTWEIGHT};
 use crate::policy::requirement::Refusal;
 use crate::policy::rules::NoRule;
 use crate::request::path::Ambiguity;
@@ -34,8 +35,9 @@ pub(super) fn none(error: &NoRule) -> &'static str {
     }
 }
 
-pub(super) fn refused(refusal: &Refusal) -> Option<&'static str> {
+pub(super) fn refused(refusal: &Refusal, token: &Glimpse<'_>) -> Option<&'static str> {
     match refusal {
+        Refusal::Claim { .. } if token.is_lightweight() => Some(LIGHTWEIGHT),
         Refusal::Scope { .. } => Some(
             "the client did not ask for the scope, or was not granted it; if the token has it in \
              another claim, see `scope_claims`",

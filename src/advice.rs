@@ -1,20 +1,30 @@
 //! The likely cause of a denial, and what to do about it: what people who have seen many such
-//! tokens would say. It may be wrong, and decides nothing.
+//! tokens would say. It may be wrong, and decides nothing. `check` and the log say the same.
+//!
+//! INVARIANT: of what a client sends, a hint repeats only what a token says about itself, and that
+//! through [`Shown`]; never a part of the token's own text.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 mod audience;
+mod credential;
 mod issuer;
 mod rules;
+mod size;
+mod times;
+mod wait;
+
+use credential::{PLACEHOLDER, WHOLE_ANSWER};
+pub use wait::Wait;
 
 use crate::decision::{Denial, Fault};
 use crate::keyring::{Keyring, Keys, NoKey};
 use crate::policy::Policy;
+use crate::request::Request;
 use crate::shown::Shown;
-use crate::token::bearer::CredentialError;
-use crate::token::claims::NumericDate;
+use crate::token::bearer::find_token;
 use crate::token::{Kind, OtherKind, TokenError};
 
 /// Microsoft Graph, as an audience.
@@ -27,10 +37,18 @@ const GRAPH_TOKEN: &str = "this is a token for Microsoft Graph, which nobody els
     ask for a scope of your own API, such as `api://…/.default`";
 
 const ID_TOKEN: &str = "this is an ID token, which is for the client: send the `access_token` of the \
-    token response; for a provider that has nothing else, `also_accept: [id_token]`";
+    token response; for a provider that has nothing else, or whose access tokens are of the same \
+    form (Dex), `also_accept: [id_token]`";
+
+const DEX_TOKEN: &str = "access tokens of Dex are of the form of ID tokens, and cannot be told from \
+    them: `also_accept: [id_token]` for this provider";
 
 const REFRESH_TOKEN: &str =
     "this is a refresh token: send the `access_token` of the token response";
+
+const LIGHTWEIGHT: &str = "this looks like a lightweight access token of Keycloak: switch on \"Add to \
+    lightweight access token\" in the mapper, or \"Always use lightweight access token\" off in \
+    the client";
 
 /// A token as far as it can be read. Nothing in it is to be believed.
 struct Glimpse<'t> {
@@ -62,18 +80,48 @@ impl<'t> Glimpse<'t> {
     fn issuer_holds(&self, text: &str) -> bool {
         self.claim("iss").is_some_and(|iss| iss.contains(text))
     }
+
+    fn is_keycloaks(&self) -> bool {
+        self.issuer_holds("/realms/")
+    }
+
+    fn is_entras(&self) -> bool {
+        self.issuer_holds("microsoftonline.com") || self.issuer_holds("sts.windows.net")
+    }
+
+    /// Keycloak leaves out of such a token what a mapper does not add on purpose, `sub` first.
+    fn is_lightweight(&self) -> bool {
+        self.is_keycloaks() && self.claims.get("sub").is_none()
+    }
+
+    /// Dex's `sub` is a message of two texts: the user's id, and that of the connector.
+    fn is_dexs(&self) -> bool {
+        let names_two = |sub: &str| {
+            let sub = BASE64_URL_SAFE_NO_PAD.decode(sub).ok()?;
+            let [0x0a, length, rest @ ..] = sub.as_slice() else {
+                return None;
+            };
+            let rest = rest.get(usize::from(*length)..)?;
+            Some(rest.first() == Some(&0x12))
+        };
+        self.claims.get("federated_claims").is_some()
+            || self.claim("iss").is_some_and(|iss| iss.ends_with("/dex"))
+            || self.claim("sub").and_then(names_two).unwrap_or_default()
+    }
 }
 
-/// Why this token was refused, as far as one can guess.
-pub(super) fn likely_cause(
+/// Why this request was refused, as far as one can guess. Reads the token's JSON, so it costs more
+/// than the decision did.
+pub fn likely_cause(
     denial: &Denial,
     policy: &Policy,
     keyring: &Keyring,
-    token: &str,
+    request: &Request<'_>,
 ) -> Option<String> {
-    let token = Glimpse::of(token);
+    let found = find_token(policy.token_places(), request);
+    let token = Glimpse::of(found.map_or("", |found| found.token));
     match &denial.fault {
-        Fault::Credential(error) => Some(credential(error).to_owned()),
+        Fault::Credential(error) => credential::unusable(error, policy, request),
         Fault::Token(TokenError::UnknownKey { why, .. }) => {
             unknown_key(why, denial, policy, keyring, &token)
         }
@@ -88,44 +136,24 @@ pub(super) fn likely_cause(
                 .to_owned(),
         ),
         Fault::NoRule(error) => Some(rules::none(error).to_owned()),
-        Fault::Refused(refusal) => rules::refused(refusal).map(ToOwned::to_owned),
+        Fault::Refused(refusal) => rules::refused(refusal, &token).map(ToOwned::to_owned),
         Fault::NoPath | Fault::Internal => None,
-    }
-}
-
-fn credential(error: &CredentialError) -> &'static str {
-    match error {
-        CredentialError::Missing(_) => {
-            "the client sends none, or a proxy on the way has taken it out"
-        }
-        CredentialError::Repeated(_) => "a proxy adds a second one, or joins two lines",
-        CredentialError::Empty(_) => "the client's token is empty: its login failed unnoticed",
-        CredentialError::Malformed(_) => {
-            "the token was copied with a line break, a space or quotes in it"
-        }
-        CredentialError::SeveralPlaces(..) => "a proxy adds a token of its own",
     }
 }
 
 fn wrong_token(error: &TokenError, token: &Glimpse<'_>) -> Option<String> {
     let text = match error {
-        TokenError::Malformed(_) => return malformed(token),
+        TokenError::Malformed(why) => return malformed(why, token),
         TokenError::UnsupportedAlgorithm(_) => unsupported_algorithm(token)?,
-        TokenError::UnsupportedType(kind) => other_kind(kind)?,
+        TokenError::UnsupportedType(kind) => other_kind(kind, token)?,
         TokenError::BadSignature { .. } if token.header.get("nonce").is_some() => GRAPH_TOKEN,
         TokenError::BadSignature { .. } => {
             "the token was changed or cut on its way, or it is from another environment whose key \
              has the same `kid`"
         }
-        TokenError::Expired { exp, now, .. } => match now.saturating_since(*exp).as_secs() {
-            0..=600 => "the client goes on using its token a little too long, or clocks differ",
-            _ => "an old token: get a new one",
-        },
+        TokenError::Expired { exp, now, .. } => return Some(times::expired(*exp, *now, token)),
         TokenError::NotYetValid { start, now, .. } => {
-            match start.saturating_since(*now).as_secs() {
-                0..=3600 => "the provider's clock and this one differ; see `clock_skew`",
-                _ => "it is meant for later, or this machine's clock is wrong",
-            }
+            return Some(times::not_yet_valid(*start, *now));
         }
         TokenError::WrongAudience { accepted, .. } => return audience::wrong(accepted, token),
         TokenError::MissingClaim(name) => return missing_claim(name, token),
@@ -136,20 +164,25 @@ fn wrong_token(error: &TokenError, token: &Glimpse<'_>) -> Option<String> {
         TokenError::LifetimeTooLong { .. } => {
             "the provider's setting for this client or API; or raise `max_lifetime`"
         }
-        TokenError::ForeignIssuer(_)
-        | TokenError::AlgorithmNotAccepted { .. }
-        | TokenError::UnknownKey { .. } => return None,
+        TokenError::AlgorithmNotAccepted { alg, accepted } => {
+            return Some(format!(
+                "if the provider signs with {alg} on purpose, add it to the provider's \
+                 `algorithms`; else let it sign with {accepted}"
+            ));
+        }
+        TokenError::ForeignIssuer(_) | TokenError::UnknownKey { .. } => return None,
     };
     Some(text.to_owned())
 }
 
-fn other_kind(other: &OtherKind) -> Option<&'static str> {
+fn other_kind(other: &OtherKind, token: &Glimpse<'_>) -> Option<&'static str> {
     Some(match other {
         OtherKind::Encrypted => "let the provider sign its tokens and not encrypt them",
         OtherKind::NotAccepted { .. } => {
             "the provider does not mark its access tokens as `token_types` expects; many use `JWT`"
         }
         OtherKind::Shown { kind, .. } => match kind {
+            Kind::IdToken if token.is_dexs() => DEX_TOKEN,
             Kind::IdToken => ID_TOKEN,
             Kind::RefreshToken => REFRESH_TOKEN,
             Kind::Assertion => {
@@ -165,21 +198,16 @@ fn other_kind(other: &OtherKind) -> Option<&'static str> {
     })
 }
 
-fn malformed(token: &Glimpse<'_>) -> Option<String> {
-    let in_milliseconds = |date: NumericDate| {
-        let seconds = token.claims.get(date.to_string())?.as_f64()?;
-        (seconds > 1e11).then_some(date)
-    };
-    let dates = [NumericDate::Exp, NumericDate::Nbf, NumericDate::Iat];
-    if let Some(date) = dates.into_iter().find_map(in_milliseconds) {
-        return Some(format!(
-            "`{date}` is in milliseconds; it must be in seconds"
-        ));
+fn malformed(why: &str, token: &Glimpse<'_>) -> Option<String> {
+    if why.contains("too long") {
+        return Some(size::what_to_leave_out(token));
+    }
+    if let Some(date) = times::impossible(token) {
+        return Some(date);
     }
     let text = match (token.text, token.text.matches('.').count()) {
-        (text, _) if text.starts_with(['{', '"', '\'']) => {
-            "this is the whole answer, or in quotes: take the text of `access_token` alone"
-        }
+        (text, _) if credential::is_placeholder(text) => PLACEHOLDER,
+        (text, _) if text.starts_with(['{', '"', '\'']) => WHOLE_ANSWER,
         (text, _) if text.starts_with("ya29.") => {
             "Google's access tokens are for Google's own APIs: send an ID token for your audience"
         }
@@ -200,12 +228,25 @@ fn malformed(token: &Glimpse<'_>) -> Option<String> {
 
 fn unsupported_algorithm(token: &Glimpse<'_>) -> Option<&'static str> {
     let alg = token.header.get("alg").and_then(Value::as_str)?;
+    let says = |name: &str, kinds: &[&str]| {
+        let found = token.claim(name);
+        found.is_some_and(|found| kinds.iter().any(|kind| found.eq_ignore_ascii_case(kind)))
+    };
     Some(match alg {
-        "HS256" | "HS384" | "HS512" => {
-            "the provider signs with a shared secret: let it sign with a key pair, RS256 or ES256 \
-             (Auth0: the API's signing algorithm; Authentik: the provider's signing key; Keycloak \
-             signs refresh tokens so)"
-        }
+        "HS256" | "HS384" | "HS512" => match () {
+            () if says("typ", &["Refresh", "Offline"]) || says("token_use", &["refresh"]) => {
+                REFRESH_TOKEN
+            }
+            () if says("typ", &["ID"]) || says("token_use", &["id"]) => ID_TOKEN,
+            () if token.is_keycloaks() => {
+                "this is one of the tokens that Keycloak makes for itself: send the `access_token` \
+                 of the token response"
+            }
+            () => {
+                "the provider signs with a shared secret: let it sign with a key pair, RS256 or \
+                 ES256 (Auth0: the API's signing algorithm; Authentik: the provider's signing key)"
+            }
+        },
         alg if alg.eq_ignore_ascii_case("none") => "the token is not signed: anyone can write such",
         "ES256K" => "let the provider sign with ES256 or RS256",
         _ => return None,
@@ -226,7 +267,8 @@ fn unknown_key(
         NoKey::OtherIssuer(_) => {
             "the key is for the accounts of another tenant; is the token from a personal account?"
         }
-        NoKey::Unfit(_) | NoKey::OtherAlgorithm(_) => {
+        NoKey::Unfit(why) => return Some(unfit_key(why).to_owned()),
+        NoKey::OtherAlgorithm(_) => {
             "the token's header does not go with the provider's key: was it made by hand?"
         }
         NoKey::NoneForAlgorithm | NoKey::KidNeeded { .. } => {
@@ -236,15 +278,19 @@ fn unknown_key(
             let Keys::Known(keys) = keyring.keys(denial.provider?) else {
                 return None;
             };
+            let name = &policy.provider(denial.provider?)?.name;
             let kids: Vec<_> = keys.iter().filter_map(|key| key.kid()).take(5).collect();
+            if kids.is_empty() {
+                return Some(format!(
+                    "`{name}` publishes its keys without `kid`, and so has none that the token's \
+                     `kid` could name: let it publish them with `kid`, or issue tokens without"
+                ));
+            }
             let kids: Vec<_> = kids
                 .iter()
                 .map(|kid| Shown::from(*kid).to_string())
                 .collect();
-            let name = &policy.provider(denial.provider?)?.name;
-            let hint = match token.issuer_holds("microsoftonline.com")
-                || token.issuer_holds("sts.windows.net")
-            {
+            let hint = match token.is_entras() {
                 true => {
                     "; an application with a signing key of its own needs `?appid=` in `jwks.uri`"
                 }
@@ -260,9 +306,23 @@ fn unknown_key(
     Some(text.to_owned())
 }
 
+/// A key that the provider signs with, and claimgate cannot use.
+fn unfit_key(why: &str) -> &'static str {
+    if why.contains("curve") || why.contains("kty") {
+        "the provider signs with a kind of key that claimgate does not know: let it sign with \
+         RS256, ES256 or Ed25519"
+    } else if why.contains("private") {
+        "the provider publishes a private key, which anyone can sign with: let it make a new one"
+    } else {
+        "the provider's key set has a fault, so the key that it signs with cannot be used: let it \
+         publish the key rightly, or make a new one"
+    }
+}
+
 fn missing_claim(name: &str, token: &Glimpse<'_>) -> Option<String> {
     let text = match name {
-        "aud" if token.issuer_holds("/realms/") => {
+        _ if token.is_lightweight() && name != "exp" => LIGHTWEIGHT,
+        "aud" if token.is_keycloaks() => {
             "Keycloak names no audience by itself: add an audience mapper to the client scope"
         }
         "aud" if token.issuer_holds("cognito-idp.") => {

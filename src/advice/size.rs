@@ -1,0 +1,37 @@
+//! What makes a token too long.
+
+use super::Glimpse;
+use crate::shown::Shown;
+
+/// The largest claims, and how the providers that are known to make them large can be told not to.
+pub(super) fn what_to_leave_out(token: &Glimpse<'_>) -> String {
+    const MAX_NAMED: usize = 3;
+    let mut claims: Vec<(usize, &str)> = token
+        .claims
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (value.to_string().len(), name.as_str()))
+        .collect();
+    claims.sort_unstable_by(|one, other| other.cmp(one));
+    let total: usize = claims.iter().map(|(bytes, _)| bytes).sum();
+    let large: Vec<String> = claims
+        .iter()
+        .take_while(|(bytes, _)| bytes * 5 > total)
+        .take(MAX_NAMED)
+        .map(|(bytes, name)| format!("`{}` ({bytes} bytes)", Shown::from(*name)))
+        .collect();
+    let how = if token.is_entras() {
+        "in Entra ID, let the token list only the groups that are assigned to the application, or \
+         app roles in place of groups"
+    } else if token.is_keycloaks() {
+        "in Keycloak, switch off the client's \"Full scope allowed\", or the mapper's \"Add to \
+         access token\""
+    } else {
+        "let the provider put into its access tokens only what the API needs"
+    };
+    match large.is_empty() {
+        true => format!("leave out what makes it long, most often groups or roles: {how}"),
+        false => format!("leave out what makes it long, {}: {how}", large.join(", ")),
+    }
+}
