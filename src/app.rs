@@ -26,6 +26,7 @@ use crate::ext_authz::service::Service;
 use crate::http2::{self, Exchange, Handler, routes};
 use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
+use crate::telemetry::Logging;
 use crate::time::Clock;
 
 /// How long connections may take to end once the drain period is over.
@@ -111,6 +112,11 @@ impl App {
     /// Where health and metrics are served, with the real port.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Lets the metrics tell which log lines were lost.
+    pub fn count_lines_lost_by(&self, logging: &Logging) {
+        self.service.metrics.lines().watch(logging.lost.clone());
     }
 
     /// Completes when every provider has keys. They are fetched from [`bind`] on, whether or not

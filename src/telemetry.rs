@@ -2,10 +2,11 @@
 
 use std::io;
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 pub mod exposition;
+pub mod lines;
 pub mod metrics;
 
 /// How many lines may wait to be written.
@@ -21,16 +22,24 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error, until the guard is dropped. `filter` is
+/// Logging, until it is dropped: then what waits to be written is.
+#[derive(Debug)]
+pub struct Logging {
+    _guard: WorkerGuard,
+    /// Counts the lines that nobody read in time.
+    pub lost: ErrorCounter,
+}
+
+/// Starts logging to standard error, until what is returned is dropped. `filter` is
 /// `tracing-subscriber`'s: a level (`info`), or levels by module (`warn,claimgate=debug`).
 ///
-/// Lines are written by a thread of their own: when nobody reads them, they are dropped, and no
-/// check waits.
+/// Lines are written by a thread of their own: if standard error blocks, they are dropped and
+/// counted, and no check waits.
 ///
 /// # Errors
 ///
 /// When `filter` is not one.
-pub fn init(format: LogFormat, filter: &str) -> Result<WorkerGuard, String> {
+pub fn init(format: LogFormat, filter: &str) -> Result<Logging, String> {
     let filter = read_filter(filter)?;
     let colours =
         std::env::var_os("NO_COLOR").is_none() && io::IsTerminal::is_terminal(&io::stderr());
@@ -38,6 +47,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<WorkerGuard, String> {
         .buffered_lines_limit(MOST_WAITING_LINES)
         .lossy(true)
         .finish(io::stderr());
+    let lost = writer.error_counter();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
@@ -48,7 +58,10 @@ pub fn init(format: LogFormat, filter: &str) -> Result<WorkerGuard, String> {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
     hide_panic_messages();
-    Ok(guard)
+    Ok(Logging {
+        _guard: guard,
+        lost,
+    })
 }
 
 /// A bare level is ours: libraries say no more than warnings, whatever it is.

@@ -60,10 +60,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let _logging = arguments.log.init()?;
+    let logging = arguments.log.init()?;
     let stopped = stop_signal()?;
     let issuer = Issuer::start(address(arguments.issuer_listen, 9003)?, AUDIENCE).await?;
     let app = start(&arguments, issuer.url()).await?;
+    app.count_lines_lost_by(&logging);
     let (check, admin) = (
         app.check_address()
             .ok_or("the service has no TCP address")?,

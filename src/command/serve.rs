@@ -4,12 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::non_blocking::WorkerGuard;
 
 use super::{Failure, Source};
 use crate::app;
 use crate::config::{ListenAddress, values};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, Logging};
 use crate::time::SystemClock;
 
 /// Runs the service until SIGTERM or SIGINT.
@@ -52,15 +51,15 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Starts logging, until the guard is dropped.
-    pub(super) fn init(&self) -> Result<WorkerGuard, Failure> {
+    /// Starts logging, until what is returned is dropped.
+    pub(super) fn init(&self) -> Result<Logging, Failure> {
         Ok(telemetry::init(self.log_format, &self.log_level)?)
     }
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let mut config = arguments.source.load()?;
-    let _logging = arguments.log.init()?;
+    let logging = arguments.log.init()?;
     if !arguments.listen.is_empty() {
         config.server.listen = arguments.listen;
     }
@@ -77,6 +76,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         );
     }
     let app = app::bind(config, SystemClock).await?;
+    app.count_lines_lost_by(&logging);
     for address in app.check_addresses() {
         tracing::info!(%address, "serving Check");
     }

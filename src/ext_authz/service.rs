@@ -10,17 +10,20 @@ use futures_util::FutureExt as _;
 use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Response, Status};
+use tracing::Level;
 
 use super::proto::auth::authorization_server::Authorization;
 use super::proto::auth::{CheckRequest, CheckResponse};
 use super::response::encoded::PREFIX_BYTES;
 use super::response::{self, encoded};
 use super::{request, wire};
+use crate::advice::{self, Wait};
 use crate::config::{Config, Denials};
-use crate::decision::{Decision, Denial, Permit, decide};
+use crate::decision::{Decision, Denial, Fault, Permit, decide};
 use crate::jwks::Jwks;
 use crate::policy::Policy;
 use crate::request::Request;
+use crate::telemetry::lines::Line;
 use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
 use crate::time::Clock;
 use crate::token_cache::TokenCache;
@@ -86,8 +89,9 @@ impl Service {
         };
         // What is written about it changes nothing about the answer, be it a panic.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            self.metrics.checked(&decision, arrived.elapsed());
-            self.log(&decision);
+            let took = arrived.elapsed();
+            self.metrics.checked(&decision, took);
+            self.log(&decision, check, took, patience / 2);
         }));
         answer
     }
@@ -180,14 +184,16 @@ impl Service {
         let (answer, oversized) = encoded::encode(decision, &self.policy, &self.denials, request);
         if !oversized.is_empty() {
             self.metrics.claims_dropped(oversized.len());
-            tracing::warn!(headers = ?oversized, "claims too long for a header");
+            if tracing::enabled!(Level::WARN) && self.may_write(Line::ClaimTooLong) {
+                tracing::warn!(headers = ?oversized, "claims too long for a header");
+            }
         }
         answer
     }
 
     /// One event per decision. What the client sent appears only as far as the fault quotes it,
     /// escaped and cut.
-    fn log(&self, decision: &Decision) {
+    fn log(&self, decision: &Decision, check: Option<&[u8]>, took: Duration, most: Duration) {
         let rule = |id| self.policy.rule(id).map(|rule| rule.name.as_str());
         let provider = |id| {
             let provider = self.policy.provider(id);
@@ -202,16 +208,55 @@ impl Service {
                     .and_then(|bearer| bearer.token.claims().subject()),
                 "allowed"
             ),
-            Decision::Deny(denial) => tracing::info!(
-                reason = denial.reason().code(),
-                rule = denial.rule.and_then(rule),
-                provider = denial.provider.and_then(provider),
-                detail = %denial.fault,
-                "denied"
-            ),
+            Decision::Deny(denial) => {
+                let line = Line::Denied(denial.reason());
+                if tracing::enabled!(Level::INFO) && self.may_write(line) {
+                    tracing::info!(
+                        reason = denial.reason().code(),
+                        rule = denial.rule.and_then(rule),
+                        provider = denial.provider.and_then(provider),
+                        detail = %denial.fault,
+                        hint = self.hint(denial, check, took, most),
+                        "denied"
+                    );
+                }
+            }
             Decision::Metadata(resource) => {
                 tracing::debug!(url = resource.metadata_url(), "metadata answered");
             }
         }
+    }
+
+    /// Whether one more line of this kind may be written. At level `debug` all are.
+    fn may_write(&self, line: Line) -> bool {
+        tracing::enabled!(Level::DEBUG) || self.metrics.lines().may_write(line, Instant::now())
+    }
+
+    /// The likely cause of a denial that took so long, of a check that could have waited for keys
+    /// for at most `most`. The check is read again: few lines are written, and many checks answered.
+    fn hint(
+        &self,
+        denial: &Denial,
+        check: Option<&[u8]>,
+        took: Duration,
+        most: Duration,
+    ) -> Option<String> {
+        let in_vain = || {
+            let setting = self.jwks.unknown_key_wait(denial.provider?);
+            Wait {
+                took,
+                most,
+                setting,
+            }
+            .in_vain()
+        };
+        if matches!(denial.fault, Fault::KeysUnavailable)
+            && let Some(hint) = in_vain()
+        {
+            return Some(hint);
+        }
+        let request = check.and_then(|check| wire::read(check).ok());
+        let request = request.unwrap_or_default();
+        advice::likely_cause(denial, &self.policy, &self.jwks.snapshot(), &request)
     }
 }

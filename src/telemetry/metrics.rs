@@ -13,18 +13,22 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 mod checks;
 mod duration;
+mod lines;
 mod token_cache;
 
 use checks::Checks;
 use duration::{DurationCollector, Durations};
+use lines::LineCollector;
 pub use token_cache::TokenCacheMetrics;
 
 use crate::decision::Decision;
 use crate::keyring::ProviderId;
 use crate::policy::Policy;
+use crate::telemetry::lines::Lines;
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -35,6 +39,7 @@ pub struct Metrics {
     keys: Vec<KeyMetrics>,
     token_cache: TokenCacheMetrics,
     dropped_claims: Counter,
+    lines: Arc<Lines>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -138,6 +143,8 @@ impl Metrics {
         registry.register_collector(Box::new(DurationCollector(Arc::clone(&durations))));
         let keys = keys(&mut registry, &providers);
         let token_cache = TokenCacheMetrics::new(&mut registry);
+        let lines = Arc::new(Lines::new(Instant::now()));
+        registry.register_collector(Box::new(LineCollector(Arc::clone(&lines))));
         let dropped_claims = Counter::default();
         registry.register(
             "claim_headers_dropped",
@@ -156,12 +163,18 @@ impl Metrics {
             keys,
             token_cache,
             dropped_claims,
+            lines,
         }
     }
 
     /// What is counted of the memory of verified tokens.
     pub fn token_cache(&self) -> &TokenCacheMetrics {
         &self.token_cache
+    }
+
+    /// Which of the lines that requests cause may be written.
+    pub fn lines(&self) -> &Arc<Lines> {
+        &self.lines
     }
 
     /// One check was answered.

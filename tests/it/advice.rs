@@ -1,18 +1,31 @@
-//! What `claimgate check` says is the likely cause of a denial.
+//! What `claimgate check` and the log say is the likely cause of a denial.
 
-use claimgate::keyring::Algorithm::Es256;
+use std::sync::Arc;
+
+use claimgate::config::Config;
+use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
+use claimgate::ext_authz::request::compose;
+use claimgate::ext_authz::service::Service;
+use claimgate::keyring::Algorithm::{Es256, Rs256};
+use claimgate::request::Request;
+use claimgate::time::SystemClock;
 use serde_json::{Value, json};
 
 use crate::support::command::run;
 use crate::support::keys::signer;
+use crate::support::log::Log;
 
-/// What is asked: a token as text, or changes to the header and the claims of a good one.
+/// What is asked: a token as text, or changes to the header and the claims of a good one; the
+/// `Authorization` line itself; a good token's changes, for another path; or a preflight.
 enum Token {
     Text(&'static str),
     Changed(Value, Value),
+    Line(&'static str),
+    At(&'static str, Value),
+    Preflight,
 }
 
-use Token::{Changed, Text};
+use Token::{At, Changed, Line, Preflight, Text};
 
 fn claims(change: Value) -> Token {
     Changed(json!({}), change)
@@ -36,7 +49,8 @@ fn configuration() -> Value {
     personal["kid"] = "personal".into();
     personal["issuer"] =
         "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0".into();
-    let keys = json!({"inline": {"keys": [key.jwk(), encryption, personal]}});
+    let ed448 = json!({"kty": "OKP", "crv": "Ed448", "kid": "ed448", "use": "sig", "alg": "EdDSA", "x": "AA"});
+    let keys = json!({"inline": {"keys": [key.jwk(), encryption, personal, ed448]}});
     let provider = |name: &str, issuer: &str| {
         json!({
             "name": name, "issuer": issuer, "audiences": ["orders-api", "https://orders/", "api://x"],
@@ -52,11 +66,31 @@ fn configuration() -> Value {
     cognito["required_claims"] = json!({"token_use": "access"});
     let mut proxy = provider("proxy", "https://proxy.example.com");
     proxy["token_from"] = json!([{"header": "x-assertion"}]);
-    json!({"providers": [
-        provider("keycloak", KEYCLOAK),
-        provider("okta", "https://acme.okta.com/oauth2/default"),
-        entra, cognito, proxy,
-    ]})
+    let mut rsa = provider("rsa", "https://rsa.example.com");
+    rsa["algorithms"] = json!(["RS256"]);
+    rsa["jwks"] = json!({"inline": {"keys": [signer(Rs256, "r").jwk()]}});
+    let mut bare = provider("bare", "https://bare.example.com");
+    let mut nameless = key.jwk();
+    nameless.as_object_mut().unwrap().remove("kid");
+    bare["jwks"] = json!({"inline": {"keys": [nameless]}});
+    json!({
+        "providers": [
+            provider("keycloak", KEYCLOAK),
+            provider("okta", "https://acme.okta.com/oauth2/default"),
+            provider("adfs", "https://adfs.acme.example/adfs"),
+            provider("adfs-access", "http://sts.acme.example/adfs/services/trust"),
+            provider("dex", "https://id.acme.example/dex"),
+            provider("inside", "http://keycloak.keycloak.svc:8080/realms/inside"),
+            entra, cognito, proxy, rsa, bare,
+        ],
+        "rules": [
+            {
+                "name": "admin",
+                "match": {"path": {"exact": "/admin"}},
+                "claims": {"realm_access.roles": "admin"},
+            },
+        ],
+    })
 }
 
 #[tokio::test]
@@ -82,6 +116,91 @@ async fn likely_causes() {
             "take the text of `access_token` alone",
         ),
         (
+            "the whole answer, with more in it",
+            Text("{\"access_token\":\"a.b.c\",\"token_type\":\"Bearer\",\"expires_in\":300}"),
+            "take the text of `access_token` alone",
+        ),
+        (
+            "the whole answer, with spaces",
+            Text("{ \"access_token\": \"a.b.c\" }"),
+            "take the text of `access_token` alone",
+        ),
+        (
+            "the whole answer, alone in the header",
+            Line("{\"access_token\":\"a.b.c\",\"expires_in\":300}"),
+            "take the text of `access_token` alone",
+        ),
+        (
+            "two tokens",
+            Line("Bearer 2YotnFZFEjr1zCsicMWpAA, Bearer 2YotnFZFEjr1zCsicMWpAA"),
+            "a proxy adds a second one",
+        ),
+        (
+            "a token alone",
+            Line("eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwcyJ9.c2lnbmF0dXJl"),
+            "must write `Bearer ` in front of it",
+        ),
+        (
+            "an opaque token alone",
+            Line("2YotnFZFEjr1zCsicMWpAA"),
+            "does not begin with `Bearer `",
+        ),
+        (
+            "Django's scheme",
+            Line("JWT eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwcyJ9.c2lnbmF0dXJl"),
+            "has the scheme `JWT`",
+        ),
+        (
+            "a password",
+            Line("Basic YWxpY2U6Y29ycmVjdCBob3JzZQ=="),
+            "has the scheme `Basic`",
+        ),
+        (
+            "a scheme in lower case",
+            Line("dpop eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwcyJ9.c2lnbmF0dXJl"),
+            "has the scheme `DPoP`",
+        ),
+        (
+            "a secret that begins as a scheme does",
+            Line("Basic42YotnFZFEjr1zCsicMWpAA x"),
+            "does not begin with `Bearer `",
+        ),
+        (
+            "a colon",
+            Line("Bearer: eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwcyJ9.c2lnbmF0dXJl"),
+            "between the scheme and the token stands one space",
+        ),
+        (
+            "the scheme twice",
+            Line("Bearer Bearer eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwcyJ9.c2lnbmF0dXJl"),
+            "the scheme is there twice",
+        ),
+        ("undefined", Text("undefined"), "this is a placeholder"),
+        ("null", Text("null"), "this is a placeholder"),
+        ("a variable", Text("$TOKEN"), "this is a placeholder"),
+        (
+            "a variable in braces",
+            Text("${ACCESS_TOKEN}"),
+            "this is a placeholder",
+        ),
+        (
+            "what documents say",
+            Text("<your-token>"),
+            "this is a placeholder",
+        ),
+        ("a template", Text("{{token}}"), "this is a placeholder"),
+        (
+            "an object of JavaScript",
+            Text("[object Object]"),
+            "this is a placeholder",
+        ),
+        (
+            "undefined alone",
+            Line("undefined"),
+            "this is a placeholder",
+        ),
+        ("a preflight", Preflight, "`cors_preflight: allow`"),
+        (
             "half a token",
             Text("eyJhbGciOiJFUzI1NiJ9.eyJpc3Mi"),
             "was cut off",
@@ -98,8 +217,55 @@ async fn likely_causes() {
         ),
         (
             "a shared secret",
-            header(json!({"alg": "HS256"})),
+            Changed(
+                json!({"alg": "HS256"}),
+                json!({"iss": "https://acme.okta.com/oauth2/default"}),
+            ),
             "signs with a shared secret",
+        ),
+        (
+            "Keycloak's refresh token",
+            Changed(
+                json!({"alg": "HS512", "typ": "JWT"}),
+                json!({"typ": "Refresh", "aud": KEYCLOAK}),
+            ),
+            "this is a refresh token: send the `access_token`",
+        ),
+        (
+            "Keycloak's offline token",
+            Changed(
+                json!({"alg": "HS512", "typ": "JWT"}),
+                json!({"typ": "Offline", "aud": KEYCLOAK}),
+            ),
+            "this is a refresh token: send the `access_token`",
+        ),
+        (
+            "a link that Keycloak sends by mail",
+            Changed(
+                json!({"alg": "HS512", "typ": "JWT"}),
+                json!({"typ": "verify-email"}),
+            ),
+            "that Keycloak makes for itself: send the `access_token`",
+        ),
+        (
+            "an ID token by a shared secret",
+            Changed(json!({"alg": "HS256"}), json!({"token_use": "id"})),
+            "this is an ID token",
+        ),
+        (
+            "another algorithm than the provider's",
+            claims(json!({"iss": "https://rsa.example.com"})),
+            "if the provider signs with ES256 on purpose, add it to the provider's `algorithms`",
+        ),
+        (
+            "a curve that is not known",
+            header(json!({"alg": "EdDSA", "kid": "ed448"})),
+            "a kind of key that claimgate does not know",
+        ),
+        (
+            "keys without names",
+            claims(json!({"iss": "https://bare.example.com"})),
+            "`bare` publishes its keys without `kid`",
         ),
         (
             "none",
@@ -110,6 +276,49 @@ async fn likely_causes() {
             "milliseconds",
             claims(json!({"exp": 4_102_444_800_000_u64})),
             "`exp` is in milliseconds",
+        ),
+        (
+            "nanoseconds",
+            claims(json!({"iat": 1_767_225_600_000_000_000_u64})),
+            "`iat` is in nanoseconds",
+        ),
+        (
+            "no date",
+            claims(json!({"exp": 1.7e26})),
+            "`exp` is no time in any unit",
+        ),
+        (
+            "no date, a little smaller",
+            claims(json!({"exp": 1e20})),
+            "`exp` is no time in any unit",
+        ),
+        (
+            "too long",
+            claims(
+                json!({"groups": vec!["e7d4a0b3-95c8-4e21-b6f4-1a3c5d7e9f02"; 2000], "roles": ["a"]}),
+            ),
+            "leave out what makes it long, `groups` (78001 bytes)",
+        ),
+        (
+            "too long, of Entra ID",
+            claims(json!({"iss": entra(TENANT), "groups": vec![TENANT; 2000]})),
+            "only the groups that are assigned to the application",
+        ),
+        (
+            "Dex's access token",
+            Changed(
+                json!({"typ": null}),
+                json!({"iss": "https://id.acme.example/dex", "at_hash": "Tz0qLb8TyYc5mPf7sGhAVg"}),
+            ),
+            "access tokens of Dex are of the form of ID tokens",
+        ),
+        (
+            "Dex's access token, by its subject",
+            Changed(
+                json!({"typ": null}),
+                json!({"sub": "CgVhbGljZRIEbGRhcA", "at_hash": "Tz0qLb8TyYc5mPf7sGhAVg"}),
+            ),
+            "access tokens of Dex are of the form of ID tokens",
         ),
         (
             "an ID token",
@@ -140,6 +349,26 @@ async fn likely_causes() {
             "http",
             iss("http://sso.example.com:443/realms/acme"),
             "only by `http` and `https`",
+        ),
+        (
+            "http, and its own port",
+            iss("http://sso.example.com/realms/acme"),
+            "only by `http` and `https`",
+        ),
+        (
+            "ADFS's access token",
+            iss("http://adfs.acme.example/adfs/services/trust"),
+            "(`access_token_issuer` in its metadata): list it in `issuer_aliases`",
+        ),
+        (
+            "ADFS's ID token",
+            iss("https://sts.acme.example/adfs"),
+            "ADFS calls itself so in ID tokens",
+        ),
+        (
+            "the public name of a provider that is known by another one",
+            iss("https://login.acme.example/realms/inside"),
+            "`discovery_url: http://keycloak.keycloak.svc:8080/realms/inside/.well-known/openid-configuration`",
         ),
         (
             "an old Keycloak",
@@ -216,9 +445,14 @@ async fn likely_causes() {
             "get a new one",
         ),
         (
+            "old, or our clock is fast",
+            claims(json!({"iat": 999_999_700, "exp": 1_000_000_000})),
+            "It lived for 5 min and ended",
+        ),
+        (
             "early",
             claims(json!({"nbf": 4_000_000_000_u64})),
-            "this machine's clock is wrong",
+            "this machine's clock is slow",
         ),
         ("account", aud(json!("account")), "add an audience mapper"),
         (
@@ -262,6 +496,21 @@ async fn likely_causes() {
             "Keycloak names no audience by itself",
         ),
         (
+            "no audience in a lightweight token",
+            claims(json!({"aud": null, "sub": null, "typ": "Bearer"})),
+            "switch on \"Add to lightweight access token\"",
+        ),
+        (
+            "no roles in a lightweight token",
+            At("/admin", json!({"sub": null, "typ": "Bearer"})),
+            "switch on \"Add to lightweight access token\"",
+        ),
+        (
+            "no roles",
+            At("/admin", json!({"typ": "Bearer"})),
+            "does not put it into access tokens",
+        ),
+        (
             "no audience in Cognito",
             claims(json!({"aud": null, "iss": "https://cognito-idp.eu-west-1.amazonaws.com/pool"})),
             "set `audience_claim: client_id`",
@@ -288,39 +537,121 @@ async fn likely_causes() {
     let file = directory.path().join("claimgate.yaml");
     std::fs::write(&file, configuration().to_string()).unwrap();
     let file = file.to_str().unwrap();
+    let service = service().await;
+    let log = Log::start("info");
     for (what, token, expected) in rows {
-        let text = match token {
-            Text(text) => text.to_owned(),
-            Changed(header, claims) => sign(&header, &claims),
-        };
-        let report = run(
-            &[
-                "check", "--config", file, "--token", "-", "--output", "json",
-            ],
-            &text,
-        )
-        .await;
-        let report: Value =
-            serde_json::from_str(&report.out).unwrap_or_else(|_| panic!("{what}: {}", report.err));
-        assert_eq!(report["decision"], "deny", "{what}");
-        let cause = report["likely_cause"]
-            .as_str()
-            .unwrap_or_else(|| panic!("{what}: {report:#}"));
+        let asked = Asked::of(token);
+        let cause = asked.check(file).await;
+        let cause = cause.unwrap_or_else(|| panic!("{what}: nothing is likely"));
         assert!(cause.contains(expected), "{what}: {cause}");
+
+        service
+            .check(tonic::Request::new(compose(&asked.request())))
+            .await
+            .unwrap();
+        let lines = log.take();
+        let [line] = lines.as_slice() else {
+            panic!("{what}: {lines:#?}")
+        };
+        let hint = line["hint"].as_str().unwrap();
+        assert_eq!(without_numbers(hint), without_numbers(&cause), "{what}");
+        // The token itself, or a part of it that would help anyone, is never there.
+        let line = line.to_string();
+        for part in asked.authorization.as_bytes().windows(16) {
+            let part = str::from_utf8(part).unwrap();
+            assert!(!line.contains(part), "{what}: `{part}` in {line}");
+        }
     }
 
     // Nobody guesses where there is nothing to guess.
-    let good = sign(&json!({}), &json!({}));
-    let report = run(
-        &[
-            "check", "--config", file, "--token", "-", "--output", "json",
-        ],
-        &good,
-    )
-    .await;
-    let report: Value = serde_json::from_str(&report.out).unwrap();
-    assert_eq!(report["decision"], "allow");
-    assert_eq!(report["likely_cause"], Value::Null);
+    let good = Asked::of(Changed(json!({}), json!({})));
+    assert_eq!(good.check(file).await, None);
+}
+
+/// A service that judges as `claimgate check` does.
+async fn service() -> Service {
+    let config = Config::from_yaml(&configuration().to_string()).unwrap();
+    let service = Service::start(config, Arc::new(SystemClock)).await;
+    service.jwks.all_known().await;
+    service
+}
+
+/// One request.
+struct Asked {
+    method: &'static str,
+    path: &'static str,
+    authorization: String,
+    origin: Option<&'static str>,
+}
+
+impl Asked {
+    fn of(token: Token) -> Self {
+        let bearer = |text: &str| format!("Bearer {text}");
+        let (path, authorization) = match &token {
+            Text(text) => ("/", bearer(text).trim_end().to_owned()),
+            Changed(header, claims) => ("/", bearer(&sign(header, claims))),
+            Line(line) => ("/", (*line).to_owned()),
+            At(path, claims) => (*path, bearer(&sign(&json!({}), claims))),
+            Preflight => ("/", String::new()),
+        };
+        let (method, origin) = match token {
+            Preflight => ("OPTIONS", Some("https://app.example.com")),
+            _ => ("GET", None),
+        };
+        Self {
+            method,
+            path,
+            authorization,
+            origin,
+        }
+    }
+
+    fn headers(&self) -> Vec<(&str, &str)> {
+        match self.origin {
+            Some(origin) => vec![("origin", origin), ("access-control-request-method", "PUT")],
+            None => vec![("authorization", &self.authorization)],
+        }
+    }
+
+    fn request(&self) -> Request<'_> {
+        let headers = self.headers();
+        let lines = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()));
+        Request {
+            method: self.method,
+            host: "localhost",
+            path: self.path,
+            headers: lines.collect(),
+            ..Request::default()
+        }
+    }
+
+    /// What `claimgate check` says is the likely cause.
+    async fn check(&self, file: &str) -> Option<String> {
+        let mut arguments: Vec<String> = ["check", "--config", file, "--output", "json"]
+            .map(ToOwned::to_owned)
+            .into();
+        let more = ["--method", self.method, "--path", self.path].map(ToOwned::to_owned);
+        arguments.extend(more);
+        for (name, value) in self.headers() {
+            arguments.extend(["--header".to_owned(), format!("{name}: {value}")]);
+        }
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let report = run(&arguments, "").await;
+        let report: Value =
+            serde_json::from_str(&report.out).unwrap_or_else(|_| panic!("{}", report.err));
+        report["likely_cause"].as_str().map(ToOwned::to_owned)
+    }
+}
+
+/// Some seconds may have passed.
+fn without_numbers(text: &str) -> String {
+    let words = text.split(|c: char| c.is_ascii_digit());
+    words
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("#")
 }
 
 /// A good token, changed; `sign: wrong` in the header is for a signature that is not the key's.

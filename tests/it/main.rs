@@ -22,6 +22,7 @@ mod hostile;
 mod key_sources;
 mod keyring;
 mod layering;
+mod log;
 mod mutation;
 mod numbers;
 mod properties;

@@ -8,4 +8,5 @@ pub mod gate;
 pub mod issuer;
 pub mod judge;
 pub mod keys;
+pub mod log;
 pub mod server;

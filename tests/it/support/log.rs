@@ -1,0 +1,64 @@
+//! What is logged on this thread.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tracing::subscriber::{DefaultGuard, set_default};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Buffer {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// Keeps what is logged, until it is dropped.
+pub struct Log {
+    buffer: Buffer,
+    _guard: DefaultGuard,
+}
+
+impl Log {
+    /// Of claimgate itself, from this level on.
+    pub fn start(level: &str) -> Self {
+        let buffer = Buffer::default();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_env_filter(EnvFilter::new(format!("claimgate={level}")))
+            .with_writer(buffer.clone())
+            .finish();
+        Self {
+            buffer,
+            _guard: set_default(subscriber),
+        }
+    }
+
+    /// The lines since the last call.
+    pub fn take(&self) -> Vec<Value> {
+        let bytes = std::mem::take(&mut *self.buffer.0.lock().unwrap());
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
