@@ -202,10 +202,14 @@ fn malformed(why: &str, token: &Glimpse<'_>) -> Option<String> {
     if why.contains("too long") {
         return Some(size::what_to_leave_out(token));
     }
-    if let Some(date) = times::impossible(token) {
+    if let Some(date) = times::impossible(why, token) {
         return Some(date);
     }
     let text = match (token.text, token.text.matches('.').count()) {
+        _ if why.contains("number out of range") => {
+            "a number in the token is larger than readers of JSON take: let the provider write dates \
+             as the seconds since 1970"
+        }
         (text, _) if credential::is_placeholder(text) => PLACEHOLDER,
         (text, _) if text.starts_with(['{', '"', '\'']) => WHOLE_ANSWER,
         (text, _) if text.starts_with("ya29.") => {

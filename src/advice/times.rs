@@ -45,24 +45,27 @@ pub(super) fn not_yet_valid(start: UnixTime, now: UnixTime) -> String {
     }
 }
 
-/// The first date of a token that is no time of ours, and in which unit it would be one.
-pub(super) fn impossible(token: &Glimpse<'_>) -> Option<String> {
+/// The first date of a token that is no time of ours, and in which unit it would be one. `why` is
+/// what is wrong with the token.
+pub(super) fn impossible(why: &str, token: &Glimpse<'_>) -> Option<String> {
+    if !why.contains("beyond the year") {
+        return None;
+    }
     let dates = [NumericDate::Exp, NumericDate::Nbf, NumericDate::Iat];
-    dates.into_iter().find_map(|date| {
+    let found = dates.into_iter().find_map(|date| {
         let seconds = token.claims.get(date.to_string())?.as_f64()?;
         let unit = match seconds {
             ..=1e11 => return None,
-            ..=1e14 => "in milliseconds",
-            ..=1e17 => "in microseconds",
-            ..=1e19 => "in nanoseconds",
-            _ => {
-                return Some(format!(
-                    "`{date}` is no time in any unit: let the provider write the seconds since 1970"
-                ));
-            }
+            ..=1e14 => "milliseconds",
+            ..=1e17 => "microseconds",
+            ..=1e19 => "nanoseconds",
+            _ => return None,
         };
-        Some(format!("`{date}` is {unit}; it must be in seconds"))
-    })
+        Some(format!("`{date}` is in {unit}; it must be in seconds"))
+    });
+    Some(found.unwrap_or_else(|| {
+        "that is no date in any unit: let the provider write the seconds since 1970".to_owned()
+    }))
 }
 
 /// In the largest unit of which there are two.

@@ -16,16 +16,18 @@ use crate::support::keys::signer;
 use crate::support::log::Log;
 
 /// What is asked: a token as text, or changes to the header and the claims of a good one; the
-/// `Authorization` line itself; a good token's changes, for another path; or a preflight.
+/// `Authorization` line itself; a good token's changes, for another path; a preflight; or claims as
+/// text.
 enum Token {
     Text(&'static str),
     Changed(Value, Value),
     Line(&'static str),
     At(&'static str, Value),
     Preflight,
+    Claims(&'static str),
 }
 
-use Token::{At, Changed, Line, Preflight, Text};
+use Token::{At, Changed, Claims, Line, Preflight, Text};
 
 fn claims(change: Value) -> Token {
     Changed(json!({}), change)
@@ -285,12 +287,19 @@ async fn likely_causes() {
         (
             "no date",
             claims(json!({"exp": 1.7e26})),
-            "`exp` is no time in any unit",
+            "that is no date in any unit",
         ),
         (
             "no date, a little smaller",
             claims(json!({"exp": 1e20})),
-            "`exp` is no time in any unit",
+            "that is no date in any unit",
+        ),
+        (
+            "no date, and no number that many readers know",
+            Claims(
+                r#"{"iss": "https://sso.example.com/realms/acme", "aud": "orders-api", "exp": 1e400}"#,
+            ),
+            "a number in the token is larger than readers of JSON take",
         ),
         (
             "too long",
@@ -593,6 +602,11 @@ impl Asked {
             Line(line) => ("/", (*line).to_owned()),
             At(path, claims) => (*path, bearer(&sign(&json!({}), claims))),
             Preflight => ("/", String::new()),
+            Claims(text) => {
+                let key = signer(Es256, "a");
+                let token = key.sign(&key.header().to_string(), text).unwrap();
+                ("/", bearer(&token))
+            }
         };
         let (method, origin) = match token {
             Preflight => ("OPTIONS", Some("https://app.example.com")),
