@@ -91,7 +91,15 @@ impl<'t> Glimpse<'t> {
 
     /// Keycloak leaves out of such a token what a mapper does not add on purpose, `sub` first.
     fn is_lightweight(&self) -> bool {
-        self.is_keycloaks() && self.claims.get("sub").is_none()
+        self.is_keycloaks()
+            && self.claim("typ") == Some("Bearer")
+            && self.claims.get("sub").is_none()
+    }
+
+    /// Whether any of Keycloak's mappers has written roles into it.
+    fn has_roles(&self) -> bool {
+        let written = ["realm_access", "resource_access"];
+        written.iter().any(|name| self.claims.get(name).is_some())
     }
 
     /// Dex's `sub` is a message of two texts: the user's id, and that of the connector.

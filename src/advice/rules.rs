@@ -37,7 +37,7 @@ pub(super) fn none(error: &NoRule) -> &'static str {
 
 pub(super) fn refused(refusal: &Refusal, token: &Glimpse<'_>) -> Option<&'static str> {
     match refusal {
-        Refusal::Claim { .. } if token.is_lightweight() => Some(LIGHTWEIGHT),
+        Refusal::Claim { .. } if token.is_lightweight() && !token.has_roles() => Some(LIGHTWEIGHT),
         Refusal::Scope { .. } => Some(
             "the client did not ask for the scope, or was not granted it; if the token has it in \
              another claim, see `scope_claims`",

@@ -1,5 +1,6 @@
 //! What holds for every input, tried with many.
 
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use claimgate::dev::signer::Signer;
@@ -137,6 +138,17 @@ fn should_be_allowed(claims: &Map<String, Value>) -> bool {
         && !claims.contains_key("cnf")
 }
 
+/// No hint repeats a part of the line that carries a token.
+fn tells_no_secret(line: &[u8]) {
+    const PART: usize = 12;
+    let hint = JUDGE.judge.hint(line, NOW).unwrap_or_default();
+    assert!(hint.len() < 1000, "{hint}");
+    let known: HashSet<&[u8]> = line.windows(PART).collect();
+    for part in hint.as_bytes().windows(PART) {
+        assert!(!known.contains(part), "{hint}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -160,6 +172,15 @@ proptest! {
         let from = from.index(good.len());
         let changed = [&good[..from], &new, good.get(from + bytes..).unwrap_or_default()].concat();
         prop_assert_eq!(JUDGE.allows(&changed, NOW), changed == good);
+        tells_no_secret(&[b"Bearer ", &changed[..]].concat());
+    }
+
+    #[test]
+    fn a_hint_tells_no_secret(
+        start in "|Bearer |bearer: |Bearer Bearer |Basic |Token |JWT |Bearer \\{\"|Bearer \\$|eyJ",
+        secret in "[A-Za-z0-9+/=._~,:{}\" -]{16,300}",
+    ) {
+        tells_no_secret(format!("{start}{secret}").as_bytes());
     }
 
     #[test]

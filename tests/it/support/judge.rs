@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use claimgate::advice;
 use claimgate::config::{self, Config, KeySource};
 use claimgate::decision::{Decision, Memory, decide};
 use claimgate::keyring::{Keyring, Keys};
@@ -47,6 +48,22 @@ impl Judge {
     /// The same, and tells the trace what is checked.
     pub fn allows_traced(&self, token: &[u8], now: u64, trace: &mut impl Trace) -> bool {
         self.judge(&(), token, now, trace)
+    }
+
+    /// What is said to be the likely cause if a request with this `Authorization` line is denied.
+    pub fn hint(&self, line: &[u8], now: u64) -> Option<String> {
+        let request = Request {
+            path: "/",
+            headers: [("authorization", line)].into_iter().collect(),
+            ..Request::default()
+        };
+        let now = UnixTime::from_secs(now);
+        match decide(&self.policy, &self.keyring, &(), &request, now, &mut ()) {
+            Decision::Deny(denial) => {
+                advice::likely_cause(&denial, &self.policy, &self.keyring, &request)
+            }
+            Decision::Allow(_) | Decision::Metadata(_) => None,
+        }
     }
 
     fn judge(&self, memory: &impl Memory, token: &[u8], now: u64, trace: &mut impl Trace) -> bool {
