@@ -129,7 +129,7 @@ pub fn likely_cause(
     let found = find_token(policy.token_places(), request);
     let token = Glimpse::of(found.map_or("", |found| found.token));
     match &denial.fault {
-        Fault::Credential(error) => credential::unusable(error, policy, request),
+        Fault::Credential(error) => Some(credential::unusable(error, policy, request)),
         Fault::Token(TokenError::UnknownKey { why, .. }) => {
             unknown_key(why, denial, policy, keyring, &token)
         }

@@ -33,13 +33,9 @@ const SCHEMES: [&str; 16] = [
     "AWS4-HMAC-SHA256",
 ];
 
-pub(super) fn unusable(
-    error: &CredentialError,
-    policy: &Policy,
-    request: &Request<'_>,
-) -> Option<String> {
+pub(super) fn unusable(error: &CredentialError, policy: &Policy, request: &Request<'_>) -> String {
     let text = match error {
-        CredentialError::Missing(places) => return Some(missing(places, policy, request)),
+        CredentialError::Missing(places) => return missing(places, policy, request),
         CredentialError::Repeated(place) => match sent(place, request) {
             Some(sent) if is_json(sent.token) => WHOLE_ANSWER,
             _ => "a proxy adds a second one, or joins two lines",
@@ -58,7 +54,7 @@ pub(super) fn unusable(
         },
         CredentialError::SeveralPlaces(..) => "a proxy adds a token of its own",
     };
-    Some(text.to_owned())
+    text.to_owned()
 }
 
 fn missing(places: &[Arc<TokenSource>], policy: &Policy, request: &Request<'_>) -> String {

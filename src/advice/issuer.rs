@@ -51,57 +51,67 @@ enum Difference {
 
 fn difference(own: &str, found: &str) -> Option<Difference> {
     if own.trim_end_matches('/') == found.trim_end_matches('/') {
-        return known("only by a slash at the end");
+        return Some(Difference::Known("only by a slash at the end"));
     }
     if own.eq_ignore_ascii_case(found) {
-        return known("only by upper and lower case");
+        return Some(Difference::Known("only by upper and lower case"));
     }
     if split_tenant(found).is_some_and(|(template, _)| template == own) {
-        return known("by its tenant, which is not among `tenants`");
+        return Some(Difference::Known(
+            "by its tenant, which is not among `tenants`",
+        ));
     }
     if found.contains(TENANT_ID) {
-        return known("in that it names no tenant, which no real token does");
+        return Some(Difference::Known(
+            "in that it names no tenant, which no real token does",
+        ));
     }
     if is_entra(own) && is_entra(found) {
-        return known(
+        return Some(Difference::Known(
             "by its tenant or version: Entra ID issues version 1.0 (`sts.windows.net`) or 2.0 \
              (`login.microsoftonline.com/…/v2.0`) as the API's manifest says in \
              `requestedAccessTokenVersion`",
-        );
+        ));
     }
     let (own, found) = (Url::parse(own).ok()?, Url::parse(found).ok()?);
     let same_host = own.host_str() == found.host_str();
     let same_path = own.path().trim_end_matches('/') == found.path().trim_end_matches('/');
     if same_host && same_path {
-        return known(
+        return Some(Difference::Known(
             "only by `http` and `https`, or by the port: the provider names itself as the client, \
              or a proxy in front of it, called it",
-        );
+        ));
     }
     if same_host && own.path().replacen("/auth/", "/", 1) == found.path().replacen("/auth/", "/", 1)
     {
-        return known("only by `/auth` in the path: Keycloak had it up to version 16");
+        return Some(Difference::Known(
+            "only by `/auth` in the path: Keycloak had it up to version 16",
+        ));
     }
     if same_host && own.path().contains("/oauth2/") && found.path() == "/" {
-        return known(
+        return Some(Difference::Known(
             "in that it is Okta's organization server, whose tokens are for Okta alone: let the \
              client use the custom authorization server",
-        );
+        ));
     }
     match (own.path().trim_end_matches('/'), found.path()) {
         ("/adfs", "/adfs/services/trust") if same_host => {
-            return known(
+            return Some(Difference::Known(
                 "in that ADFS calls itself so in access tokens (`access_token_issuer` in its \
                  metadata): list it in `issuer_aliases`",
-            );
+            ));
         }
         ("/adfs/services/trust", "/adfs") if same_host => {
-            return known("in that ADFS calls itself so in ID tokens: send the `access_token`");
+            return Some(Difference::Known(
+                "in that ADFS calls itself so in ID tokens: send the `access_token`",
+            ));
         }
         _ => {}
     }
     if same_host {
-        return known("by its path: another realm, tenant or environment");
+        return Some(Difference::Known(
+            "by its path: another realm, tenant or environment",
+        ));
     }
     if same_path && own.path() != "/" {
         return Some(Difference::Host);
@@ -122,10 +132,6 @@ fn is_internal(issuer: &str) -> bool {
         Some(Host::Ipv6(address)) => address.is_unique_local() || address.is_loopback(),
         None => false,
     }
-}
-
-const fn known(difference: &'static str) -> Option<Difference> {
-    Some(Difference::Known(difference))
 }
 
 fn is_entra(issuer: &str) -> bool {

@@ -549,7 +549,7 @@ async fn likely_causes() {
     let service = service().await;
     let log = Log::start("info");
     for (what, token, expected) in rows {
-        let asked = Asked::of(token);
+        let asked = Asked::of(&token);
         let cause = asked.check(file).await;
         let cause = cause.unwrap_or_else(|| panic!("{what}: nothing is likely"));
         assert!(cause.contains(expected), "{what}: {cause}");
@@ -573,7 +573,7 @@ async fn likely_causes() {
     }
 
     // Nobody guesses where there is nothing to guess.
-    let good = Asked::of(Changed(json!({}), json!({})));
+    let good = Asked::of(&Changed(json!({}), json!({})));
     assert_eq!(good.check(file).await, None);
 }
 
@@ -594,9 +594,9 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(token: Token) -> Self {
+    fn of(token: &Token) -> Self {
         let bearer = |text: &str| format!("Bearer {text}");
-        let (path, authorization) = match &token {
+        let (path, authorization) = match token {
             Text(text) => ("/", bearer(text).trim_end().to_owned()),
             Changed(header, claims) => ("/", bearer(&sign(header, claims))),
             Line(line) => ("/", (*line).to_owned()),
