@@ -28,6 +28,10 @@ pub(super) fn none(error: &NoRule) -> &'static str {
             "a proxy adds a line of its own, or a client tries to have a rule and the API read \
              different values"
         }
+        NoRule::UnclearMcpCall(_) => {
+            "the client speaks an earlier revision of MCP than 2026-07-28, or leaves its headers \
+             out; such clients need an endpoint without rules on `mcp`"
+        }
         NoRule::Unknown(_) => {
             "`claimgate.rule` in the `context_extensions` of Envoy's route is misspelt, or this \
              configuration is older than Envoy's"

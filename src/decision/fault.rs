@@ -56,7 +56,9 @@ impl Fault {
             }
             Self::NoRule(NoRule::AmbiguousMethod(_)) => Reason::AmbiguousMethod,
             Self::NoRule(NoRule::AmbiguousHost(_)) => Reason::AmbiguousHost,
-            Self::NoRule(NoRule::AmbiguousHeader(_)) => Reason::AmbiguousHeader,
+            Self::NoRule(NoRule::AmbiguousHeader(_) | NoRule::UnclearMcpCall(_)) => {
+                Reason::AmbiguousHeader
+            }
             Self::NoRule(NoRule::Unknown(_)) => Reason::UnknownRule,
             Self::Credential(CredentialError::Missing(_)) => Reason::MissingToken,
             Self::Credential(

@@ -191,7 +191,7 @@ fn place(pattern: &PathPattern) -> (&str, Reach) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::matcher::{Observed, PathRegex};
+    use crate::policy::matcher::{McpCall, Observed, PathRegex};
     use crate::request::Request;
 
     /// However many rules there are, those about other hosts and paths are not asked.
@@ -235,6 +235,7 @@ mod tests {
                 host: host.into(),
                 path: path.into(),
                 headers: Observed::default(),
+                mcp: McpCall::None,
             };
             let mut asked = 0;
             let first = index.first(&target, |rule| {
@@ -267,6 +268,7 @@ mod tests {
             host: "".into(),
             path: "/a".repeat(300).into(),
             headers: Observed::default(),
+            mcp: McpCall::None,
         };
         let mut asked = 0;
         let first = index.first(&target, |_| {

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 mod header;
+mod mcp;
 mod path_regex;
 
 pub use header::{HeaderPattern, Observed, SeenHeaders};
+pub use mcp::{McpCall, McpPattern, NAMED_METHODS, Unclear};
 pub use path_regex::PathRegex;
 
 use crate::request::Request;
@@ -23,6 +25,8 @@ pub struct Target<'r> {
     pub path: Cow<'r, str>,
     /// The headers that rules match on.
     pub headers: Observed<'r>,
+    /// The MCP call, if rules match on calls.
+    pub mcp: McpCall<'r>,
 }
 
 /// What a request must be for a rule to be about it: all of this. What is empty matches any.
@@ -36,6 +40,8 @@ pub struct Matcher {
     pub paths: Vec<PathPattern>,
     /// The request has each of these headers.
     pub headers: Vec<HeaderPattern>,
+    /// The request is one of these MCP calls.
+    pub mcp: Option<McpPattern>,
 }
 
 /// A host, or the hosts below one.
@@ -74,6 +80,9 @@ pub enum Mismatch<'m> {
     /// Not the header.
     #[error("it asks for {0}")]
     Header(&'m HeaderPattern),
+    /// Another MCP call, or none.
+    #[error("it is about {0}")]
+    Mcp(&'m McpPattern),
     /// It is for Envoy's routes to name.
     #[error("only a route of Envoy can name it")]
     OnlyByName,
@@ -91,6 +100,7 @@ impl Matcher {
             methods,
             paths,
             headers,
+            mcp,
         } = self;
         let request = target.request;
         if !hosts.is_empty() && !hosts.iter().any(|host| host.is_of(&target.host)) {
@@ -102,9 +112,12 @@ impl Matcher {
         if !paths.is_empty() && !paths.iter().any(|path| path.is_of(&target.path)) {
             return Err(Mismatch::Path(paths));
         }
-        match headers.iter().find(|header| !header.is_of(&target.headers)) {
-            Some(header) => Err(Mismatch::Header(header)),
-            None => Ok(()),
+        if let Some(header) = headers.iter().find(|header| !header.is_of(&target.headers)) {
+            return Err(Mismatch::Header(header));
+        }
+        match mcp {
+            Some(calls) if !calls.is_of(&target.mcp) => Err(Mismatch::Mcp(calls)),
+            _ => Ok(()),
         }
     }
 

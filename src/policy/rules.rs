@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::condition::{Condition, Uses};
 use super::index::Index;
-use super::matcher::{Matcher, Mismatch, PathRegex, SeenHeaders, Target};
+use super::matcher::{Matcher, McpCall, Mismatch, PathRegex, SeenHeaders, Target, Unclear};
 use super::requirement::{Access, Requirement};
 use crate::request::path::{self, Ambiguity};
 use crate::request::{Request, host, method, overrides};
@@ -50,6 +50,8 @@ pub struct Rules {
     uses: Uses,
     headers: SeenHeaders,
     expressions: Expressions,
+    /// Whether a rule matches on MCP calls.
+    match_on_calls: bool,
 }
 
 /// The regular expressions of all rules: what they cost.
@@ -110,6 +112,9 @@ pub enum NoRule {
         "the header `{0}`, which rules look at, says several things, or comes under another name"
     )]
     AmbiguousHeader(String),
+    /// A rule tells MCP calls apart, and the request does not say which it is.
+    #[error("rules tell MCP calls apart, and this request does not say which it is: {0}")]
+    UnclearMcpCall(Unclear),
     /// Envoy's route names a rule that there is not.
     #[error("Envoy's route names the rule `{0}`, which is not configured")]
     Unknown(Shown),
@@ -126,7 +131,7 @@ impl Rule {
     /// What it looks at.
     fn uses(&self) -> Uses {
         let matched = self.matcher.as_ref().map(|matcher| Uses {
-            method: !matcher.methods.is_empty(),
+            method: !matcher.methods.is_empty() || matcher.mcp.is_some(),
             path: !matcher.paths.is_empty(),
             host: !matcher.hosts.is_empty(),
             ..Uses::default()
@@ -162,6 +167,7 @@ impl Rules {
             by_name,
             index,
             expressions,
+            match_on_calls: matchers().any(|matcher| matcher.mcp.is_some()),
             paths,
             headers: SeenHeaders::of(matchers().flat_map(|matcher| &matcher.headers)),
             uses: rules.iter().map(Rule::uses).fold(Uses::default(), Uses::or),
@@ -199,6 +205,10 @@ impl Rules {
             host,
             path,
             headers,
+            mcp: match self.match_on_calls {
+                true => McpCall::of(request),
+                false => McpCall::None,
+            },
         })
     }
 
@@ -232,7 +242,8 @@ impl Rules {
     ///
     /// # Errors
     ///
-    /// When Envoy's route names one that there is not.
+    /// When Envoy's route names one that there is not, or rules on MCP calls cannot tell which call
+    /// this is.
     pub fn select(&self, target: &Target<'_>) -> Result<(RuleId, Selection), NoRule> {
         if let Some(name) = target.request.context(RULE_EXTENSION) {
             let unknown = || NoRule::Unknown(Shown::from(name));
@@ -244,6 +255,11 @@ impl Rules {
             rule.is_some_and(|rule| rule.check(target).is_ok())
         };
         let index = self.index.first(target, is_about);
+        // A rule on calls is about an unclear one, too, so that no other rule lets it through.
+        let found = index.and_then(|index| self.all.get(index)?.matcher.as_ref());
+        if let (Some(Matcher { mcp: Some(_), .. }), McpCall::Unclear(why)) = (found, &target.mcp) {
+            return Err(NoRule::UnclearMcpCall(*why));
+        }
         // The last one is about every request.
         let id = RuleId(index.unwrap_or(self.all.len().saturating_sub(1)));
         Ok((id, Selection::Matched))

@@ -17,6 +17,7 @@ mod ambiguity;
 mod envoy;
 mod grpc;
 mod http2;
+mod mcp;
 mod rules;
 mod setup;
 

@@ -59,6 +59,18 @@ impl Mesh {
         .await
     }
 
+    /// The same, in front of another upstream.
+    pub async fn in_front_of(
+        configuration: &str,
+        issuer: &str,
+        sections: &str,
+        upstream: SocketAddr,
+    ) -> Self {
+        let provider = Provider::start(0).await;
+        let configured = configure_for(issuer, "clock_skew: 0s", sections);
+        Self::run(configuration, provider, configured, None, |_| upstream).await
+    }
+
     async fn wire(
         configuration: &str,
         (more, sections): (&str, &str),
@@ -134,14 +146,7 @@ pub struct Provider {
 
 impl Provider {
     pub async fn start(port: u16) -> Self {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/provider");
-        let mut child = Command::new("node")
-            .arg("provider.mjs")
-            .arg(port.to_string())
-            .current_dir(directory)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
+        let mut child = node(&["provider.mjs", &port.to_string()])
             .spawn()
             .expect("node runs");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -190,6 +195,49 @@ impl Provider {
         let port = self.issuer.rsplit_once(':').unwrap().1.parse().unwrap();
         *self = Self::start(port).await;
     }
+}
+
+/// An MCP server of the official SDK.
+pub struct McpServer {
+    pub address: SocketAddr,
+    _child: Child,
+}
+
+impl McpServer {
+    pub async fn start() -> Self {
+        let mut child = node(&["mcp-server.mjs"]).spawn().expect("node runs");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = timeout(PATIENCE, lines.next_line()).await;
+        let address = line.expect("the MCP server starts").unwrap();
+        Self {
+            address: address
+                .expect("the MCP server names its address: run `make e2e`")
+                .parse()
+                .unwrap(),
+            _child: child,
+        }
+    }
+}
+
+/// What the official SDK's client finds at a server: its tools, and what each of these calls gives.
+pub async fn mcp_client(url: &str, token: &str, tools: &[&str]) -> Vec<Value> {
+    let mut client = node(&["mcp-client.mjs", url, token]);
+    client.args(tools).stderr(Stdio::inherit());
+    let output = timeout(PATIENCE, client.output()).await;
+    let output = output.expect("the MCP client ends").unwrap();
+    assert!(output.status.success(), "the MCP client fails");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A program among the provider's.
+fn node(arguments: &[&str]) -> Command {
+    let mut node = Command::new("node");
+    node.args(arguments)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/provider"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    node
 }
 
 /// The `claimgate` binary.
@@ -313,8 +361,19 @@ pub fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}")
 }
 
+/// A `POST` with a body.
+pub async fn post(address: SocketAddr, path: &str, lines: &[String], body: &str) -> Answer {
+    let length = format!("content-length: {}", body.len());
+    let lines = [lines, &[length]].concat();
+    exchange(address, &format!("POST {path}"), &lines, body).await
+}
+
 /// One HTTP/1.1 request, whose header lines are sent as they are.
 pub async fn http(address: SocketAddr, request: &str, lines: &[String]) -> Answer {
+    exchange(address, request, lines, "").await
+}
+
+async fn exchange(address: SocketAddr, request: &str, lines: &[String], body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut text = format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for line in lines {
@@ -322,6 +381,7 @@ pub async fn http(address: SocketAddr, request: &str, lines: &[String]) -> Answe
         text.push_str("\r\n");
     }
     text.push_str("\r\n");
+    text.push_str(body);
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -5,12 +5,15 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::Check;
 use crate::config::document::{Field, Spot};
 use crate::config::raw::ClaimValues;
-use crate::config::raw::rules::{Match, PathMatch};
+use crate::config::raw::rules::{Match, McpMatch, PathMatch};
 use crate::config::raw::values::{Texts, Values};
-use crate::policy::matcher::{HeaderPattern, HostPattern, Matcher, PathPattern, PathRegex};
+use crate::policy::matcher::{
+    HeaderPattern, HostPattern, Matcher, McpPattern, NAMED_METHODS, PathPattern, PathRegex,
+};
 use crate::policy::rules::Paths;
 use crate::request::path::Ambiguity;
 use crate::request::{host, method, path};
+use crate::shown::listed;
 
 /// What is encoded besides everything that is not ASCII.
 const SPACES: &AsciiSet = &CONTROLS.add(b' ');
@@ -22,12 +25,14 @@ impl Check<'_> {
             methods,
             path,
             headers,
+            mcp,
         } = matches;
         let is_empty = [&hosts, &methods]
             .iter()
             .all(|field| matches!(field, Field::Absent))
             && matches!(path, Field::Absent)
-            && matches!(headers, Field::Absent);
+            && matches!(headers, Field::Absent)
+            && matches!(mcp, Field::Absent);
         if is_empty {
             self.report(
                 spot,
@@ -39,7 +44,34 @@ impl Check<'_> {
             methods: self.methods(methods),
             paths: self.path_patterns(path, paths),
             headers: self.header_patterns(headers),
+            mcp: self.mcp_pattern(mcp),
         }
+    }
+
+    fn mcp_pattern(&mut self, field: Field<McpMatch>) -> Option<McpPattern> {
+        let Field::Given(spot, McpMatch { methods, names }) = field else {
+            return None;
+        };
+        if matches!((&methods, &names), (Field::Absent, Field::Absent)) {
+            self.report(&spot, "give at least one of `methods` and `names`");
+        }
+        let mut texts = |field, what: &str| -> Vec<String> {
+            let texts = self.texts(field, &format!("at least one {what}"));
+            for (spot, text) in &texts {
+                if text.is_empty() || text.trim() != text {
+                    self.report(spot, format!("`{text}` is not a {what}"));
+                }
+            }
+            texts.into_iter().map(|(_, text)| text).collect()
+        };
+        let (methods, names) = (texts(methods, "method"), texts(names, "name"));
+        let has_name = |method: &String| NAMED_METHODS.contains(&method.as_str());
+        if !names.is_empty() && !methods.is_empty() && !methods.iter().any(has_name) {
+            let named = listed(&NAMED_METHODS, ", ");
+            let why = format!("no call of these `methods` has a name; those of {named} have");
+            self.report(&spot, why);
+        }
+        Some(McpPattern { methods, names })
     }
 
     fn hosts(&mut self, field: Field<Texts>) -> Vec<HostPattern> {

@@ -191,6 +191,7 @@ impl Check<'_> {
             methods: _,
             paths,
             headers,
+            mcp,
         } = matcher;
         let is_any = |path: &PathPattern| match path {
             PathPattern::Prefix(prefix) => prefix.is_empty(),
@@ -198,7 +199,7 @@ impl Check<'_> {
             PathPattern::Exact(_) => false,
         };
         let any_path = paths.is_empty() || paths.iter().any(is_any);
-        if !headers.is_empty() && hosts.is_empty() && any_path {
+        if (!headers.is_empty() || mcp.is_some()) && hosts.is_empty() && any_path {
             let why = "any client could send this header to do without a token; add a `path` or \
                        `hosts` to `match`";
             self.report(spot, why);

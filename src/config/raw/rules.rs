@@ -71,6 +71,24 @@ pub struct Match {
     /// whatever value.
     #[schemars(extend("minProperties" = 1))]
     pub headers: Field<ClaimValues>,
+    /// Calls of the Model Context Protocol (revision 2026-07-28), by their headers.
+    pub mcp: Field<McpMatch>,
+}
+
+/// MCP calls. The server must refuse requests whose headers and body differ, as the revision says.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(
+    deny_unknown_fields,
+    extend("anyOf" = [{"required": ["methods"]}, {"required": ["names"]}])
+)]
+pub struct McpMatch {
+    /// JSON-RPC methods, any of them: `tools/call`.
+    #[schemars(with = "OneOrMany<forms::Text>")]
+    pub methods: Field<Texts>,
+    /// Names of tools and prompts, URIs of resources, ids of tasks, any of them.
+    #[schemars(with = "OneOrMany<forms::Text>")]
+    pub names: Field<Texts>,
 }
 
 /// Paths, any of them.

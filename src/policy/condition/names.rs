@@ -151,6 +151,7 @@ mod tests {
                 host: "".into(),
                 path: "".into(),
                 headers: crate::policy::matcher::Observed::default(),
+                mcp: crate::policy::matcher::McpCall::None,
             };
             let condition =
                 Condition::compile(call).unwrap_or_else(|error| panic!("{call}: {error}"));
