@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, ProviderFlags};
+use crate::config::values::has_blank_ends;
+use crate::config::{Config, ConfigError, Problem, ProviderFlags};
 
 mod check;
 mod dev;
@@ -71,7 +72,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Args, Debug)]
 struct Source {
     /// Configuration file (YAML)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["issuer", "audience", "jwks_uri"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["issuer", "audience", "any_audience", "jwks_uri"])]
     config: Option<PathBuf>,
 
     /// Without a file: the exact `iss` of accepted tokens (environment: `OIDC_ISSUER`)
@@ -81,6 +82,10 @@ struct Source {
     /// Without a file: an accepted audience; repeat for more (environment: `OIDC_AUDIENCE`, separated by commas)
     #[arg(long, value_name = "AUD")]
     audience: Vec<String>,
+
+    /// Without a file: accept tokens meant for anyone, instead of --audience (environment: `OIDC_ANY_AUDIENCE`, `true` or `false`)
+    #[arg(long)]
+    any_audience: bool,
 
     /// Without a file: where the keys are, if discovery does not tell (environment: `OIDC_JWKS_URL`)
     #[arg(long, value_name = "URL")]
@@ -97,58 +102,96 @@ impl Source {
         let flags = ProviderFlags {
             issuer: self.issuer.clone(),
             audiences: self.audience.clone(),
+            any_audience: self.any_audience,
             jwks_uri: self.jwks_uri.clone(),
         };
-        let any_flag =
-            flags.issuer.is_some() || flags.jwks_uri.is_some() || !flags.audiences.is_empty();
+        let any_flag = flags.issuer.is_some()
+            || flags.jwks_uri.is_some()
+            || !flags.audiences.is_empty()
+            || flags.any_audience;
         let (given, names) = match any_flag {
-            true => (flags, ["--issuer", "--audience", "--jwks-uri"]),
-            false => (
-                ProviderFlags {
-                    issuer: variable("OIDC_ISSUER"),
-                    audiences: variable("OIDC_AUDIENCE")
-                        .iter()
-                        .flat_map(|list| list.split(','))
-                        .map(|audience| audience.trim().to_owned())
-                        .collect(),
-                    jwks_uri: variable("OIDC_JWKS_URL"),
-                },
-                ["OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_JWKS_URL"],
-            ),
+            true => (flags, FLAGS),
+            false => (Self::from_environment()?, VARIABLES),
         };
-        if given.issuer.is_none() && given.audiences.is_empty() && given.jwks_uri.is_none() {
+        let ProviderFlags {
+            issuer,
+            audiences,
+            any_audience,
+            jwks_uri,
+        } = &given;
+        if issuer.is_none() && audiences.is_empty() && !any_audience && jwks_uri.is_none() {
             return Err(
                 "no configuration: give --config FILE, or --issuer URL --audience AUD, or \
                         set OIDC_ISSUER and OIDC_AUDIENCE; `claimgate dev` needs none"
                     .into(),
             );
         }
-        Ok(Config::from_flags(&given).map_err(|error| rename(error, names))?)
+        let mut config = Config::from_flags(&given).map_err(|error| rename(error, names))?;
+        for warning in &mut config.warnings {
+            rename_place(warning, names);
+        }
+        Ok(config)
     }
+
+    fn from_environment() -> Result<ProviderFlags, Failure> {
+        let [issuer, audience, any_audience, jwks_uri] = VARIABLES;
+        let any_audience = match variable(any_audience).as_deref() {
+            Some("true") => true,
+            Some("false") | None => false,
+            Some(_) => return Err(format!("{any_audience}: write `true` or `false`").into()),
+        };
+        Ok(ProviderFlags {
+            issuer: variable(issuer),
+            audiences: variable(audience).map(audiences).unwrap_or_default(),
+            any_audience,
+            jwks_uri: variable(jwks_uri),
+        })
+    }
+}
+
+/// What flags are called, and the variables that stand for them, in the same order.
+const FLAGS: [&str; 4] = ["--issuer", "--audience", "--any-audience", "--jwks-uri"];
+const VARIABLES: [&str; 4] = [
+    "OIDC_ISSUER",
+    "OIDC_AUDIENCE",
+    "OIDC_ANY_AUDIENCE",
+    "OIDC_JWKS_URL",
+];
+
+/// The audiences of a list with commas. White space may stand after a comma; at the ends of the list
+/// it is a mistake, and is left to be reported.
+fn audiences(list: String) -> Vec<String> {
+    if has_blank_ends(&list) {
+        return vec![list];
+    }
+    let audiences = list.split(',').map(|audience| audience.trim().to_owned());
+    audiences.collect()
 }
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Says what the user wrote, be it a flag or a variable.
-fn rename(error: ConfigError, [issuer, audience, jwks_uri]: [&str; 3]) -> ConfigError {
+/// Names what the user wrote: a flag or a variable.
+fn rename(error: ConfigError, names: [&str; 4]) -> ConfigError {
     match error {
         ConfigError::Wrong {
             origin,
             mut problems,
         } => {
             for problem in &mut problems {
-                let name = match problem.spot.path.as_str() {
-                    "--issuer" => issuer,
-                    "--audience" => audience,
-                    "--jwks-uri" => jwks_uri,
-                    _ => continue,
-                };
-                name.clone_into(&mut problem.spot.path);
+                rename_place(problem, names);
             }
             ConfigError::Wrong { origin, problems }
         }
         unreadable @ ConfigError::Unreadable { .. } => unreadable,
+    }
+}
+
+fn rename_place(problem: &mut Problem, names: [&str; 4]) {
+    let mut places = FLAGS.into_iter().zip(names);
+    let place = places.find(|(flag, _)| *flag == problem.spot.path);
+    if let Some((_, name)) = place {
+        name.clone_into(&mut problem.spot.path);
     }
 }

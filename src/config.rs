@@ -19,7 +19,7 @@ pub mod schema;
 pub(crate) mod values;
 
 pub use denials::Denials;
-pub use document::{Problem, Spot};
+pub use document::{Problem, Severity, Spot};
 
 use crate::keyring::KeySet;
 use crate::policy::Policy;
@@ -39,6 +39,8 @@ pub struct Config {
     pub token_cache: TokenCache,
     /// What a refused caller reads.
     pub denials: Denials,
+    /// What works as it is written and is likely not what is meant, in the order of the file.
+    pub warnings: Vec<Problem>,
 }
 
 /// The memory of verified tokens.
@@ -165,6 +167,8 @@ pub struct ProviderFlags {
     pub issuer: Option<String>,
     /// Accepted audiences.
     pub audiences: Vec<String>,
+    /// Whether tokens meant for anyone are accepted, instead of naming audiences.
+    pub any_audience: bool,
     /// Where its keys are; found by discovery if absent.
     pub jwks_uri: Option<String>,
 }
@@ -233,18 +237,23 @@ pub enum ConfigError {
     Wrong {
         /// Where it comes from: a file's name.
         origin: String,
-        /// All that is wrong, in the order of the file.
+        /// All that is wrong, and every warning, in the order of the file.
         problems: Vec<Problem>,
     },
+}
+
+/// A problem, or a warning, behind the name of the file that it is in: `claimgate.yaml:3:5: …`.
+pub fn in_file(origin: &str, problem: &Problem) -> String {
+    match problem.spot.line {
+        0 => format!("{origin}: {problem}"),
+        _ => format!("{origin}:{problem}"),
+    }
 }
 
 fn list(origin: &str, problems: &[Problem]) -> String {
     let lines: Vec<_> = problems
         .iter()
-        .map(|problem| match problem.spot.line {
-            0 => format!("{origin}: {problem}"),
-            _ => format!("{origin}:{problem}"),
-        })
+        .map(|problem| in_file(origin, problem))
         .collect();
     lines.join("\n")
 }

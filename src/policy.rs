@@ -11,6 +11,7 @@ pub mod pattern;
 pub mod requirement;
 pub mod resource;
 pub mod rules;
+pub mod shadow;
 
 use matcher::Target;
 use resource::Resource;

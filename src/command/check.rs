@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     source: ConfigSource,
 
     /// Ask a running server instead
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["config", "issuer", "audience", "jwks_uri"])]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["config", "issuer", "audience", "any_audience", "jwks_uri"])]
     target: Option<String>,
 
     /// File with the token, or `-` for standard input. Without it, only --header counts

@@ -66,6 +66,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if let Some(address) = arguments.admin_listen {
         config.admin.listen = address;
     }
+    for warning in &config.warnings {
+        tracing::warn!(%warning, "the configuration is likely not what is meant");
+    }
     // Before anything is announced, so that a signal is never missed.
     let stopped = stop_signal()?;
     for (_, provider) in config.policy.providers() {

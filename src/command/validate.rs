@@ -6,19 +6,24 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use crate::config::{Config, ConfigError, KeySource};
+use crate::config::{Config, ConfigError, KeySource, in_file};
 use crate::jwks;
 
 /// Checks a configuration file: every problem at once, each with its line, column and path.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0 all is well, 1 the provider cannot be used as configured, \
-    2 the configuration is wrong"
+    after_help = "Exit codes: 0 all is well (there may be warnings), 1 there are problems: with the \
+    file, with --strict warnings too, with --online a provider that cannot be used, 2 the file \
+    cannot be read"
 )]
 pub(super) struct Arguments {
     /// The file
     #[arg(value_name = "FILE")]
     file: PathBuf,
+
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
 
     /// Also fetch the metadata and keys of every provider, as the service would
     #[arg(long)]
@@ -26,15 +31,25 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let Arguments { file, online } = arguments;
+    let Arguments {
+        file,
+        strict,
+        online,
+    } = arguments;
     let config = match Config::load(&file) {
         Ok(config) => config,
         Err(error @ ConfigError::Wrong { .. }) => {
             eprintln!("{error}");
-            return Ok(ExitCode::from(2));
+            return Ok(ExitCode::from(1));
         }
         Err(error @ ConfigError::Unreadable { .. }) => return Err(error.into()),
     };
+    for warning in &config.warnings {
+        eprintln!("{}", in_file(&file.display().to_string(), warning));
+    }
+    if strict && !config.warnings.is_empty() {
+        return Ok(ExitCode::from(1));
+    }
     let count = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
@@ -42,7 +57,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // The default rule is nobody's.
     let rules = config.policy.rules().names().count().saturating_sub(1);
     let (providers, rules) = (count(config.keys.len(), "provider"), count(rules, "rule"));
-    say(&format!("{}: valid, {providers}, {rules}", file.display()));
+    let warnings = match config.warnings.len() {
+        0 => String::new(),
+        warnings => format!(", {}", count(warnings, "warning")),
+    };
+    say(&format!(
+        "{}: valid, {providers}, {rules}{warnings}",
+        file.display()
+    ));
     let expressions = config.policy.rules().expressions();
     if let Some(max_path) = expressions.max_path_bytes() {
         say(&format!(

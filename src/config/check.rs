@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod answers;
+mod hazards;
 mod keys;
 mod matcher;
 mod providers;
@@ -14,7 +15,7 @@ mod rules;
 mod terms;
 mod upstream;
 
-use super::document::{Field, Problem, Spot};
+use super::document::{Field, Problem, Severity, Spot};
 use super::raw::provider::{Jwks, Provider};
 use super::raw::values::Texts;
 use super::raw::{self, Root};
@@ -33,6 +34,8 @@ pub(super) fn root(
 ) -> Result<Config, Vec<Problem>> {
     let mut check = Check {
         problems,
+        warnings: Vec::new(),
+        cookies: Vec::new(),
         directory,
     };
     let root = match root {
@@ -48,24 +51,37 @@ pub(super) fn root(
 pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
     let mut check = Check {
         problems: Vec::new(),
+        warnings: Vec::new(),
+        cookies: Vec::new(),
         directory: Path::new(""),
     };
     let given = |flag: &str, value: &Option<String>| match value {
         Some(value) => Field::Given(Spot::flag(flag), value.clone()),
         None => Field::Absent,
     };
-    let audiences = match flags.audiences.as_slice() {
-        [any] if any == "any" => Texts::One(any.clone()),
-        audiences => Texts::Many(
-            audiences
-                .iter()
-                .map(|audience| Field::Given(Spot::flag("--audience"), audience.clone()))
-                .collect(),
+    let each = |audience: &String| Field::Given(Spot::flag("--audience"), audience.clone());
+    let any = Field::Given(Spot::flag("--any-audience"), Texts::One("any".to_owned()));
+    let audiences = match (flags.any_audience, flags.audiences.as_slice()) {
+        (true, []) => any,
+        (true, _) => {
+            let why = "accepts every audience, and some are given";
+            check.report(&Spot::flag("--any-audience"), why);
+            any
+        }
+        (false, audiences) if audiences.iter().any(|audience| audience == "any") => {
+            let why = "`any` would be an audience of that name; to accept tokens meant for anyone, \
+                       there is another flag: `--any-audience`, or `OIDC_ANY_AUDIENCE=true`";
+            check.report(&Spot::flag("--audience"), why);
+            Field::Invalid
+        }
+        (false, _) => Field::Given(
+            Spot::flag("--audience"),
+            Texts::Many(flags.audiences.iter().map(each).collect()),
         ),
     };
     let provider = Provider {
         issuer: given("--issuer", &flags.issuer),
-        audiences: Field::Given(Spot::flag("--audience"), audiences),
+        audiences,
         jwks: Field::Given(
             Spot::flag("--jwks-uri"),
             Jwks {
@@ -94,23 +110,41 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
 
 struct Check<'d> {
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// The places where cookies carry tokens.
+    cookies: Vec<Spot>,
     directory: &'d Path,
 }
 
 impl Check<'_> {
     fn finish(mut self, config: Option<Config>) -> Result<Config, Vec<Problem>> {
+        let place = |problem: &Problem| (problem.spot.line, problem.spot.column);
         match config {
-            Some(config) if self.problems.is_empty() => Ok(config),
+            Some(mut config) if self.problems.is_empty() => {
+                self.warnings.sort_by_key(place);
+                config.warnings = self.warnings;
+                Ok(config)
+            }
             _ => {
-                self.problems
-                    .sort_by_key(|problem| (problem.spot.line, problem.spot.column));
+                self.problems.append(&mut self.warnings);
+                self.problems.sort_by_key(place);
                 Err(self.problems)
             }
         }
     }
 
+    /// Notes what works as it is written and is likely not what is meant.
+    fn warn(&mut self, spot: &Spot, message: impl Into<String>) {
+        self.warnings.push(Problem {
+            severity: Severity::Warning,
+            spot: spot.clone(),
+            message: message.into(),
+        });
+    }
+
     fn report(&mut self, spot: &Spot, message: impl Into<String>) {
         self.problems.push(Problem {
+            severity: Severity::Error,
             spot: spot.clone(),
             message: message.into(),
         });
@@ -140,6 +174,7 @@ impl Check<'_> {
         let cors_preflight = self.cors_preflight(&cors_preflight);
         let (providers, keys) = self.providers(providers)?;
         let rules = self.rules(rules, paths, &providers);
+        self.warn_of_cookies(&rules);
         let resources = self.resources(protected_resources, &providers);
         Some(Config {
             server,
@@ -154,6 +189,7 @@ impl Check<'_> {
             keys,
             token_cache,
             denials,
+            warnings: Vec::new(),
         })
     }
 

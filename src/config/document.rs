@@ -40,10 +40,21 @@ impl Spot {
 /// Something that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// Whether it can be used all the same.
+    pub severity: Severity,
     /// Where.
     pub spot: Spot,
     /// What, and what to do about it.
     pub message: String,
+}
+
+/// Whether a configuration with a problem can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It cannot.
+    Error,
+    /// It can, and does what it says; that is likely not what is meant.
+    Warning,
 }
 
 impl fmt::Display for Problem {
@@ -56,6 +67,9 @@ impl fmt::Display for Problem {
         if !path.is_empty() {
             write!(f, "{path}: ")?;
         }
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
+        }
         f.write_str(&self.message)
     }
 }
@@ -65,6 +79,7 @@ impl std::error::Error for Problem {}
 impl de::Error for Problem {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self {
+            severity: Severity::Error,
             spot: Spot::default(),
             message: message.to_string(),
         }
@@ -249,6 +264,7 @@ fn not_yaml(error: &serde_saphyr::Error) -> Problem {
         .next()
         .unwrap_or(what);
     Problem {
+        severity: Severity::Error,
         spot: Spot {
             line,
             column,

@@ -83,6 +83,23 @@ pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Whether a text begins or ends with something that is not seen: white space, also of other
+/// scripts, a zero-width character or a byte order mark. Such an issuer or audience is no token's.
+pub(crate) fn has_blank_ends(text: &str) -> bool {
+    let is_blank = |c: char| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+    };
+    text.starts_with(is_blank) || text.ends_with(is_blank)
+}
+
+/// What to say of such a text.
+pub(crate) fn blank_ends(text: &str) -> String {
+    let shown = Shown::from(text);
+    format!("`{shown}` has white space at its beginning or end")
+}
+
 /// The longest address, in bytes: it is shown in errors.
 const MOST_URL_BYTES: usize = 1024;
 
@@ -91,6 +108,9 @@ pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
     let shown = Shown::from(text);
     if text.len() > MOST_URL_BYTES {
         return Err(format!("`{shown}` is over {MOST_URL_BYTES} bytes"));
+    }
+    if has_blank_ends(text) {
+        return Err(blank_ends(text));
     }
     let url = Url::parse(text).map_err(|error| format!("`{shown}` is not a URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -112,6 +132,9 @@ pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
 /// A URL for people and clients, fit to be quoted in a header.
 pub(crate) fn web_url(text: &str) -> Result<(), String> {
     let shown = Shown::from(text);
+    if has_blank_ends(text) {
+        return Err(blank_ends(text));
+    }
     let url = Url::parse(text).map_err(|error| format!("`{shown}` is not a URL: {error}"))?;
     let quotable = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
     match url.scheme() {

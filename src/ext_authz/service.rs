@@ -114,6 +114,7 @@ impl Service {
             keys,
             token_cache,
             denials,
+            warnings: _,
         } = config;
         let metrics = Arc::new(Metrics::new(&policy));
         let token_cache = TokenCache::new(&token_cache, metrics.token_cache().clone());

@@ -135,6 +135,12 @@ impl Condition {
         self.uses
     }
 
+    /// Whether it holds whatever a request is: `true`, `1 < 2`.
+    pub fn always_holds(&self) -> bool {
+        let nothing = Context::with_env(Arc::clone(&ENVIRONMENT));
+        self.is_true(&self.expression, &nothing) == Ok(true)
+    }
+
     /// Whether it holds. Without a token, `claims` is empty.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+pub mod cover;
 mod header;
 mod mcp;
 mod path_regex;

@@ -7,6 +7,7 @@ use super::condition::{Condition, Uses};
 use super::index::Index;
 use super::matcher::{Matcher, McpCall, Mismatch, PathRegex, SeenHeaders, Target, Unclear};
 use super::requirement::{Access, Requirement};
+use super::shadow::{self, Hidden};
 use crate::request::path::{self, Ambiguity};
 use crate::request::{Request, host, method, overrides};
 use crate::shown::Shown;
@@ -278,9 +279,21 @@ impl Rules {
             .collect()
     }
 
+    /// The rules that no request reaches. That of every request, which is the last, is none of
+    /// them: that others decide about all requests may be meant.
+    pub fn hidden(&self) -> Vec<Hidden> {
+        let written = self.all.len().saturating_sub(1);
+        shadow::hidden(self.all.get(..written).unwrap_or_default(), self.paths)
+    }
+
     /// The rule of this id, unless it is another configuration's.
     pub fn get(&self, id: RuleId) -> Option<&Rule> {
         self.all.get(id.0)
+    }
+
+    /// All rules, the default one last.
+    pub fn all(&self) -> impl Iterator<Item = &Rule> {
+        self.all.iter()
     }
 
     /// The names of all rules, the default one last.

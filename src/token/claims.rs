@@ -158,7 +158,8 @@ impl ClaimPath {
 impl fmt::Display for ClaimPath {
     /// As it may be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.iter().any(|name| name.contains(['.', '/', '~'])) {
+        let is_urn = self.0.len() > 1 && self.0.iter().any(|name| name.starts_with("urn:"));
+        if is_urn || self.0.iter().any(|name| name.contains(['.', '/', '~'])) {
             self.0
                 .iter()
                 .try_for_each(|name| write!(f, "/{}", name.replace('~', "~0").replace('/', "~1")))
@@ -174,6 +175,16 @@ pub enum ClaimPathError {
     /// Nothing, or nothing between two dots.
     #[error("`{0}` has an empty name")]
     EmptyName(String),
+    /// A name with dots in it, such as a URL: the dots would part it.
+    #[error(
+        "the dots part `{text}` into several names; for the claim of that name write `{pointer}`"
+    )]
+    Parted {
+        /// As it was written.
+        text: String,
+        /// The JSON pointer of the claim of that name.
+        pointer: String,
+    },
     /// `~` is followed by neither `0` nor `1`.
     #[error("`{0}` is not a JSON pointer: write `~0` for `~` and `~1` for `/`")]
     BadEscape(String),
@@ -189,6 +200,12 @@ impl std::str::FromStr for ClaimPath {
                 .map(unescape)
                 .collect::<Option<_>>()
                 .ok_or_else(|| ClaimPathError::BadEscape(text.to_owned()))?,
+            None if text.contains('.') && (text.contains('/') || text.starts_with("urn:")) => {
+                return Err(ClaimPathError::Parted {
+                    pointer: Self(vec![text.to_owned()]).to_string(),
+                    text: text.to_owned(),
+                });
+            }
             None => text.split('.').map(ToOwned::to_owned).collect(),
         };
         if names.iter().any(String::is_empty) {

@@ -143,12 +143,29 @@ async fn validate_reports() {
     assert_eq!(issuer.asked(DISCOVERY), 0);
 
     let wrong = validate("providers:\n  - isuer: x\n", &[]).await;
-    assert_eq!((wrong.code, wrong.out.as_str()), (Some(2), ""));
+    assert_eq!((wrong.code, wrong.out.as_str()), (Some(1), ""));
     let expected = format!(
         "{}:2:5: providers[0].isuer: unknown field; did you mean `issuer`?\n",
         file.display()
     );
     assert!(wrong.err.starts_with(&expected), "{}", wrong.err);
+
+    let not_yaml = validate("providers: [", &[]).await;
+    assert_eq!((not_yaml.code, not_yaml.out.as_str()), (Some(1), ""));
+
+    let open = provider(&issuer, "acme", "") + "rules: [{ name: open, access: public }]\n";
+    let expected = format!("{}:", file.display());
+    let warned = validate(&open, &[]).await;
+    assert_eq!(warned.code, Some(0), "{}", warned.err);
+    assert!(
+        warned.err.starts_with(&expected) && warned.err.contains(": rules[0]: warning: "),
+        "{}",
+        warned.err
+    );
+    assert!(warned.out.contains("1 rule, 1 warning"), "{}", warned.out);
+    let strict = validate(&open, &["--strict"]).await;
+    assert_eq!((strict.code, strict.out.as_str()), (Some(1), ""));
+    assert_eq!(strict.err, warned.err);
 
     let online = validate(&provider(&issuer, "acme", ""), &["--online"]).await;
     assert_eq!(online.code, Some(0), "{}", online.err);
@@ -305,6 +322,57 @@ async fn a_log_that_nobody_reads_stops_nothing() {
     drop(lines);
 }
 
+/// Tokens for anyone are accepted only where a variable of its own says so, and the log tells it.
+#[tokio::test]
+async fn any_audience_has_a_name_of_its_own() {
+    let issuer = issuer().await;
+    let serve = |name: &str, value: &str| {
+        claimgate(&[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+        ])
+        .env("OIDC_ISSUER", issuer.url())
+        .env(name, value)
+        .spawn()
+        .unwrap()
+    };
+    let mut child = serve("OIDC_ANY_AUDIENCE", "true");
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let event = line_with(&mut lines, "the configuration is likely not what is meant").await;
+    assert_eq!(event["level"], "WARN");
+    let warning = event["warning"].as_str().unwrap();
+    assert!(
+        warning.starts_with("OIDC_ANY_AUDIENCE: warning: tokens meant for any other API"),
+        "{warning}"
+    );
+    line_with(&mut lines, "serving Check").await;
+    assert_eq!(terminate(child).await, Some(0));
+
+    for (name, value, expected) in [
+        (
+            "OIDC_AUDIENCE",
+            "any",
+            "OIDC_AUDIENCE: `any` would be an audience of that name",
+        ),
+        ("OIDC_AUDIENCE", "a ", "OIDC_AUDIENCE: `a ` has white space"),
+        (
+            "OIDC_ANY_AUDIENCE",
+            "yes",
+            "OIDC_ANY_AUDIENCE: write `true` or `false`",
+        ),
+    ] {
+        let output = serve(name, value).wait_with_output().await.unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_start_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -316,6 +384,16 @@ async fn what_cannot_start_says_why() {
         (
             vec!["serve", "--issuer", "https://idp.example.com"],
             "--audience: empty",
+        ),
+        (
+            vec![
+                "serve",
+                "--issuer",
+                "https://idp.example.com",
+                "--audience",
+                "any",
+            ],
+            "--audience: `any` would be an audience of that name",
         ),
         (
             vec!["serve", "--config", "/nonexistent.yaml"],

@@ -2,19 +2,28 @@
 
 mod problems;
 mod rules;
+mod warnings;
 
-use claimgate::config::{Config, ConfigError, KeySource, ListenAddress, ProviderFlags};
+use claimgate::config::{Config, ConfigError, KeySource, ListenAddress, ProviderFlags, Severity};
 use claimgate::token::Audiences;
 
-/// The problems of a configuration, a line each.
+/// The problems of a configuration that keep it from being used, a line each.
 fn problems(yaml: &str) -> Vec<String> {
     match Config::from_yaml(yaml) {
         Ok(_) => Vec::new(),
-        Err(ConfigError::Wrong { problems, .. }) => {
-            problems.iter().map(ToString::to_string).collect()
-        }
+        Err(ConfigError::Wrong { problems, .. }) => problems
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error)
+            .map(ToString::to_string)
+            .collect(),
         Err(error) => panic!("{error}"),
     }
+}
+
+/// The warnings of a configuration that can be used, a line each.
+fn warnings(yaml: &str) -> Vec<String> {
+    let config = Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+    config.warnings.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -145,6 +154,7 @@ fn flags_make_a_provider() {
             .iter()
             .map(|audience| (*audience).to_owned())
             .collect(),
+        any_audience: false,
         jwks_uri: jwks_uri.map(ToOwned::to_owned),
     };
     let issuer = "https://idp.example.com";
@@ -156,9 +166,14 @@ fn flags_make_a_provider() {
         matches!(&config.keys[0].source, KeySource::Uri(url) if url.as_str() == "https://k.example/jwks")
     );
 
-    let config = Config::from_flags(&flags(Some(issuer), &["any"], None)).unwrap();
+    let any = |audiences| ProviderFlags {
+        any_audience: true,
+        ..flags(Some(issuer), audiences, None)
+    };
+    let config = Config::from_flags(&any(&[])).unwrap();
     let (_, provider) = config.policy.providers().next().unwrap();
     assert_eq!(provider.terms.audiences, Audiences::Any);
+    assert_eq!(config.warnings.len(), 1);
 
     for (flags, expected) in [
         (
@@ -166,6 +181,31 @@ fn flags_make_a_provider() {
             "--issuer: missing field `issuer`",
         ),
         (flags(Some(issuer), &[], None), "--audience: empty"),
+        (
+            flags(Some(issuer), &["any"], None),
+            "--audience: `any` would be an audience of that name; to accept tokens meant for \
+             anyone, there is another flag: `--any-audience`",
+        ),
+        (
+            flags(Some(issuer), &["a", "any"], None),
+            "there is another flag",
+        ),
+        (
+            any(&["a"]),
+            "--any-audience: accepts every audience, and some are given",
+        ),
+        (
+            flags(Some("https://idp.example.com "), &["a"], None),
+            "--issuer: `https://idp.example.com ` has white space",
+        ),
+        (
+            flags(Some(issuer), &["a\n"], None),
+            "--audience: `a\\n` has white space",
+        ),
+        (
+            flags(Some(issuer), &["a"], Some(" https://k.example/jwks")),
+            "--jwks-uri: ` https://k.example/jwks` has white space",
+        ),
         (
             flags(Some("http://idp.example.com"), &["a"], None),
             "--issuer: `http://idp.example.com` is not https",

@@ -61,7 +61,7 @@ impl Check<'_> {
                 None
             }
             (Field::Absent, None) => {
-                let metadata = values::key_url(issuer, fetch.allow_http)
+                let metadata = values::key_url(issuer.trim(), fetch.allow_http)
                     .and_then(|url| well_known(issuer, &url))
                     .map_err(|why| format!("{why}; give `jwks.uri` if it has no discovery"));
                 Some(KeySource::Discovery {
@@ -83,8 +83,8 @@ impl Check<'_> {
             (Field::Given(spot, uri), Field::Absent, Field::Absent) => self
                 .parsed(spot, values::key_url(uri, fetch.allow_http))
                 .map(KeySource::Uri),
-            (Field::Absent, Field::Given(_, file), Field::Absent) => {
-                Some(KeySource::File(self.directory.join(file)))
+            (Field::Absent, Field::Given(..), Field::Absent) => {
+                self.file(file).map(KeySource::File)
             }
             (Field::Absent, Field::Absent, Field::Given(spot, inline)) => {
                 let keys = KeySet::from_json(inline.0.to_string().as_bytes());
@@ -110,10 +110,8 @@ impl Check<'_> {
         let mebibyte = 1024 * 1024;
         Fetch {
             timeout: self.duration(&timeout, 5 * SECOND, SECOND / 10, MINUTE),
-            ca_file: ca_file.value().map(|file| self.directory.join(file)),
-            bearer_token_file: bearer_token_file
-                .value()
-                .map(|file| self.directory.join(file)),
+            ca_file: self.file(&ca_file),
+            bearer_token_file: self.file(&bearer_token_file),
             allow_http: allow_http.value().copied().unwrap_or(false),
             max_bytes: self.bytes(&max_bytes, mebibyte, 1024, 64 * mebibyte),
         }
@@ -142,7 +140,7 @@ impl Check<'_> {
                 Duration::ZERO,
                 10 * SECOND,
             ),
-            cache_dir: cache_dir.value().map(|dir| self.directory.join(dir)),
+            cache_dir: self.file(&cache_dir),
         }
     }
 }

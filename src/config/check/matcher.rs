@@ -22,6 +22,7 @@ impl Check<'_> {
     pub(super) fn matcher(&mut self, spot: &Spot, matches: Match, paths: Paths) -> Matcher {
         let Match {
             hosts,
+            hosts_are_bound: _,
             methods,
             path,
             headers,
@@ -82,6 +83,10 @@ impl Check<'_> {
                 None => (text.as_str(), HostPattern::Exact),
             };
             match host::canonical(domain) {
+                Some(canonical) if text.starts_with("*.") && is_address(&canonical) => {
+                    let why = format!("no host is below the address `{domain}`");
+                    self.report(&spot, why);
+                }
                 Some(canonical) => {
                     let has_port = !domain.ends_with(']') && domain.contains(':');
                     if has_port || domain.ends_with('.') {
@@ -153,6 +158,12 @@ impl Check<'_> {
                 "paths begin with `/`: begin with it, or with `.*`, in each alternative",
             );
         }
+        if regex.is_impossible() {
+            let why = format!(
+                "no path is like `{text}`: it has an empty class, or something before `^` or after `$`"
+            );
+            self.report(spot, why);
+        }
         if paths == Paths::Strict {
             for why in regex.written().iter().filter_map(|text| in_no_path(text)) {
                 let why = format!("no path is compared that has {why}");
@@ -169,6 +180,18 @@ impl Check<'_> {
                 spot,
                 "the query is no part of a path; match on `request.query` in a `condition`",
             );
+            return None;
+        }
+        if let Some(sign) = sign_of_pattern(text) {
+            let why = format!(
+                "`{sign}` is no placeholder here and stands for itself; `prefix` is about all \
+                 paths below, and `regex` takes expressions; {}",
+                match paths {
+                    Paths::Strict => "percent-encode it if it is meant",
+                    Paths::AsIs => "if it is meant, write a `regex` that escapes it",
+                }
+            );
+            self.report(spot, why);
             return None;
         }
         // Whoever writes a rule need not write as clients must.
@@ -190,8 +213,18 @@ impl Check<'_> {
         if headers.is_empty() {
             self.report(&spot, "empty; give at least one header");
         }
-        let mut patterns = Vec::new();
+        let mut patterns: Vec<HeaderPattern> = Vec::new();
         for (name, field) in headers {
+            if let Some(same) = patterns
+                .iter()
+                .find(|other| other.name().eq_ignore_ascii_case(&name))
+            {
+                let why = format!(
+                    "`{name}` is the header `{}` again: case does not count; list its values",
+                    same.name()
+                );
+                self.report(&spot, why);
+            }
             let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             if name.is_empty() || !name.chars().all(fits) {
                 self.report(&spot, format!("`{name}` is not the name of a header"));
@@ -223,6 +256,27 @@ impl Check<'_> {
         }
         patterns
     }
+}
+
+/// What looks like a pattern in a path that is taken as it is: `*`, `:id`, `{id}`.
+fn sign_of_pattern(text: &str) -> Option<&str> {
+    let signs = ['*', '{', '}', '<', '>', '[', ']', '^', '|'];
+    if let Some(at) = text.find(signs) {
+        return text.get(at..=at);
+    }
+    if text.len() > 1 && text.ends_with('$') && !text.ends_with("/$") {
+        return Some("$");
+    }
+    let is_parameter = |segment: &&str| {
+        let name = segment.strip_prefix(':');
+        name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+    };
+    text.split('/').find(is_parameter)
+}
+
+/// Whether a host is an IP address.
+fn is_address(host: &str) -> bool {
+    host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 /// Why no path, decoded, could have this in it.

@@ -110,6 +110,12 @@ impl Check<'_> {
         if issuer.1.is_empty() {
             self.report(issuer.0, "empty text");
         }
+        self.visible_ends(issuer.0, issuer.1);
+        if issuer.1.contains("/.well-known/") {
+            let why = "this is where metadata is; the `iss` of tokens is usually what stands \
+                       before `/.well-known/`";
+            self.warn(issuer.0, why);
+        }
         let tenants = self.tenants(issuer, &issuer_aliases, tenants);
         let source = self.key_source(issuer, &discovery_url, jwks, &fetch);
         let (_, issuer) = issuer;
@@ -214,6 +220,7 @@ impl Check<'_> {
             }
             (Field::Absent, Field::Given(spot, cookie), Field::Absent) => {
                 self.fits(spot, cookie, "cookie name", "-_.~!#$%&'*+^`|");
+                self.cookies.push(spot.clone());
                 Some(TokenSource::Cookie(cookie.clone()))
             }
             (Field::Absent, Field::Absent, Field::Given(spot, query)) => {

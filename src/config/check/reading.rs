@@ -1,6 +1,7 @@
 //! What all sections read alike: sizes, durations, texts, lists.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Check;
@@ -92,12 +93,29 @@ impl Check<'_> {
         for field in fields {
             match field {
                 Field::Given(spot, text) if text.is_empty() => self.report(&spot, "empty text"),
-                Field::Given(spot, text) => texts.push((spot, text)),
+                Field::Given(spot, text) => {
+                    self.visible_ends(&spot, &text);
+                    texts.push((spot, text));
+                }
                 Field::Absent => self.report(&spot, "an entry is empty"),
                 Field::Invalid => {}
             }
         }
         texts
+    }
+
+    /// Reports white space at the ends of a text, which is part of it and is not seen.
+    pub(super) fn visible_ends(&mut self, spot: &Spot, text: &str) {
+        if values::has_blank_ends(text) {
+            self.report(spot, values::blank_ends(text));
+        }
+    }
+
+    /// The path of a file or directory, from the directory that the configuration is in.
+    pub(super) fn file(&mut self, field: &Field<String>) -> Option<PathBuf> {
+        let (spot, file) = field.given()?;
+        self.visible_ends(spot, file);
+        Some(self.directory.join(file))
     }
 
     /// The entries of a list that are right, with their places; reports empty ones.

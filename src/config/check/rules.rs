@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 
+use super::hazards::Hosts;
 use super::{Check, HOUR, SECOND};
 use crate::config::document::{Field, Spot};
 use crate::config::raw;
 use crate::config::raw::values::Texts;
 use crate::keyring::ProviderId;
 use crate::policy::condition::Condition;
-use crate::policy::matcher::{Matcher, PathPattern};
+use crate::policy::matcher::{Matcher, cover};
 use crate::policy::requirement::{Access, Requirement};
 use crate::policy::rules::{DEFAULT, Expressions, Paths, Rule, Rules};
+use crate::policy::shadow::Hidden;
 use crate::policy::{CorsPreflight, Provider};
 use crate::token::scopes::is_scope;
 
@@ -33,7 +35,8 @@ impl Check<'_> {
         paths: Paths,
         providers: &[Provider],
     ) -> Rules {
-        let mut read = Vec::new();
+        let problems = self.problems.len();
+        let (mut read, mut spots) = (Vec::new(), Vec::new());
         let mut names = HashMap::new();
         let rules_spot = spot_of(&rules).unwrap_or_default();
         for (spot, rule) in self.entries(rules) {
@@ -45,10 +48,31 @@ impl Check<'_> {
                 self.report(&spot, why);
             }
             read.push(rule);
+            spots.push(spot);
         }
         let rules = Rules::new(read, paths);
         self.bound_expressions(&rules_spot, rules.expressions());
+        // Of a rule that is not right, it is not known what it is about.
+        if self.problems.len() == problems {
+            self.refuse_hidden(&rules, &spots);
+        }
         rules
+    }
+
+    fn refuse_hidden(&mut self, rules: &Rules, spots: &[Spot]) {
+        let names: Vec<&str> = rules.names().collect();
+        for Hidden { rule, by } in rules.hidden() {
+            let Some(spot) = spots.get(rule) else {
+                continue;
+            };
+            let by: Vec<&str> = by.iter().filter_map(|by| names.get(*by).copied()).collect();
+            let why = format!(
+                "never reached: `{}` before it decides all of its requests; put it first, or write \
+                 `only_by_name: true` if Envoy's routes name it",
+                by.join("`, `")
+            );
+            self.report(spot, why);
+        }
     }
 
     /// No request may cost more than a few milliseconds, however many rules there are.
@@ -135,17 +159,39 @@ impl Check<'_> {
             }
             Kind::Required => Access::Required(requirement),
         };
+        let hosts = self.hosts_of(&matches);
         let matcher = self.rule_matcher(matches, &only_by_name, paths);
         if let (Kind::Public | Kind::Optional, Some(matcher)) = (kind, &matcher) {
-            self.refuse_keyless_door(spot, matcher);
+            self.refuse_keyless_door(spot, matcher, hosts);
         }
-        let name = self.rule_name(spot, &name)?;
-        Some(Rule {
-            name,
+        if let Some((spot, _)) = condition.given()
+            && compiled.as_ref().is_some_and(Condition::always_holds)
+        {
+            self.warn(spot, "it holds for every request, so it protects nothing");
+        }
+        let rule = Rule {
+            name: self.rule_name(spot, &name)?,
             matcher,
             access,
             condition: compiled,
-        })
+        };
+        self.warn_of_rule(spot, &rule, paths, hosts);
+        Some(rule)
+    }
+
+    /// Whether Envoy binds the hosts of a rule.
+    fn hosts_of(&mut self, matches: &Field<raw::rules::Match>) -> Hosts {
+        let bound = matches.value().map(|matches| &matches.hosts_are_bound);
+        let Some((spot, true)) = bound.and_then(Field::given) else {
+            return Hosts::Chosen;
+        };
+        if matches
+            .value()
+            .is_some_and(|matches| matches!(matches.hosts, Field::Absent))
+        {
+            self.report(spot, "there are no `hosts` that could be bound");
+        }
+        Hosts::Bound
     }
 
     fn rule_name(&mut self, spot: &Spot, name: &Field<String>) -> Option<String> {
@@ -184,8 +230,9 @@ impl Check<'_> {
         }
     }
 
-    /// Headers are the client's choice: who leaves tokens out could send the header along.
-    fn refuse_keyless_door(&mut self, spot: &Spot, matcher: &Matcher) {
+    /// Headers are the client's choice, and so are hosts that Envoy does not bind: who leaves tokens
+    /// out could send them along.
+    fn refuse_keyless_door(&mut self, spot: &Spot, matcher: &Matcher, bound: Hosts) {
         let Matcher {
             hosts,
             methods: _,
@@ -193,15 +240,19 @@ impl Check<'_> {
             headers,
             mcp,
         } = matcher;
-        let is_any = |path: &PathPattern| match path {
-            PathPattern::Prefix(prefix) => prefix.is_empty(),
-            PathPattern::Regex(regex) => regex.literal_prefix().len() <= 1,
-            PathPattern::Exact(_) => false,
-        };
-        let any_path = paths.is_empty() || paths.iter().any(is_any);
-        if (!headers.is_empty() || mcp.is_some()) && hosts.is_empty() && any_path {
-            let why = "any client could send this header to do without a token; add a `path` or \
-                       `hosts` to `match`";
+        let any_path = paths.is_empty() || paths.iter().any(cover::is_anywhere);
+        let is_bound = !hosts.is_empty() && bound == Hosts::Bound;
+        if !any_path || is_bound {
+            return;
+        }
+        if !headers.is_empty() || mcp.is_some() {
+            let why = "any client could send this header to do without a token; add a `path` to \
+                       `match`";
+            self.report(spot, why);
+        } else if !hosts.is_empty() {
+            let why = "any client could send this host to do without a token; add a `path` to \
+                       `match`, or `hosts_are_bound: true` if the `domains` of Envoy's virtual \
+                       hosts let no other host reach what is behind it";
             self.report(spot, why);
         }
     }

@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 use super::Check;
 use crate::config::document::{Field, Spot};
 use crate::config::raw::values::{Texts, Values};
+use crate::config::values;
 use crate::keyring::{Algorithm, AlgorithmSet};
 use crate::token::claims::ClaimPath;
 use crate::token::issuer::{TENANT_ID, is_tenant_id, trust_domain};
@@ -18,6 +19,7 @@ impl Check<'_> {
     }
 
     pub(super) fn claim_path(&mut self, spot: &Spot, text: &str) -> Option<ClaimPath> {
+        self.visible_ends(spot, text);
         let parsed = ClaimPath::from_str(text).map_err(|error| error.to_string());
         self.parsed(spot, parsed)
     }
@@ -73,7 +75,13 @@ impl Check<'_> {
                 self.report(issuer.0, why);
                 None
             }
-            (_, Field::Given(_, Texts::One(text))) if text == "any" => Some(Tenants::Any),
+            (_, Field::Given(spot, Texts::One(text))) if text == "any" => {
+                self.warn(
+                    &spot,
+                    "tokens of every tenant are accepted, and anyone can make one",
+                );
+                Some(Tenants::Any)
+            }
             (_, given @ Field::Given(..)) => {
                 let texts = self.texts(given, "at least one tenant, or `any` alone");
                 for (spot, text) in &texts {
@@ -136,6 +144,9 @@ impl Check<'_> {
         for (name, field) in claims {
             match field {
                 Field::Given(spot, Values(any_of)) => {
+                    for value in any_of.iter().filter(|value| values::has_blank_ends(value)) {
+                        self.warn(&spot, values::blank_ends(value));
+                    }
                     let path = self.claim_path(&spot, &name);
                     required.extend(path.map(|path| RequiredClaim::new(path, any_of)));
                 }
@@ -157,13 +168,23 @@ impl Check<'_> {
                 );
                 None
             }
-            Field::Given(_, Texts::One(text)) if text == "any" => Some(Audiences::Any),
+            Field::Given(spot, Texts::One(text)) if text == "any" => {
+                let why = "tokens meant for any other API are accepted too: whoever gets one can \
+                           use it here";
+                self.warn(&spot, why);
+                Some(Audiences::Any)
+            }
             given @ Field::Given(..) => {
                 let texts = self.texts(given, "at least one audience, or `any` alone");
                 for (spot, _) in texts.iter().filter(|(_, text)| text == "any") {
                     let why = "`any` in a list would be an audience of that name; \
                                write `audiences: any` to accept tokens meant for anyone";
                     self.report(spot, why);
+                }
+                for (spot, _) in texts.iter().filter(|(_, text)| text == "account") {
+                    let why = "Keycloak puts the audience `account` into the tokens of every \
+                               client; give the API an audience of its own";
+                    self.warn(spot, why);
                 }
                 let audiences: Vec<_> = texts.into_iter().map(|(_, text)| text).collect();
                 (!audiences.is_empty()).then_some(Audiences::AnyOf(audiences))

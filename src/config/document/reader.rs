@@ -11,7 +11,7 @@ mod access;
 use access::{List, Map, Place};
 
 use super::node::{Content, Node};
-use super::{FIELD, Problem, SPELLED, Spot};
+use super::{FIELD, Problem, SPELLED, Severity, Spot};
 use crate::shown::nearest;
 use crate::token::json::Decimal;
 
@@ -38,6 +38,7 @@ impl<'n> Reader<'n> {
 
     fn problem(&self, message: String) -> Problem {
         Problem {
+            severity: Severity::Error,
             spot: Spot {
                 line: self.node.line,
                 column: self.node.column,

@@ -67,7 +67,7 @@ pattern! {
     ProviderName "^[A-Za-z0-9_.:-]{1,64}$" "1 to 64 letters, digits and `-_.:`.";
     RuleName "^(?!(default|none)$)[A-Za-z0-9_.:-]{1,64}$"
         "1 to 64 letters, digits and `-_.:`; not `default` or `none`.";
-    ClaimPath "^(/[^/]+)+$|^[^/.][^.]*(\\.[^.]+)*$"
+    ClaimPath "^(/[^/]+)+$|^(?!urn:)[^/.]+(\\.[^/.]+)*$|^[^/.][^.]*$"
         "A claim: names with dots between them, or a JSON pointer (RFC 6901).";
     HeaderNameAsSent "^[A-Za-z0-9-]+$" "The name of a header.";
     Scheme "^[A-Za-z0-9-]+$" "A scheme, such as `Bearer`.";
@@ -80,7 +80,8 @@ pattern! {
     Method "^[A-Z0-9-]+$" "A method, in upper case.";
     HostPattern "^(\\*\\.)?([A-Za-z0-9_-]+\\.)*[A-Za-z0-9_-]+$|^\\[[0-9A-Fa-f:.]+\\]$"
         "A host, or `*.` and a domain.";
-    Path "^/[^?#]*$" "A path that begins with `/`, without a query.";
+    Path "^(?!.*/:[A-Za-z_])(?!.*[^/]\\$$)/[^?#*{}<>\\[\\]^|]*$"
+        "A path that begins with `/`, without a query and without placeholders.";
 }
 
 choice! {

@@ -62,6 +62,9 @@ pub struct Match {
     /// count.
     #[schemars(with = "OneOrMany<HostPattern>")]
     pub hosts: Field<Texts>,
+    /// Envoy's `domains` let no request with another host reach what is behind these: only then may
+    /// `hosts` alone open a rule to requests without a token. Default: `false`.
+    pub hosts_are_bound: Field<bool>,
     /// Methods in upper case, any of them. Requests with a method in lower case are refused.
     #[schemars(with = "OneOrMany<Method>")]
     pub methods: Field<Texts>,

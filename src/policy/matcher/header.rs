@@ -43,6 +43,24 @@ impl HeaderPattern {
         }
     }
 
+    /// Its name, in lower case.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The values of which the header has one, whatever it says if there are none.
+    pub(in crate::policy) fn values(&self) -> &[String] {
+        &self.values
+    }
+
+    /// Whether each request that has the header that `later` asks for has this one.
+    pub(in crate::policy) fn covers(&self, later: &Self) -> bool {
+        let Self { name, values, .. } = self;
+        let is_own = |value: &String| values.contains(value);
+        *name == later.name
+            && (values.is_empty() || (!later.values.is_empty() && later.values.iter().all(is_own)))
+    }
+
     /// Whether the request has this header with one of the values and nothing else.
     pub(super) fn is_of(&self, headers: &Observed<'_>) -> bool {
         headers

@@ -1,6 +1,7 @@
 //! Regular expressions about paths, and what can be known of them before a request comes.
 
-use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
+use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind, Look};
 
 use crate::policy::pattern::{Pattern, Scope};
 
@@ -10,6 +11,17 @@ pub struct PathRegex {
     text: String,
     pattern: Pattern,
     parsed: Hir,
+}
+
+/// The paths of an expression that is no more than one of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Simple {
+    /// This path.
+    Exact(String),
+    /// This path and every one below it: `/orders(/.*)?`.
+    Prefix(String),
+    /// Every path that begins with this text: `/public.*`.
+    Beginning(String),
 }
 
 /// The largest class of characters of which each counts as written.
@@ -57,13 +69,73 @@ impl PathRegex {
         found
     }
 
+    /// Texts with one of which each of its paths begins; `None` if that cannot be told.
+    pub fn beginnings(&self) -> Option<Vec<String>> {
+        let found = Extractor::new().extract(&self.parsed);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        found
+            .literals()?
+            .iter()
+            .map(|literal| text(literal.as_bytes()))
+            .collect()
+    }
+
+    /// Whether it is not bound to any first segment: `.*`, `/[a-z]+`.
+    pub fn is_anywhere(&self) -> bool {
+        let beginnings = self.beginnings();
+        beginnings.is_none_or(|texts| texts.iter().any(|text| text.len() <= 1))
+    }
+
+    /// Whether what it ends with may follow any path at all: `.*\.css`.
+    pub fn begins_with_anything(&self) -> bool {
+        begins_with_anything(&self.parsed)
+    }
+
+    /// One of its beginnings that may go on within the segment and below: `/public` of `/public.*`,
+    /// which is `/publications/7` too.
+    pub fn runs_on(&self) -> Option<String> {
+        let goes_on = |text: &String| !text.ends_with('/') && self.is_match(&format!("{text}-x/x"));
+        self.beginnings()?.into_iter().find(goes_on)
+    }
+
+    /// Whether its paths go down as many segments as a client likes: it has an unbounded part that
+    /// a `/` fits into.
+    pub fn has_many_segments(&self) -> bool {
+        has_many_segments(&self.parsed)
+    }
+
+    /// Whether no path can be like this: `/a$b`, `/[a&&b]`.
+    pub fn is_impossible(&self) -> bool {
+        is_impossible(&self.parsed)
+    }
+
+    /// Its paths, if a text and a simple end are all of it.
+    pub(super) fn simple(&self) -> Option<Simple> {
+        let parts = match self.parsed.kind() {
+            HirKind::Concat(parts) => parts.as_slice(),
+            _ => std::slice::from_ref(&self.parsed),
+        };
+        let parts: Vec<&Hir> = parts.iter().filter(|part| !is_edge(part)).collect();
+        let (text, end) = match parts.split_first() {
+            Some((first, [])) if is_anything(first) => ("", Some(*first)),
+            Some((first, [])) => (literal_text(first)?, None),
+            Some((first, [end])) => (literal_text(first)?, Some(*end)),
+            _ => return None,
+        };
+        match end {
+            None => Some(Simple::Exact(text.to_owned())),
+            Some(end) if is_anything(end) => Some(Simple::Beginning(text.to_owned())),
+            Some(end) if is_anything_below(end) => Some(Simple::Prefix(text.to_owned())),
+            Some(_) => None,
+        }
+    }
+
     /// With what every path of it begins, as far as that is certain.
     pub fn literal_prefix(&self) -> &str {
-        let bytes = match self.parsed.kind() {
-            HirKind::Concat(parts) => first_part(parts).and_then(literal),
-            _ => literal(&self.parsed),
+        let text = match self.parsed.kind() {
+            HirKind::Concat(parts) => first_part(parts).and_then(literal_text),
+            _ => literal_text(&self.parsed),
         };
-        let text = bytes.and_then(|bytes| str::from_utf8(bytes).ok());
         text.unwrap_or_default()
     }
 }
@@ -83,6 +155,128 @@ fn begins_with_slash(hir: &Hir) -> bool {
 fn first_part(parts: &[Hir]) -> Option<&Hir> {
     let mut parts = parts.iter();
     parts.find(|part| !matches!(part.kind(), HirKind::Look(_)))
+}
+
+fn literal_text(hir: &Hir) -> Option<&str> {
+    str::from_utf8(literal(hir)?).ok()
+}
+
+/// `^` or `$`, which the whole path has anyway where nothing else stands before or after.
+fn is_edge(hir: &Hir) -> bool {
+    matches!(hir.kind(), HirKind::Look(Look::Start | Look::End))
+}
+
+/// `.*`: whatever a path may hold.
+fn is_anything(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Capture(capture) => is_anything(&capture.sub),
+        HirKind::Repetition(repetition) => {
+            repetition.min == 0 && repetition.max.is_none() && is_any_character(&repetition.sub)
+        }
+        _ => false,
+    }
+}
+
+/// Every character that a path may have: no path has a line end.
+fn is_any_character(hir: &Hir) -> bool {
+    let HirKind::Class(Class::Unicode(class)) = hir.kind() else {
+        return false;
+    };
+    let mut others = class.clone();
+    others.negate();
+    let is_line_end = |end: char| matches!(end, '\r' | '\n');
+    let mut ranges = others.iter();
+    ranges.all(|range| is_line_end(range.start()) && range.start() == range.end())
+}
+
+/// `(/.*)?`
+fn is_anything_below(hir: &Hir) -> bool {
+    let HirKind::Repetition(repetition) = hir.kind() else {
+        return false;
+    };
+    let mut inner = &*repetition.sub;
+    while let HirKind::Capture(capture) = inner.kind() {
+        inner = &capture.sub;
+    }
+    let HirKind::Concat(parts) = inner.kind() else {
+        return false;
+    };
+    let [slash, rest] = parts.as_slice() else {
+        return false;
+    };
+    repetition.min == 0 && literal_text(slash) == Some("/") && is_anything(rest)
+}
+
+fn begins_with_anything(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Capture(capture) => begins_with_anything(&capture.sub),
+        HirKind::Alternation(parts) => parts.iter().any(begins_with_anything),
+        HirKind::Repetition(repetition) => {
+            repetition.max.is_none() && is_any_character(&repetition.sub)
+        }
+        HirKind::Concat(parts) => {
+            let mut parts = parts
+                .iter()
+                .filter(|part| !is_edge(part) && literal_text(part) != Some("/"));
+            parts.next().is_some_and(begins_with_anything)
+        }
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => false,
+    }
+}
+
+fn has_many_segments(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Capture(capture) => has_many_segments(&capture.sub),
+        HirKind::Repetition(repetition) => {
+            (repetition.max.is_none() && holds_slash(&repetition.sub))
+                || has_many_segments(&repetition.sub)
+        }
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(has_many_segments),
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => false,
+    }
+}
+
+fn holds_slash(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) => {
+            let mut ranges = class.iter();
+            ranges.any(|range| range.start() <= '/' && '/' <= range.end())
+        }
+        HirKind::Literal(literal) => literal.0.contains(&b'/'),
+        HirKind::Capture(capture) => holds_slash(&capture.sub),
+        HirKind::Repetition(repetition) => holds_slash(&repetition.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(holds_slash),
+        HirKind::Empty | HirKind::Class(Class::Bytes(_)) | HirKind::Look(_) => false,
+    }
+}
+
+fn is_impossible(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) => class.ranges().is_empty(),
+        HirKind::Class(Class::Bytes(class)) => class.ranges().is_empty(),
+        HirKind::Capture(capture) => is_impossible(&capture.sub),
+        HirKind::Repetition(repetition) => repetition.min > 0 && is_impossible(&repetition.sub),
+        HirKind::Alternation(parts) => parts.iter().all(is_impossible),
+        HirKind::Concat(parts) => {
+            parts.iter().any(is_impossible) || (0..parts.len()).any(|at| is_cut_off(parts, at))
+        }
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Look(_) => false,
+    }
+}
+
+/// Whether this part begins where the path does, or ends where it does, and others that take up
+/// something stand on that side of it.
+fn is_cut_off(parts: &[Hir], at: usize) -> bool {
+    let (before, rest) = parts.split_at(at);
+    let Some((part, after)) = rest.split_first() else {
+        return false;
+    };
+    let takes_up = |part: &Hir| part.properties().minimum_len().is_some_and(|len| len > 0);
+    let (begins, ends) = (
+        part.properties().look_set_prefix().contains(Look::Start),
+        part.properties().look_set_suffix().contains(Look::End),
+    );
+    (begins && before.iter().any(takes_up)) || (ends && after.iter().any(takes_up))
 }
 
 fn literal(hir: &Hir) -> Option<&[u8]> {

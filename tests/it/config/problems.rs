@@ -199,3 +199,129 @@ fn problems_one_by_one() {
         );
     }
 }
+
+/// White space at an end is part of a text, and makes it nobody's.
+#[test]
+fn what_is_not_seen_is_a_problem() {
+    let provider = |more: &str| {
+        format!("providers: [{{ issuer: https://a.example, audiences: a, {more} }}]\n")
+    };
+    for (yaml, place) in [
+        (
+            "providers: [{ issuer: 'https://a.example ', audiences: a }]".to_owned(),
+            "providers[0].issuer: `https://a.example `",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: [a, \"b\\t\"] }]".to_owned(),
+            "providers[0].audiences[1]: `b\\t`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: \"\\u00a0a\" }]".to_owned(),
+            "providers[0].audiences: ",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: \"a\\ufeff\" }]".to_owned(),
+            "providers[0].audiences: ",
+        ),
+        (
+            provider("issuer_aliases: [' https://b.example']"),
+            "providers[0].issuer_aliases[0]: ` https://b.example`",
+        ),
+        (
+            provider("audience_claim: 'client_id '"),
+            "providers[0].audience_claim: ",
+        ),
+        (
+            provider("token_types: 'at+jwt '"),
+            "providers[0].token_types: ",
+        ),
+        (
+            provider("scope_claims: ['scp ']"),
+            "providers[0].scope_claims[0]: ",
+        ),
+        (
+            provider("required_claims: { 'a ': b }"),
+            "providers[0].required_claims",
+        ),
+        (
+            provider("discovery_url: 'https://b.example '"),
+            "providers[0].discovery_url: ",
+        ),
+        (
+            provider("jwks: { uri: 'https://b.example ' }"),
+            "providers[0].jwks.uri: ",
+        ),
+        (
+            provider("jwks: { file: 'keys.json ' }"),
+            "providers[0].jwks.file: ",
+        ),
+        (
+            provider("fetch: { ca_file: ' ca.pem' }"),
+            "providers[0].fetch.ca_file: ",
+        ),
+        (
+            provider("") + "upstream: { claim_headers: [{ header: x-a, claim: ' sub' }] }",
+            "upstream.claim_headers[0].claim: ` sub`",
+        ),
+        (
+            provider("") + "rules: [{ name: r, scopes: ['a '] }]",
+            "rules[0].scopes[0]: `a `",
+        ),
+    ] {
+        let found = problems(&yaml).join("\n");
+        let line = found
+            .lines()
+            .find(|line| line.contains(place))
+            .unwrap_or_else(|| panic!("{yaml}\n{found}"));
+        assert!(
+            line.ends_with("has white space at its beginning or end"),
+            "{yaml}\n{found}"
+        );
+    }
+}
+
+/// A claim's name with dots in it is a JSON pointer, wherever claims are named.
+#[test]
+fn the_dots_of_a_url_are_no_path() {
+    let provider = "providers: [{ issuer: https://a.example, audiences: a, ";
+    let name = "https://acme.example.com/roles";
+    for yaml in [
+        format!("{provider} audience_claim: {name} }}]"),
+        format!("{provider} scope_claims: [{name}] }}]"),
+        format!("{provider} required_claims: {{ {name}: a }} }}]"),
+        format!("{provider} }}]\nrules: [{{ name: r, claims: {{ {name}: a }} }}]"),
+        format!("{provider} }}]\nresponse_headers: [{{ header: x-a, claim: {name} }}]"),
+        format!(
+            "{provider} }}]\nupstream: {{ claim_headers: [{{ header: x-a, claim: {name} }}] }}"
+        ),
+    ] {
+        let found = problems(&yaml).join("\n");
+        let expected = format!(
+            "the dots part `{name}` into several names; for the claim of that name write \
+             `/https:~1~1acme.example.com~1roles`"
+        );
+        assert!(found.contains(&expected), "{yaml}\n{found}");
+    }
+    for (claim, pointer) in [
+        ("acme.example.com/roles", "/acme.example.com~1roles"),
+        ("urn:oid:2.5.4.3", "/urn:oid:2.5.4.3"),
+    ] {
+        let yaml = format!(
+            "{provider} }}]\nupstream: {{ claim_headers: [{{ header: x-a, claim: '{claim}' }}] }}"
+        );
+        let found = problems(&yaml).join("\n");
+        assert!(found.contains(&format!("write `{pointer}`")), "{found}");
+    }
+    for claim in [
+        "/https:~1~1acme.example.com~1roles",
+        "realm_access.roles",
+        "cognito:groups",
+        "urn:zitadel:iam:org:project:roles",
+        "https://acme/roles",
+    ] {
+        let yaml = format!(
+            "{provider} }}]\nupstream: {{ claim_headers: [{{ header: x-a, claim: '{claim}' }}] }}"
+        );
+        assert_eq!(problems(&yaml), [""; 0], "{claim}");
+    }
+}

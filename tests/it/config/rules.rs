@@ -199,6 +199,88 @@ fn rules_one_by_one() {
             "any client could send this header to do without a token",
         ),
         (
+            rule("match: { hosts: a.example }, access: public"),
+            "any client could send this host to do without a token; add a `path` to `match`, or \
+             `hosts_are_bound: true`",
+        ),
+        (
+            rule("match: { hosts: '*.a.example', methods: GET }, access: optional"),
+            "any client could send this host",
+        ),
+        (
+            rule("match: { hosts: a.example, path: { prefix: / } }, access: public"),
+            "any client could send this host",
+        ),
+        (
+            rule("match: { hosts: a.example, path: { regex: '/[a-z]+' } }, access: public"),
+            "any client could send this host",
+        ),
+        (
+            rule("match: { hosts: a.example, headers: { x-a: b } }, access: public"),
+            "any client could send this header",
+        ),
+        (
+            rule("match: { hosts_are_bound: true }"),
+            "rules[0].match: empty",
+        ),
+        (
+            rule("match: { hosts_are_bound: true, methods: GET }"),
+            "rules[0].match.hosts_are_bound: there are no `hosts` that could be bound",
+        ),
+        (
+            rule("match: { path: { prefix: '/admin/*' } }"),
+            "rules[0].match.path.prefix: `*` is no placeholder here and stands for itself; \
+             `prefix` is about all paths below, and `regex` takes expressions; percent-encode it",
+        ),
+        (
+            rule("match: { path: { exact: '/orders/:id' } }"),
+            "`:id` is no placeholder",
+        ),
+        (
+            rule("match: { path: { exact: '/x/{id}' } }"),
+            "`{` is no placeholder",
+        ),
+        (
+            rule("match: { path: { exact: '/x/<id>' } }"),
+            "`<` is no placeholder",
+        ),
+        (
+            rule("match: { path: { prefix: '/orders/[0-9]+' } }"),
+            "`[` is no placeholder",
+        ),
+        (
+            rule("match: { path: { prefix: '/orders$' } }"),
+            "`$` is no placeholder",
+        ),
+        (
+            with("paths: as_is\nrules: [{ name: r, match: { path: { prefix: '/admin/*' } } }]"),
+            "write a `regex` that escapes it",
+        ),
+        (
+            rule("match: { headers: { x-a: b, X-A: c } }"),
+            "is the header `x-a` again: case does not count; list its values",
+        ),
+        (
+            rule("match: { path: { regex: '/a$b' } }"),
+            "no path is like `/a$b`",
+        ),
+        (
+            rule("match: { path: { regex: '/a(^b|c$)d' } }"),
+            "no path is like",
+        ),
+        (
+            rule("match: { path: { regex: '/[a&&b]' } }"),
+            "no path is like `/[a&&b]`",
+        ),
+        (
+            rule("match: { hosts: '*.[::1]' }"),
+            "no host is below the address `[::1]`",
+        ),
+        (
+            rule("match: { hosts: '*.10.0.0.1' }"),
+            "no host is below the address `10.0.0.1`",
+        ),
+        (
             rule("match: { methods: GET }, only_by_name: true"),
             "`match` and `only_by_name` exclude each other",
         ),
@@ -576,4 +658,182 @@ fn answers_one_by_one() {
         found.contains("clients cannot find `spiffe://a.example`; give `authorization_servers`"),
         "{found}"
     );
+}
+
+/// A rule that earlier ones leave nothing to is an error that names them.
+#[test]
+fn hidden_rules() {
+    let prefix = |prefix: &str| format!("{{ path: {{ prefix: {prefix} }} }}");
+    let exact = |exact: &str| format!("{{ path: {{ exact: {exact} }} }}");
+    let regex = |regex: &str| format!("{{ path: {{ regex: '{regex}' }} }}");
+    let text = str::to_owned;
+    for (earlier, later, is_hidden) in [
+        (prefix("/orders"), prefix("/orders/admin"), true),
+        (prefix("/orders"), prefix("/orders"), true),
+        (prefix("/orders/"), prefix("/orders"), true),
+        (prefix("/orders"), exact("/orders/admin"), true),
+        (prefix("/orders"), exact("/orders/"), true),
+        (prefix("/orders"), exact("/%6frders/a"), true),
+        (prefix("/orders"), prefix("/orders-admin"), false),
+        (prefix("/orders/admin"), prefix("/orders"), false),
+        (exact("/orders"), exact("/orders"), true),
+        (exact("/orders"), prefix("/orders"), false),
+        (exact("/orders"), exact("/orders/"), false),
+        (prefix("/"), prefix("/orders"), true),
+        (prefix("/"), text("{ methods: [GET] }"), true),
+        (prefix("/orders"), regex("/orders/[0-9]+"), true),
+        (prefix("/orders"), regex("/orders/(a|b)"), true),
+        (prefix("/orders"), regex("/orders(/.*)?"), true),
+        (prefix("/orders"), regex("/orders.*"), false),
+        (prefix("/orders"), regex("(?i)/orders/x"), false),
+        (prefix("/"), regex(r".*\.css"), true),
+        (regex("/orders/.*"), prefix("/orders/admin"), true),
+        (regex("/orders/.*"), prefix("/orders"), false),
+        (regex("/orders(/.*)?"), prefix("/orders"), true),
+        (regex("^/orders(?:/.*)?$"), prefix("/orders"), true),
+        (regex("/o.*"), prefix("/orders"), true),
+        (regex(".*"), prefix("/orders"), true),
+        (regex("/.*"), prefix("/"), true),
+        (regex("/orders/[0-9]+"), exact("/orders/7"), true),
+        (regex("/orders/[0-9]+"), exact("/orders/x"), false),
+        (regex("/orders/[0-9]+"), regex("/orders/[0-9]+"), true),
+        (
+            text("{ hosts: a.example }"),
+            text("{ hosts: a.example, methods: GET }"),
+            true,
+        ),
+        (
+            text("{ hosts: A.example }"),
+            text("{ hosts: a.example }"),
+            true,
+        ),
+        (
+            text("{ hosts: '*.example' }"),
+            text("{ hosts: [a.example, '*.b.example'] }"),
+            true,
+        ),
+        (
+            text("{ hosts: '*.a.example' }"),
+            text("{ hosts: a.example }"),
+            false,
+        ),
+        (
+            text("{ hosts: a.example }"),
+            text("{ hosts: [a.example, b.example] }"),
+            false,
+        ),
+        (text("{ hosts: a.example }"), prefix("/orders"), false),
+        (
+            text("{ methods: [GET, PUT] }"),
+            text("{ methods: [PUT] }"),
+            true,
+        ),
+        (
+            text("{ methods: [GET] }"),
+            text("{ methods: [GET, PUT] }"),
+            false,
+        ),
+        (text("{ methods: [GET] }"), prefix("/"), false),
+        (
+            text("{ headers: { x-a: any } }"),
+            text("{ headers: { X-A: b, x-c: d } }"),
+            true,
+        ),
+        (
+            text("{ headers: { x-a: [b, c] } }"),
+            text("{ headers: { x-a: c } }"),
+            true,
+        ),
+        (
+            text("{ headers: { x-a: c } }"),
+            text("{ headers: { x-a: [b, c] } }"),
+            false,
+        ),
+        (
+            text("{ headers: { x-a: c } }"),
+            text("{ headers: { x-a: any } }"),
+            false,
+        ),
+        (
+            text("{ headers: { x-a: c, x-b: d } }"),
+            text("{ headers: { x-a: c } }"),
+            false,
+        ),
+        (
+            text("{ path: { exact: [/a, /b], prefix: /c } }"),
+            text("{ path: { exact: [/b, /c/d] }, methods: GET }"),
+            true,
+        ),
+    ] {
+        let rules = format!(
+            "rules: [{{ name: first, match: {earlier}, scopes: a }}, \
+             {{ name: second, match: {later}, scopes: b }}]"
+        );
+        let found = problems(&with(&rules));
+        let hidden = found.iter().any(|line| {
+            line.contains("rules[1]: never reached: `first` before it decides all of its requests")
+        });
+        assert_eq!(hidden, is_hidden, "{rules}\n{found:?}");
+        assert_eq!(found.len(), usize::from(is_hidden), "{rules}\n{found:?}");
+    }
+    for (rules, by) in [
+        (
+            "{ name: all }, { name: r, match: { path: { prefix: /a } } }",
+            Some("`all`"),
+        ),
+        ("{ name: all }, { name: r }", Some("`all`")),
+        (
+            "{ name: a, match: { methods: GET } }, { name: b, match: { methods: PUT } }, \
+             { name: r, match: { methods: [PUT, GET] } }",
+            Some("`a`, `b`"),
+        ),
+        (
+            "{ name: a, match: { methods: GET } }, { name: b, match: { path: { prefix: /b } } }, \
+             { name: r, match: { methods: [PUT, GET], path: { prefix: [/b, /c] } } }",
+            None,
+        ),
+        ("{ name: all, only_by_name: true }, { name: r }", None),
+        ("{ name: all }, { name: r, only_by_name: true }", None),
+    ] {
+        let found = problems(&with(&format!("rules: [{rules}]"))).join("\n");
+        match by {
+            Some(by) => assert!(
+                found.contains(&format!("never reached: {by} before")),
+                "{found}"
+            ),
+            None => assert_eq!(found, "", "{rules}"),
+        }
+    }
+    // The path `*` does not begin with a slash.
+    let as_is = "paths: as_is\nrules: [{ name: a, match: { path: { prefix: / } } }, { name: b }]";
+    assert_eq!(problems(&with(as_is)), [""; 0]);
+}
+
+/// What may look like a placeholder, and is none.
+#[test]
+fn paths_that_are_meant() {
+    for path in [
+        "/v1/orders/7:cancel",
+        "/odata/$metadata",
+        "/Orders(7)",
+        "/%2A",
+        "/x/%7Bid%7D",
+        "/a+b",
+        "/:",
+        "/$",
+    ] {
+        assert_eq!(
+            problems(&rule(&format!("match: {{ path: {{ exact: '{path}' }} }}"))),
+            [""; 0],
+            "{path}"
+        );
+    }
+    for more in [
+        "match: { hosts: a.example, hosts_are_bound: true }, access: public",
+        "match: { hosts: a.example, hosts_are_bound: true, headers: { x-a: b } }, access: public",
+        "match: { hosts: a.example, path: { regex: '/(a|b)/.*' } }, access: public",
+        "match: { hosts: a.example, path: { exact: /a } }, access: public",
+    ] {
+        assert_eq!(problems(&rule(more)), [""; 0], "{more}");
+    }
 }

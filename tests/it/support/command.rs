@@ -11,6 +11,7 @@ pub fn claimgate(arguments: &[&str]) -> Command {
     for variable in [
         "OIDC_ISSUER",
         "OIDC_AUDIENCE",
+        "OIDC_ANY_AUDIENCE",
         "OIDC_JWKS_URL",
         "CLAIMGATE_LOG",
     ] {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Case, Expect, Request, Token, raw};
 use crate::config::document::Field;
 use crate::config::raw::values::Texts;
-use crate::config::{Config, Problem, Spot};
+use crate::config::{Config, Problem, Severity, Spot};
 use crate::decision::Reason;
 use crate::keyring::ProviderId;
 use crate::time::{Clock as _, SystemClock, UnixTime};
@@ -21,6 +21,7 @@ pub(super) struct Reader {
 impl Reader {
     fn report(&mut self, spot: &Spot, message: impl Into<String>) {
         self.problems.push(Problem {
+            severity: Severity::Error,
             spot: spot.clone(),
             message: message.into(),
         });

@@ -1,0 +1,111 @@
+//! Whether one pattern is about everything that another is about.
+
+use super::path_regex::Simple;
+use super::{HostPattern, McpPattern, PathPattern, PathRegex};
+
+/// Whether the pattern is about every host that `later` is about.
+pub fn hosts(own: &HostPattern, later: &HostPattern) -> bool {
+    match (own, later) {
+        (HostPattern::Exact(own), HostPattern::Exact(later)) => own == later,
+        (HostPattern::Below(_), HostPattern::Exact(later)) => own.is_of(later),
+        (HostPattern::Below(domain), HostPattern::Below(later)) => {
+            domain == later || own.is_of(later)
+        }
+        (HostPattern::Exact(_), HostPattern::Below(_)) => false,
+    }
+}
+
+/// Whether the pattern is about every path that `later` is about. Not always found out where one of
+/// them is a regular expression.
+pub fn paths(own: &PathPattern, later: &PathPattern) -> bool {
+    match (Paths::of(own), Paths::of(later)) {
+        (Paths::One(own), Paths::One(later)) => own == later,
+        (Paths::Beginning(own), later) => later.all_begin(|text| text.starts_with(&own)),
+        (Paths::Below(own), Paths::One(later) | Paths::Below(later)) => {
+            own == later || is_below(&own, &later)
+        }
+        (Paths::Below(own), later) => later.all_begin(|text| is_below(&own, text)),
+        (Paths::Some(own), Paths::One(later)) => own.is_match(&later),
+        (Paths::Some(own), Paths::Some(later)) => own.text() == later.text(),
+        (Paths::One(_) | Paths::Some(_), _) => false,
+    }
+}
+
+/// Whether the pattern is about every MCP call that `later` is about.
+pub fn calls(own: &McpPattern, later: &McpPattern) -> bool {
+    let McpPattern { methods, names } = own;
+    let holds = |own: &[String], later: &[String]| {
+        own.is_empty() || (!later.is_empty() && later.iter().all(|text| own.contains(text)))
+    };
+    holds(methods, &later.methods) && holds(names, &later.names)
+}
+
+/// Whether the pattern is about every path that begins with `/`.
+pub fn is_every_path(own: &PathPattern) -> bool {
+    paths(own, &PathPattern::Prefix(String::new()))
+}
+
+/// Whether the pattern is not bound to any first segment: then the path keeps nobody away.
+pub fn is_anywhere(own: &PathPattern) -> bool {
+    match own {
+        PathPattern::Exact(_) => false,
+        PathPattern::Prefix(prefix) => prefix.is_empty(),
+        PathPattern::Regex(regex) => regex.is_anywhere(),
+    }
+}
+
+/// The segments with which all paths of the pattern begin, as far as that is certain.
+pub fn certain_part(own: &PathPattern) -> &str {
+    match own {
+        PathPattern::Exact(path) | PathPattern::Prefix(path) => path,
+        PathPattern::Regex(regex) => {
+            let whole = regex.literal_prefix().rsplit_once('/');
+            whole.map_or("", |(whole, _)| whole)
+        }
+    }
+}
+
+/// All paths of a pattern.
+enum Paths<'p> {
+    One(String),
+    /// This path and every one below it; of `/`, which is every path, nothing is left.
+    Below(String),
+    /// Every path that begins with this text.
+    Beginning(String),
+    /// Those of an expression.
+    Some(&'p PathRegex),
+}
+
+impl<'p> Paths<'p> {
+    fn of(pattern: &'p PathPattern) -> Self {
+        match pattern {
+            PathPattern::Exact(path) => Self::One(path.clone()),
+            PathPattern::Prefix(path) => Self::Below(path.clone()),
+            PathPattern::Regex(regex) => match regex.simple() {
+                Some(Simple::Exact(path)) => Self::One(path),
+                Some(Simple::Prefix(path)) => Self::Below(path),
+                Some(Simple::Beginning(text)) => Self::Beginning(text),
+                None => Self::Some(regex),
+            },
+        }
+    }
+
+    /// Whether it holds for what each of the paths begins with.
+    fn all_begin(&self, holds: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Below(path) if path.is_empty() => holds("/"),
+            Self::One(text) | Self::Below(text) => holds(text),
+            Self::Beginning(text) => holds(text) || (text.is_empty() && holds("/")),
+            Self::Some(regex) => {
+                let beginnings = regex.beginnings();
+                beginnings.is_some_and(|texts| texts.iter().all(|text| holds(text)))
+                    || (regex.is_about_paths() && holds("/"))
+            }
+        }
+    }
+}
+
+fn is_below(path: &str, text: &str) -> bool {
+    text.strip_prefix(path)
+        .is_some_and(|rest| rest.starts_with('/'))
+}

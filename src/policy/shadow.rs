@@ -1,0 +1,208 @@
+//! Rules that no request reaches, because earlier ones are about all of theirs.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::matcher::{HeaderPattern, HostPattern, Matcher, McpPattern, PathPattern, cover};
+use super::rules::{Paths, Rule};
+
+/// Of a rule that is about more combinations of host, method and path than this, it is not asked
+/// whether others hide it.
+const MAX_PARTS: usize = 4096;
+
+/// A rule that is never reached, and the rules that hide it, by position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// The rule.
+    pub rule: usize,
+    /// The earlier rules that are about all of its requests, each about some.
+    pub by: Vec<usize>,
+}
+
+/// The rules that are never reached. Some are not found: a regular expression hides another only
+/// where that can be told from their texts.
+pub(super) fn hidden(rules: &[Rule], paths: Paths) -> Vec<Hidden> {
+    let mut earlier = Earlier::default();
+    let mut found = Vec::new();
+    for (position, rule) in rules.iter().enumerate() {
+        let Some(matcher) = &rule.matcher else {
+            continue;
+        };
+        let parts = parts(matcher);
+        let by: Option<BTreeSet<usize>> = parts
+            .iter()
+            .map(|part| earlier.first(part, paths))
+            .collect();
+        match by {
+            Some(by) if !by.is_empty() => found.push(Hidden {
+                rule: position,
+                by: by.into_iter().collect(),
+            }),
+            _ => earlier.add(position, matcher),
+        }
+    }
+    found
+}
+
+/// Some of a rule's requests: those of one host, one method and one path. `None` is all.
+struct Part<'m> {
+    host: Option<&'m HostPattern>,
+    method: Option<&'m str>,
+    path: Option<&'m PathPattern>,
+    headers: &'m [HeaderPattern],
+    mcp: Option<&'m McpPattern>,
+}
+
+/// All parts of a rule's requests; empty if they are too many.
+fn parts(matcher: &Matcher) -> Vec<Part<'_>> {
+    let Matcher {
+        hosts,
+        methods,
+        paths,
+        headers,
+        mcp,
+    } = matcher;
+    let count = hosts.len().max(1) * methods.len().max(1) * paths.len().max(1);
+    if count > MAX_PARTS {
+        return Vec::new();
+    }
+    let mut parts = Vec::with_capacity(count);
+    for host in each(hosts) {
+        for method in each(methods) {
+            for path in each(paths) {
+                parts.push(Part {
+                    host,
+                    method: method.map(String::as_str),
+                    path,
+                    headers,
+                    mcp: mcp.as_ref(),
+                });
+            }
+        }
+    }
+    parts
+}
+
+/// Each of these, or `None` once if there are none.
+fn each<T>(items: &[T]) -> impl Iterator<Item = Option<&T>> {
+    let none = items.is_empty().then_some(None);
+    items.iter().map(Some).chain(none)
+}
+
+/// Where a rule that covers a part can be found: its host, its path as far as that is certain, and
+/// the first header that it asks for. What is empty is any.
+type Place = (String, String, String);
+
+/// The rules before another.
+#[derive(Default)]
+struct Earlier<'m> {
+    matchers: HashMap<usize, &'m Matcher>,
+    by_place: HashMap<Place, Vec<usize>>,
+    /// Rules with too many places.
+    large: Vec<usize>,
+}
+
+impl<'m> Earlier<'m> {
+    fn add(&mut self, position: usize, matcher: &'m Matcher) {
+        self.matchers.insert(position, matcher);
+        let headers: Vec<String> = match matcher.headers.first() {
+            Some(header) => header_places(header),
+            None => vec![String::new()],
+        };
+        if matcher.hosts.len().max(1) * matcher.paths.len().max(1) * headers.len() > MAX_PARTS {
+            self.large.push(position);
+            return;
+        }
+        for host in each(&matcher.hosts) {
+            for path in each(&matcher.paths) {
+                for header in &headers {
+                    let host = host.map(ToString::to_string).unwrap_or_default();
+                    let path = path.map_or("", cover::certain_part).to_owned();
+                    let place = (host, path, header.clone());
+                    self.by_place.entry(place).or_default().push(position);
+                }
+            }
+        }
+    }
+
+    /// The first rule that is about all requests of this part.
+    fn first(&self, part: &Part<'_>, paths: Paths) -> Option<usize> {
+        let covers = |position: &&usize| {
+            let matcher = self.matchers.get(position);
+            matcher.is_some_and(|matcher| covers(matcher, part, paths))
+        };
+        let mut first = self.large.iter().find(covers).copied();
+        let headers = part.headers.iter().flat_map(|header| {
+            let own = header_places(header).into_iter().next();
+            own.into_iter().chain([header.name().to_owned()])
+        });
+        let headers: Vec<String> = headers.chain([String::new()]).collect();
+        let hosts = above(part.host);
+        let path = part.path.map_or("", cover::certain_part);
+        let slashes = path.match_indices('/').map(|(slash, _)| slash);
+        for end in slashes.chain([path.len()]) {
+            let path = path.get(..end).unwrap_or_default();
+            for host in &hosts {
+                for header in &headers {
+                    let place = (host.clone(), path.to_owned(), header.clone());
+                    let found = self.by_place.get(&place);
+                    let found = found.and_then(|list| list.iter().find(covers)).copied();
+                    first = found.into_iter().chain(first).min();
+                }
+            }
+        }
+        first
+    }
+}
+
+/// The header with each of its values.
+fn header_places(header: &HeaderPattern) -> Vec<String> {
+    let with = |value: &String| format!("{}: {value}", header.name());
+    match header.values() {
+        [] => vec![header.name().to_owned()],
+        values => values.iter().map(with).collect(),
+    }
+}
+
+/// The hosts that rules about all of this one may name.
+fn above(host: Option<&HostPattern>) -> Vec<String> {
+    let mut above = vec![String::new()];
+    if let Some(host) = host {
+        let own = host.to_string();
+        let dots = own.match_indices('.').map(|(dot, _)| dot);
+        above.extend(dots.filter_map(|dot| Some(format!("*{}", own.get(dot..)?))));
+        above.push(own);
+    }
+    above
+}
+
+fn covers(matcher: &Matcher, part: &Part<'_>, paths: Paths) -> bool {
+    let Matcher {
+        hosts,
+        methods,
+        paths: own_paths,
+        headers,
+        mcp,
+    } = matcher;
+    let is_asked = |header: &HeaderPattern| part.headers.iter().any(|later| header.covers(later));
+    (hosts.is_empty()
+        || part
+            .host
+            .is_some_and(|later| hosts.iter().any(|host| cover::hosts(host, later))))
+        && (methods.is_empty()
+            || part
+                .method
+                .is_some_and(|later| methods.iter().any(|own| own == later)))
+        && headers.iter().all(is_asked)
+        && mcp
+            .as_ref()
+            .is_none_or(|own| part.mcp.is_some_and(|later| cover::calls(own, later)))
+        && match part.path {
+            _ if own_paths.is_empty() => true,
+            Some(later) => own_paths.iter().any(|path| cover::paths(path, later)),
+            // A path that does not begin with `/` is refused before rules are asked, or not.
+            None => match paths {
+                Paths::Strict => own_paths.iter().any(cover::is_every_path),
+                Paths::AsIs => false,
+            },
+        }
+}

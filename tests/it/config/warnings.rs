@@ -1,0 +1,158 @@
+//! What works as it is written, and is likely not what is meant.
+
+use super::{problems, warnings};
+use crate::support::examples::configurations;
+
+fn with(sections: &str) -> String {
+    format!("providers: [{{ name: acme, issuer: https://a.example, audiences: a }}]\n{sections}")
+}
+
+fn rule(more: &str) -> String {
+    with(&format!("rules: [{{ name: r, {more} }}]"))
+}
+
+fn provider(more: &str) -> String {
+    format!("providers: [{{ issuer: https://a.example, audiences: a, {more} }}]\n")
+}
+
+#[test]
+fn one_by_one() {
+    for (yaml, expected) in [
+        (
+            rule("access: public"),
+            "2:9: rules[0]: warning: without a `path`, every path is open to requests without a token",
+        ),
+        (rule("access: optional"), "without a `path`, every path is open"),
+        (
+            rule("access: public, match: { methods: [GET] }"),
+            "without a `path`, every path is open",
+        ),
+        (
+            rule("access: public, match: { path: { prefix: / } }"),
+            "its `path` is every path",
+        ),
+        (
+            rule("access: public, match: { path: { regex: '/.*' } }"),
+            "its `path` is every path",
+        ),
+        (
+            rule("condition: 'true'"),
+            "rules[0].condition: warning: it holds for every request",
+        ),
+        (rule("condition: '1 < 2'"), "it holds for every request"),
+        (
+            rule("condition: 'claims.a == 1 || true'"),
+            "it holds for every request",
+        ),
+        (
+            rule(r"access: public, match: { path: { regex: '.*\.css' } }"),
+            r"`.*\.css` opens every path that ends so",
+        ),
+        (
+            rule(r"access: public, match: { path: { regex: '/.*\.(css|js)' } }"),
+            "opens every path that ends so",
+        ),
+        (
+            rule("access: optional, match: { path: { regex: '/public.*' } }"),
+            "`/public.*` is also about `/public-x/x`; write `/public(/.*)?`",
+        ),
+        (
+            provider("").replace("audiences: a", "audiences: any"),
+            "providers[0].audiences: warning: tokens meant for any other API are accepted too",
+        ),
+        (
+            provider("").replace("audiences: a", "audiences: [account]"),
+            "providers[0].audiences[0]: warning: Keycloak puts the audience `account`",
+        ),
+        (
+            "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: any, discovery_url: https://a.example/common }]".to_owned(),
+            "providers[0].tenants: warning: tokens of every tenant are accepted",
+        ),
+        (
+            provider("jwks: { uri: https://a.example/k }").replace(
+                "https://a.example,",
+                "https://a.example/.well-known/openid-configuration,",
+            ),
+            "providers[0].issuer: warning: this is where metadata is",
+        ),
+        (
+            with("paths: as_is\nrules: [{ name: r, access: public, match: { path: { prefix: /a } } }]"),
+            "with `paths: as_is`, `/a/…` is also about `..` below it",
+        ),
+        (
+            with("paths: as_is\nrules: [{ name: r, access: optional, match: { path: { regex: '/a/.*' } } }]"),
+            "with `paths: as_is`, `/a/.*` is also about `..` below it",
+        ),
+        (
+            rule("access: deny, match: { headers: { x-debug: any } }"),
+            "can leave out the header",
+        ),
+        (
+            rule("access: deny, match: { hosts: a.example }"),
+            "can name another host",
+        ),
+        (
+            provider("token_from: [{ cookie: session }]"),
+            "providers[0].token_from[0].cookie: warning: browsers send a cookie also when another",
+        ),
+        (
+            provider("required_claims: { a: 'b ' }"),
+            "providers[0].required_claims.a: warning: `b ` has white space",
+        ),
+    ] {
+        let found = warnings(&yaml);
+        assert!(
+            matches!(found.as_slice(), [one] if one.contains(expected)),
+            "{yaml}\n{found:#?}"
+        );
+    }
+}
+
+#[test]
+fn without_cause_there_is_none() {
+    for yaml in [
+        rule("access: public, match: { path: { prefix: /a } }"),
+        rule("access: public, match: { path: { regex: '/public(/.*)?' } }"),
+        rule("access: public, match: { path: { regex: '/public/.*' } }"),
+        rule("access: public, match: { path: { regex: '/public/[^/]*' } }"),
+        rule(r"access: public, match: { path: { regex: '/static/.*\.css' } }"),
+        rule("access: public, match: { path: { regex: '/(a|b)' } }"),
+        rule("match: { path: { regex: '/public.*' } }"),
+        rule("access: public, match: { hosts: a.example, hosts_are_bound: true }"),
+        rule("access: public, condition: 'request.path.startsWith(\"/a/\")'"),
+        rule("access: public, only_by_name: true"),
+        rule("access: deny, match: { hosts: a.example, hosts_are_bound: true }"),
+        rule("access: deny, match: { headers: { x-a: b }, path: { prefix: /a } }"),
+        rule("access: deny"),
+        rule("condition: 'claims.a == 1'"),
+        with("paths: as_is\nrules: [{ name: r, access: public, match: { path: { exact: /a } } }]"),
+        with(
+            "paths: as_is\nrules: [{ name: r, access: public, match: { path: { regex: '/a/[^/]+' } } }]",
+        ),
+        provider("token_from: [{ cookie: session }]")
+            + "rules: [{ name: r, condition: '!(\"origin\" in request.headers)' }]",
+        provider("token_from: [{ cookie: session }]")
+            + "rules: [{ name: r, match: { headers: { Sec-Fetch-Site: same-origin } } }]",
+    ] {
+        assert_eq!(warnings(&yaml), [""; 0], "{yaml}");
+    }
+}
+
+/// What is shipped is what is meant.
+#[test]
+fn no_example_has_one() {
+    for (origin, yaml) in configurations() {
+        assert_eq!(warnings(&yaml), [""; 0], "{origin}\n{yaml}");
+    }
+}
+
+/// They are told together with what is wrong.
+#[test]
+fn they_do_not_hide_problems() {
+    let yaml = rule("access: public, scopes: [a]");
+    assert_eq!(problems(&yaml).len(), 1, "{:?}", problems(&yaml));
+    let error = claimgate::config::Config::from_yaml(&yaml)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("warning: without a `path`"), "{error}");
+}
