@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::identity::HeaderName;
+
 /// What a refused caller reads.
 #[derive(Clone, Debug)]
 pub struct Denials {
+    /// Headers that every denial carries besides its own.
+    pub headers: Vec<(HeaderName, String)>,
+    /// Which pages' scripts may read denials; those of the API's own origin alone if there is none.
+    pub cors: Option<Cors>,
     /// The body.
     pub body: Bodies,
     /// The `realm` of challenges; the request's host if there is none.
@@ -18,12 +24,32 @@ pub struct Denials {
 impl Default for Denials {
     fn default() -> Self {
         Self {
+            headers: Vec::new(),
+            cors: None,
             body: Bodies::default(),
             realm: None,
             resource_metadata: None,
             expose_reason: true,
         }
     }
+}
+
+/// Pages whose scripts may read denials (Fetch §3.3.3).
+#[derive(Clone, Debug)]
+pub struct Cors {
+    /// Where the pages are from.
+    pub origins: Origins,
+    /// Whether they may read answers to requests with cookies.
+    pub credentials: bool,
+}
+
+/// Origins, as browsers send them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// All.
+    Any,
+    /// These.
+    AnyOf(Vec<String>),
 }
 
 /// A body for each status.

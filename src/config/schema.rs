@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::raw::Root;
 
 /// The schema. It accepts what [`Config::load`](super::Config::load) does, but for what a schema
-/// cannot say, such as that two names differ.
+/// cannot say, such as that two names differ, or that one rule hides another.
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Root>().to_value();
@@ -29,12 +29,28 @@ pub fn fields() -> BTreeSet<String> {
     found
 }
 
+/// What the value of a field looks like: `Duration` for `providers.clock_skew`.
+pub(crate) fn form(path: &str) -> Option<String> {
+    let root = schema();
+    let mut at = &root;
+    for name in path.split('.') {
+        at = target(&root, at).unwrap_or(at);
+        if let Some(items) = at.get("items") {
+            at = target(&root, items).unwrap_or(items);
+        }
+        at = at.get("properties")?.get(name)?;
+    }
+    let form = at.get("$ref")?.as_str()?.rsplit('/').next();
+    form.map(ToOwned::to_owned)
+}
+
+fn target<'s>(root: &'s Value, schema: &Value) -> Option<&'s Value> {
+    let reference = schema.get("$ref")?.as_str()?;
+    root.pointer(reference.strip_prefix('#')?)
+}
+
 fn collect(root: &Value, schema: &Value, prefix: &str, found: &mut BTreeSet<String>) {
-    let reference = schema.get("$ref").and_then(Value::as_str);
-    let target = reference
-        .and_then(|reference| reference.strip_prefix('#'))
-        .and_then(|pointer| root.pointer(pointer));
-    for inner in target.into_iter().chain(schema.get("items")) {
+    for inner in target(root, schema).into_iter().chain(schema.get("items")) {
         collect(root, inner, prefix, found);
     }
     let properties = schema.get("properties").and_then(Value::as_object);

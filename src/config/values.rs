@@ -146,6 +146,25 @@ pub(crate) fn web_url(text: &str) -> Result<(), String> {
     }
 }
 
+/// An origin, as browsers send it (RFC 6454 §6.2): no path, in lower case, without a default port.
+pub(crate) fn origin(text: &str) -> Result<(), String> {
+    let shown = Shown::from(text);
+    let fits = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/?#@\"\\".contains(c);
+    let is_plain = text
+        .split_once("://")
+        .is_some_and(|(_, host)| !host.is_empty() && host.chars().all(fits));
+    match Url::parse(text).map(|url| url.origin()) {
+        Ok(origin) if origin.is_tuple() => match origin.ascii_serialization() {
+            written if written == text => Ok(()),
+            written => Err(format!("`{shown}` is sent by browsers as `{written}`")),
+        },
+        Ok(_) if is_plain => Ok(()),
+        _ => Err(format!(
+            "`{shown}` is not an origin; write for example `https://shop.example.com`"
+        )),
+    }
+}
+
 /// Text that a header carries as it is: visible ASCII, and spaces inside (RFC 9110 §5.5).
 pub(crate) fn header_text(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte == b' ' || byte.is_ascii_graphic();

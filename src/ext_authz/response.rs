@@ -21,6 +21,7 @@ use super::proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use super::proto::envoy::r#type::v3::{HttpStatus, StatusCode};
 use super::proto::google::rpc::Status;
 use crate::config::Denials;
+use crate::config::denials::{Cors, Origins};
 use crate::decision::{Decision, Denial, Reason};
 use crate::identity::Changes;
 use crate::policy::Policy;
@@ -129,7 +130,42 @@ pub(super) fn deny(
         headers.extend(content_type.map(|value| header("content-type", value)));
         body
     };
+    let own = denials.headers.iter();
+    headers.extend(own.map(|(name, value)| header(name.as_str(), value)));
+    if let Some(cors) = &denials.cors {
+        share(cors, request, &mut headers);
+    }
     answered(answer.code, disclosed, answer.status, headers, body)
+}
+
+/// Lets scripts of other origins read a denial with these headers, if `cors` does (Fetch §3.3.3).
+fn share(cors: &Cors, request: &Request<'_>, headers: &mut Vec<HeaderValueOption>) {
+    let mut sent = request.headers.all("origin");
+    let origin = match (sent.next(), sent.next()) {
+        (Some(origin), None) => str::from_utf8(origin).ok(),
+        _ => None,
+    };
+    let allowed = match &cors.origins {
+        Origins::Any => origin.map(|_| "*"),
+        Origins::AnyOf(origins) => {
+            // A cache must not hand the answer to one page to another.
+            headers.push(header("vary", "origin"));
+            origin.filter(|origin| origins.iter().any(|own| own == origin))
+        }
+    };
+    let Some(allowed) = allowed else {
+        return;
+    };
+    let names = headers.iter().filter_map(|option| option.header.as_ref());
+    let mut exposed: Vec<&str> = names.map(|header| header.key.as_str()).collect();
+    // Envoy adds it.
+    exposed.extend(request.is_grpc().then_some("grpc-message"));
+    let exposed = exposed.join(", ");
+    headers.push(header("access-control-allow-origin", allowed));
+    headers.push(header("access-control-expose-headers", &exposed));
+    if cors.credentials {
+        headers.push(header("access-control-allow-credentials", "true"));
+    }
 }
 
 /// The answer to a request for the metadata of a resource (RFC 9728 §3.2). Whoever asks may know,
@@ -191,5 +227,51 @@ fn header(name: &str, value: &str) -> HeaderValueOption {
             raw_value: Vec::new(),
         }),
         append: Some(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only one `origin` that is listed as it is opens a denial to a page; caches hear of it always.
+    #[test]
+    fn other_origins_read_nothing() {
+        let cors = Cors {
+            origins: Origins::AnyOf(vec!["https://a.example".to_owned()]),
+            credentials: true,
+        };
+        for (sent, is_shared) in [
+            (&["https://a.example"][..], true),
+            (&[], false),
+            (&["https://b.example"], false),
+            (&["https://a.example.evil.example"], false),
+            (&["https://A.example"], false),
+            (&["null"], false),
+            (&["https://a.example", "https://a.example"], false),
+        ] {
+            let lines = sent.iter().map(|origin| ("origin", origin.as_bytes()));
+            let request = Request {
+                headers: lines.collect(),
+                ..Request::default()
+            };
+            let mut headers = Vec::new();
+            share(&cors, &request, &mut headers);
+            let names: Vec<&str> = headers
+                .iter()
+                .filter_map(|option| option.header.as_ref())
+                .map(|header| header.key.as_str())
+                .collect();
+            let expected: &[&str] = match is_shared {
+                true => &[
+                    "vary",
+                    "access-control-allow-origin",
+                    "access-control-expose-headers",
+                    "access-control-allow-credentials",
+                ],
+                false => &["vary"],
+            };
+            assert_eq!(names, expected, "{sent:?}");
+        }
     }
 }

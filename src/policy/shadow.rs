@@ -116,7 +116,7 @@ impl<'m> Earlier<'m> {
             for path in each(&matcher.paths) {
                 for header in &headers {
                     let host = host.map(ToString::to_string).unwrap_or_default();
-                    let path = path.map_or("", cover::certain_part).to_owned();
+                    let path = path.map(cover::certain_part).unwrap_or_default();
                     let place = (host, path, header.clone());
                     self.by_place.entry(place).or_default().push(position);
                 }
@@ -137,7 +137,7 @@ impl<'m> Earlier<'m> {
         });
         let headers: Vec<String> = headers.chain([String::new()]).collect();
         let hosts = above(part.host);
-        let path = part.path.map_or("", cover::certain_part);
+        let path = part.path.map(cover::certain_part).unwrap_or_default();
         let slashes = path.match_indices('/').map(|(slash, _)| slash);
         for end in slashes.chain([path.len()]) {
             let path = path.get(..end).unwrap_or_default();

@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Check;
-use crate::config::denials::{Bodies, Body, Denials, Part, Template};
+use crate::config::denials::{Bodies, Body, Cors, Denials, Origins, Part, Template};
 use crate::config::document::{Field, Spot};
 use crate::config::raw;
 use crate::config::raw::answers::{Bodies as RawBodies, Body as RawBody};
+use crate::config::raw::values::Texts;
 use crate::config::values;
 use crate::identity::{HeaderName, ResponseValue};
 
 /// The statuses of denials.
 const STATUSES: [u16; 5] = [400, 401, 403, 500, 503];
+
+/// Headers that denials have by themselves. Others of these are refused by [`HeaderName`].
+const OWN_HEADERS: [&str; 3] = ["www-authenticate", "retry-after", "vary"];
 
 const FORMS: [(&str, Body); 4] = [
     ("json", Body::Json),
@@ -27,6 +31,8 @@ impl Check<'_> {
             realm,
             resource_metadata,
             expose_reason,
+            headers,
+            cors,
         } = denials;
         if let Some((spot, realm)) = realm.given() {
             let quotable = |c: char| c == ' ' || (c.is_ascii_graphic() && c != '"' && c != '\\');
@@ -39,11 +45,72 @@ impl Check<'_> {
         }
         let expose_reason = expose_reason.value().copied().unwrap_or(true);
         Denials {
+            headers: self.denial_headers(headers),
+            cors: self.cors(cors),
             body: self.bodies(body, expose_reason),
             realm: realm.value().cloned(),
             resource_metadata: resource_metadata.value().cloned(),
             expose_reason,
         }
+    }
+
+    fn denial_headers(
+        &mut self,
+        headers: Field<Vec<Field<raw::answers::DenialHeader>>>,
+    ) -> Vec<(HeaderName, String)> {
+        let mut taken = HashMap::new();
+        let mut read = Vec::new();
+        for (spot, raw::answers::DenialHeader { header, value }) in self.entries(headers) {
+            let header = self.required(&spot, "header", &header);
+            if let Some((spot, name)) = header {
+                let lower = name.to_ascii_lowercase();
+                if lower.starts_with("access-control-") {
+                    self.report(spot, format!("`{name}` is set by `denials.cors`"));
+                } else if OWN_HEADERS.contains(&lower.as_str()) {
+                    self.report(spot, format!("`{name}` is set by claimgate itself"));
+                }
+            }
+            let name = header.and_then(|header| self.header_name(header, &mut taken));
+            let value = self
+                .required(&spot, "value", &value)
+                .and_then(|(spot, text)| self.parsed(spot, values::header_text(text)));
+            read.extend(name.zip(value));
+        }
+        read
+    }
+
+    fn cors(&mut self, cors: Field<raw::answers::Cors>) -> Option<Cors> {
+        let Field::Given(spot, cors) = cors else {
+            return None;
+        };
+        let raw::answers::Cors {
+            origins,
+            credentials,
+        } = cors;
+        let allows_credentials = credentials.value() == Some(&true);
+        let origins = match origins {
+            Field::Absent => {
+                self.report(&spot, "missing field `origins`");
+                return None;
+            }
+            Field::Invalid => return None,
+            Field::Given(_, Texts::One(text)) if text == "any" => Origins::Any,
+            given @ Field::Given(..) => {
+                let texts = self.texts(given, "at least one origin, or `any` alone");
+                for (spot, text) in &texts {
+                    self.parsed(spot, values::origin(text));
+                }
+                Origins::AnyOf(texts.into_iter().map(|(_, text)| text).collect())
+            }
+        };
+        if let (Some((spot, true)), Origins::Any) = (credentials.given(), &origins) {
+            let why = "browsers want origins by name where they send cookies; list them";
+            self.report(spot, why);
+        }
+        Some(Cors {
+            origins,
+            credentials: allows_credentials,
+        })
     }
 
     fn bodies(&mut self, field: Field<RawBodies>, expose_reason: bool) -> Bodies {

@@ -11,9 +11,12 @@ mod access;
 use access::{List, Map, Place};
 
 use super::node::{Content, Node};
-use super::{FIELD, Problem, SPELLED, Severity, Spot};
+use super::{FIELD, Problem, SPELLED, Severity, Spot, hints};
 use crate::shown::nearest;
 use crate::token::json::Decimal;
+
+/// How messages begin that text is missing where a number is: they get a hint.
+const EXPECTED_TEXT: &str = "expected text";
 
 /// Deserializes from one node.
 #[derive(Clone)]
@@ -50,23 +53,39 @@ impl<'n> Reader<'n> {
 
     /// Gives problems raised by a visitor, which does not know where it is, their place.
     fn place<T>(&self, result: Result<T, Problem>) -> Result<T, Problem> {
-        result.map_err(|problem| match problem.spot.line {
-            0 => self.problem(problem.message),
-            _ => problem,
-        })
+        result.map_err(
+            |problem| match (problem.spot.line, self.hint_for_number()) {
+                (0, Some(hint)) if problem.message.starts_with(EXPECTED_TEXT) => {
+                    self.problem(format!("{}; {hint}", problem.message))
+                }
+                (0, _) => self.problem(problem.message),
+                _ => problem,
+            },
+        )
     }
 
     fn expected<T>(&self, wanted: &str) -> Result<T, Problem> {
         let hint = match (&self.node.content, wanted) {
-            (
-                Content::Integer(_) | Content::Unsigned(_) | Content::Float(_) | Content::Bool(_),
-                "text",
-            ) => "; write it as text, with its unit if it has one",
-            (Content::Text(_), "a list") => "; write `[value]`",
-            _ => "",
+            (Content::Text(text), "a mapping") => hints::instead_of_text(&self.path, text),
+            (Content::Text(text), "a list") => Some(format!("write `[{text}]`")),
+            (_, "text") => self.hint_for_number(),
+            _ => None,
         };
+        let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
         let found = self.node.content.kind();
         Err(self.problem(format!("expected {wanted}, found {found}{hint}")))
+    }
+
+    /// What to write, if text is wanted and this is a number or a truth.
+    fn hint_for_number(&self) -> Option<String> {
+        let number = match &self.node.content {
+            Content::Integer(number) => number.to_string(),
+            Content::Unsigned(number) => number.to_string(),
+            Content::Float(number) => number.to_string(),
+            Content::Bool(truth) => truth.to_string(),
+            Content::Null | Content::Text(_) | Content::List(_) | Content::Map(_) => return None,
+        };
+        Some(hints::instead_of_number(&self.path, &number))
     }
 
     fn element(&self, index: usize, node: &'n Node) -> Self {
@@ -140,6 +159,16 @@ impl<'n> Reader<'n> {
         }
     }
 
+    fn unknown_name(&self, name: &str, known: &[&str]) -> String {
+        if let Some(hint) = hints::misnamed(&self.path, name, known) {
+            return format!("unknown field; {hint}");
+        }
+        match nearest(name, known.iter().copied()) {
+            Some(near) => format!("unknown field; did you mean `{near}`?"),
+            None => format!("unknown field; known here: {}", known.join(", ")),
+        }
+    }
+
     fn list<'de, V: Visitor<'de>>(
         &self,
         nodes: &'n [Node],
@@ -164,7 +193,7 @@ impl<'n> Reader<'n> {
         for (name, node) in unknown {
             let mut problem = self
                 .member(&name.value, node)
-                .problem(unknown_name(&name.value, known.unwrap_or_default()));
+                .problem(self.unknown_name(&name.value, known.unwrap_or_default()));
             problem.spot.line = name.referenced.line();
             problem.spot.column = name.referenced.column();
             self.problems.borrow_mut().push(problem);
@@ -184,13 +213,6 @@ impl<'n> Reader<'n> {
             entries: read.into_iter(),
             value: None,
         }))
-    }
-}
-
-fn unknown_name(name: &str, known: &[&str]) -> String {
-    match nearest(name, known.iter().copied()) {
-        Some(near) => format!("unknown field; did you mean `{near}`?"),
-        None => format!("unknown field; known here: {}", known.join(", ")),
     }
 }
 

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 
 use super::forms::{
-    BodyForm, ClaimPath, HeaderName, HeaderText, OneOrMany, Realm, ResourceId, Scope, Text, WebUrl,
+    BodyForm, ClaimPath, DenialHeaderName, HeaderName, HeaderText, OneOrMany, Origin, Realm,
+    ResourceId, Scope, Text, WebUrl,
 };
 use super::values::Texts;
 use crate::config::document::Field;
@@ -37,6 +38,42 @@ pub struct Denials {
     pub resource_metadata: Field<String>,
     /// Whether the reason code is in the body and in the challenge. Default: `true`.
     pub expose_reason: Field<bool>,
+    /// Headers that every denial carries besides its own.
+    pub headers: Field<Vec<Field<DenialHeader>>>,
+    /// Which pages' scripts may read denials. Default: those of the API's own origin.
+    pub cors: Field<Cors>,
+}
+
+/// A header of denials.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields, extend("required" = ["header", "value"]))]
+pub struct DenialHeader {
+    /// Its name.
+    #[schemars(with = "DenialHeaderName")]
+    pub header: Field<String>,
+    /// What it says.
+    #[schemars(with = "HeaderText")]
+    pub value: Field<String>,
+}
+
+/// Pages whose scripts may read denials (CORS).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(
+    deny_unknown_fields,
+    extend(
+        "required" = ["origins"],
+        "if" = {"required": ["credentials"], "properties": {"credentials": {"const": true}}},
+        "then" = {"properties": {"origins": {"not": {"const": "any"}}}},
+    )
+)]
+pub struct Cors {
+    /// Where the pages are from: `https://shop.example.com`, as browsers send it; or `any`.
+    #[schemars(with = "OneOrMany<Origin>")]
+    pub origins: Field<Texts>,
+    /// Whether they may read answers to requests with cookies. Default: `false`.
+    pub credentials: Field<bool>,
 }
 
 /// One form of body for all statuses, or one by status.

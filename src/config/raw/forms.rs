@@ -73,6 +73,10 @@ pattern! {
     Scheme "^[A-Za-z0-9-]+$" "A scheme, such as `Bearer`.";
     CookieName "^[A-Za-z0-9_.~!#$%&'*+^`|-]+$" "The name of a cookie.";
     QueryName "^[A-Za-z0-9_.~-]+$" "The name of a query parameter.";
+    Origin "^(any|[a-z][a-z0-9+.-]*://[^/?#@\\sA-Z\"\\\\]+)$"
+        "An origin: `https://shop.example.com`, or `any`.";
+    DenialHeaderName "^(?!(www-authenticate|retry-after|vary|access-control-.*)$)[A-Za-z0-9-]+$"
+        "The name of a header that denials do not have by themselves.";
     HeaderText "^[!-~]([ -~]*[!-~])?$" "Text that a header can carry.";
     Realm "^[ !#-\\[\\]-~]+$" "Printable ASCII without `\"` and `\\`.";
     Scope "^[!#-\\[\\]-~]+$" "A scope (RFC 6749 §3.3).";

@@ -30,6 +30,30 @@ impl<'de> Deserialize<'de> for Texts {
                 Ok(Texts::One(text.to_owned()))
             }
 
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Texts, E> {
+                Err(E::custom(
+                    "expected text or a list of texts, found true or false",
+                ))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Texts, E> {
+                Err(E::custom(
+                    "expected text or a list of texts, found a number",
+                ))
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Texts, E> {
+                Err(E::custom(
+                    "expected text or a list of texts, found a number",
+                ))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Texts, E> {
+                Err(E::custom(
+                    "expected text or a list of texts, found a number",
+                ))
+            }
+
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
                 let mut texts = Vec::new();
                 while let Some(text) = list.next_element()? {

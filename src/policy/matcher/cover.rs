@@ -55,14 +55,17 @@ pub fn is_anywhere(own: &PathPattern) -> bool {
 }
 
 /// The segments with which all paths of the pattern begin, as far as that is certain.
-pub fn certain_part(own: &PathPattern) -> &str {
-    match own {
-        PathPattern::Exact(path) | PathPattern::Prefix(path) => path,
-        PathPattern::Regex(regex) => {
-            let whole = regex.literal_prefix().rsplit_once('/');
-            whole.map_or("", |(whole, _)| whole)
-        }
+pub fn certain_part(own: &PathPattern) -> String {
+    match Paths::of(own) {
+        Paths::One(path) | Paths::Below(path) => path,
+        Paths::Beginning(text) => whole_segments(&text),
+        Paths::Some(regex) => whole_segments(regex.literal_prefix()),
     }
+}
+
+fn whole_segments(text: &str) -> String {
+    let whole = text.rsplit_once('/');
+    whole.map_or("", |(whole, _)| whole).to_owned()
 }
 
 /// All paths of a pattern.

@@ -325,3 +325,91 @@ fn the_dots_of_a_url_are_no_path() {
         assert_eq!(problems(&yaml), [""; 0], "{claim}");
     }
 }
+
+/// Common mistakes: what to write instead.
+#[test]
+fn what_to_write_instead() {
+    let provider = |more: &str| {
+        format!("providers: [{{ issuer: https://a.example, audiences: a, {more} }}]\n")
+    };
+    let rule = |more: &str| provider("") + &format!("rules: [{{ name: r, {more} }}]");
+    for (yaml, expected) in [
+        (
+            provider("clock_skew: 60"),
+            "providers[0].clock_skew: expected text, found a number; write `60s`, with its unit",
+        ),
+        (
+            provider("refresh: { max: 900 }"),
+            "refresh.max: expected text, found a number; write `900s`",
+        ),
+        (
+            rule("max_age: 60"),
+            "max_age: expected text, found a number; write `60s`",
+        ),
+        (
+            provider("fetch: { max_bytes: 65536 }"),
+            "write `\"65536\"`, or with a unit `512KiB`",
+        ),
+        (
+            rule("match: { path: /healthz }"),
+            "rules[0].match.path: expected a mapping, found text; write `{ exact: /healthz }`, or \
+             `{ prefix: /healthz }` for all below it",
+        ),
+        (
+            rule("path: /healthz"),
+            "rules[0].path: unknown field; write it inside `match`",
+        ),
+        (
+            rule("roles: [admin]"),
+            "rules[0].roles: unknown field; name the claim that holds them: `claims: { roles: [admin] }`",
+        ),
+        (
+            provider("jwks_uri: https://a.example/jwks"),
+            "providers[0].jwks_uri: unknown field; write `jwks: { uri: https://… }`",
+        ),
+        (
+            provider("jwks: https://a.example/jwks"),
+            "write `{ uri: https://a.example/jwks }`",
+        ),
+        (provider("tls: {}"), "write `fetch: { ca_file: ca.pem }`"),
+        (
+            provider("") + "tls: {}",
+            "tls: unknown field; claimgate serves plain text",
+        ),
+        (
+            provider("") + "server: { tls: {} }",
+            "claimgate serves plain text",
+        ),
+        (
+            provider("") + "cors: {}",
+            "cors: unknown field; write `cors_preflight: allow` for preflights",
+        ),
+        (
+            provider("") + "admin: { listen: 80 }",
+            "admin.listen: expected text, found a number; write `127.0.0.1:80`",
+        ),
+        (
+            provider("") + "admin: '127.0.0.1:80'",
+            "write `{ listen: 127.0.0.1:80 }`",
+        ),
+        (
+            provider("") + "server: { listen: 9001 }",
+            "server.listen: expected text or a list of texts, found a number; write `0.0.0.0:9001`",
+        ),
+        (
+            provider("") + "server: { listen: [9001] }",
+            "server.listen[0]: expected text, found a number; write `0.0.0.0:9001`",
+        ),
+        (
+            "issuer: https://a.example".to_owned(),
+            "issuer: unknown field; write it below `providers`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: 7 }]".to_owned(),
+            "found a number; write `\"7\"`",
+        ),
+    ] {
+        let found = problems(&yaml).join("\n");
+        assert!(found.contains(expected), "{yaml}\n{found}");
+    }
+}

@@ -265,7 +265,7 @@ fn rules_one_by_one() {
             "no path is like `/a$b`",
         ),
         (
-            rule("match: { path: { regex: '/a(^b|c$)d' } }"),
+            rule("match: { path: { regex: '/a(^b)c' } }"),
             "no path is like",
         ),
         (
@@ -579,6 +579,70 @@ fn answers_one_by_one() {
             "denials.body: invalid type: sequence, expected `json`",
         ),
         (
+            "denials: { headers: [{ header: x-a }] }",
+            "denials.headers[0]: missing field `value`",
+        ),
+        (
+            "denials: { headers: [{ header: WWW-Authenticate, value: a }] }",
+            "`WWW-Authenticate` is set by claimgate itself",
+        ),
+        (
+            "denials: { headers: [{ header: Vary, value: a }] }",
+            "`Vary` is set by claimgate itself",
+        ),
+        (
+            "denials: { headers: [{ header: Access-Control-Allow-Origin, value: '*' }] }",
+            "`Access-Control-Allow-Origin` is set by `denials.cors`",
+        ),
+        (
+            "denials: { headers: [{ header: content-type, value: a/b }] }",
+            "has a meaning of its own",
+        ),
+        (
+            "denials: { headers: [{ header: grpc-status, value: '0' }] }",
+            "has a meaning of its own",
+        ),
+        (
+            "denials: { headers: [{ header: x-a, value: a }, { header: X-A, value: b }] }",
+            "is set by denials.headers[0].header already",
+        ),
+        (
+            "denials: { headers: [{ header: x-a, value: \"a\\r\\nb\" }] }",
+            "a header carries visible ASCII",
+        ),
+        (
+            "denials: { cors: {} }",
+            "denials.cors: missing field `origins`",
+        ),
+        (
+            "denials: { cors: { origins: [] } }",
+            "give at least one origin, or `any` alone",
+        ),
+        (
+            "denials: { cors: { origins: shop.example.com } }",
+            "`shop.example.com` is not an origin",
+        ),
+        (
+            "denials: { cors: { origins: ['null'] } }",
+            "`null` is not an origin",
+        ),
+        (
+            "denials: { cors: { origins: ['*'] } }",
+            "`*` is not an origin",
+        ),
+        (
+            "denials: { cors: { origins: [any] } }",
+            "`any` is not an origin",
+        ),
+        (
+            "denials: { cors: { origins: ['https://Shop.example.com:443/'] } }",
+            "is sent by browsers as `https://shop.example.com`",
+        ),
+        (
+            "denials: { cors: { origins: any, credentials: true } }",
+            "denials.cors.credentials: browsers want origins by name",
+        ),
+        (
             "denials: { resource_metadata: metadata }",
             "`metadata` is not a URL",
         ),
@@ -650,6 +714,14 @@ fn answers_one_by_one() {
     ] {
         let found = problems(&with(yaml)).join("\n");
         assert!(found.contains(expected), "{yaml}\n{found}");
+    }
+    for origin in [
+        "https://a.example:8443",
+        "capacitor://localhost",
+        "http://[::1]:3000",
+    ] {
+        let yaml = with(&format!("denials: {{ cors: {{ origins: '{origin}' }} }}"));
+        assert_eq!(problems(&yaml), [""; 0], "{origin}");
     }
     let spiffe = "providers: [{ issuer: spiffe://a.example, audiences: a, jwks: { file: k } }]\n\
                   protected_resources: [{ resource: https://a.example }]";
