@@ -3,7 +3,7 @@
 use crate::config::schema;
 
 /// Fields by the section that they are looked for in, and what to write. The section is named
-/// without the positions of lists, and is `` for the file itself.
+/// without the positions of lists; the file itself has no name.
 const MISNAMED: [(&str, &[&str], &str); 13] = [
     (
         "",
