@@ -19,7 +19,7 @@ use super::response::{self, encoded};
 use super::{request, wire};
 use crate::advice::{self, Wait};
 use crate::config::{Config, Denials};
-use crate::decision::{Decision, Denial, Fault, Permit, decide};
+use crate::decision::{Decision, Denial, Permit, Reason, decide};
 use crate::jwks::Jwks;
 use crate::policy::Policy;
 use crate::request::Request;
@@ -251,7 +251,7 @@ impl Service {
             }
             .in_vain()
         };
-        if matches!(denial.fault, Fault::KeysUnavailable)
+        if denial.reason() == Reason::KeysUnavailable
             && let Some(hint) = in_vain()
         {
             return Some(hint);
