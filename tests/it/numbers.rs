@@ -326,13 +326,50 @@ fn what_the_configuration_cannot_mean() {
             assert!(error.contains(problem), "{place}: {error}");
         }
     }
-    let large = "rules: [{ name: rule, condition: 'claims.id == 9007199254740993.0' }]";
-    let yaml =
-        format!("providers: [{{ issuer: https://idp.example.com, audiences: [api] }}]\n{large}\n");
-    let error = claimgate::config::Config::from_yaml(&yaml)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("stands for several integers"), "{error}");
+    for (condition, problem) in [
+        (
+            "claims.id == 9007199254740993.0",
+            "stands for several integers",
+        ),
+        ("claims.id == -1e16", "stands for several integers"),
+        (
+            "claims.id == 104567890123456789012",
+            "compared as text: `string(claims.id) ==",
+        ),
+        (
+            "claims.id == 18446744073709551616u",
+            "compared as text: `string(claims.id) ==",
+        ),
+    ] {
+        let rule = json!([{"name": "rule", "condition": condition}]);
+        let yaml = format!(
+            "providers: [{{ issuer: https://idp.example.com, audiences: [api] }}]\nrules: {rule}\n"
+        );
+        let error = claimgate::config::Config::from_yaml(&yaml)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(problem), "{condition}: {error}");
+    }
+}
+
+#[test]
+fn values_are_found_in_every_kind_of_file() {
+    let yaml = "providers: [{ issuer: https://idp.example.com, audiences: [api] }]\n\
+                rules:\n  - name: a\n    claims: { a: 1.50, b: [104567890123456789012, true] }\n";
+    for (what, yaml) in [
+        ("plain", yaml.to_owned()),
+        ("byte order mark", format!("\u{feff}{yaml}")),
+        ("line ends of Windows", yaml.replace('\n', "\r\n")),
+        ("after a directive", format!("%YAML 1.2\n---\n{yaml}")),
+        (
+            "line ends of Windows and a byte order mark",
+            format!("\u{feff}# é\n{yaml}").replace('\n', "\r\n"),
+        ),
+    ] {
+        let config = claimgate::config::Config::from_yaml(&yaml);
+        let config = config.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(config.policy.rules().names().next(), Some("a"), "{what}");
+    }
 }
 
 /// A value is taken as it is written, wherever it stands in the file.

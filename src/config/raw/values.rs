@@ -103,7 +103,7 @@ impl JsonSchema for Values {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A value, or a list of values of which one will do.",
+            "description": "A value, or a list of values of which one will do: text as it is written, and the number or boolean that it stands for.",
             "type": ["string", "number", "boolean", "array"],
             "items": {"type": ["string", "number", "boolean"]},
             "minItems": 1,

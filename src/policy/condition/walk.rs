@@ -72,8 +72,15 @@ pub(super) fn syntax(errors: &ParseErrors) -> ConditionError {
     let what = what.trim_start_matches("Syntax error: ");
     // What could stand there instead is a long list of tokens.
     let what = what.split(" expecting {").next().unwrap_or_default();
+    let hint = match what.starts_with("invalid int") || what.starts_with("invalid uint") {
+        true => {
+            "; an `int` ends at 2^63 - 1, a `uint` such as `5u` at 2^64 - 1; larger numbers are \
+             compared as text: `string(claims.id) == \"…\"`"
+        }
+        false => "",
+    };
     ConditionError {
-        what: format!("not a CEL expression: {what}"),
+        what: format!("not a CEL expression: {what}{hint}"),
         line,
         column,
     }
