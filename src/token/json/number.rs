@@ -19,10 +19,15 @@ pub enum Number<'d> {
 }
 
 /// A number as it is spelled.
+///
+/// INVARIANT: the text is a number. It is taken apart when it is used: a search for another value
+/// passes over it.
 #[derive(Clone, Copy, Debug)]
-pub struct Decimal<'d> {
-    text: &'d str,
-    /// The digits before the point and after it, and the exponent.
+pub struct Decimal<'d>(&'d str);
+
+/// The digits before the point and after it, and the exponent.
+#[derive(Default)]
+struct Parts<'d> {
     integer: &'d str,
     fraction: &'d str,
     exponent: i64,
@@ -63,10 +68,8 @@ impl Number<'_> {
             Self::Integer(integer) => {
                 (integer.unsigned_abs() <= MAX_EXACT_DOUBLE).then_some(double)
             }
-            Self::Decimal(decimal) => {
-                let has_fraction = double.fract() != 0.0;
-                (!decimal.is_whole() && has_fraction).then_some(double)
-            }
+            // A whole number beyond 64 bits has a whole double, too.
+            Self::Decimal(_) => (double.fract() != 0.0).then_some(double),
         }
     }
 
@@ -92,35 +95,29 @@ impl<'d> Decimal<'d> {
     /// Reads a number (RFC 8259 §6), and nothing else. `None` also for an exponent of more than four
     /// digits.
     pub fn parse(text: &'d str) -> Option<Self> {
-        let unsigned = text.strip_prefix('-').unwrap_or(text);
-        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, exponent_of(exponent)?),
-            None => (unsigned, 0),
-        };
-        let (integer, fraction) = match mantissa.split_once('.') {
-            Some((integer, fraction)) if is_digits(fraction) => (integer, fraction),
-            Some(_) => return None,
-            None => (mantissa, ""),
-        };
-        let is_canonical = integer == "0" || !integer.starts_with('0');
-        (is_digits(integer) && is_canonical).then_some(Self {
-            text,
-            integer,
-            fraction,
-            exponent,
-        })
+        Parts::of(text).map(|_| Self(text))
+    }
+
+    /// A text that [`Decimal::parse`] has accepted before.
+    pub(super) fn accepted(text: &'d str) -> Self {
+        Self(text)
     }
 
     /// The digits without zeros at either end, and the power of ten to multiply them by.
     fn significant(&self) -> (String, i64) {
-        let digits = [self.integer, self.fraction].concat();
+        let Parts {
+            integer,
+            fraction,
+            exponent,
+        } = Parts::of(self.0).unwrap_or_default();
+        let digits = [integer, fraction].concat();
         let without_tail = digits.trim_end_matches('0');
         let tail = digits.len() - without_tail.len();
         let significant = without_tail.trim_start_matches('0').to_owned();
         if significant.is_empty() {
             return (significant, 0);
         }
-        let power = self.exponent + length(tail) - length(self.fraction.len());
+        let power = exponent + length(tail) - length(fraction.len());
         (significant, power)
     }
 
@@ -136,11 +133,7 @@ impl<'d> Decimal<'d> {
     }
 
     fn is_negative(&self) -> bool {
-        self.text.starts_with('-')
-    }
-
-    fn is_whole(&self) -> bool {
-        self.significant().1 >= 0
+        self.0.starts_with('-')
     }
 
     /// The number, if it is whole and has at most 128 bits.
@@ -160,7 +153,7 @@ impl<'d> Decimal<'d> {
 
     fn to_f64(self) -> f64 {
         // Rust reads every number of JSON, and rounds correctly.
-        self.text.parse().unwrap_or(f64::NAN)
+        self.0.parse().unwrap_or(f64::NAN)
     }
 }
 
@@ -169,7 +162,7 @@ impl fmt::Display for Decimal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (digits, power) = self.significant();
         let Ok(zeros) = usize::try_from(power) else {
-            return f.write_str(self.text);
+            return f.write_str(self.0);
         };
         if digits.is_empty() {
             return f.write_str("0");
@@ -179,6 +172,27 @@ impl fmt::Display for Decimal<'_> {
         }
         f.write_str(&digits)?;
         (0..zeros).try_for_each(|_| f.write_char('0'))
+    }
+}
+
+impl<'d> Parts<'d> {
+    fn of(text: &'d str) -> Option<Self> {
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent_of(exponent)?),
+            None => (unsigned, 0),
+        };
+        let (integer, fraction) = match mantissa.split_once('.') {
+            Some((integer, fraction)) if is_digits(fraction) => (integer, fraction),
+            Some(_) => return None,
+            None => (mantissa, ""),
+        };
+        let is_canonical = integer == "0" || !integer.starts_with('0');
+        (is_digits(integer) && is_canonical).then_some(Self {
+            integer,
+            fraction,
+            exponent,
+        })
     }
 }
 

@@ -76,7 +76,7 @@ impl<'d> Iterator for Values<'d> {
                 (Json::Number(Number::Integer(*integer)), next)
             }
             Node::Decimal { from, length } => {
-                let decimal = Decimal::parse(text(from, length)?)?;
+                let decimal = Decimal::accepted(text(from, length)?);
                 (Json::Number(Number::Decimal(decimal)), next)
             }
             Node::Text { from, length } => (Json::String(text(from, length)?), next),
