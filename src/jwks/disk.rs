@@ -1,17 +1,19 @@
 //! Keeps a provider's last good keys in a file, so that a restart can do without the provider.
 //!
-//! Whoever can write the file can have tokens of their own accepted: its directory must belong to
-//! claimgate alone.
+//! Anyone who can write the file can have tokens of their own accepted, so a file or directory that
+//! another user can write is not used (see [`PrivateDirectory`]).
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+
+mod private;
+
+use private::PrivateDirectory;
 
 use super::files::Files;
 use crate::config::{KeySettings, KeySource};
@@ -27,7 +29,9 @@ const MOST_AHEAD: Duration = Duration::from_mins(5);
 /// Where one provider's keys are kept.
 #[derive(Clone, Debug)]
 pub(super) struct Disk {
-    file: PathBuf,
+    directory: PathBuf,
+    /// The name of the file in it.
+    name: String,
     /// Where the keys are from: those of another configuration are of no use.
     origin: String,
     max_bytes: u64,
@@ -57,11 +61,8 @@ impl Disk {
         };
         let name = utf8_percent_encode(&settings.name, IN_NAMES);
         Some(Self {
-            file: settings
-                .refresh
-                .cache_dir
-                .as_ref()?
-                .join(format!("{name}.jwks.json")),
+            directory: settings.refresh.cache_dir.clone()?,
+            name: format!("{name}.jwks.json"),
             origin,
             // The document is text in a document: each character may take two.
             max_bytes: settings.fetch.max_bytes as u64 * 2 + 64 * 1024,
@@ -79,8 +80,11 @@ impl Disk {
         now: UnixTime,
         max_stale: Duration,
     ) -> Result<Option<(Arc<KeySet>, Duration)>, String> {
-        let cannot = |why: &dyn std::fmt::Display| format!("`{}`: {why}", self.file.display());
-        let json = match self.files.read(&self.file, self.max_bytes).await {
+        let cannot = |why: &dyn std::fmt::Display| format!("`{}`: {why}", self.file());
+        let (directory, name, max_bytes) =
+            (self.directory.clone(), self.name.clone(), self.max_bytes);
+        let reading = move || PrivateDirectory::open(&directory)?.read(&name, max_bytes);
+        let json = match self.files.run(reading).await {
             Ok(json) => json,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cannot(&error)),
@@ -113,38 +117,20 @@ impl Disk {
     ///
     /// Why it could not be kept.
     pub(super) async fn write(&self, document: &[u8], now: UnixTime) -> Result<(), String> {
-        let cannot =
-            |why: &dyn std::fmt::Display| format!("cannot write `{}`: {why}", self.file.display());
+        let cannot = |why: &dyn std::fmt::Display| format!("cannot write `{}`: {why}", self.file());
         let kept = Kept {
             origin: self.origin.clone(),
             fetched: now.as_secs(),
             keys: String::from_utf8_lossy(document).into_owned(),
         };
         let json = serde_json::to_vec(&kept).map_err(|error| cannot(&error))?;
-        let file = self.file.clone();
-        let written = self.files.run(move || write(&file, &json)).await;
+        let (directory, name) = (self.directory.clone(), self.name.clone());
+        let writing = move || PrivateDirectory::create(&directory)?.replace(&name, &json);
+        let written = self.files.run(writing).await;
         written.map_err(|error| cannot(&error))
     }
-}
 
-/// Writes beside the file and renames, so that it is whole at any time, whoever else writes it.
-fn write(file: &Path, json: &[u8]) -> io::Result<()> {
-    let directory = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let beside = file.with_extension(format!("{}-{:x}", std::process::id(), fastrand::u64(..)));
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)
-        .and_then(|mut new| {
-            new.write_all(json)?;
-            new.sync_all()
-        })
-        .and_then(|()| fs::rename(&beside, file));
-    if written.is_err() {
-        // It may never have been made.
-        let _ = fs::remove_file(&beside);
+    fn file(&self) -> String {
+        self.directory.join(&self.name).display().to_string()
     }
-    written
 }

@@ -1,6 +1,7 @@
 //! Where keys come from besides the provider itself: a file, and the directory where an earlier
 //! run has kept them; and what is sent along when they are fetched.
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::sleep;
 use crate::support::gate::{Gate, NOW, provider, token};
 use crate::support::issuer::{DISCOVERY, Issuer, JWKS, Reply};
 use crate::support::keys::signer;
+use crate::support::log::Log;
 
 const DAY: u64 = 86_400;
 
@@ -28,6 +30,10 @@ async fn until(holds: impl Fn() -> bool) {
         sleep(Duration::from_millis(100)).await;
     }
     panic!("it never came true");
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn kept(directory: &Path) -> std::path::PathBuf {
@@ -146,11 +152,168 @@ async fn what_is_of_no_use_is_not_used() {
     assert!(Gate::start(&yaml).await.check(&good).await.is_allow());
 }
 
+/// A file that another user could have written is not read, and the log says why. What is checked
+/// is the file itself, and the directory in which it could be replaced.
+#[tokio::test(start_paused = true)]
+async fn stored_keys_that_others_can_write_are_not_used() {
+    let key = signer(Es256, "real");
+    let as_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    for (what, change, expected) in [
+        ("nothing", (|_| {}) as fn(&Path), ""),
+        ("a readable file", |dir| chmod(&kept(dir), 0o644), ""),
+        ("a readable directory", |dir| chmod(dir, 0o755), ""),
+        // Others can add files there, and not replace ours.
+        ("a sticky directory", |dir| chmod(dir, 0o1777), ""),
+        (
+            "a file for all",
+            |dir| chmod(&kept(dir), 0o666),
+            "its mode 0666 lets others write",
+        ),
+        (
+            "a file for the group",
+            |dir| chmod(&kept(dir), 0o660),
+            "its mode 0660 lets others write",
+        ),
+        (
+            "a directory for all",
+            |dir| chmod(dir, 0o777),
+            "its directory: its mode 0777 lets others write",
+        ),
+        (
+            "a directory for the group",
+            |dir| chmod(dir, 0o775),
+            "its directory: its mode 0775 lets others write",
+        ),
+        (
+            "a link to a good file",
+            |dir| {
+                std::fs::rename(kept(dir), dir.join("real")).unwrap();
+                symlink("real", kept(dir)).unwrap();
+            },
+            "it is a link",
+        ),
+        (
+            "a link to nowhere",
+            |dir| {
+                std::fs::remove_file(kept(dir)).unwrap();
+                symlink("nowhere", kept(dir)).unwrap();
+            },
+            "it is a link",
+        ),
+        (
+            "a directory for a file",
+            |dir| {
+                std::fs::remove_file(kept(dir)).unwrap();
+                std::fs::create_dir(kept(dir)).unwrap();
+            },
+            "not a regular file",
+        ),
+        (
+            "a pipe for a file",
+            |dir| {
+                std::fs::remove_file(kept(dir)).unwrap();
+                let made = std::process::Command::new("mkfifo").arg(kept(dir)).status();
+                assert!(made.unwrap().success());
+            },
+            "not a regular file",
+        ),
+        (
+            "another user's file",
+            |dir| chown(kept(dir), Some(65_534), None).unwrap(),
+            "it belongs to user 65534",
+        ),
+        (
+            "another user's directory",
+            |dir| chown(dir, Some(65_534), None).unwrap(),
+            "its directory: it belongs to user 65534",
+        ),
+    ] {
+        if expected.contains("belongs to") && !as_root {
+            // Only root can give files away; `who_can_write` has the rule.
+            continue;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (issuer, yaml) = after_a_run(&key, directory.path()).await;
+        change(directory.path());
+        let log = Log::start("info");
+        let gate = Gate::start(&yaml).await;
+        let status = gate.check(&token(&issuer, &key)).await.status();
+        let log = log.text();
+        match expected {
+            "" => assert_eq!(status, 200, "{what}: {log}"),
+            why => {
+                assert_eq!(status, 503, "{what}");
+                assert!(log.contains("stored keys are not used"), "{what}: {log}");
+                assert!(log.contains(why), "{what}: {log}");
+            }
+        }
+    }
+}
+
+/// A directory that is a link is the directory that it leads to.
+#[tokio::test(start_paused = true)]
+async fn the_directory_may_be_a_link() {
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    let (real, link) = (directory.path().join("real"), directory.path().join("link"));
+    symlink(&real, &link).unwrap();
+    std::fs::create_dir(&real).unwrap();
+    chmod(&real, 0o700);
+    let (issuer, yaml) = after_a_run(&key, &link).await;
+    let gate = Gate::start(&yaml).await;
+    assert!(gate.check(&token(&issuer, &key)).await.is_allow());
+    chmod(&real, 0o777);
+    let gate = Gate::start(&yaml).await;
+    assert_eq!(gate.check(&token(&issuer, &key)).await.status(), 503);
+}
+
+/// Keys that would not be read are not written either: that is noticed before they are needed.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_stored_where_others_can_write() {
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    chmod(directory.path(), 0o777);
+    let issuer = Issuer::start(&[&key]).await;
+    let log = Log::start("info");
+    let more = format!("refresh: {{ cache_dir: {} }}", directory.path().display());
+    let _gate = Gate::trusting(&issuer, &more).await;
+    until(|| log.text().contains("the keys are not kept")).await;
+    let log = log.text();
+    assert!(log.contains("its mode 0777 lets others write"), "{log}");
+    assert!(log.contains("`cache_dir`"), "{log}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    // What claimgate creates itself is its own, and neither another user's link nor file is in
+    // the way.
+    let own = directory.path().join("keys");
+    let more = format!("refresh: {{ cache_dir: {} }}", own.display());
+    let _gate = Gate::trusting(&issuer, &more).await;
+    until(|| kept(&own).exists()).await;
+    assert_eq!(std::fs::metadata(&own).unwrap().mode() & 0o7777, 0o700);
+}
+
+/// A link in the place of the file is replaced; what it leads to stays as it is.
+#[tokio::test(start_paused = true)]
+async fn writing_follows_no_link() {
+    let key = signer(Es256, "real");
+    let directory = tempfile::tempdir().unwrap();
+    let victim = directory.path().join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    symlink(&victim, kept(directory.path())).unwrap();
+    let issuer = Issuer::start(&[&key]).await;
+    let more = format!("refresh: {{ cache_dir: {} }}", directory.path().display());
+    let _gate = Gate::trusting(&issuer, &more).await;
+    until(|| !kept(directory.path()).is_symlink()).await;
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    assert_eq!(
+        std::fs::metadata(kept(directory.path())).unwrap().mode() & 0o7777,
+        0o600
+    );
+}
+
 /// Only what was fetched and is usable is kept, readable by nobody else, with nothing left over.
 #[tokio::test(start_paused = true)]
 async fn useless_keys_are_not_kept() {
-    use std::os::unix::fs::PermissionsExt as _;
-
     let key = signer(Es256, "real");
     let directory = tempfile::tempdir().unwrap();
     let issuer = Issuer::start(&[&key]).await;
@@ -205,9 +368,9 @@ async fn a_file_is_watched() {
     std::fs::create_dir(directory.path().join("v2")).unwrap();
     write("v1/jwks.json", &set(&old));
     write("v2/jwks.json", &set(&new));
-    std::os::unix::fs::symlink("v1", &data).unwrap();
+    symlink("v1", &data).unwrap();
     let file = directory.path().join("jwks.json");
-    std::os::unix::fs::symlink("..data/jwks.json", &file).unwrap();
+    symlink("..data/jwks.json", &file).unwrap();
     let more = format!(
         "refresh: {{ min: 1h, max: 1h }}, jwks: {{ file: {} }}",
         file.display()
@@ -216,7 +379,7 @@ async fn a_file_is_watched() {
     assert!(gate.check(&token(&nobody, &old)).await.is_allow());
 
     let next = directory.path().join("..next");
-    std::os::unix::fs::symlink("v2", &next).unwrap();
+    symlink("v2", &next).unwrap();
     std::fs::rename(&next, &data).unwrap();
     sleep(secs(2)).await;
     assert!(gate.check(&token(&nobody, &new)).await.is_allow());

@@ -61,4 +61,16 @@ impl Log {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
+    /// All texts that were logged since the last call of `take`.
+    pub fn text(&self) -> String {
+        let bytes = self.buffer.0.lock().unwrap().clone();
+        let texts = String::from_utf8(bytes).unwrap();
+        let texts = texts.lines().flat_map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let members = line.as_object().unwrap().values();
+            let texts: Vec<_> = members.filter_map(Value::as_str).map(str::to_owned).collect();
+            texts
+        });
+        texts.collect::<Vec<_>>().join("\n")
+    }
 }
