@@ -139,8 +139,8 @@ pub fn likely_cause(
             Some("let it be sent where it is looked for, or add that place to the provider's `token_from`".to_owned())
         }
         Fault::KeysUnavailable => Some(
-            "the provider cannot be reached from here, or not as configured: DNS, egress rules, TLS, \
-             `jwks.uri`; proxies that the environment names are not used"
+            "the provider cannot be reached from here: DNS, egress rules, `jwks.uri`; where a proxy \
+             is the only way out, `fetch.proxy`"
                 .to_owned(),
         ),
         Fault::NoRule(error) => Some(rules::none(error).to_owned()),

@@ -20,8 +20,9 @@ pub(crate) mod values;
 
 pub use denials::Denials;
 pub use document::{Problem, Severity, Spot};
+pub use values::ProxyUrl;
 
-use crate::keyring::KeySet;
+use crate::keyring::{AlgorithmSet, KeySet};
 use crate::policy::Policy;
 
 /// Everything that the operator decides.
@@ -97,6 +98,8 @@ pub struct KeySettings {
     pub fetch: Fetch,
     /// When they are fetched.
     pub refresh: Refresh,
+    /// The algorithms that the provider's tokens may be signed with.
+    pub algorithms: AlgorithmSet,
 }
 
 /// Where a provider publishes its keys.
@@ -141,6 +144,17 @@ pub struct Fetch {
     pub allow_http: bool,
     /// The largest document that is read.
     pub max_bytes: usize,
+    /// The proxy that https goes through.
+    pub proxy: Option<Proxy>,
+}
+
+/// Which proxy is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// This one.
+    Url(ProxyUrl),
+    /// The one that `HTTPS_PROXY` or `ALL_PROXY` names, except for the hosts in `NO_PROXY`.
+    FromEnvironment,
 }
 
 /// When a provider's keys are fetched.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+mod content;
 mod discovery;
 mod disk;
 mod fetch;
@@ -74,6 +75,9 @@ pub enum KeysError {
     /// A document could not be fetched.
     #[error("{0}")]
     Fetch(#[from] FetchError),
+    /// What is in the place of the metadata is something else.
+    #[error("{0}")]
+    NotMetadata(String),
     /// The metadata is not this provider's, or useless.
     #[error("{0}")]
     Metadata(String),
@@ -84,6 +88,14 @@ pub enum KeysError {
         file: String,
         /// Why.
         error: std::io::Error,
+    },
+    /// What was found is something else than a key set.
+    #[error("{place} is not a JWK Set (RFC 7517 §5): it is {content}")]
+    NotKeys {
+        /// Where it is from.
+        place: String,
+        /// What it is.
+        content: String,
     },
     /// What was found is not a usable key set.
     #[error("{place}: {error}")]
@@ -99,6 +111,26 @@ pub enum KeysError {
     /// Our own fault.
     #[error("internal error while fetching keys; this is a bug")]
     Internal,
+}
+
+impl KeysError {
+    /// Whether nobody answered, and it does not say why: DNS, egress rules, a proxy.
+    pub fn is_network(&self) -> bool {
+        matches!(self, Self::Fetch(error) if error.is_network())
+    }
+
+    /// Whether the keys may have gone elsewhere: nobody is there, or there is something else.
+    fn is_moved(&self) -> bool {
+        match self {
+            Self::Fetch(error) => error.is_not_here() || error.is_unconnected(),
+            Self::NotKeys { .. } | Self::Unusable { .. } => true,
+            Self::NotMetadata(_)
+            | Self::Metadata(_)
+            | Self::File { .. }
+            | Self::Settings(_)
+            | Self::Internal => false,
+        }
+    }
 }
 
 impl Jwks {
@@ -243,4 +275,13 @@ impl Shared {
 pub async fn fetch_once(settings: &KeySettings) -> Result<Arc<KeySet>, KeysError> {
     let loaded = Source::new(settings).load().await?;
     Ok(loaded.keys)
+}
+
+/// Reads what fetching needs (certificate authorities, the proxy), and asks nobody.
+///
+/// # Errors
+///
+/// What cannot be used.
+pub async fn check_settings(settings: &KeySettings) -> Result<(), KeysError> {
+    Source::new(settings).prepare().await
 }

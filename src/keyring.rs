@@ -19,8 +19,8 @@ mod rsa;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
 pub use fingerprint::Fingerprint;
-pub(crate) use jwk::MOST_KID_BYTES;
 pub use jwk::UnfitKey;
+pub(crate) use jwk::{MOST_KID_BYTES, without_bom};
 
 use crate::shown::Shown;
 use public_key::PublicKey;
@@ -196,6 +196,31 @@ impl KeySet {
     /// The usable keys, in the order of the document.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
         self.keys.iter()
+    }
+
+    /// Why no token can be verified that is signed by one of `accepted`, if that is so.
+    pub fn misfit(&self, accepted: AlgorithmSet) -> Option<String> {
+        if self
+            .keys
+            .iter()
+            .any(|key| key.algorithms.intersects(accepted))
+        {
+            return None;
+        }
+        let published = self.keys.iter().flat_map(|key| key.algorithms.iter());
+        let published: AlgorithmSet = published.collect();
+        Some(format!(
+            "no key is for an algorithm that `algorithms` lists ({accepted}); the keys are for \
+             {published}"
+        ))
+    }
+
+    /// Why tokens that name a key are refused, if none of the keys has a name.
+    pub fn nameless(&self) -> Option<&'static str> {
+        self.by_kid.is_empty().then_some(
+            "no key has a `kid`, so a token whose header names one is refused; let the provider \
+             publish its keys with the `kid` that it signs with",
+        )
     }
 
     /// The keys of the document that are not used, and why.

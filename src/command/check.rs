@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::ext_authz::proto::auth::CheckRequest;
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use crate::ext_authz::request;
-use crate::jwks;
+use crate::jwks::{self, KeysError};
 use crate::keyring::{Keyring, Keys};
 use crate::request::{Request, Source};
 use crate::time::{Clock as _, SystemClock};
@@ -200,7 +200,7 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
 }
 
 /// The keys of the one provider that the token says it is from: no other is asked.
-async fn keys_for(config: &Config, request: &Request<'_>) -> (Keyring, Option<String>) {
+async fn keys_for(config: &Config, request: &Request<'_>) -> (Keyring, Option<KeysError>) {
     let empty = Keyring::empty(config.keys.len());
     let token = find_token(config.policy.token_places(), request)
         .ok()
@@ -215,7 +215,7 @@ async fn keys_for(config: &Config, request: &Request<'_>) -> (Keyring, Option<St
     };
     match jwks::fetch_once(settings).await {
         Ok(keys) => (empty.with(id, Keys::Known(keys)), None),
-        Err(error) => (empty, Some(error.to_string())),
+        Err(error) => (empty, Some(error)),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::advice;
 use crate::config::Config;
 use crate::decision::{Decision, Denial, Fault, decide};
 use crate::ext_authz::response;
+use crate::jwks::KeysError;
 use crate::keyring::Keyring;
 use crate::policy::Policy;
 use crate::request::Request;
@@ -30,7 +31,7 @@ pub(super) fn explain(
     keyring: &Keyring,
     request: &Request<'_>,
     now: UnixTime,
-    unavailable: Option<String>,
+    unavailable: Option<KeysError>,
 ) -> Explained {
     let policy = &config.policy;
     let mut steps = Steps::default();
@@ -47,7 +48,15 @@ pub(super) fn explain(
         let reason = denial.reason().code().to_owned();
         report.failed = Some((reason, failure(denial, policy)));
         report.likely_cause = advice::likely_cause(denial, policy, keyring, request);
-        report.unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
+        let unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
+        // What was answered says itself what is wrong.
+        if unavailable
+            .as_ref()
+            .is_some_and(|error| !error.is_network())
+        {
+            report.likely_cause = None;
+        }
+        report.unavailable = unavailable.map(|error| error.to_string());
     }
     let rule = decision.rule().and_then(|id| policy.rule(id));
     let provider = decision.provider().and_then(|id| policy.provider(id));

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use crate::config::{Config, ConfigError, KeySource, in_file};
+use crate::config::{Config, ConfigError, KeySettings, KeySource, in_file};
 use crate::jwks;
+use crate::keyring::KeySet;
 
 /// Checks a configuration file: every problem at once, each with its line, column and path.
 #[derive(Args, Debug)]
@@ -76,46 +77,69 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     }
     let mut code = ExitCode::SUCCESS;
     for settings in &config.keys {
-        for (field, file) in [
-            ("fetch.ca_file", &settings.fetch.ca_file),
-            ("fetch.bearer_token_file", &settings.fetch.bearer_token_file),
-        ] {
-            if let Some(file) = file
-                && let Err(error) = std::fs::metadata(file)
-            {
-                let (name, file) = (&settings.name, file.display());
-                eprintln!("provider `{name}`: cannot read `{field}` `{file}`: {error}");
-                code = ExitCode::from(1);
-            }
-        }
-        if !online && !matches!(settings.source, KeySource::File(_)) {
-            continue;
-        }
-        match jwks::fetch_once(settings).await {
-            Ok(keys) => {
-                say(&format!(
-                    "provider `{}`: {} usable",
-                    settings.name,
-                    keys.len()
-                ));
-                for key in keys.iter() {
-                    let kid = key.kid().unwrap_or("(without id)").escape_debug();
-                    say(&format!("  key `{kid}` for {}", key.algorithms()));
-                }
-                for unfit in keys.unfit() {
-                    say(&format!("  not used: {unfit}"));
-                }
-            }
-            Err(error) => {
-                eprintln!("provider `{}`: {error}", settings.name);
-                code = ExitCode::from(1);
-            }
+        if !usable(settings, online).await {
+            code = ExitCode::from(1);
         }
     }
     if code != ExitCode::SUCCESS {
         eprintln!("the file is valid, but not every provider can be used as configured");
     }
     Ok(code)
+}
+
+/// Whether a provider can be used as configured, as far as that can be seen: with `online`, the
+/// provider is asked.
+async fn usable(settings: &KeySettings, online: bool) -> bool {
+    let mut usable = true;
+    let mut problem = |why: &dyn std::fmt::Display| {
+        eprintln!("provider `{}`: {why}", settings.name);
+        usable = false;
+    };
+    if let Some(file) = &settings.fetch.bearer_token_file
+        && let Err(error) = std::fs::metadata(file)
+    {
+        let file = file.display();
+        problem(&format_args!(
+            "cannot read `fetch.bearer_token_file` `{file}`: {error}"
+        ));
+    }
+    let local = matches!(settings.source, KeySource::File(_));
+    // Fetching would find out, and say the same again.
+    if (!online || local)
+        && let Err(error) = jwks::check_settings(settings).await
+    {
+        problem(&error);
+    }
+    if online || local {
+        match jwks::fetch_once(settings).await {
+            Ok(keys) => {
+                list(settings, &keys);
+                if let Some(why) = keys.misfit(settings.algorithms) {
+                    problem(&why);
+                }
+            }
+            Err(error) => problem(&error),
+        }
+    }
+    usable
+}
+
+fn list(settings: &KeySettings, keys: &KeySet) {
+    say(&format!(
+        "provider `{}`: {} usable",
+        settings.name,
+        keys.len()
+    ));
+    for key in keys.iter() {
+        let kid = key.kid().unwrap_or("(without id)").escape_debug();
+        say(&format!("  key `{kid}` for {}", key.algorithms()));
+    }
+    for unfit in keys.unfit() {
+        say(&format!("  not used: {unfit}"));
+    }
+    if let Some(why) = keys.nameless() {
+        say(&format!("  note: {why}"));
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]

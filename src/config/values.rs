@@ -1,5 +1,6 @@
 //! Texts of the configuration that mean more than text: durations, sizes, addresses.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -126,6 +127,52 @@ pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
         other => Err(format!(
             "`{shown}` has the scheme `{other}`, expected https"
         )),
+    }
+}
+
+/// The address of a proxy, of which only scheme, host and port are ever shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(Url);
+
+impl ProxyUrl {
+    /// Reads `http://proxy.example.com:3128`, with or without user name and password.
+    ///
+    /// # Errors
+    ///
+    /// When it is not that. What is wrong is said without the text, which may hold a password.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let example = "write for example `http://proxy.example.com:3128`";
+        let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; {example}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            let scheme = Shown::from(url.scheme());
+            return Err(format!(
+                "a proxy of the scheme `{scheme}` is not supported; {example}"
+            ));
+        }
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            return Err(format!(
+                "the address of a proxy ends with its port; {example}"
+            ));
+        }
+        Ok(Self(url))
+    }
+
+    /// User name and password, still percent-encoded, if there are any.
+    pub(crate) fn credentials(&self) -> Option<(&str, &str)> {
+        let (user, password) = (self.0.username(), self.0.password());
+        (!user.is_empty() || password.is_some()).then(|| (user, password.unwrap_or_default()))
+    }
+}
+
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.origin().ascii_serialization())
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProxyUrl({self})")
     }
 }
 

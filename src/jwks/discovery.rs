@@ -1,12 +1,13 @@
 //! Finds where a provider's keys are: OpenID Connect Discovery 1.0 §4, RFC 8414 §3.
 
-use http::StatusCode;
 use serde::Deserialize;
 use url::Url;
 
 use super::KeysError;
-use super::fetch::{FetchError, Fetcher};
+use super::content::Content;
+use super::fetch::{Document, Fetcher, Wanted};
 use crate::config::values::{is_loopback, is_this_machine, key_url};
+use crate::keyring::without_bom;
 use crate::shown::Shown;
 
 /// The members of provider metadata that matter here.
@@ -20,61 +21,86 @@ struct Metadata {
 ///
 /// # Errors
 ///
-/// When none has. Metadata whose `issuer` is another must not be used (OpenID Connect Discovery
-/// §4.3, RFC 8414 §3.3).
+/// When none has: then what is wrong with the first. Metadata whose `issuer` is another must not be
+/// used (OpenID Connect Discovery §4.3, RFC 8414 §3.3).
 pub(super) async fn find_keys(
     fetcher: &Fetcher,
     issuer: &str,
     places: &[Url],
     allow_http: bool,
 ) -> Result<Url, KeysError> {
-    let mut missing = None;
+    let mut first = None;
     for url in places {
-        match fetcher.get(url, None).await {
-            Ok(document) => {
-                return read(&document.body.unwrap_or_default(), url, issuer, allow_http);
-            }
+        let error = match fetcher.get(url, Wanted::Metadata, None).await {
+            Ok(document) => match read(&document, url) {
+                Ok(metadata) => return keys_of(&metadata, url, issuer, allow_http),
+                Err(why) => KeysError::NotMetadata(why),
+            },
             // Only "not here" sends on to the next place; an outage is an outage.
-            Err(error @ FetchError::Status { status, .. }) if is_elsewhere(status) => {
-                missing.get_or_insert(error);
+            Err(error) if error.is_not_here() => error.into(),
+            Err(error) => return Err(first.unwrap_or_else(|| error.into())),
+        };
+        first.get_or_insert(error);
+    }
+    Err(first.unwrap_or_else(|| KeysError::Metadata("no place to look for it".to_owned())))
+}
+
+/// What came from `url`, if it is metadata at all.
+fn read(document: &Document, url: &Url) -> Result<Metadata, String> {
+    let body = without_bom(document.body.as_deref().unwrap_or_default());
+    serde_json::from_slice(body).map_err(|error| {
+        let what = match Content::of(body) {
+            Some(Content::KeySet) => {
+                format!("it is a key set, whose address belongs into `jwks.uri: {url}`")
             }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    match missing {
-        Some(error) => Err(error.into()),
-        None => Err(KeysError::Metadata("no place to look for it".to_owned())),
-    }
+            // It has what metadata has, and something is wrong with that.
+            Some(Content::Metadata(_)) | None => {
+                Shown::from(error.to_string().as_str()).to_string()
+            }
+            Some(other) => format!("it is {other}"),
+        };
+        format!("{} is not provider metadata: {what}", document.place(url))
+    })
 }
 
-/// "Not here", as opposed to "not now".
-fn is_elsewhere(status: StatusCode) -> bool {
-    status.is_client_error()
-        && status != StatusCode::TOO_MANY_REQUESTS
-        && status != StatusCode::REQUEST_TIMEOUT
-}
-
-fn read(body: &[u8], url: &Url, issuer: &str, allow_http: bool) -> Result<Url, KeysError> {
-    let metadata: Metadata = serde_json::from_slice(body).map_err(|error| {
-        let error = Shown::from(error.to_string().as_str());
-        KeysError::Metadata(format!("`{url}` is not provider metadata: {error}"))
-    })?;
+/// Where the metadata from `url` says that the keys are.
+fn keys_of(
+    metadata: &Metadata,
+    url: &Url,
+    issuer: &str,
+    allow_http: bool,
+) -> Result<Url, KeysError> {
     if metadata.issuer != issuer {
+        let named = Shown::from(metadata.issuer.as_str());
+        let advice = match metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
+            true => format!("they differ by a trailing slash; set `issuer: {named}`"),
+            // An issuer that has one name outside and another inside, as Keycloak's often does.
+            false => format!(
+                "if that is the `iss` of its tokens, set `issuer: {named}` with `discovery_url: {url}`"
+            ),
+        };
         return Err(KeysError::Metadata(format!(
-            "`{url}` is the metadata of issuer `{}`, configured is `{issuer}`{}",
-            Shown::from(metadata.issuer.as_str()),
-            if metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
-                ": they differ by a trailing slash"
-            } else {
-                ""
-            }
+            "`{url}` is the metadata of issuer `{named}`, configured is `{issuer}`: {advice}"
         )));
     }
     let unfit = |why: String| KeysError::Metadata(format!("`jwks_uri` of `{url}`: {why}"));
     let keys = key_url(&metadata.jwks_uri, allow_http).map_err(unfit)?;
     // What is elsewhere has no business with what listens on this machine.
     if is_this_machine(&keys) && !is_loopback(url) {
-        return Err(unfit(format!("`{keys}` is on this very machine")));
+        return Err(unfit(format!(
+            "`{keys}` is on this very machine, and the metadata is not; if the keys are where the \
+             metadata is, set `jwks.uri: {}` instead of `discovery_url`, or give the provider its \
+             public host name (Keycloak: `KC_HOSTNAME`)",
+            at_origin_of(url, &keys)
+        )));
     }
     Ok(keys)
+}
+
+/// The path and query of `there`, where `url` is.
+fn at_origin_of(url: &Url, there: &Url) -> Url {
+    let mut here = url.clone();
+    here.set_path(there.path());
+    here.set_query(there.query());
+    here
 }

@@ -1,19 +1,29 @@
 //! Gets a provider's documents over HTTP, within bounds of time, size and origin.
 
-use std::error::Error as _;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::{
     ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH,
+    LOCATION,
 };
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Response, StatusCode};
 use url::{Origin, Url};
+
+mod error;
+mod proxy;
+mod trust;
+
+pub use error::FetchError;
+use error::causes;
+use proxy::Proxy;
 
 use super::files::{Files, MOST_SMALL_BYTES};
 use super::schedule::{self, Caching};
 use crate::config::Fetch;
+use crate::shown::Shown;
 
 /// How many redirects within the same origin are followed.
 const MOST_REDIRECTS: usize = 3;
@@ -21,9 +31,31 @@ const MOST_REDIRECTS: usize = 3;
 /// Fetches the documents of one provider.
 #[derive(Debug)]
 pub(super) struct Fetcher {
-    client: Client,
+    direct: Client,
+    proxied: Option<Proxied>,
+    ca_file: Option<PathBuf>,
     max_bytes: usize,
     bearer: Option<Bearer>,
+}
+
+/// A client whose every request goes through a proxy.
+struct Proxied {
+    client: Client,
+    proxy: Proxy,
+}
+
+impl fmt::Debug for Proxied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client: _, proxy } = self;
+        write!(f, "Proxied({proxy})")
+    }
+}
+
+/// Which of a provider's documents is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Metadata,
+    Keys,
 }
 
 /// A bearer token that is sent along, to one origin only: metadata may point anywhere.
@@ -42,43 +74,18 @@ pub(super) struct Document {
     pub(super) freshness: Option<Duration>,
     /// By which to ask whether it has changed (RFC 9110 §8.8.3).
     pub(super) etag: Option<HeaderValue>,
+    /// Where redirects within the origin led to, if there were any.
+    pub(super) redirected: Option<Url>,
 }
 
-/// Why a document could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// Name resolution, connection, TLS, or a time-out.
-    #[error("cannot fetch `{url}`: {why}")]
-    Unreachable {
-        /// What was asked for.
-        url: Url,
-        /// The causes, outermost first.
-        why: String,
-    },
-    /// Something else than 200.
-    #[error("`{url}` answers {status}, expected 200")]
-    Status {
-        /// What was asked for.
-        url: Url,
-        /// The answer.
-        status: StatusCode,
-    },
-    /// There is no bearer token to send along.
-    #[error("cannot use `fetch.bearer_token_file` `{}`: {why}", file.display())]
-    NoBearerToken {
-        /// Where it should be.
-        file: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// More than is read.
-    #[error("`{url}` answers with more than {max_bytes} bytes (`fetch.max_bytes`)")]
-    TooLarge {
-        /// What was asked for.
-        url: Url,
-        /// The bound.
-        max_bytes: usize,
-    },
+impl Document {
+    /// Where it is from, for errors.
+    pub(super) fn place(&self, url: &Url) -> String {
+        match &self.redirected {
+            None => format!("`{url}`"),
+            Some(last) => format!("`{url}` (redirected to `{}`)", Shown::from(last.as_str())),
+        }
+    }
 }
 
 impl Fetcher {
@@ -86,41 +93,46 @@ impl Fetcher {
     ///
     /// # Errors
     ///
-    /// When the file of certificate authorities cannot be used.
+    /// When the file of certificate authorities, or the proxy, cannot be used.
     pub(super) async fn new(
         settings: &Fetch,
         trusted: Option<&Url>,
         files: Files,
     ) -> Result<Self, String> {
-        let mut client = Client::builder()
-            .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
-            .timeout(settings.timeout)
-            .redirect(Policy::custom(|attempt| {
-                let from = attempt.previous().last().map(Url::origin);
-                if attempt.previous().len() > MOST_REDIRECTS {
-                    attempt.error("too many redirects")
-                } else if from != Some(attempt.url().origin()) {
-                    attempt.error("redirected to another origin, which is not followed")
-                } else {
-                    attempt.follow()
-                }
-            }))
-            // Keys must not come by way of whatever the environment names.
-            .no_proxy();
-        if let Some(file) = &settings.ca_file {
-            let cannot = |error: &dyn std::fmt::Display| {
-                format!("cannot use `fetch.ca_file` `{}`: {error}", file.display())
-            };
-            let pem = files.read(file, MOST_SMALL_BYTES).await;
-            let pem = pem.map_err(|error| cannot(&error))?;
-            let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| cannot(&error))?;
-            if authorities.is_empty() {
-                return Err(cannot(&"it holds no PEM certificate"));
+        let tls = match &settings.ca_file {
+            None => None,
+            Some(file) => {
+                let cannot = |error: &dyn fmt::Display| {
+                    format!("cannot use `fetch.ca_file` `{}`: {error}", file.display())
+                };
+                let pem = files.read(file, MOST_SMALL_BYTES).await;
+                let pem = pem.map_err(|error| cannot(&error))?;
+                Some(trust::only(&pem).map_err(|error| cannot(&error))?)
             }
-            client = client.tls_certs_only(authorities);
-        }
+        };
+        let client = || {
+            let client = client(settings.timeout);
+            match tls.clone() {
+                None => client,
+                Some(tls) => client.tls_backend_preconfigured(tls),
+            }
+        };
+        let build = |client: ClientBuilder| client.build().map_err(|error| causes(&error));
+        let proxy = match &settings.proxy {
+            None => None,
+            Some(setting) => Proxy::new(setting, |name| std::env::var(name).ok())?,
+        };
+        let proxied = match proxy {
+            None => None,
+            Some(proxy) => Some(Proxied {
+                client: build(client().proxy(proxy.to_reqwest()?))?,
+                proxy,
+            }),
+        };
         Ok(Self {
-            client: client.build().map_err(|error| causes(&error))?,
+            direct: build(client())?,
+            proxied,
+            ca_file: settings.ca_file.clone(),
             max_bytes: settings.max_bytes,
             bearer: trusted
                 .zip(settings.bearer_token_file.clone())
@@ -137,22 +149,29 @@ impl Fetcher {
     pub(super) async fn get(
         &self,
         url: &Url,
+        wanted: Wanted,
         known: Option<&HeaderValue>,
     ) -> Result<Document, FetchError> {
-        let unreachable = |error: reqwest::Error| FetchError::Unreachable {
-            url: url.clone(),
-            why: causes(&error.without_url()),
+        let proxied = self.proxied.as_ref();
+        let proxied = proxied.filter(|proxied| proxied.proxy.is_for(url));
+        let unreachable = |error: reqwest::Error| {
+            let error = error.without_url();
+            FetchError::Unreachable {
+                url: url.clone(),
+                proxy: proxied.map(|proxied| proxied.proxy.to_string()),
+                why: causes(&error),
+                unconnected: error.is_connect() && !error.is_timeout(),
+                advice: error::unreachable(&error, url, self.ca_file.as_deref()),
+            }
         };
-        let mut request = self
-            .client
+        let client = proxied.map_or(&self.direct, |proxied| &proxied.client);
+        let mut request = client
             .get(url.clone())
             .header(ACCEPT, "application/json, application/jwk-set+json");
         if let Some(etag) = known {
             request = request.header(IF_NONE_MATCH, etag.clone());
         }
-        if let Some(bearer) = &self.bearer
-            && bearer.origin == url.origin()
-        {
+        if let Some(bearer) = self.bearer_for(url) {
             request = request.header(AUTHORIZATION, bearer.header().await?);
         }
         let mut response = request.send().await.map_err(unreachable)?;
@@ -161,13 +180,11 @@ impl Fetcher {
                 body: None,
                 freshness: freshness(&response),
                 etag: known.cloned(),
+                redirected: None,
             });
         }
         if response.status() != StatusCode::OK {
-            return Err(FetchError::Status {
-                url: url.clone(),
-                status: response.status(),
-            });
+            return Err(self.unusable(&response, url, wanted));
         }
         let freshness = freshness(&response);
         let etag = response.headers().get(ETAG).cloned();
@@ -185,8 +202,65 @@ impl Fetcher {
             body: Some(body),
             freshness,
             etag,
+            redirected: Some(response.url().clone()).filter(|last| last != url),
         })
     }
+
+    /// The bearer token, if it may be sent there.
+    fn bearer_for(&self, url: &Url) -> Option<&Bearer> {
+        let bearer = self.bearer.as_ref();
+        bearer.filter(|bearer| bearer.origin == url.origin())
+    }
+
+    /// What an answer that is not 200 means.
+    fn unusable(&self, response: &Response, url: &Url, wanted: Wanted) -> FetchError {
+        let (url, status) = (url.clone(), response.status());
+        let location = response.headers().get(LOCATION);
+        let location = location.filter(|_| status.is_redirection());
+        let Some(location) = location.and_then(|location| location.to_str().ok()) else {
+            let sent_to = self.bearer.as_ref();
+            let sent_to = sent_to.map(|bearer| bearer.origin.ascii_serialization());
+            let withheld = self.bearer_for(&url).is_none();
+            return FetchError::Status {
+                advice: error::status(status, &url, wanted, sent_to.as_deref(), withheld),
+                url,
+                status,
+            };
+        };
+        let to = response.url().join(location);
+        let (why, advice) = match &to {
+            Ok(to) if to.origin() == url.origin() => ("after too many redirects", None),
+            Ok(to) => (
+                "another origin, which is not followed",
+                error::redirect(to, wanted),
+            ),
+            Err(_) => ("which is no URL", None),
+        };
+        let to = to.as_ref().map_or(location, Url::as_str);
+        FetchError::Redirect {
+            url,
+            to: Shown::from(to),
+            why,
+            advice,
+        }
+    }
+}
+
+/// A client without what makes a difference between fetchers.
+fn client(timeout: Duration) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
+        .timeout(timeout)
+        .redirect(Policy::custom(|attempt| {
+            let from = attempt.previous().last().map(Url::origin);
+            let within = from == Some(attempt.url().origin());
+            match within && attempt.previous().len() <= MOST_REDIRECTS {
+                true => attempt.follow(),
+                false => attempt.stop(),
+            }
+        }))
+        // Keys must not come by way of whatever the environment names, unless the operator says so.
+        .no_proxy()
 }
 
 impl Bearer {
@@ -219,18 +293,4 @@ fn freshness(response: &Response) -> Option<Duration> {
         date: date(DATE),
         expires: date(EXPIRES),
     })
-}
-
-/// An error and everything that led to it: the innermost part is what helps.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }

@@ -75,7 +75,7 @@ impl Refresher {
             Ok(Some(kept)) => kept,
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(provider = name, %error, "the keys that were kept are of no use");
+                tracing::warn!(provider = name, %error, "the stored keys are not used");
                 return;
             }
         };
@@ -261,6 +261,12 @@ impl Refresher {
             removed = %list(&old, &new),
             "keys fetched"
         );
+        if let Some(why) = keys.misfit(self.provider().settings.algorithms) {
+            tracing::warn!(provider, %why, "the provider's keys verify no token");
+        }
+        if let Some(why) = keys.nameless() {
+            tracing::warn!(provider, %why, "the provider's keys have no ids");
+        }
         for unfit in keys.unfit().iter().take(MOST_LISTED) {
             tracing::warn!(provider, key = %unfit, "a key of the provider is not used");
         }

@@ -9,11 +9,12 @@ use http::HeaderValue;
 use tokio::time::sleep;
 use url::Url;
 
-use super::fetch::{Document, FetchError, Fetcher};
+use super::content::Content;
+use super::fetch::{FetchError, Fetcher, Wanted};
 use super::files::Files;
 use super::{KeysError, discovery};
 use crate::config::{KeySettings, KeySource};
-use crate::keyring::KeySet;
+use crate::keyring::{KeySet, KeySetError};
 
 /// Loads the keys of one provider, again and again.
 #[derive(Debug)]
@@ -99,7 +100,10 @@ impl Source {
         if loaded.is_err() && self.discovered.is_none() {
             // For now, for the next time, and for requests that wait.
             self.discovered = before;
-            if let (Err(KeysError::Fetch(error)), Some(_)) = (&loaded, &self.discovered) {
+            // Metadata that is there and wrong is another matter than none.
+            if let (Err(error @ (KeysError::Fetch(_) | KeysError::NotMetadata(_))), Some(_)) =
+                (&loaded, &self.discovered)
+            {
                 tracing::warn!(
                     provider = self.settings.name,
                     %error,
@@ -116,10 +120,39 @@ impl Source {
     }
 
     /// Loads the keys from where they were last time, because a request waits for one that is not
-    /// among those we have: whether they have changed is not the question.
+    /// among those we have: whether they have changed is not the question. When they are not there
+    /// any more, the metadata is asked where they are now.
     pub(super) async fn load_new(&mut self) -> Result<Loaded, KeysError> {
         self.last = None;
-        self.reload().await
+        let before = self.discovered.clone();
+        let loaded = self.reload().await;
+        match (&loaded, before) {
+            (Err(error), Some(before)) if error.is_moved() => match self.moved(&before).await {
+                Some(url) => self.fetch(&url).await,
+                None => loaded,
+            },
+            _ => loaded,
+        }
+    }
+
+    /// Where the keys are now, if that is elsewhere than before.
+    async fn moved(&mut self, before: &Url) -> Option<Url> {
+        let KeySource::Discovery { issuer, metadata } = self.settings.source.clone() else {
+            return None;
+        };
+        let provider = &self.settings.name.clone();
+        match self.discover(&issuer, &metadata).await {
+            Ok(url) if url == *before => None,
+            Ok(url) => {
+                tracing::info!(provider, from = %before, to = %url, "the provider's keys have moved");
+                self.discovered = Some(url.clone());
+                Some(url)
+            }
+            Err(error) => {
+                tracing::warn!(provider, %error, "cannot find out whether the keys have moved");
+                None
+            }
+        }
     }
 
     async fn reload(&mut self) -> Result<Loaded, KeysError> {
@@ -159,12 +192,8 @@ impl Source {
     async fn fetch(&mut self, url: &Url) -> Result<Loaded, KeysError> {
         let last = self.last.take().filter(|last| last.url == *url);
         let known = last.as_ref().map(|last| &last.etag);
-        let document = self.fetcher().await?.get(url, known).await;
-        let Document {
-            body,
-            freshness,
-            etag,
-        } = match document {
+        let document = self.fetcher().await?.get(url, Wanted::Keys, known).await;
+        let mut document = match document {
             Ok(document) => document,
             Err(error) => {
                 // A server that refuses the question is asked a plainer one next time.
@@ -176,7 +205,8 @@ impl Source {
                 return Err(error.into());
             }
         };
-        let loaded = match (body, last) {
+        let freshness = document.freshness;
+        let loaded = match (document.body.take(), last) {
             (None, Some(last)) => Loaded {
                 keys: last.keys,
                 freshness,
@@ -184,7 +214,7 @@ impl Source {
             },
             (body, _) => {
                 let body = body.unwrap_or_default();
-                let loaded = parse(&body, url, freshness)?;
+                let loaded = parse(&body, &document.place(url), freshness)?;
                 let kept = self.settings.refresh.cache_dir.is_some();
                 Loaded {
                     document: kept.then(|| body.into()),
@@ -192,13 +222,21 @@ impl Source {
                 }
             }
         };
-        self.last = etag.map(|etag| Fetched {
+        self.last = document.etag.map(|etag| Fetched {
             url: url.clone(),
             etag,
             keys: Arc::clone(&loaded.keys),
             document: loaded.document.clone(),
         });
         Ok(loaded)
+    }
+
+    /// Reads what fetching needs, if anything is fetched or a file is named for it.
+    pub(super) async fn prepare(&mut self) -> Result<(), KeysError> {
+        match self.is_local() && self.settings.fetch.ca_file.is_none() {
+            true => Ok(()),
+            false => self.fetcher().await.map(drop),
+        }
     }
 
     async fn fetcher(&mut self) -> Result<&Fetcher, KeysError> {
@@ -231,18 +269,27 @@ impl Source {
             error,
         })?;
         // A file costs nothing to read: look again as soon as the operator's bounds allow.
-        parse(&json, &file.display(), Some(Duration::ZERO))
+        parse(
+            &json,
+            &format!("`{}`", file.display()),
+            Some(Duration::ZERO),
+        )
     }
 }
 
-fn parse(
-    json: &[u8],
-    place: &dyn std::fmt::Display,
-    freshness: Option<Duration>,
-) -> Result<Loaded, KeysError> {
-    let keys = KeySet::from_json(json).map_err(|error| KeysError::Unusable {
-        place: format!("`{place}`"),
-        error,
+fn parse(json: &[u8], place: &str, freshness: Option<Duration>) -> Result<Loaded, KeysError> {
+    let place = || place.to_owned();
+    let keys = KeySet::from_json(json).map_err(|error| match (&error, Content::of(json)) {
+        (KeySetError::NotASet(_), Some(content)) if content != Content::KeySet => {
+            KeysError::NotKeys {
+                place: place(),
+                content: content.to_string(),
+            }
+        }
+        _ => KeysError::Unusable {
+            place: place(),
+            error,
+        },
     })?;
     Ok(Loaded {
         keys: Arc::new(keys),

@@ -85,6 +85,11 @@ impl AlgorithmSet {
         self.0 & (1 << alg as u16) != 0
     }
 
+    /// Whether the two have a member in common.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Whether the set holds nothing.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

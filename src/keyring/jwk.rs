@@ -44,7 +44,7 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
             keys: listed,
             count,
         },
-    } = serde_json::from_slice(json).map_err(|error| {
+    } = serde_json::from_slice(without_bom(json)).map_err(|error| {
         // It may quote the document.
         KeySetError::NotASet(Shown::from(error.to_string().as_str()).to_string())
     })?;
@@ -62,6 +62,11 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
         }
     }
     Ok((keys, unfit))
+}
+
+/// A parser may skip a byte order mark (RFC 8259 §8.1), which some servers send.
+pub(crate) fn without_bom(json: &[u8]) -> &[u8] {
+    json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
 }
 
 fn truncated(kid: &str) -> String {

@@ -120,11 +120,8 @@ async fn check_explains() {
         undecided.out
     );
     assert!(undecided.out.contains("answers 502"), "{}", undecided.out);
-    assert!(
-        undecided
-            .out
-            .contains("likely cause: the provider cannot be reached")
-    );
+    // It was reached.
+    assert!(!undecided.out.contains("likely cause"), "{}", undecided.out);
 }
 
 #[tokio::test]

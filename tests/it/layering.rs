@@ -36,7 +36,7 @@ const RESERVED: [Reserved; 5] = [
     },
     Reserved {
         word: "reqwest::",
-        files: &["jwks/fetch.rs", "jwks/discovery.rs"],
+        files: &["jwks/fetch.rs", "jwks/fetch/"],
         why: "nothing but keys and metadata is fetched",
     },
     Reserved {

@@ -562,3 +562,194 @@ async fn metadata_from_elsewhere_does_not_lead_here() {
         assert!(error.contains("is on this very machine"), "{host}: {error}");
     }
 }
+
+/// What answers in the place of metadata and is none, is as good as nothing there.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_metadata_sends_on_to_the_next_place() {
+    let real = signer(Es256, "real");
+    let page = |status| Reply::Http(status, vec![], "<!doctype html><title>Log in".to_owned());
+    let to = |location: &str| Reply::status(302).header(&format!("location: {location}"));
+    for (what, reply) in [
+        ("a page", page(200)),
+        (
+            "a page with a mark",
+            Reply::Http(200, vec![], "\u{feff}<html>".to_owned()),
+        ),
+        ("a redirect to the login", to("/login")),
+        (
+            "a redirect elsewhere",
+            to("https://login.example.com/?next=/"),
+        ),
+        ("a redirect to plain text", to("http://login.example.com/")),
+        ("a redirect to nowhere", Reply::status(302)),
+        ("a redirect in circles", to(DISCOVERY)),
+        ("nothing", Reply::Http(200, vec![], String::new())),
+        ("no content", Reply::status(204)),
+        (
+            "an error as a document",
+            Reply::json(&json!({"error": "not found"})),
+        ),
+        ("a list", Reply::json(&json!([]))),
+        ("a key set", Reply::json(&json!({"keys": [real.jwk()]}))),
+        (
+            "no address of keys",
+            Reply::json(&json!({"issuer": "SELF"})),
+        ),
+        ("too much", Reply::Http(200, vec![], " ".repeat(2_000_000))),
+        ("401", page(401)),
+        ("404", page(404)),
+        ("410", page(410)),
+    ] {
+        let issuer = Issuer::start(&[&real]).await;
+        let url = issuer.url();
+        let metadata = json!({"issuer": url, "jwks_uri": format!("{url}{JWKS}")});
+        issuer.reply(DISCOVERY, reply);
+        issuer.reply("/login", page(200));
+        issuer.reply(
+            "/.well-known/oauth-authorization-server",
+            Reply::json(&metadata),
+        );
+        let gate = Gate::start(&provider(&issuer, "acme", "")).await;
+        sleep(secs(1)).await;
+        assert_eq!(gate.error(), None, "{what}");
+        assert!(
+            gate.check(&token(&issuer, &real)).await.is_allow(),
+            "{what}"
+        );
+    }
+}
+
+/// Metadata that is another issuer's is an answer, and wrong: nothing else is tried.
+#[tokio::test(start_paused = true)]
+async fn wrong_metadata_is_an_answer() {
+    let real = signer(Es256, "real");
+    let issuer = Issuer::start(&[&real]).await;
+    let url = issuer.url();
+    let next = "/.well-known/oauth-authorization-server";
+    let metadata =
+        |issuer: &str| Reply::json(&json!({"issuer": issuer, "jwks_uri": format!("{url}{JWKS}")}));
+    issuer.reply(DISCOVERY, metadata("https://other.example"));
+    issuer.reply(next, metadata(&url));
+    let gate = Gate::start(&provider(&issuer, "acme", "")).await;
+    issuer.asked_at_least(DISCOVERY, 2).await;
+    assert_eq!(issuer.asked(next), 0);
+    assert_eq!(gate.check(&token(&issuer, &real)).await.status(), 503);
+}
+
+/// A byte order mark before a document is skipped (RFC 8259 §8.1), wherever the document is from.
+#[tokio::test(start_paused = true)]
+async fn a_byte_order_mark_is_skipped() {
+    let real = signer(Es256, "real");
+    let marked = |document: &serde_json::Value| format!("\u{feff}{document}");
+    let keys = json!({"keys": [real.jwk()]});
+    let directory = tempfile::tempdir().unwrap();
+    let issuer = Issuer::start(&[]).await;
+    let url = issuer.url();
+    let metadata = json!({"issuer": url, "jwks_uri": format!("{url}{JWKS}")});
+    issuer.reply(DISCOVERY, Reply::Http(200, vec![], marked(&metadata)));
+    issuer.reply(JWKS, Reply::Http(200, vec![], marked(&keys)));
+    let stored = format!("refresh: {{ cache_dir: {} }}", directory.path().display());
+    let gate = Gate::trusting(&issuer, &stored).await;
+    assert!(gate.check(&token(&issuer, &real)).await.is_allow());
+    let kept = directory.path().join("acme.jwks.json");
+    while !kept.exists() {
+        sleep(secs(1)).await;
+    }
+    drop(gate);
+
+    // The stored document has the mark, too.
+    issuer.reply(DISCOVERY, Reply::status(503));
+    let gate = Gate::trusting(&issuer, &stored).await;
+    assert!(gate.check(&token(&issuer, &real)).await.is_allow());
+
+    let file = directory.path().join("jwks.json");
+    std::fs::write(&file, marked(&keys)).unwrap();
+    let gate = Gate::trusting(&issuer, &format!("jwks: {{ file: {} }}", file.display())).await;
+    assert!(gate.check(&token(&issuer, &real)).await.is_allow());
+}
+
+/// A rotation that moves the keys, too: the first token of the new key finds them.
+#[tokio::test(start_paused = true)]
+async fn keys_that_have_moved_are_found_at_once() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let to = |location: &str| Reply::status(301).header(&format!("location: {location}"));
+    for (what, reply) in [
+        ("404", Reply::status(404)),
+        ("410", Reply::status(410)),
+        ("403", Reply::status(403)),
+        ("a page", Reply::Http(200, vec![], "<html>".to_owned())),
+        ("an empty set", Reply::json(&json!({"keys": []}))),
+        ("another document", Reply::json(&json!({"gone": true}))),
+        ("a redirect elsewhere", to("https://idp.example.com/keys")),
+    ] {
+        let issuer = Issuer::start(&[&old]).await;
+        let gate = Gate::trusting(&issuer, "").await;
+        let url = issuer.url();
+        issuer.reply(JWKS, reply);
+        issuer.reply("/moved", Reply::json(&json!({"keys": [new.jwk()]})));
+        let metadata = json!({"issuer": url, "jwks_uri": format!("{url}/moved")});
+        issuer.reply(DISCOVERY, Reply::json(&metadata));
+        assert!(gate.check(&token(&issuer, &new)).await.is_allow(), "{what}");
+        assert_eq!(
+            gate.check(&token(&issuer, &old)).await.status(),
+            401,
+            "{what}"
+        );
+        assert_eq!(issuer.asked(DISCOVERY), 2, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_whose_host_is_gone_are_found_at_once() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let (issuer, host) = (Issuer::start(&[]).await, Issuer::start(&[&old]).await);
+    let metadata = |at: &str| Reply::json(&json!({"issuer": issuer.url(), "jwks_uri": at}));
+    issuer.reply(DISCOVERY, metadata(&format!("{}{JWKS}", host.url())));
+    let gate = Gate::trusting(&issuer, "").await;
+    drop(host);
+    issuer.reply("/moved", Reply::json(&json!({"keys": [new.jwk()]})));
+    issuer.reply(DISCOVERY, metadata(&format!("{}/moved", issuer.url())));
+    // A server that is gone has let go of its port when its task is dropped.
+    sleep(secs(1)).await;
+    assert!(gate.check(&token(&issuer, &new)).await.is_allow());
+}
+
+/// Keys that are gone and nowhere else cost one more question, and no more however often tokens
+/// ask. Those that cannot be had now cost none.
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_gone_are_looked_for_once_a_cooldown() {
+    let (real, new) = (signer(Es256, "real"), signer(Es256, "new"));
+    for (reply, questions) in [
+        (Reply::status(404), 1),
+        (Reply::status(503), 0),
+        (Reply::status(429), 0),
+        (Reply::Hang, 0),
+    ] {
+        let issuer = Issuer::start(&[&real]).await;
+        let gate = Gate::trusting(&issuer, "refresh: { min: 1h, max: 1h }").await;
+        issuer.reply(JWKS, reply.clone());
+        for round in 1..=3 {
+            for _ in 0..20 {
+                let status = gate.check(&token(&issuer, &new)).await.status();
+                assert_eq!(status, 503, "{reply:?}");
+            }
+            sleep(secs(30)).await;
+            assert_eq!(issuer.asked(DISCOVERY), 1 + round * questions, "{reply:?}");
+            assert_eq!(issuer.asked(JWKS), 1 + round, "{reply:?}");
+        }
+        assert!(gate.check(&token(&issuer, &real)).await.is_allow());
+    }
+}
+
+/// A page in the place of the metadata does not keep a new key away.
+#[tokio::test(start_paused = true)]
+async fn keys_are_fetched_from_where_they_were_while_metadata_is_a_page() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 10s }").await;
+    issuer.reply(DISCOVERY, Reply::Http(200, vec![], "<html>".to_owned()));
+    issuer.publish(&[&new]);
+    sleep(secs(30)).await;
+    assert_eq!(gate.check(&token(&issuer, &old)).await.status(), 401);
+    assert!(gate.check(&token(&issuer, &new)).await.is_allow());
+}

@@ -9,4 +9,5 @@ pub mod issuer;
 pub mod judge;
 pub mod keys;
 pub mod log;
+pub mod proxy;
 pub mod server;

@@ -1,8 +1,9 @@
 //! Keys over TLS: from whom they come is checked, and an authority of one's own can be trusted.
 
 use claimgate::keyring::Algorithm::Es256;
+use rcgen::{CertificateParams, IsCa};
 
-use crate::support::authority::authority;
+use crate::support::authority::{OwnAuthority, authority};
 use crate::support::gate::{Gate, provider, token};
 use crate::support::issuer::{Issuer, JWKS};
 use crate::support::keys::signer;
@@ -86,5 +87,80 @@ async fn an_authority_that_is_replaced() {
         issuer.publish(&[&new]);
         tokio::time::sleep(std::time::Duration::from_secs(10)).await;
         assert!(gate.check(&token(&issuer, &new)).await.is_allow(), "{jwks}");
+    }
+}
+
+/// A certificate that is an authority's as well, as `openssl req -x509` makes them, is accepted if
+/// it is itself in the file: the same bytes, with its key, for this name, at this time.
+#[tokio::test]
+async fn an_authoritys_certificate_that_is_listed_itself() {
+    let own = |change: fn(&mut CertificateParams)| OwnAuthority::new("127.0.0.1", change);
+    let key = signer(Es256, "real");
+    let [good, twin, expired, early, misnamed, plain] = [
+        own(|_| {}),
+        own(|_| {}),
+        own(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)),
+        own(|params| params.not_before = rcgen::date_time_ymd(2090, 1, 1)),
+        OwnAuthority::new("idp.example.com", |_| {}),
+        own(|params| params.is_ca = IsCa::ExplicitNoCa),
+    ];
+    for (what, listed, server, expected) in [
+        ("itself", good.pem(), good.server(), ""),
+        ("among others", twin.pem() + &good.pem(), good.server(), ""),
+        ("itself, and no authority", plain.pem(), plain.server(), ""),
+        (
+            "another of the same name",
+            twin.pem(),
+            good.server(),
+            "CaUsedAsEndEntity",
+        ),
+        (
+            "one that it has signed",
+            good.pem(),
+            good.server_below("127.0.0.1"),
+            "CaUsedAsEndEntity",
+        ),
+        ("expired", expired.pem(), expired.server(), "expired"),
+        (
+            "not yet valid",
+            early.pem(),
+            early.server(),
+            "not valid yet",
+        ),
+        (
+            "for another name",
+            misnamed.pem(),
+            misnamed.server(),
+            "not valid for name",
+        ),
+        (
+            "without its key",
+            good.pem(),
+            good.server_without_its_key(),
+            "BadSignature",
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        std::fs::write(&file, listed).unwrap();
+        let issuer = Issuer::start_tls(&[&key], server).await;
+        let more = format!("fetch: {{ ca_file: {} }}", file.display());
+        let gate = Gate::start(&provider(&issuer, "acme", &more)).await;
+        let error = loop {
+            let status = gate
+                .service
+                .jwks
+                .status(gate.service.policy.providers().next().unwrap().0);
+            let status = status.unwrap();
+            match (&status.error, status.fetched) {
+                (Some(error), _) => break error.to_string(),
+                (None, Some(_)) => break String::new(),
+                (None, None) => tokio::task::yield_now().await,
+            }
+        };
+        assert!(error.contains(expected), "{what}: {error}");
+        assert_eq!(error.is_empty(), expected.is_empty(), "{what}: {error}");
+        let status = gate.check(&token(&issuer, &key)).await.status();
+        assert_eq!(status == 200, expected.is_empty(), "{what}");
     }
 }

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{Check, HOUR, MINUTE, SECOND};
 use crate::config::document::{Field, Spot};
-use crate::config::{Fetch, KeySource, Refresh, raw, values};
+use crate::config::{Fetch, KeySource, Proxy, ProxyUrl, Refresh, raw, values};
 use crate::keyring::KeySet;
 use crate::token::issuer::TENANT_ID;
 
@@ -26,6 +26,16 @@ impl Check<'_> {
             && !values::is_loopback(url)
         {
             let why = format!("`fetch.bearer_token_file` would be sent in the clear to `{url}`");
+            self.report(issuer_spot, why);
+        }
+        if let (Some(Proxy::Url(_)), Some(url)) = (&fetch.proxy, source.url())
+            && url.scheme() == "http"
+            && !values::is_this_machine(url)
+        {
+            let why = format!(
+                "`{url}` is not https: `fetch.proxy` would see and could replace what it answers, so \
+                 it is not used for it; leave `fetch.proxy` out"
+            );
             self.report(issuer_spot, why);
         }
         Some(source)
@@ -106,6 +116,7 @@ impl Check<'_> {
             bearer_token_file,
             allow_http,
             max_bytes,
+            proxy,
         } = fetch;
         let mebibyte = 1024 * 1024;
         Fetch {
@@ -114,6 +125,15 @@ impl Check<'_> {
             bearer_token_file: self.file(&bearer_token_file),
             allow_http: allow_http.value().copied().unwrap_or(false),
             max_bytes: self.bytes(&max_bytes, mebibyte, 1024, 64 * mebibyte),
+            proxy: self.proxy(&proxy),
+        }
+    }
+
+    fn proxy(&mut self, proxy: &Field<String>) -> Option<Proxy> {
+        let (spot, text) = proxy.given()?;
+        match text.as_str() {
+            "from_environment" => Some(Proxy::FromEnvironment),
+            url => self.parsed(spot, ProxyUrl::parse(url)).map(Proxy::Url),
         }
     }
 

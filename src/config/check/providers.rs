@@ -120,13 +120,14 @@ impl Check<'_> {
         let source = self.key_source(issuer, &discovery_url, jwks, &fetch);
         let (_, issuer) = issuer;
         let name = self.provider_name(&name, issuer);
+        let algorithms = algorithms?;
         let terms = Terms {
             issuer: issuer.clone(),
             issuer_aliases: issuer_aliases.into_iter().map(|(_, text)| text).collect(),
             tenants: tenants?,
             audiences: audiences?,
             audience_claim: audience_claim?,
-            algorithms: algorithms?,
+            algorithms,
             token_types,
             also_accept,
             clock_skew,
@@ -139,6 +140,7 @@ impl Check<'_> {
             source: source?,
             fetch,
             refresh,
+            algorithms,
         };
         let provider = Provider {
             name,

@@ -62,6 +62,8 @@ pattern! {
     ListenAddress "^((localhost|[0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:///.+)$"
         "An IP address and port, or `unix:///path`.";
     KeyUrl "^https?://[^/@]+.*$" "An https URL; plain http on this machine, or as `allow_http` says.";
+    Proxy "^(from_environment|https?://[^/?#]+/?)$"
+        "The http or https URL of a proxy, with or without credentials, or `from_environment`.";
     WebUrl "^https?://[^\\s\"\\\\]+$" "A URL.";
     ResourceId "^https?://[^?#@]+$" "An https URL without query and fragment.";
     ProviderName "^[A-Za-z0-9_.:-]{1,64}$" "1 to 64 letters, digits and `-_.:`.";

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::ClaimValues;
 use super::forms::{
     self, Algorithm, ClaimPath, CookieName, Duration, HeaderNameAsSent, KeyUrl, OneOrMany,
-    ProviderName, QueryName, Scheme, Size, Text,
+    ProviderName, Proxy, QueryName, Scheme, Size, Text,
 };
 use super::values::{Inline, Texts};
 use crate::config::document::Field;
@@ -129,7 +129,8 @@ pub struct Fetch {
     /// For each document. Default: `5s`, from `100ms` to `1m`.
     #[schemars(with = "Duration")]
     pub timeout: Field<String>,
-    /// Trust these certificate authorities (PEM) instead of the system's.
+    /// Trust these certificate authorities (PEM) instead of the system's; a server's own certificate
+    /// may be among them.
     pub ca_file: Field<String>,
     /// A file with a bearer token that is sent along, to the configured origin only.
     pub bearer_token_file: Field<String>,
@@ -138,6 +139,11 @@ pub struct Fetch {
     /// The largest document that is read. Default: `1MiB`, from `1KiB` to `64MiB`.
     #[schemars(with = "Size")]
     pub max_bytes: Field<String>,
+    /// The proxy that https goes through: its URL, or `from_environment` for the one in
+    /// `HTTPS_PROXY` or `ALL_PROXY`, less the hosts in `NO_PROXY`. Plain HTTP, and whatever is on
+    /// this machine, is fetched without it. Default: none.
+    #[schemars(with = "Proxy")]
+    pub proxy: Field<String>,
 }
 
 /// When keys are fetched.
@@ -160,6 +166,7 @@ pub struct Refresh {
     /// How long a request waits for such a fetch. Default: `100ms`, at most `10s`.
     #[schemars(with = "Duration")]
     pub unknown_key_wait: Field<String>,
-    /// A directory that keeps the last good keys, so that a restart can do without the provider.
+    /// A directory that keeps the last good keys, so that a restart can do without the provider. It
+    /// must be writable by claimgate's user alone; if it does not exist, it is created so.
     pub cache_dir: Field<String>,
 }

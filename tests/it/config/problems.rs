@@ -175,6 +175,26 @@ fn problems_one_by_one() {
             "would be sent in the clear to `http://a.example/",
         ),
         (
+            "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, proxy: 'http://proxy.example:3128' } }]",
+            "`http://a.example/.well-known/openid-configuration` is not https: `fetch.proxy` would see",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'socks5://proxy.example:3128' } }]",
+            "providers[0].fetch.proxy: a proxy of the scheme `socks5` is not supported",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'proxy.example:3128' } }]",
+            "write for example `http://proxy.example.com:3128`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: environment } }]",
+            "not a URL",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'http://proxy.example:3128/x' } }]",
+            "ends with its port",
+        ),
+        (
             "token_cache: { max_entries: -1 }",
             "token_cache.max_entries: ",
         ),

@@ -52,8 +52,8 @@ fn either(what: &'static str, error: &'static str, reply: fn(&Scene, &str) -> Re
         error,
         paths: &[DISCOVERY, JWKS],
         over: Over::Plain,
-        // For the metadata, and for the keys.
-        requests: 2,
+        // For the metadata in two places, and for the keys.
+        requests: 3,
         reply,
     }
 }

@@ -14,6 +14,12 @@ pub fn claimgate(arguments: &[&str]) -> Command {
         "OIDC_ANY_AUDIENCE",
         "OIDC_JWKS_URL",
         "CLAIMGATE_LOG",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "no_proxy",
+        "NO_PROXY",
     ] {
         command.env_remove(variable);
     }

@@ -291,6 +291,11 @@ async fn serve(
             0 => return Ok(()),
             read => request.extend_from_slice(&buffer[..read]),
         }
+        // The first byte of TLS, to a server that does not speak it.
+        if request[0] == 0x16 {
+            stream.write_all(b"HTTP/1.1 400 X\r\n\r\n").await?;
+            return stream.shutdown().await;
+        }
     }
     let request = String::from_utf8(request).unwrap();
     let path = request.split(' ').nth(1).unwrap().to_owned();

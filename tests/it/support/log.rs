@@ -68,7 +68,10 @@ impl Log {
         let texts = texts.lines().flat_map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
             let members = line.as_object().unwrap().values();
-            let texts: Vec<_> = members.filter_map(Value::as_str).map(str::to_owned).collect();
+            let texts: Vec<_> = members
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect();
             texts
         });
         texts.collect::<Vec<_>>().join("\n")

@@ -8,7 +8,7 @@ fn to(location: &str) -> Reply {
 }
 
 pub fn all() -> Vec<Answer> {
-    let away = "redirected to another origin";
+    let away = "another origin, which is not followed";
     let many = "too many redirects";
     vec![
         either("a redirect to another server", away, |scene, path| {
@@ -29,13 +29,15 @@ pub fn all() -> Vec<Answer> {
             to(&format!("http://{}{path}", scene.issuer.address()))
         })
         .over_tls(),
-        either("a redirect to a file", "answers 302", |_, _| {
-            to("file:///etc/passwd")
-        }),
+        either(
+            "a redirect to a file",
+            "redirects to `file:///etc/passwd`",
+            |_, _| to("file:///etc/passwd"),
+        ),
         either("a redirect to nowhere", "answers 302", |_, _| {
             Reply::status(302)
         }),
-        either("a redirect to itself", many, |_, path| to(path)).asking(5),
+        either("a redirect to itself", many, |_, path| to(path)).asking(6),
         either("a long chain of redirects", many, |scene, _| {
             scene.issuer.reply("/1", to("/2"));
             scene.issuer.reply("/2", to("/3"));
@@ -43,6 +45,6 @@ pub fn all() -> Vec<Answer> {
             scene.issuer.reply("/4", text(set()));
             to("/1")
         })
-        .asking(5),
+        .asking(6),
     ]
 }

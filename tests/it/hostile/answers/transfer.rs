@@ -115,10 +115,10 @@ pub fn large() -> Vec<Answer> {
             Reply::Raw(ok(&line.repeat(1024), set()))
         }),
         // Nobody asked for compressed bytes, so they are what they are: no JSON.
-        keys("a bomb", "expected value", |_, _| {
+        keys("a bomb", "compressed (gzip)", |_, _| {
             Reply::Raw(ok(GZIPPED, bomb()))
         }),
-        keys("a compressed set", "expected value", |_, _| {
+        keys("a compressed set", "compressed (gzip)", |_, _| {
             Reply::Raw(ok(GZIPPED, gzip(set().as_bytes())))
         }),
     ]
