@@ -74,7 +74,7 @@ pub struct Status {
 pub enum KeysError {
     /// A document could not be fetched.
     #[error("{0}")]
-    Fetch(#[from] FetchError),
+    Fetch(#[source] Box<FetchError>),
     /// What is in the place of the metadata is something else.
     #[error("{0}")]
     NotMetadata(String),
@@ -111,6 +111,12 @@ pub enum KeysError {
     /// Our own fault.
     #[error("internal error while fetching keys; this is a bug")]
     Internal,
+}
+
+impl From<FetchError> for KeysError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Box::new(error))
+    }
 }
 
 impl KeysError {
