@@ -88,7 +88,7 @@ fn rows() -> Vec<Row> {
                 scene.metadata(
                     "http://0.0.0.0:PORT",
                     "http://localhost:8080/realms/a/certs?x",
-                )
+                );
             },
             provider: "issuer: 'http://0.0.0.0:PORT', fetch: { allow_http: true }",
             says: &[
