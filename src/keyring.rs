@@ -18,7 +18,7 @@ mod public_key;
 mod rsa;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, Thumbprint};
 pub use jwk::UnfitKey;
 pub(crate) use jwk::{MOST_KID_BYTES, without_bom};
 
@@ -223,6 +223,12 @@ impl KeySet {
         )
     }
 
+    /// The ids of all keys of the document, those that are not used included.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        let usable = self.by_kid.keys().map(|kid| &**kid);
+        usable.chain(self.unfit.iter().filter_map(|unfit| unfit.kid.as_deref()))
+    }
+
     /// The keys of the document that are not used, and why.
     pub fn unfit(&self) -> &[UnfitKey] {
         &self.unfit
@@ -273,6 +279,11 @@ impl Key {
     /// Whether it is the same key for the same issuer, so that trying both is of no use.
     fn is_another_name_of(&self, other: &Self) -> bool {
         self.public.is(&other.public) && self.issuer == other.issuer
+    }
+
+    /// By which to recognise it under another `kid`, or to see that it is another under the same.
+    pub fn thumbprint(&self) -> Thumbprint {
+        Thumbprint::of(&self.public)
     }
 
     /// Whether a signature by `alg` may be checked with this key.

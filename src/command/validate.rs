@@ -132,7 +132,10 @@ fn list(settings: &KeySettings, keys: &KeySet) {
     ));
     for key in keys.iter() {
         let kid = key.kid().unwrap_or("(without id)").escape_debug();
-        say(&format!("  key `{kid}` for {}", key.algorithms()));
+        let (algorithms, thumbprint) = (key.algorithms(), key.thumbprint());
+        say(&format!(
+            "  key `{kid}` for {algorithms}, thumbprint {thumbprint}"
+        ));
     }
     for unfit in keys.unfit() {
         say(&format!("  not used: {unfit}"));

@@ -1,8 +1,30 @@
-//! By which to see that a key set verifies the same as another, without comparing keys.
+//! Digests that tell keys and key sets apart.
+
+use std::fmt;
 
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::Key;
+use super::public_key::PublicKey;
+
+/// The SHA-256 thumbprint of a public key (RFC 7638): equal for the same key, whatever its `kid`,
+/// `alg` and `use`. Shown in base64url, as other tools show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    pub(super) fn of(key: &PublicKey) -> Self {
+        Self(sha256(key.canonical_json().as_bytes()))
+    }
+}
+
+impl fmt::Display for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
 
 /// What a key set comes to: equal for sets that verify the same, whatever their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +50,9 @@ pub(super) fn key_digest(key: &Key) -> [u8; 32] {
         public,
     } = key;
     let mut bytes = Vec::new();
-    let (public, names) = (public.identity(), algorithms.to_string());
+    let (Thumbprint(public), names) = (Thumbprint::of(public), algorithms.to_string());
     for part in [
-        Some(&*public),
+        Some(&public[..]),
         Some(names.as_bytes()),
         kid.as_deref().map(str::as_bytes),
         issuer.as_deref().map(str::as_bytes),

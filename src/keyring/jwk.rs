@@ -26,6 +26,8 @@ pub struct UnfitKey {
     pub kid: Option<String>,
     /// What is wrong with it.
     pub why: String,
+    /// Whether it says that it is not for signatures, such as `use: enc`: nothing is wrong then.
+    pub is_for_something_else: bool,
 }
 
 impl fmt::Display for UnfitKey {
@@ -58,6 +60,7 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
             Err(why) => unfit.push(UnfitKey {
                 kid: jwk.get("kid").and_then(Value::as_str).map(truncated),
                 why,
+                is_for_something_else: is_for_something_else(jwk),
             }),
         }
     }
@@ -67,6 +70,28 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
 /// A parser may skip a byte order mark (RFC 8259 §8.1), which some servers send.
 pub(crate) fn without_bom(json: &[u8]) -> &[u8] {
     json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
+}
+
+/// Whether a key says that it is not for signatures. One that is published with its private part
+/// is a danger all the same.
+fn is_for_something_else(jwk: &Value) -> bool {
+    let has = |name: &&str| jwk.get(*name).is_some();
+    if PRIVATE_MEMBERS.iter().any(has) {
+        return false;
+    }
+    let text = |name| jwk.get(name).and_then(Value::as_str);
+    match (text("use"), jwk.get("key_ops")) {
+        (Some("sig" | "jwt-svid"), _) => false,
+        (Some(_), _) => true,
+        (None, Some(Value::Array(ops))) => !ops.iter().any(is_signing),
+        // RFC 7518 §4.1 and RFC 8037 §3.2: key management has names and curves of its own.
+        (None, _) => {
+            let alg = text("alg").unwrap_or_default();
+            let manages_keys = |name| alg.starts_with(name);
+            ["RSA1_5", "RSA-OAEP", "ECDH-ES"].iter().any(manages_keys)
+                || matches!(text("crv"), Some("X25519" | "X448"))
+        }
+    }
 }
 
 fn truncated(kid: &str) -> String {

@@ -7,6 +7,8 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
     RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
 };
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::Algorithm;
 
@@ -62,15 +64,23 @@ impl PublicKey {
         })
     }
 
-    /// Bytes by which it is told from other keys. That of an RSA modulus has a bounded length, so
-    /// the two parts cannot be taken for others.
-    pub(super) fn identity(&self) -> Vec<u8> {
+    /// Its required members as JSON in the form that is hashed (RFC 7638 §3.2, RFC 8037 §2): two
+    /// keys have the same text only if they are the same key.
+    pub(super) fn canonical_json(&self) -> String {
+        let base64 = |octets: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(octets);
         match self {
             Self::Rsa { components, .. } => {
                 let RsaPublicKeyComponents { n, e } = components;
-                [&(n.len() as u64).to_be_bytes(), &**n, e].concat()
+                let (n, e) = (base64(n), base64(e));
+                format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#)
             }
-            Self::OnCurve { point, .. } => point.to_vec(),
+            Self::OnCurve { point, .. } => match ec_point(point) {
+                Some((curve, x, y)) => {
+                    let (x, y) = (base64(x), base64(y));
+                    format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#)
+                }
+                None => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, base64(point)),
+            },
         }
     }
 
@@ -113,4 +123,18 @@ impl PublicKey {
         };
         parsed.is_some_and(|parsed| parsed.verify_sig(message, signature).is_ok())
     }
+}
+
+/// The curve and the coordinates of an uncompressed point (SEC 1 §2.3.3); `None` for an Ed25519
+/// key, which has 32 octets. The length of a point tells its curve.
+fn ec_point(point: &[u8]) -> Option<(&'static str, &[u8], &[u8])> {
+    let curve = match point.len() {
+        65 => "P-256",
+        97 => "P-384",
+        133 => "P-521",
+        _ => return None,
+    };
+    let (_, coordinates) = point.split_first()?;
+    let (x, y) = coordinates.split_at_checked(coordinates.len() / 2)?;
+    Some((curve, x, y))
 }

@@ -1,5 +1,6 @@
 //! Which keys of a set are used, for what, and why the others are not.
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use claimgate::dev::signer::Signer;
@@ -444,6 +445,92 @@ fn sets_that_verify_the_same_have_one_fingerprint() {
         ),
     ] {
         assert_ne!(both, of(&keys), "{what}");
+    }
+}
+
+/// The examples of RFC 7638 §3.1, RFC 8037 §A.3, and the keys of RFC 7517 §A.1.
+#[test]
+fn thumbprints() {
+    let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECP\
+             ebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY\
+             368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM\
+             4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+    let x = "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4";
+    let y = "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM";
+    let rsa = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+    for (key, expected) in [
+        (
+            json!({"kty": "RSA", "e": "AQAB", "n": n, "alg": "RS256", "kid": "2011-04-29"}),
+            rsa,
+        ),
+        // Neither its id, nor what it is for, nor zeros in front make it another key.
+        (
+            json!({"kty": "RSA", "e": "AAEAAQ", "n": n, "alg": "PS512", "use": "sig"}),
+            rsa,
+        ),
+        (
+            json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": "1"}),
+            "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s",
+        ),
+        (
+            json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
+            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+        ),
+    ] {
+        let set = read(&[key]).unwrap();
+        let found = set.iter().next().unwrap().thumbprint().to_string();
+        assert_eq!(found, expected);
+    }
+    let p384 = signer(Algorithm::Es384, "k").jwk();
+    let (x, y) = (p384["x"].as_str().unwrap(), p384["y"].as_str().unwrap());
+    let text = format!(r#"{{"crv":"P-384","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    let hash = digest::digest(&digest::SHA256, text.as_bytes());
+    let found = read(&[p384.clone()]).unwrap();
+    let found = found.iter().next().unwrap().thumbprint().to_string();
+    assert_eq!(found, BASE64_URL_SAFE_NO_PAD.encode(hash));
+}
+
+#[test]
+fn a_key_for_something_else_is_told_from_an_unusable_one() {
+    use Algorithm::{EdDsa, Es256, Rs256};
+    for (alg, change, expected) in [
+        (Rs256, json!({"use": "enc", "alg": "RSA-OAEP"}), true),
+        (Rs256, json!({"use": "other"}), true),
+        (Es256, json!({"use": "x509-svid"}), true),
+        (
+            Rs256,
+            json!({"use": null, "key_ops": ["encrypt", "wrapKey"]}),
+            true,
+        ),
+        (Rs256, json!({"use": null, "alg": "RSA-OAEP-256"}), true),
+        (Es256, json!({"use": null, "alg": "ECDH-ES+A128KW"}), true),
+        (
+            EdDsa,
+            json!({"use": null, "alg": null, "crv": "X25519"}),
+            true,
+        ),
+        (
+            EdDsa,
+            json!({"use": null, "alg": null, "crv": "X448"}),
+            true,
+        ),
+        // Not what they should be.
+        (Rs256, json!({"use": "enc", "d": "AAAA"}), false),
+        (Rs256, json!({"use": "sig", "alg": "RSA-OAEP"}), false),
+        (Rs256, json!({"use": "sig", "key_ops": ["encrypt"]}), false),
+        (Rs256, json!({"use": null, "key_ops": ["sign"]}), false),
+        (Rs256, json!({"use": 1}), false),
+        (Rs256, json!({"n": "w".repeat(171)}), false),
+        (Rs256, json!({"use": null, "alg": "HS256"}), false),
+        (EdDsa, json!({"crv": "Ed448"}), false),
+        (Es256, json!({"x": "A".repeat(43)}), false),
+    ] {
+        let good = signer(Es256, "good").jwk();
+        let set = read(&[jwk(alg, &change), good]).unwrap();
+        let [unfit] = set.unfit() else {
+            panic!("{change}: {:?}", set.unfit());
+        };
+        assert_eq!(unfit.is_for_something_else, expected, "{change}: {unfit}");
     }
 }
 
