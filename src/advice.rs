@@ -19,7 +19,7 @@ mod wait;
 use credential::{PLACEHOLDER, WHOLE_ANSWER};
 pub use wait::Wait;
 
-use crate::decision::{Denial, Fault};
+use crate::decision::{Denial, Fault, NoLookUp};
 use crate::keyring::{Keyring, Keys, NoKey};
 use crate::policy::Policy;
 use crate::request::Request;
@@ -138,14 +138,18 @@ pub fn likely_cause(
         Fault::Misplaced { .. } => {
             Some("let it be sent where it is looked for, or add that place to the provider's `token_from`".to_owned())
         }
-        Fault::KeysUnavailable => Some(
+        Fault::KeysUnavailable
+        | Fault::KeyNotLookedUp {
+            why: NoLookUp::Failed,
+            ..
+        } => Some(
             "the provider cannot be reached from here: DNS, egress rules, `jwks.uri`; where a proxy \
              is the only way out, `fetch.proxy`"
                 .to_owned(),
         ),
         Fault::NoRule(error) => Some(rules::none(error).to_owned()),
         Fault::Refused(refusal) => rules::refused(refusal, &token).map(ToOwned::to_owned),
-        Fault::NoPath | Fault::Internal => None,
+        Fault::NoPath | Fault::KeyNotLookedUp { .. } | Fault::Internal => None,
     }
 }
 
@@ -286,7 +290,7 @@ fn unknown_key(
         NoKey::NoneForAlgorithm | NoKey::KidNeeded { .. } => {
             "let the provider put `kid` into its tokens' headers"
         }
-        NoKey::UnknownKid => {
+        NoKey::UnknownKid(_) => {
             let Keys::Known(keys) = keyring.keys(denial.provider?) else {
                 return None;
             };

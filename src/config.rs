@@ -166,7 +166,7 @@ pub struct Refresh {
     pub max: Duration,
     /// How long keys are used while none can be fetched.
     pub max_stale: Duration,
-    /// The shortest time between two fetches that unknown key ids ask for.
+    /// Tokens may ask for 3 fetches at once, and for one more in each of these.
     pub unknown_key_cooldown: Duration,
     /// How long a request waits for such a fetch.
     pub unknown_key_wait: Duration,

@@ -2,13 +2,14 @@
 //! but a [`VerifiedToken`], or a request that its rule lets pass without one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 mod fault;
 mod judge;
 mod memory;
 mod reason;
 
-pub use fault::Fault;
+pub use fault::{Fault, NoLookUp};
 pub use memory::Memory;
 pub use reason::Reason;
 
@@ -21,6 +22,9 @@ use crate::request::Request;
 use crate::time::UnixTime;
 use crate::token::{TokenError, VerifiedToken};
 use crate::trace::Trace;
+
+/// When to try again if nothing tells when the keys will be there.
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
@@ -112,6 +116,15 @@ impl Denial {
         self.fault.reason()
     }
 
+    /// When the caller may try again, if another time may bring another answer.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.fault {
+            Fault::KeysUnavailable => Some(RETRY_AFTER),
+            Fault::KeyNotLookedUp { retry_after, .. } => Some(retry_after),
+            _ => None,
+        }
+    }
+
     /// What the caller may be told, `None` if no more than that the token is invalid: that a
     /// denial hinged on the issuer before the signature was verified would tell anyone which
     /// issuers are trusted.
@@ -122,6 +135,16 @@ impl Denial {
             (_, reason) => Some(reason),
         }
     }
+}
+
+/// What newer keys of a provider may change about a denial.
+#[derive(Clone, Copy, Debug)]
+pub enum KeyDoubt<'d> {
+    /// The set has no key with this id. Perhaps the provider has a new one.
+    UnknownKid(&'d str),
+    /// The keys that the token may be signed with do not verify it, or are not fit to. Perhaps the
+    /// provider has replaced one and kept its id, or publishes no ids.
+    Replaced,
 }
 
 impl Decision {
@@ -143,30 +166,45 @@ impl Decision {
         }
     }
 
-    /// The provider that should be asked for new keys, if that may change the verdict.
-    pub fn unknown_key_of(&self) -> Option<ProviderId> {
-        match self {
-            Self::Deny(Denial {
-                provider,
-                fault:
-                    Fault::Token(TokenError::UnknownKey {
-                        why: NoKey::UnknownKid,
-                        ..
-                    }),
+    /// The provider whose newer keys may change the verdict, and how.
+    pub fn in_doubt(&self) -> Option<(ProviderId, KeyDoubt<'_>)> {
+        let Self::Deny(Denial {
+            provider: Some(provider),
+            fault: Fault::Token(error),
+            ..
+        }) = self
+        else {
+            return None;
+        };
+        let doubt = match error {
+            TokenError::UnknownKey {
+                why: NoKey::UnknownKid(kid),
                 ..
-            }) => *provider,
-            Self::Allow(_) | Self::Deny(_) | Self::Metadata(_) => None,
-        }
+            } => KeyDoubt::UnknownKid(kid),
+            TokenError::UnknownKey { .. } | TokenError::BadSignature { .. } => KeyDoubt::Replaced,
+            _ => return None,
+        };
+        Some((*provider, doubt))
     }
 
-    /// The same denial, for want of keys: that the provider cannot be asked is no verdict about
-    /// the token.
+    /// No verdict instead of a denial for want of a key: whether the provider has it is not known.
     #[must_use]
-    pub fn without_keys(self) -> Self {
+    pub fn without_verdict(self, why: NoLookUp, retry_after: Duration) -> Self {
         match self {
-            Self::Deny(denial) if denial.provider.is_some() => Self::Deny(Denial {
-                fault: Fault::KeysUnavailable,
-                ..denial
+            Self::Deny(Denial {
+                rule,
+                provider,
+                token,
+                fault: Fault::Token(TokenError::UnknownKey { kid, why: _ }),
+            }) => Self::Deny(Denial {
+                rule,
+                provider,
+                token,
+                fault: Fault::KeyNotLookedUp {
+                    kid,
+                    why,
+                    retry_after,
+                },
             }),
             other => other,
         }

@@ -19,6 +19,7 @@ mod discovery;
 mod disk;
 mod fetch;
 mod files;
+mod look_ups;
 mod provider;
 mod refresher;
 mod schedule;
@@ -30,6 +31,7 @@ use refresher::Refresher;
 use source::Source;
 
 use crate::config::KeySettings;
+use crate::decision::KeyDoubt;
 use crate::keyring::{KeySet, KeySetError, Keyring, Keys, ProviderId};
 use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
 use crate::time::Clock;
@@ -137,6 +139,23 @@ impl KeysError {
             | Self::Internal => false,
         }
     }
+
+    /// How long the provider asks to be left alone.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fetch(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}
+
+/// What came of asking for newer keys.
+#[derive(Clone, Copy, Debug)]
+pub struct LookUp {
+    /// How it ended.
+    pub outcome: UnknownKeyOutcome,
+    /// When a caller may try again who got no verdict.
+    pub retry_after: Duration,
 }
 
 impl Jwks {
@@ -221,22 +240,26 @@ impl Jwks {
             })
     }
 
-    /// A token names a key that `provider` does not have: fetches its keys again, unless that
-    /// was done just before, and waits for them until `deadline`. However many ask, one fetch
-    /// is under way.
-    pub async fn refresh_unknown(
+    /// How old the keys of a provider are.
+    pub fn age(&self, provider: ProviderId) -> Option<Duration> {
+        let fetched = self.status(provider)?.fetched?;
+        Some(fetched.elapsed())
+    }
+
+    /// Newer keys of `provider` may change a verdict: fetches them, within bounds, and waits for
+    /// them until `deadline`. `None` if there is no need to ask, or nobody.
+    pub async fn look_up(
         &self,
         provider: ProviderId,
+        doubt: KeyDoubt<'_>,
         deadline: Instant,
-    ) -> UnknownKeyOutcome {
-        let Some(state) = self.shared.providers.get(provider.0) else {
-            return UnknownKeyOutcome::Failed;
-        };
-        let outcome = state.refresh_unknown(deadline).await;
+    ) -> Option<LookUp> {
+        let look_up = self.shared.providers.get(provider.0)?;
+        let look_up = look_up.look_up(doubt, deadline).await?;
         if let Some(metrics) = self.shared.metrics.keys(provider) {
-            metrics.unknown_key(outcome);
+            metrics.unknown_key(look_up.outcome);
         }
-        outcome
+        Some(look_up)
     }
 
     /// Brings the gauges that change with time up to date.

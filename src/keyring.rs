@@ -179,7 +179,10 @@ impl KeySet {
         self.unfit
             .iter()
             .find(|unfit| unfit.kid.as_deref() == Some(kid))
-            .map_or(NoKey::UnknownKid, |unfit| NoKey::Unfit(unfit.why.clone()))
+            .map_or_else(
+                || NoKey::UnknownKid(kid.into()),
+                |unfit| NoKey::Unfit(unfit.why.clone()),
+            )
     }
 
     /// By which to see whether two sets verify the same.
@@ -312,7 +315,7 @@ impl fmt::Debug for Key {
 pub enum NoKey {
     /// Perhaps the provider has a new key that we have not fetched yet.
     #[error("the provider's key set has no key with this `kid`")]
-    UnknownKid,
+    UnknownKid(Box<str>),
     /// The key is there, but unfit.
     #[error("the key with this `kid` cannot verify tokens: {0}")]
     Unfit(String),

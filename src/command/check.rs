@@ -196,7 +196,9 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
     let request = request::describe(check);
     let (keyring, unavailable) = keys_for(config, &request).await;
     let now = SystemClock.now();
-    Ok(explain(config, &keyring, &request, now, unavailable).report)
+    let mut report = explain(config, &keyring, &request, now, unavailable).report;
+    report.say_how_old_keys_are("fetched just now; those of a running service may be older");
+    Ok(report)
 }
 
 /// The keys of the one provider that the token says it is from: no other is asked.

@@ -1,6 +1,7 @@
 //! What may be wrong with a request, and the reason that each comes to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Reason;
 use crate::policy::requirement::Refusal;
@@ -42,9 +43,41 @@ pub enum Fault {
     /// The provider's: its keys cannot be had.
     #[error("the provider's keys are not available")]
     KeysUnavailable,
+    /// The provider's, or the operator's bounds: its keys may be newer than those that are known.
+    #[error("the token's key{} is not known, and was not looked up: {why}", named(kid.as_ref()))]
+    KeyNotLookedUp {
+        /// The key that the token names.
+        kid: Option<Shown>,
+        /// Why it was not.
+        why: NoLookUp,
+        /// When it may be.
+        retry_after: Duration,
+    },
     /// Ours.
     #[error("internal error")]
     Internal,
+}
+
+/// Why the provider's keys were not fetched for a token that newer ones may verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoLookUp {
+    /// The fetch failed.
+    #[error("the provider's keys cannot be fetched")]
+    Failed,
+    /// The fetch is under way.
+    #[error("the fetch takes longer than the request may wait")]
+    TimedOut,
+    /// The fetch is under way, and enough requests wait for it.
+    #[error("too many requests wait for the fetch already")]
+    TurnedAway,
+    /// Other tokens have asked for too many fetches of late.
+    #[error("the fetches that `refresh.unknown_key_cooldown` allows are used up")]
+    UsedUp,
+}
+
+fn named(kid: Option<&Shown>) -> String {
+    kid.map(|kid| format!(" (`kid`: `{kid}`)"))
+        .unwrap_or_default()
 }
 
 impl Fault {
@@ -78,7 +111,7 @@ impl Fault {
                 | Refusal::Condition(_)
                 | Refusal::ConditionFailed { .. } => Reason::AccessDenied,
             },
-            Self::KeysUnavailable => Reason::KeysUnavailable,
+            Self::KeysUnavailable | Self::KeyNotLookedUp { .. } => Reason::KeysUnavailable,
             Self::Internal => Reason::Internal,
         }
     }

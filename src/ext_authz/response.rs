@@ -28,9 +28,6 @@ use crate::policy::Policy;
 use crate::policy::resource::Resource;
 use crate::request::Request;
 
-/// Seconds after which a caller may try again when keys are not available.
-const RETRY_AFTER: &str = "5";
-
 /// How long the metadata of a resource may be kept.
 const METADATA_CACHE_CONTROL: &str = "public, max-age=300";
 
@@ -117,8 +114,10 @@ pub(super) fn deny(
         let challenge = challenge::render(error, shown, denial, policy, denials, request);
         headers.push(header("www-authenticate", &challenge));
     }
-    if reason == Reason::KeysUnavailable {
-        headers.push(header("retry-after", RETRY_AFTER));
+    if let Some(wait) = denial.retry_after() {
+        // Whole seconds (RFC 9110 §10.2.3), not too few.
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        headers.push(header("retry-after", &seconds.to_string()));
     }
     let body = if request.is_grpc() {
         // Envoy sends the body as `grpc-message`, and would make a status of its own choice from

@@ -19,7 +19,7 @@ use super::response::{self, encoded};
 use super::{request, wire};
 use crate::advice::{self, Wait};
 use crate::config::{Config, Denials};
-use crate::decision::{Decision, Denial, Permit, Reason, decide};
+use crate::decision::{Decision, Denial, KeyDoubt, NoLookUp, Permit, Reason, decide};
 use crate::jwks::Jwks;
 use crate::policy::Policy;
 use crate::request::Request;
@@ -130,8 +130,8 @@ impl Service {
 
     async fn judge(&self, request: &Request<'_>, patience: Duration) -> Decision {
         let decision = self.decide(request);
-        match decision.unknown_key_of() {
-            Some(_) => self.judge_with_new_keys(request, patience, decision).await,
+        match decision.in_doubt() {
+            Some(_) => self.judge_by_newer_keys(request, patience, decision).await,
             None => decision,
         }
     }
@@ -147,9 +147,9 @@ impl Service {
         )
     }
 
-    /// The provider may have a new key: asks for it, and judges once more; twice when a fetch was
-    /// under way already, as that may have begun before the key was published.
-    async fn judge_with_new_keys(
+    /// The provider may have newer keys: asks for them, and judges once more; twice when a fetch
+    /// was under way already, as that may have begun before the key was published.
+    async fn judge_by_newer_keys(
         &self,
         request: &Request<'_>,
         patience: Duration,
@@ -157,26 +157,31 @@ impl Service {
     ) -> Decision {
         let mut deadline = None;
         for _ in 0..2 {
-            let Some(provider) = decision.unknown_key_of() else {
+            let Some((provider, doubt)) = decision.in_doubt() else {
                 return decision;
             };
             let wait = self.jwks.unknown_key_wait(provider).min(patience);
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
-            let outcome = self.jwks.refresh_unknown(provider, deadline).await;
-            decision = self.decide(request);
-            match outcome {
-                UnknownKeyOutcome::Joined => {}
-                UnknownKeyOutcome::Refreshed | UnknownKeyOutcome::CoolingDown => return decision,
-                // That the provider cannot be asked is no verdict about the token.
-                UnknownKeyOutcome::Failed
-                | UnknownKeyOutcome::TimedOut
-                | UnknownKeyOutcome::TurnedAway => {
-                    return match decision.unknown_key_of() {
-                        Some(_) => decision.without_keys(),
-                        None => decision,
-                    };
+            let look_up = self.jwks.look_up(provider, doubt, deadline).await;
+            let Some(look_up) = look_up else {
+                return decision;
+            };
+            let key_is_known = matches!(doubt, KeyDoubt::Replaced);
+            let why = match look_up.outcome {
+                UnknownKeyOutcome::Absent => return decision,
+                UnknownKeyOutcome::Refreshed => return self.decide(request),
+                UnknownKeyOutcome::Joined => {
+                    decision = self.decide(request);
+                    continue;
                 }
-            }
+                // The keys that are known have given their verdict.
+                _ if key_is_known => return decision,
+                UnknownKeyOutcome::CoolingDown => NoLookUp::UsedUp,
+                UnknownKeyOutcome::Failed => NoLookUp::Failed,
+                UnknownKeyOutcome::TimedOut => NoLookUp::TimedOut,
+                UnknownKeyOutcome::TurnedAway => NoLookUp::TurnedAway,
+            };
+            return decision.without_verdict(why, look_up.retry_after);
         }
         decision
     }
@@ -216,6 +221,7 @@ impl Service {
                         reason = denial.reason().code(),
                         rule = denial.rule.and_then(rule),
                         provider = denial.provider.and_then(provider),
+                        keys_age_seconds = self.age_of_keys(denial),
                         detail = %denial.fault,
                         hint = self.hint(denial, check, took, most),
                         "denied"
@@ -259,5 +265,15 @@ impl Service {
         let request = check.and_then(|check| wire::read(check).ok());
         let request = request.unwrap_or_default();
         advice::likely_cause(denial, &self.policy, &self.jwks.snapshot(), &request)
+    }
+
+    /// Where it matters how old they are: newer ones might verify the token.
+    fn age_of_keys(&self, denial: &Denial) -> Option<u64> {
+        match denial.reason() {
+            Reason::UnknownKey | Reason::BadSignature => {
+                Some(self.jwks.age(denial.provider?)?.as_secs())
+            }
+            _ => None,
+        }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
-    ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH,
-    LOCATION,
+    ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderName, HeaderValue,
+    IF_NONE_MATCH, LOCATION, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
@@ -225,6 +225,7 @@ impl Fetcher {
                 advice: error::status(status, &url, wanted, sent_to.as_deref(), withheld),
                 url,
                 status,
+                retry_after: retry_after(response),
             };
         };
         let to = response.url().join(location);
@@ -285,12 +286,22 @@ impl Bearer {
 }
 
 fn freshness(response: &Response) -> Option<Duration> {
-    let text = |name| response.headers().get(name)?.to_str().ok();
-    let date = |name| httpdate::parse_http_date(text(name)?).ok();
     schedule::freshness(&Caching {
-        cache_control: text(CACHE_CONTROL).unwrap_or_default(),
-        age: text(AGE).and_then(|age| age.trim().parse().ok()),
-        date: date(DATE),
-        expires: date(EXPIRES),
+        cache_control: text(response, CACHE_CONTROL).unwrap_or_default(),
+        age: text(response, AGE).and_then(|age| age.trim().parse().ok()),
+        date: date(response, DATE),
+        expires: date(response, EXPIRES),
     })
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    schedule::retry_after(text(response, RETRY_AFTER)?, date(response, DATE))
+}
+
+fn text(response: &Response, name: HeaderName) -> Option<&str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+fn date(response: &Response, name: HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(text(response, name)?).ok()
 }

@@ -15,7 +15,7 @@ use crate::keyring::{KeySet, Keys, ProviderId};
 use crate::shown::Shown;
 
 /// How many keys the log names at a time.
-const MOST_LISTED: usize = 10;
+const MAX_LISTED: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct Refresher {
@@ -24,6 +24,8 @@ pub(super) struct Refresher {
     source: Source,
     disk: Option<Disk>,
     good: Option<(Instant, Arc<KeySet>)>,
+    /// The keys of the last set that cannot be used, as they are named in the log.
+    unusable: BTreeSet<String>,
     failures: u32,
     /// When keys are fetched whether or not anybody asks.
     next: Instant,
@@ -39,6 +41,7 @@ impl Refresher {
             source,
             disk,
             good: None,
+            unusable: BTreeSet::new(),
             failures: 0,
             next: Instant::now(),
         }
@@ -116,7 +119,9 @@ impl Refresher {
     /// Because the time has come: the only thing that says when the next time is, so that nobody
     /// can put it off by asking.
     async fn refresh(&mut self) {
-        self.begin();
+        if self.begin() {
+            self.source.forget();
+        }
         let loaded = unbroken(self.source.load()).await;
         let refresh = self.provider().settings.refresh.clone();
         let pause = match &loaded {
@@ -124,44 +129,52 @@ impl Refresher {
                 self.failures = 0;
                 schedule::after_success(&refresh, loaded.freshness, fastrand::f64())
             }
-            Err(_) => {
+            Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                schedule::after_failure(&refresh, self.failures, fastrand::f64())
+                let retry_after = error.retry_after();
+                schedule::after_failure(&refresh, self.failures, retry_after, fastrand::f64())
             }
         };
         self.next = Instant::now() + pause;
         self.take(loaded);
     }
 
-    /// Because a request waits.
+    /// Because a request waits, unless a regular fetch has come between.
     async fn load_new(&mut self) {
+        if !self.provider().attempts.borrow().is_asked() {
+            return;
+        }
         self.begin();
         let loaded = unbroken(self.source.load_new()).await;
         self.take(loaded);
     }
 
-    fn begin(&self) {
+    /// Whether requests wait for what is fetched now.
+    fn begin(&self) -> bool {
+        let mut asked = false;
         let attempts = &self.provider().attempts;
-        attempts.send_modify(|attempts| attempts.pending = true);
+        attempts.send_modify(|attempts| asked = attempts.begin());
+        asked
     }
 
     fn take(&mut self, loaded: Result<Loaded, KeysError>) {
-        let failed = loaded.is_err();
+        let good = loaded.is_ok();
+        let mut not_before = None;
         let document = match loaded {
             Ok(loaded) => {
                 self.succeeded(loaded.keys);
                 loaded.document
             }
             Err(error) => {
+                let max = self.provider().settings.refresh.max;
+                let wait = error.retry_after().map(|wait| wait.min(max));
+                not_before = wait.map(|wait| Instant::now() + wait);
                 self.failed(error);
                 None
             }
         };
-        self.provider().attempts.send_modify(|attempts| {
-            attempts.pending = false;
-            attempts.ended += 1;
-            attempts.failed = failed;
-        });
+        let attempts = &self.provider().attempts;
+        attempts.send_modify(|attempts| attempts.end(good, not_before));
         if let Some(document) = document {
             self.keep(document);
         }
@@ -183,7 +196,13 @@ impl Refresher {
     }
 
     fn succeeded(&mut self, keys: Arc<KeySet>) {
-        self.report_change(&keys);
+        if self.report_change(&keys) {
+            // Perhaps by mistake, or one replica differs: tokens of a key that is gone ask for
+            // nothing, so we look again soon.
+            let soon = Instant::now() + self.provider().settings.refresh.min;
+            self.next = self.next.min(soon);
+        }
+        self.report_unusable(&keys);
         let status = Status {
             fetched: Some(Instant::now()),
             from_disk: false,
@@ -199,6 +218,7 @@ impl Refresher {
     /// From now on these are the provider's keys.
     fn adopt(&mut self, keys: Arc<KeySet>, status: Status) {
         let fetched = status.fetched;
+        self.provider().settle(&keys);
         self.provider().status.store(Arc::new(status));
         self.shared
             .publish(self.id, &Keys::Known(Arc::clone(&keys)));
@@ -222,6 +242,7 @@ impl Refresher {
             error = %error,
             failures = self.failures,
             keys_in_use = self.good.as_ref().map_or(0, |(_, keys)| keys.len()),
+            next_fetch_seconds = self.next.duration_since(Instant::now()).as_secs(),
             "cannot fetch keys"
         );
         self.provider().status.store(Arc::new(Status {
@@ -238,39 +259,48 @@ impl Refresher {
         }
     }
 
-    /// Says which keys came, went, and cannot be used, when that differs from last time.
-    fn report_change(&self, keys: &KeySet) {
+    /// Says which keys came and went, when the set is not the one of last time. Whether any went.
+    fn report_change(&self, keys: &KeySet) -> bool {
         let before = self.good.as_ref().map(|(_, keys)| keys);
-        let kids = |keys: &KeySet| -> BTreeSet<String> {
-            keys.iter()
-                .map(|key| key.kid().unwrap_or("-").to_owned())
-                .collect()
-        };
-        let (old, new) = (
-            before.map(|keys| kids(keys)).unwrap_or_default(),
-            kids(keys),
-        );
-        if before.is_some() && old == new {
-            return;
+        if before.is_some_and(|before| before.fingerprint() == keys.fingerprint()) {
+            return false;
         }
-        let provider = &self.provider().settings.name;
+        let old = before.map(|keys| described(keys)).unwrap_or_default();
+        let new = described(keys);
+        let removed = list(&old, &new);
         tracing::info!(
-            provider,
+            provider = self.provider().settings.name,
             keys = keys.len(),
-            added = %list(&new, &old),
-            removed = %list(&old, &new),
-            "keys fetched"
+            added = list(&new, &old),
+            removed,
+            "{}",
+            match before {
+                Some(_) => "keys have changed",
+                None => "keys fetched",
+            },
         );
+        let provider = &self.provider().settings.name;
         if let Some(why) = keys.misfit(self.provider().settings.algorithms) {
             tracing::warn!(provider, %why, "the provider's keys verify no token");
         }
         if let Some(why) = keys.nameless() {
             tracing::warn!(provider, %why, "the provider's keys have no ids");
         }
-        for unfit in keys.unfit().iter().take(MOST_LISTED) {
-            tracing::warn!(provider, key = %unfit, "a key of the provider is not used");
+        !removed.is_empty()
+    }
+
+    /// Names the keys that cannot be used, each when it appears. Those that are for something else
+    /// are in order.
+    fn report_unusable(&mut self, keys: &KeySet) {
+        let unusable = keys.unfit().iter().filter(|key| !key.is_for_something_else);
+        let now: BTreeSet<String> = unusable.map(ToString::to_string).collect();
+        let before = std::mem::replace(&mut self.unusable, now);
+        let provider = &self.provider().settings.name;
+        let new = || self.unusable.difference(&before);
+        for key in new().take(MAX_LISTED) {
+            tracing::warn!(provider, key, "a key of the provider is not used");
         }
-        if let Some(more) = keys.unfit().len().checked_sub(MOST_LISTED + 1) {
+        if let Some(more) = new().count().checked_sub(MAX_LISTED + 1) {
             tracing::warn!(provider, keys = more + 1, "further keys are not used");
         }
     }
@@ -286,14 +316,26 @@ async fn unbroken(
         .unwrap_or(Err(KeysError::Internal))
 }
 
-/// The ids that are in the first set and not in the second.
+/// Each key as it is named in the log: by its thumbprint, too, as a provider may replace a key and
+/// keep its id.
+fn described(keys: &KeySet) -> BTreeSet<String> {
+    let described = keys.iter().map(|key| {
+        let kid = key.kid().unwrap_or("(without id)");
+        let (algorithms, thumbprint) = (key.algorithms(), key.thumbprint());
+        let kid = Shown::from(kid);
+        format!("`{kid}` for {algorithms}, thumbprint {thumbprint}")
+    });
+    described.collect()
+}
+
+/// What is in the first set and not in the second.
 fn list(these: &BTreeSet<String>, those: &BTreeSet<String>) -> String {
-    let kids = these.difference(those).map(String::as_str);
-    let mut shown: Vec<_> = kids.map(|kid| Shown::from(kid).to_string()).collect();
-    if shown.len() > MOST_LISTED {
-        let more = shown.len() - MOST_LISTED;
-        shown.truncate(MOST_LISTED);
-        shown.push(format!("and {more} more"));
+    let mut shown: Vec<_> = these.difference(those).map(String::as_str).collect();
+    let more = shown.len().saturating_sub(MAX_LISTED);
+    shown.truncate(MAX_LISTED);
+    let listed = shown.join("; ");
+    match more {
+        0 => listed,
+        more => format!("{listed}; and {more} more"),
     }
-    shown.join(", ")
 }

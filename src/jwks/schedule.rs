@@ -25,13 +25,36 @@ pub(super) fn after_success(
 }
 
 /// How long until the next try after `failures` failures in a row: doubling, never longer than
-/// regular fetches are apart at their closest, halved at random.
-pub(super) fn after_failure(refresh: &Refresh, failures: u32, random: f64) -> Duration {
+/// regular fetches are apart at their closest, halved at random. If the provider asks to be left
+/// alone for longer, it is, up to `refresh.max`, and a little longer, so that many instances do not
+/// come at once.
+pub(super) fn after_failure(
+    refresh: &Refresh,
+    failures: u32,
+    retry_after: Option<Duration>,
+    random: f64,
+) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    FIRST_RETRY
+    let pause = FIRST_RETRY
         .saturating_mul(1 << doublings)
         .min(refresh.min.clamp(FIRST_RETRY, LONGEST_RETRY))
-        .mul_f64(0.5 + 0.5 * random)
+        .mul_f64(0.5 + 0.5 * random);
+    let asked_for = retry_after.map_or(Duration::ZERO, |wait| {
+        let wait = wait.min(refresh.max);
+        wait.mul_f64(1.0 + 0.1 * random).min(refresh.max)
+    });
+    pause.max(asked_for)
+}
+
+/// What `retry-after` says (RFC 9110 §10.2.3): seconds, or a time by the clock of the sender, which
+/// its `date` shows. `None` if it says nothing that can be used.
+pub(super) fn retry_after(value: &str, date: Option<SystemTime>) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let wait = httpdate::parse_http_date(value).ok()?.duration_since(date?);
+    Some(wait.unwrap_or_default())
 }
 
 /// What a response says about how long it may be kept.
@@ -115,9 +138,50 @@ mod tests {
 
     #[test]
     fn failures_back_off_to_a_cap() {
-        let pauses = [1, 2, 3, 4, 5, 6, 7, 1000].map(|n| after_failure(&refresh(), n, 1.0));
+        let pauses = [1, 2, 3, 4, 5, 6, 7, 1000].map(|n| after_failure(&refresh(), n, None, 1.0));
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30].map(secs));
-        assert_eq!(after_failure(&refresh(), 3, 0.0), secs(2));
+        assert_eq!(after_failure(&refresh(), 3, None, 0.0), secs(2));
+    }
+
+    #[test]
+    fn a_provider_that_wants_to_be_left_alone_is() {
+        for (asked_for, random, expected) in [
+            (secs(120), 0.0, secs(120)),
+            (secs(120), 1.0, secs(132)),
+            (secs(890), 1.0, secs(900)),
+            (secs(86_400), 0.0, secs(900)),
+            (Duration::MAX, 1.0, secs(900)),
+            // Less than the back-off.
+            (secs(1), 1.0, secs(16)),
+            (Duration::ZERO, 0.0, secs(8)),
+        ] {
+            let pause = after_failure(&refresh(), 5, Some(asked_for), random);
+            assert_eq!(pause, expected, "{asked_for:?}");
+        }
+    }
+
+    #[test]
+    fn how_long_a_provider_wants_to_be_left_alone() {
+        let now = SystemTime::UNIX_EPOCH + secs(1_767_225_600);
+        for (value, date, expected) in [
+            ("120", None, Some(secs(120))),
+            (" 120 ", None, Some(secs(120))),
+            ("0", None, Some(Duration::ZERO)),
+            ("99999999999999999999", None, Some(secs(u64::MAX))),
+            ("Thu, 01 Jan 2026 00:02:00 GMT", Some(now), Some(secs(120))),
+            (
+                "Wed, 31 Dec 2025 23:59:00 GMT",
+                Some(now),
+                Some(Duration::ZERO),
+            ),
+            ("Thu, 01 Jan 2026 00:02:00 GMT", None, None),
+            ("", Some(now), None),
+            ("-1", Some(now), None),
+            ("1.5", Some(now), None),
+            ("soon", Some(now), None),
+        ] {
+            assert_eq!(retry_after(value, date), expected, "{value}");
+        }
     }
 
     #[test]

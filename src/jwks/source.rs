@@ -123,7 +123,7 @@ impl Source {
     /// among those we have: whether they have changed is not the question. When they are not there
     /// any more, the metadata is asked where they are now.
     pub(super) async fn load_new(&mut self) -> Result<Loaded, KeysError> {
-        self.last = None;
+        self.forget();
         let before = self.discovered.clone();
         let loaded = self.reload().await;
         match (&loaded, before) {
@@ -153,6 +153,12 @@ impl Source {
                 None
             }
         }
+    }
+
+    /// The next load brings the keys whether or not the server thinks that they have changed: a
+    /// request waits for newer ones.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
     }
 
     async fn reload(&mut self) -> Result<Loaded, KeysError> {

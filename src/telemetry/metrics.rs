@@ -59,14 +59,16 @@ struct UnknownKeyLabels {
     outcome: UnknownKeyOutcome,
 }
 
-/// What a token with an unknown key id led to.
+/// What a token led to that newer keys might verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnknownKeyOutcome {
     /// The keys were fetched anew.
     Refreshed,
     /// A fetch was under way already, and was waited for.
     Joined,
-    /// They had been fetched just before, so they were not fetched again.
+    /// Nothing was fetched: the provider does not have the key, as was found out before.
+    Absent,
+    /// Too many fetches were asked for of late; there is no verdict.
     CoolingDown,
     /// They could not be fetched.
     Failed,
@@ -77,9 +79,10 @@ pub enum UnknownKeyOutcome {
 }
 
 impl UnknownKeyOutcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Refreshed,
         Self::Joined,
+        Self::Absent,
         Self::CoolingDown,
         Self::Failed,
         Self::TimedOut,
@@ -92,6 +95,7 @@ impl EncodeLabelValue for UnknownKeyOutcome {
         match self {
             Self::Refreshed => "refreshed",
             Self::Joined => "joined",
+            Self::Absent => "absent",
             Self::CoolingDown => "cooling_down",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
@@ -229,7 +233,7 @@ fn keys(registry: &mut Registry, providers: &[&str]) -> Vec<KeyMetrics> {
     );
     registry.register(
         "unknown_key",
-        "Tokens that named an unknown key",
+        "Tokens that newer keys might verify: of an unknown key, or refused by keys that are not new",
         unknown.clone(),
     );
     providers

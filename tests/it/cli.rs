@@ -80,6 +80,18 @@ async fn check_explains() {
         );
     }
 
+    let forged = format!("{}AAAA", {
+        let good = token(&issuer, &json!({}));
+        good[..good.len() - 4].to_owned()
+    });
+    let forged = check(&[], forged).await;
+    for line in [
+        "ok    keys        1 usable, fetched just now; those of a running service may be older",
+        "FAIL  bad_signature: the signature does not verify (`kid`: `real`)",
+    ] {
+        assert!(forged.out.contains(line), "{}", forged.out);
+    }
+
     let expired = check(&[], token(&issuer, &json!({"exp": 1_000_000_000}))).await;
     assert_eq!(expired.code, Some(1));
     assert!(
@@ -169,7 +181,7 @@ async fn validate_reports() {
     assert!(
         online
             .out
-            .contains("provider `acme`: 1 usable\n  key `real` for ES256"),
+            .contains("provider `acme`: 1 usable\n  key `real` for ES256, thumbprint "),
         "{}",
         online.out
     );

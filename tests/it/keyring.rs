@@ -554,11 +554,11 @@ fn candidates_are_few_and_fit() {
     assert_eq!(set.candidates(None, es).unwrap().len(), 2);
     assert_eq!(
         set.candidates(Some("b"), es).unwrap_err(),
-        NoKey::UnknownKid
+        NoKey::UnknownKid("b".into())
     );
     assert_eq!(
         set.candidates(Some("A"), es).unwrap_err(),
-        NoKey::UnknownKid
+        NoKey::UnknownKid("A".into())
     );
     assert!(matches!(
         set.candidates(Some("enc"), es),

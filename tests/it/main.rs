@@ -24,6 +24,7 @@ mod key_sources;
 mod keyring;
 mod layering;
 mod log;
+mod look_ups;
 mod mutation;
 mod numbers;
 mod properties;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use claimgate::keyring::Algorithm::Es256;
 use serde_json::json;
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, sleep};
 
 use crate::support::gate::{Gate, provider, token};
 use crate::support::issuer::{DISCOVERY, Issuer, JWKS, Reply};
@@ -35,82 +35,6 @@ async fn a_new_key_is_fetched_once_however_many_ask() {
     );
     // A key that is no longer published verifies nothing.
     assert_eq!(gate.check(&token(&issuer, &old)).await.status(), 401);
-}
-
-#[tokio::test(start_paused = true)]
-async fn invented_key_ids_cost_one_fetch_a_cooldown() {
-    let (real, stranger) = (signer(Es256, "real"), signer(Es256, "stranger"));
-    let issuer = Issuer::start(&[&real]).await;
-    let gate = Gate::trusting(
-        &issuer,
-        "refresh: { unknown_key_cooldown: 30s, min: 1h, max: 1h }",
-    )
-    .await;
-    let forged = |kid: &str| {
-        let header = json!({"alg": "ES256", "kid": kid}).to_string();
-        let claims = json!({"iss": issuer.url(), "aud": "orders-api", "exp": 9_999_999_999_u64});
-        stranger.sign(&header, &claims.to_string()).unwrap()
-    };
-    for round in 1..=3 {
-        for attempt in 0..50 {
-            let answer = gate.check(&forged(&format!("{round}-{attempt}"))).await;
-            assert_eq!(answer.status(), 401);
-        }
-        assert_eq!(issuer.asked(JWKS), 1 + round);
-        assert!(gate.check(&token(&issuer, &real)).await.is_allow());
-        advance(secs(30)).await;
-    }
-    assert_eq!(
-        gate.metric("claimgate_unknown_key_total{provider=\"acme\",outcome=\"refreshed\"}"),
-        "3"
-    );
-    assert_eq!(
-        gate.metric("claimgate_unknown_key_total{provider=\"acme\",outcome=\"cooling_down\"}"),
-        "147"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_else_makes_a_request_fetch() {
-    let (real, stranger) = (signer(Es256, "real"), signer(Es256, "stranger"));
-    let issuer = Issuer::start(&[&real]).await;
-    let evil = Issuer::start(&[&stranger]).await;
-    let gate = Gate::trusting(&issuer, "refresh: { min: 1h, max: 1h }").await;
-    let claims =
-        json!({"iss": issuer.url(), "aud": "orders-api", "exp": 9_999_999_999_u64}).to_string();
-    for (what, token) in [
-        ("an unknown issuer", token(&evil, &stranger)),
-        (
-            "a bad signature",
-            stranger
-                .sign(r#"{"alg":"ES256","kid":"real"}"#, &claims)
-                .unwrap(),
-        ),
-        (
-            "no kid",
-            stranger.sign(r#"{"alg":"ES256"}"#, &claims).unwrap(),
-        ),
-        (
-            "a key for another algorithm",
-            signer(claimgate::keyring::Algorithm::EdDsa, "real")
-                .sign(r#"{"alg":"EdDSA","kid":"real"}"#, &claims)
-                .unwrap(),
-        ),
-        (
-            "a key url in the header",
-            stranger
-                .sign(
-                    &json!({"alg": "ES256", "kid": "real", "jku": format!("{}{JWKS}", evil.url())})
-                        .to_string(),
-                    &claims,
-                )
-                .unwrap(),
-        ),
-    ] {
-        assert_eq!(gate.check(&token).await.status(), 401, "{what}");
-        assert_eq!(issuer.asked(JWKS), 1, "{what}");
-        assert_eq!(evil.asked(JWKS) + evil.asked(DISCOVERY), 0, "{what}");
-    }
 }
 
 #[tokio::test(start_paused = true)]

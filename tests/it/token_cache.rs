@@ -305,8 +305,9 @@ fn refused_tokens_leave_nothing_behind() {
     };
     let refused = |numbers: std::ops::Range<usize>| {
         for number in numbers {
+            // 503 if the key was not looked up.
             let status = runtime.block_on(fixture.status(&forged(number)));
-            assert_eq!(status, 401);
+            assert!([401, 503].contains(&status), "{status}");
         }
     };
     // Buffers grow to what they need.

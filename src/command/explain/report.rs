@@ -99,6 +99,15 @@ impl Report {
             .is_none_or(|status| status.code == 0)
     }
 
+    /// Adds how old the keys are that the token was judged by, if it got so far.
+    pub(in crate::command) fn say_how_old_keys_are(&mut self, age: &str) {
+        for (name, text) in &mut self.steps {
+            if *name == "keys" {
+                *text = format!("{text}, {age}");
+            }
+        }
+    }
+
     /// `allow`, `deny` or `metadata`.
     pub(in crate::command) fn decision(&self) -> &'static str {
         match self.verdict() {

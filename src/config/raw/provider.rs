@@ -160,10 +160,11 @@ pub struct Refresh {
     /// How long keys are used while none can be fetched; at least twice `max`. Default: `24h`.
     #[schemars(with = "Duration")]
     pub max_stale: Field<String>,
-    /// The shortest time between two fetches that unknown key ids ask for. Default: `30s`.
+    /// Tokens of unknown keys, and bad signatures by keys older than this, may ask for 3 fetches
+    /// at once, and for one more in each of these. Default: `30s`.
     #[schemars(with = "Duration")]
     pub unknown_key_cooldown: Field<String>,
-    /// How long a request waits for such a fetch. Default: `100ms`, at most `10s`.
+    /// How long a token waits for such a fetch. Default: `100ms`, at most `10s`.
     #[schemars(with = "Duration")]
     pub unknown_key_wait: Field<String>,
     /// A directory that keeps the last good keys, so that a restart can do without the provider. It

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use rustls::{CertificateError, InvalidMessage};
@@ -36,6 +37,8 @@ pub enum FetchError {
         url: Url,
         /// The answer.
         status: StatusCode,
+        /// How long it asks to be left alone (RFC 9110 §10.2.3).
+        retry_after: Option<Duration>,
         /// What to do about it.
         advice: Option<String>,
     },
@@ -88,6 +91,14 @@ impl FetchError {
             }
             Self::Redirect { .. } | Self::TooLarge { .. } => true,
             Self::Unreachable { .. } | Self::NoBearerToken { .. } => false,
+        }
+    }
+
+    /// How long the provider asks to be left alone.
+    pub(in crate::jwks) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 

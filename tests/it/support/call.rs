@@ -120,6 +120,17 @@ impl Answer {
         }
     }
 
+    /// A header of a denial.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        match self {
+            Self::Allow { .. } => None,
+            Self::Deny { headers, .. } => headers
+                .iter()
+                .find(|(header, _)| header == name)
+                .map(|(_, value)| value.as_str()),
+        }
+    }
+
     /// The value that an allow sets.
     pub fn sets(&self, name: &str) -> Option<&str> {
         match self {

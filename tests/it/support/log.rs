@@ -76,4 +76,11 @@ impl Log {
         });
         texts.collect::<Vec<_>>().join("\n")
     }
+
+    /// The lines with this text, of those that were not taken.
+    pub fn lines(&self, with: &str) -> Vec<String> {
+        let text = String::from_utf8(self.buffer.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().filter(|line| line.contains(with));
+        lines.map(ToOwned::to_owned).collect()
+    }
 }
