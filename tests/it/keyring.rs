@@ -485,7 +485,7 @@ fn thumbprints() {
     let (x, y) = (p384["x"].as_str().unwrap(), p384["y"].as_str().unwrap());
     let text = format!(r#"{{"crv":"P-384","kty":"EC","x":"{x}","y":"{y}"}}"#);
     let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    let found = read(&[p384.clone()]).unwrap();
+    let found = read(std::slice::from_ref(&p384)).unwrap();
     let found = found.iter().next().unwrap().thumbprint().to_string();
     assert_eq!(found, BASE64_URL_SAFE_NO_PAD.encode(hash));
 }
