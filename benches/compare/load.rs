@@ -135,7 +135,7 @@ async fn ask(mut client: SendRequest<Bytes>, protocol: Protocol, message: Bytes)
 }
 
 impl Server {
-    async fn connect(&self) -> std::io::Result<SendRequest<Bytes>> {
+    pub async fn connect(&self) -> std::io::Result<SendRequest<Bytes>> {
         match self {
             Self::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;

@@ -25,6 +25,7 @@ mod flood;
 mod instructions;
 mod load;
 mod message;
+mod peers;
 mod plot;
 mod process;
 mod report;
@@ -97,9 +98,13 @@ fn measure() -> ExitCode {
     let parts = ["server", "envoy", "flood", "core"];
     let mut rows: Vec<Row> = parts.iter().flat_map(|part| rows(part, &scene)).collect();
     let bars = shown("Bars", report::table(&rows));
-    let dearest = self::rows("dearest", &scene);
-    let dearest_table = shown("Dearest requests", report::table(&dearest));
-    rows.extend(dearest);
+    let worst = ["dearest", "peers"];
+    let worst: Vec<Row> = worst
+        .iter()
+        .flat_map(|part| self::rows(part, &scene))
+        .collect();
+    let worst_table = shown("At worst", report::table(&worst));
+    rows.extend(worst);
     let ways = shown("Through Envoy", report::table(&self::rows("ways", &scene)));
     let scaling = shown("Scaling", report::table(&self::rows("scaling", &scene)));
     plot::draw(&scene);
@@ -113,7 +118,7 @@ fn measure() -> ExitCode {
     let pieces = shown("Pieces", report::pieces(&names, &found));
     report::write(&[
         ("bars", &bars),
-        ("dearest", &dearest_table),
+        ("worst", &worst_table),
         ("ways", &ways),
         ("scaling", &scaling),
         ("pieces", &pieces),
@@ -138,6 +143,7 @@ fn rows(part: &str, scene: &scene::Scene) -> Vec<Row> {
         "flood" => vec![flood::row(scene)],
         "core" => core::rows(),
         "dearest" => dearest::rows(scene),
+        "peers" => peers::rows(scene),
         "ways" => envoy::ways(scene),
         "scaling" => scaling::rows(scene),
         other => panic!("there is no part `{other}`"),

@@ -56,13 +56,18 @@ impl Server {
         Self::claimgate_on(cores, config, load::Server::Unix(socket), &listen)
     }
 
+    /// The same, and where its admin listener is.
+    pub fn claimgate_with_admin(cores: &str, config: &Path) -> (Self, SocketAddr) {
+        let (check, admin) = (free_address(), free_address());
+        let mut command = serve(cores, config);
+        command.args(["--admin-listen", &admin.to_string()]);
+        command.args(["--listen", &check.to_string()]);
+        (Self::start(command, load::Server::Tcp(check)), admin)
+    }
+
     fn claimgate_on(cores: &str, config: &Path, server: load::Server, listen: &str) -> Self {
-        let mut command = pinned(cores, Path::new(env!("CARGO_BIN_EXE_claimgate")));
-        command
-            .arg("serve")
-            .args(["--admin-listen", "127.0.0.1:0", "--listen", listen])
-            .arg("--config")
-            .arg(config);
+        let mut command = serve(cores, config);
+        command.args(["--admin-listen", "127.0.0.1:0", "--listen", listen]);
         Self::start(command, server)
     }
 
@@ -124,6 +129,13 @@ impl Server {
         let outcome = ask(cores, load);
         (self.cpu() - before).as_secs_f64() * 1e6 / outcome.count as f64
     }
+}
+
+/// `claimgate serve` with this configuration.
+fn serve(cores: &str, config: &Path) -> Command {
+    let mut command = pinned(cores, Path::new(env!("CARGO_BIN_EXE_claimgate")));
+    command.arg("serve").arg("--config").arg(config);
+    command
 }
 
 impl Drop for Server {
