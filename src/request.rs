@@ -72,8 +72,8 @@ impl<'a> Request<'a> {
             && !self.headers.names().any(overrides::is_override)
     }
 
-    /// Whether its headers tell of a body. A body may come without any of them, where Envoy has
-    /// removed `transfer-encoding`, and in HTTP/2: then `content-type` alone tells.
+    /// Whether its headers tell of a body. Envoy does not show `transfer-encoding`, and HTTP/2 needs
+    /// no `content-length`: then `content-type` alone tells, without which servers read no form.
     fn announces_body(&self) -> bool {
         let is_there = |name| self.headers.all(name).next().is_some();
         is_there("transfer-encoding")

@@ -131,14 +131,21 @@ impl Rule {
 
     /// What it looks at.
     fn uses(&self) -> Uses {
-        let matched = self.matcher.as_ref().map(|matcher| Uses {
-            method: !matcher.methods.is_empty() || matcher.mcp.is_some(),
-            path: !matcher.paths.is_empty(),
-            host: !matcher.hosts.is_empty(),
-            ..Uses::default()
-        });
+        let matched = match &self.matcher {
+            Some(matcher) => Uses {
+                method: !matcher.methods.is_empty() || matcher.mcp.is_some(),
+                path: !matcher.paths.is_empty(),
+                host: !matcher.hosts.is_empty(),
+                ..Uses::default()
+            },
+            // Envoy's route may look at the method. Of the path, Envoy has made what it compares.
+            None => Uses {
+                method: true,
+                ..Uses::default()
+            },
+        };
         let asked = self.condition.as_ref().map(Condition::uses);
-        matched.unwrap_or_default().or(asked.unwrap_or_default())
+        matched.or(asked.unwrap_or_default())
     }
 }
 

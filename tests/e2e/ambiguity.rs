@@ -198,6 +198,15 @@ async fn preflights_are_nothing_but_that() {
             false => assert_eq!(answer["reason"], "missing_token", "{more:?}: {answer}"),
         }
     }
+    let mut lines: Vec<String> = question
+        .iter()
+        .chain([&form])
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    // Ends the header, and the body at once.
+    lines.push("transfer-encoding: chunked\r\n\r\n0".to_owned());
+    let answer = http(mesh.envoy.address(), "OPTIONS /orders/7", &lines).await;
+    assert_eq!(answer.status, 401, "{answer:?}");
 }
 
 /// Trailers would stand beside the claim headers.
