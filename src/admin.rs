@@ -1,6 +1,7 @@
 //! The operator's HTTP listener: liveness, readiness, metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -8,11 +9,16 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinSet, spawn_blocking};
 
+use crate::http2::connections::Connections;
 use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
+use crate::listener::{Connection, Listener};
 use crate::policy::Policy;
 use crate::telemetry::exposition::Format;
 use crate::telemetry::metrics::Metrics;
@@ -28,16 +34,51 @@ pub(crate) struct Admin {
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
+/// How many connections there may be at once: probes, Prometheus, and somebody who looks.
+pub(crate) const MAX_CONNECTIONS: usize = 16;
+
+/// How long the head of a request may take to arrive, and a connection may be idle.
+const MAX_READING: Duration = Duration::from_secs(10);
+
+/// The largest head of a request, in bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
 /// Serves until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, admin: Admin) {
+pub(crate) async fn serve(listener: Listener, admin: Admin) {
+    let counted = admin.metrics.admin_connections().clone();
+    let connections = Arc::new(Connections::new(MAX_CONNECTIONS, counted));
     let routes = Router::new()
         .route("/", get(index))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    if let Err(error) = axum::serve(listener, routes).await {
-        tracing::error!(%error, "the admin listener failed");
+    let mut serving = JoinSet::new();
+    loop {
+        let connection = tokio::select! {
+            Some(_) = serving.join_next() => continue,
+            connection = listener.accept() => connection,
+        };
+        let (lease, routes) = (connections.admit().await, routes.clone());
+        serving.spawn(async move {
+            let mut server = http1::Builder::new();
+            server
+                .timer(TokioTimer::new())
+                .header_read_timeout(MAX_READING)
+                .max_buf_size(MAX_HEAD_BYTES);
+            let service = TowerToHyperService::new(routes);
+            // An error is the client's: it has gone, or does not speak HTTP.
+            match connection {
+                Connection::Tcp(stream) => tokio::select! {
+                    _ = server.serve_connection(TokioIo::new(stream), service) => {}
+                    () = lease.evicted() => {}
+                },
+                Connection::Unix(stream) => tokio::select! {
+                    _ = server.serve_connection(TokioIo::new(stream), service) => {}
+                    () = lease.evicted() => {}
+                },
+            }
+        });
     }
 }
 
@@ -83,19 +124,22 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     }
 }
 
+/// One page at a time, and beside those who judge: of 10,000 series it takes milliseconds.
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    static ONE: Semaphore = Semaphore::const_new(1);
+    let turn = ONE.acquire().await;
     admin.jwks.observe();
     admin.token_cache.observe();
-    match admin.metrics.encode() {
-        Ok(text) => {
-            let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-            let format = Format::accepted(accept.unwrap_or_default());
-            (
-                [(CONTENT_TYPE, format.content_type())],
-                format.render(&text),
-            )
-                .into_response()
-        }
+    let metrics = Arc::clone(&admin.metrics);
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    let encode = move || {
+        let _turn = turn;
+        metrics.encode().map(|text| format.render(&text))
+    };
+    let text = spawn_blocking(encode).await;
+    match text.unwrap_or(Err(std::fmt::Error)) {
+        Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot write metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

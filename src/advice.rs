@@ -149,7 +149,12 @@ pub fn likely_cause(
         ),
         Fault::NoRule(error) => Some(rules::none(error).to_owned()),
         Fault::Refused(refusal) => rules::refused(refusal, &token).map(ToOwned::to_owned),
-        Fault::NoPath | Fault::KeyNotLookedUp { .. } | Fault::Internal => None,
+        Fault::NoPath
+        | Fault::KeyNotLookedUp { .. }
+        | Fault::CheckTooLarge(_)
+        | Fault::CheckUnreadable(_)
+        | Fault::Overloaded
+        | Fault::Internal => None,
     }
 }
 

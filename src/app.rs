@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -13,9 +12,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-mod listener;
-
-use listener::{Connection, Listener, listen, listen_tcp};
+mod descriptors;
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, ListenAddress};
@@ -23,9 +20,10 @@ use crate::ext_authz::SERVICE_NAME;
 use crate::ext_authz::proto::DESCRIPTORS;
 use crate::ext_authz::server;
 use crate::ext_authz::service::Service;
-use crate::http2::{self, Exchange, Handler, routes};
+use crate::http2::{self, Exchange, Handler, Shared, routes};
 use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
+use crate::listener::{Connection, Listener, listen};
 use crate::telemetry::Logging;
 use crate::time::Clock;
 
@@ -36,8 +34,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct App {
     listeners: Vec<Listener>,
-    admin: TcpListener,
+    admin: Listener,
     admin_address: SocketAddr,
+    max_connections: usize,
     drain: Duration,
     service: Service,
 }
@@ -69,21 +68,26 @@ pub enum StartError {
 pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> {
     let mut listeners = Vec::new();
     for address in config.server.listen.clone() {
-        listeners.push(listen(address).await?);
+        match listen(&address).await {
+            Ok(bound) => listeners.extend(bound),
+            Err(error) => return Err(StartError::Bind { address, error }),
+        }
     }
-    let admin_listens = ListenAddress::Tcp(config.admin.listen);
-    let (admin, admin_address) =
-        listen_tcp(config.admin.listen)
-            .await
-            .map_err(|error| StartError::Bind {
-                address: admin_listens,
-                error,
-            })?;
+    let admin = Listener::tcp(config.admin.listen).map_err(|error| StartError::Bind {
+        address: ListenAddress::Tcp(config.admin.listen),
+        error,
+    })?;
+    let max_connections = descriptors::fit(
+        config.server.max_connections,
+        admin::MAX_CONNECTIONS,
+        config.keys.len(),
+    );
 
     Ok(App {
         listeners,
+        admin_address: admin.tcp_address().unwrap_or(config.admin.listen),
         admin,
-        admin_address,
+        max_connections,
         drain: config.server.drain,
         service: Service::start(config, Arc::new(clock)).await,
     })
@@ -92,21 +96,12 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
 impl App {
     /// Where `Check` is served: the first TCP address, with its real port.
     pub fn check_address(&self) -> Option<SocketAddr> {
-        self.listeners.iter().find_map(|listener| match listener {
-            Listener::Tcp(_, address) => Some(*address),
-            Listener::Unix(..) => None,
-        })
+        self.listeners.iter().find_map(Listener::tcp_address)
     }
 
     /// Every address where `Check` is served.
     pub fn check_addresses(&self) -> Vec<ListenAddress> {
-        self.listeners
-            .iter()
-            .map(|listener| match listener {
-                Listener::Tcp(_, address) => ListenAddress::Tcp(*address),
-                Listener::Unix(_, path) => ListenAddress::Unix(path.clone()),
-            })
-            .collect()
+        self.listeners.iter().map(Listener::address).collect()
     }
 
     /// Where health and metrics are served, with the real port.
@@ -134,13 +129,34 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), StartError> {
         let (phase, _) = watch::channel(Phase::Serving);
         let (reporter, health) = tonic_health::server::health_reporter();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
-        let mut routes = Routes::builder();
-        routes.add_service(health).add_service(reflection);
-        let routes = routes.routes();
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let max_bytes = routes::MAX_MESSAGE_BYTES;
+        let mut others = Routes::builder();
+        others
+            .add_service(health.max_decoding_message_size(max_bytes))
+            .add_service(
+                reflection()
+                    .build_v1()?
+                    .max_decoding_message_size(max_bytes),
+            )
+            // What grpcurl before 1.8.8, grpcio-reflection and Postman ask.
+            .add_service(
+                reflection()
+                    .build_v1alpha()?
+                    .max_decoding_message_size(max_bytes),
+            );
+        let others = others.routes();
+        let metrics = Arc::clone(&self.service.metrics);
+        let shared = Shared::new(
+            self.max_connections,
+            metrics.check_connections().clone(),
+            metrics.budget().clone(),
+            metrics.http2().clone(),
+        );
 
         let mut helpers = JoinSet::new();
         helpers.spawn(report_health(
@@ -154,13 +170,14 @@ impl App {
                 jwks: Arc::clone(&self.service.jwks),
                 token_cache: Arc::clone(&self.service.token_cache),
                 policy: Arc::clone(&self.service.policy),
-                metrics: Arc::clone(&self.service.metrics),
+                metrics,
                 phase: phase.subscribe(),
             },
         ));
         let api = Api {
             check: Arc::new(self.service),
-            others: routes,
+            others,
+            shared,
         };
         let mut servers = JoinSet::new();
         for listener in self.listeners {
@@ -194,15 +211,21 @@ struct Api {
     check: Arc<Service>,
     /// Health and reflection.
     others: Routes,
+    shared: Arc<Shared>,
 }
 
 impl Handler for Api {
     fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static {
-        let (check, others) = (Arc::clone(&self.check), self.others.clone());
+        let api = self.clone();
         async move {
+            let Self {
+                check,
+                others,
+                shared,
+            } = api;
             match exchange.0.uri().path() {
-                server::CHECK => server::answer(exchange, &check).await,
-                _ => routes::answer(exchange, others).await,
+                server::CHECK => server::answer(exchange, &check, &shared.budget).await,
+                _ => routes::answer(exchange, others, &shared).await,
             }
         }
     }
@@ -218,13 +241,18 @@ async fn serve(listener: Listener, api: Api, mut phase: watch::Receiver<Phase>) 
             Some(_) = connections.join_next() => continue,
             connection = listener.accept() => connection,
         };
+        let admitted = api.shared.admit().await;
         let mut phase = phase.clone();
         let stop = async move {
             let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
         };
         match connection {
-            Connection::Tcp(stream) => connections.spawn(http2::serve(stream, api.clone(), stop)),
-            Connection::Unix(stream) => connections.spawn(http2::serve(stream, api.clone(), stop)),
+            Connection::Tcp(stream) => {
+                connections.spawn(http2::serve(stream, admitted, api.clone(), stop))
+            }
+            Connection::Unix(stream) => {
+                connections.spawn(http2::serve(stream, admitted, api.clone(), stop))
+            }
         };
     }
     drop(listener);

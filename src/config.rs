@@ -58,6 +58,8 @@ pub struct TokenCache {
 pub struct Server {
     /// At least one address.
     pub listen: Vec<ListenAddress>,
+    /// At most this many connections at once, on all addresses together.
+    pub max_connections: usize,
     /// How long to keep answering after the signal to stop, while clients move on.
     pub drain: Duration,
 }
@@ -67,15 +69,39 @@ pub struct Server {
 pub enum ListenAddress {
     /// An IP address and port; port 0 takes any.
     Tcp(SocketAddr),
-    /// The path of a Unix domain socket.
-    Unix(PathBuf),
+    /// This port of both loopback addresses, `127.0.0.1` and `[::1]`; port 0 takes any.
+    Localhost(u16),
+    /// A Unix domain socket.
+    Unix(UnixSocket),
+}
+
+/// A Unix domain socket, and who may connect to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its mode; what the process's umask leaves, if there is none and no group.
+    pub mode: Option<u32>,
+    /// The group that it belongs to: a name or a number.
+    pub group: Option<String>,
+}
+
+impl From<PathBuf> for UnixSocket {
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            mode: None,
+            group: None,
+        }
+    }
 }
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Localhost(port) => write!(f, "localhost:{port}"),
+            Self::Unix(socket) => write!(f, "unix:{}", socket.path.display()),
         }
     }
 }

@@ -9,7 +9,7 @@ mod judge;
 mod memory;
 mod reason;
 
-pub use fault::{Fault, NoLookUp};
+pub use fault::{Fault, NoLookUp, Unreadable};
 pub use memory::Memory;
 pub use reason::Reason;
 
@@ -119,7 +119,7 @@ impl Denial {
     /// When the caller may try again, if another time may bring another answer.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.fault {
-            Fault::KeysUnavailable => Some(RETRY_AFTER),
+            Fault::KeysUnavailable | Fault::Overloaded => Some(RETRY_AFTER),
             Fault::KeyNotLookedUp { retry_after, .. } => Some(retry_after),
             _ => None,
         }

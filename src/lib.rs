@@ -37,6 +37,7 @@ pub mod telemetry;
 // I/O.
 mod admin;
 pub mod jwks;
+mod listener;
 pub mod token_cache;
 
 // Composition.

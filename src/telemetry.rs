@@ -5,6 +5,7 @@ use std::io;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+pub mod every_minute;
 pub mod exposition;
 pub mod lines;
 pub mod metrics;

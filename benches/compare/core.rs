@@ -124,7 +124,7 @@ pub fn answer_under(config: &Path, check: &[u8]) -> Vec<u8> {
         let config = Config::load(config).unwrap();
         let service = Service::start(config, Arc::new(SystemClock)).await;
         service.jwks.all_known().await;
-        service.answer(Some(check), Duration::MAX).await
+        service.answer(Ok(check), Duration::MAX).await
     });
     // Behind the prefix of gRPC.
     answer[5..].to_vec()
@@ -132,7 +132,7 @@ pub fn answer_under(config: &Path, check: &[u8]) -> Vec<u8> {
 
 /// The answer to a check about which nothing has to be waited for.
 pub fn answer(service: &Service, check: &[u8]) -> bytes::Bytes {
-    let answer = service.answer(Some(check), Duration::MAX);
+    let answer = service.answer(Ok(check), Duration::MAX);
     answer.now_or_never().unwrap()
 }
 

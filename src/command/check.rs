@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::explain::{Report, explain};
 use super::{Failure, Source as ConfigSource};
-use crate::config::Config;
+use crate::config::{Config, values};
 use crate::ext_authz::proto::auth::CheckRequest;
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use crate::ext_authz::request;
@@ -25,14 +28,15 @@ use crate::token::bearer::find_token;
     echo \"$TOKEN\" | claimgate check --config claimgate.yaml --token -\n  \
     claimgate check --issuer https://idp.example.com --audience orders-api --token token.txt --output json\n  \
     claimgate check --config claimgate.yaml --method POST --host api.example.com --path /orders --token token.txt\n  \
-    claimgate check --target 127.0.0.1:9001 --token - --path /orders\n\n\
+    claimgate check --target 127.0.0.1:9001 --token - --path /orders\n  \
+    claimgate check --target unix:///run/claimgate/check.sock --token token.txt\n\n\
     Exit codes: 0 allow, 1 deny or answered with metadata, 2 could not judge")]
 pub(super) struct Arguments {
     #[command(flatten)]
     source: ConfigSource,
 
-    /// Ask a running server instead
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["config", "issuer", "audience", "any_audience", "jwks_uri"])]
+    /// Ask a running server instead: `host:port`, or `unix:///path`
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "issuer", "audience", "any_audience", "jwks_uri"])]
     target: Option<String>,
 
     /// File with the token, or `-` for standard input. Without it, only --header counts
@@ -153,14 +157,24 @@ fn read_token(file: &Path) -> Result<String, Failure> {
 }
 
 async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
-    let host = target.strip_prefix("http://").unwrap_or(target);
-    let mut client = AuthorizationClient::connect(format!("http://{host}"))
+    let channel = match values::unix_path(target) {
+        Some(path) => connect_to_socket(path?).await,
+        None => {
+            let host = target.strip_prefix("http://").unwrap_or(target);
+            Endpoint::from_shared(format!("http://{host}"))?
+                .connect()
+                .await
+        }
+    };
+    let channel =
+        channel.map_err(|error| format!("cannot ask `{target}`: {}", innermost(&error)))?;
+    let answer = AuthorizationClient::new(channel)
+        .check(check)
         .await
-        .map_err(|error| format!("cannot ask `{target}`: {}", innermost(&error)))?;
-    let answer = client.check(check).await.map_err(|status| {
-        let message = status.message();
-        format!("`{target}` does not answer as claimgate's gRPC address would: {message}")
-    })?;
+        .map_err(|status| {
+            let message = status.message();
+            format!("`{target}` does not answer as claimgate's gRPC address would: {message}")
+        })?;
     let response = answer.into_inner();
     // The server tells what it tells any caller.
     let failed = response
@@ -181,6 +195,16 @@ async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
         unavailable: None,
         response,
     })
+}
+
+async fn connect_to_socket(path: PathBuf) -> Result<Channel, tonic::transport::Error> {
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://claimgate")
+        .connect_with_connector(connector)
+        .await
 }
 
 /// The cause of all causes, which is what helps.

@@ -7,6 +7,7 @@ use std::time::Duration;
 mod answers;
 mod hazards;
 mod keys;
+mod listen;
 mod matcher;
 mod providers;
 mod reading;
@@ -194,17 +195,14 @@ impl Check<'_> {
     }
 
     fn server(&mut self, server: raw::Server) -> Server {
-        let raw::Server { listen, drain } = server;
-        let texts = match listen {
-            Field::Absent | Field::Invalid => vec![(Spot::default(), "0.0.0.0:9001".to_owned())],
-            given @ Field::Given(..) => self.texts(given, "at least one address"),
-        };
-        let listen = texts
-            .iter()
-            .filter_map(|(spot, text)| self.parsed(spot, values::listen_address(text)))
-            .collect();
-        Server {
+        let raw::Server {
             listen,
+            max_connections,
+            drain,
+        } = server;
+        Server {
+            listen: self.listen(listen),
+            max_connections: self.max_connections(&max_connections),
             drain: self.duration(&drain, 5 * SECOND, Duration::ZERO, 10 * MINUTE),
         }
     }

@@ -8,16 +8,17 @@ use serde::Deserialize;
 
 pub mod answers;
 pub mod forms;
+pub mod listen;
 pub mod provider;
 pub mod rules;
 pub mod values;
 
 use super::document::Field;
 use answers::{Denials, ProtectedResource, ResponseHeader};
-use forms::{ClaimPath, Duration, HeaderName, ListenAddress, Size, SocketAddress};
+use forms::{ClaimPath, Duration, HeaderName, Size, SocketAddress};
+use listen::Listens;
 use provider::Provider;
 use rules::Rule;
-use values::Texts;
 
 /// Configuration of claimgate, an Envoy external-authorization service that validates OpenID
 /// Connect bearer tokens.
@@ -61,9 +62,13 @@ pub struct Root {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Server {
-    /// One address or several: `host:port` or `unix:///path`. Default: `0.0.0.0:9001`.
-    #[schemars(with = "forms::OneOrMany<ListenAddress>")]
-    pub listen: Field<Texts>,
+    /// One address or several: `host:port`, `unix:///path`, or `{ unix, mode, group }`. Default:
+    /// `[::]:9001`, which takes IPv4 too; `0.0.0.0:9001` where the system has no IPv6.
+    pub listen: Field<Listens>,
+    /// How many connections there may be at once. One more closes the one that has been idle for
+    /// longest. Default: 1024, or fewer where the limit of open files asks for it.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_connections: Field<u32>,
     /// How long to keep answering after SIGTERM. Default: `5s`, at most `10m`.
     #[schemars(with = "Duration")]
     pub drain: Field<String>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::ListenAddress;
+use super::{ListenAddress, UnixSocket};
 use crate::shown::Shown;
 
 /// `5s`, `100ms`, `24h`, `1h 30m`.
@@ -64,13 +64,43 @@ pub(crate) fn in_units(bytes: usize) -> String {
 
 /// `0.0.0.0:9001`, `localhost:9001` or `unix:///run/claimgate/check.sock`.
 pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
-    match text.strip_prefix("unix://") {
-        Some(path) if Path::new(path).is_absolute() => Ok(ListenAddress::Unix(PathBuf::from(path))),
-        Some(_) => Err(format!(
+    if let Some(path) = unix_path(text) {
+        return path.map(|path| ListenAddress::Unix(UnixSocket::from(path)));
+    }
+    let address = socket_address(text)?;
+    Ok(match text.starts_with("localhost:") {
+        true => ListenAddress::Localhost(address.port()),
+        false => ListenAddress::Tcp(address),
+    })
+}
+
+/// The path of `unix:///path`, `unix:/path` or `unix:path`, as gRPC names sockets; `None` if the
+/// text means something else.
+pub(crate) fn unix_path(text: &str) -> Option<Result<PathBuf, String>> {
+    let rest = text.strip_prefix("unix:")?;
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    let is_path = !path.is_empty() && (path.len() == rest.len() || Path::new(path).is_absolute());
+    Some(match is_path {
+        true => Ok(PathBuf::from(path)),
+        false => Err(format!(
             "`{text}` has no absolute path; write `unix:///run/check.sock`"
         )),
-        None => socket_address(text).map(ListenAddress::Tcp),
-    }
+    })
+}
+
+/// `0660`: what `chmod` takes, of three digits.
+pub(crate) fn file_mode(text: &str) -> Result<u32, String> {
+    let is_octal = |digits: &str| {
+        digits.len() == 3 && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit))
+    };
+    let digits = match text.len() {
+        4 => text.strip_prefix('0'),
+        _ => Some(text),
+    };
+    digits
+        .filter(|digits| is_octal(digits))
+        .and_then(|digits| u32::from_str_radix(digits, 8).ok())
+        .ok_or_else(|| format!("`{text}` is not the mode of a file; write for example `'0660'`"))
 }
 
 /// `127.0.0.1:9002`, `[::1]:9002` or `localhost:9002`.

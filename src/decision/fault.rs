@@ -53,6 +53,17 @@ pub enum Fault {
         /// When it may be.
         retry_after: Duration,
     },
+    /// The proxy's: the check is larger than what is read.
+    #[error(
+        "the check is over {} KiB: leave `with_request_body` out, or send fewer headers", .0 / 1024
+    )]
+    CheckTooLarge(usize),
+    /// The proxy's: the check did not arrive whole, or its bytes are not a `CheckRequest`.
+    #[error("the check cannot be read: {0}")]
+    CheckUnreadable(Unreadable),
+    /// Everybody's: too many requests are unfinished.
+    #[error("the check is not finished, and others need its memory")]
+    Overloaded,
     /// Ours.
     #[error("internal error")]
     Internal,
@@ -78,6 +89,29 @@ pub enum NoLookUp {
 fn named(kid: Option<&Shown>) -> String {
     kid.map(|kid| format!(" (`kid`: `{kid}`)"))
         .unwrap_or_default()
+}
+
+/// Why a check cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// The call ended too early, was taken back, or has bytes behind its message.
+    #[error("the call does not hold one whole message")]
+    NotOneMessage,
+    /// It was late.
+    #[error("it did not arrive in time")]
+    Late,
+    /// `grpc-encoding` is missing, or names something else than `gzip` and `deflate`.
+    #[error("it is compressed by a method other than gzip and deflate")]
+    Encoding,
+    /// The compressed bytes are damaged.
+    #[error("its compressed bytes are damaged")]
+    Compressed,
+    /// The bytes are not a Protocol Buffers message of this type.
+    #[error("it is not a `CheckRequest`")]
+    NotACheck,
+    /// A text is not UTF-8.
+    #[error("one of its texts is not UTF-8")]
+    NotUtf8,
 }
 
 impl Fault {
@@ -112,6 +146,9 @@ impl Fault {
                 | Refusal::ConditionFailed { .. } => Reason::AccessDenied,
             },
             Self::KeysUnavailable | Self::KeyNotLookedUp { .. } => Reason::KeysUnavailable,
+            Self::CheckTooLarge(_) => Reason::CheckTooLarge,
+            Self::CheckUnreadable(_) => Reason::CheckUnreadable,
+            Self::Overloaded => Reason::Overloaded,
             Self::Internal => Reason::Internal,
         }
     }

@@ -48,6 +48,12 @@ pub enum Reason {
     AmbiguousHost,
     /// A header that could be read in two ways.
     AmbiguousHeader,
+    /// The check is larger than what is read.
+    CheckTooLarge,
+    /// The check did not arrive whole, or its bytes are not a `CheckRequest`.
+    CheckUnreadable,
+    /// Too many requests are unfinished.
+    Overloaded,
     /// The provider's keys cannot be had.
     KeysUnavailable,
     /// The proxy names a rule that there is not.
@@ -58,7 +64,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::MissingToken,
         Self::MalformedAuthorization,
         Self::MalformedToken,
@@ -81,6 +87,9 @@ impl Reason {
         Self::AmbiguousMethod,
         Self::AmbiguousHost,
         Self::AmbiguousHeader,
+        Self::CheckTooLarge,
+        Self::CheckUnreadable,
+        Self::Overloaded,
         Self::KeysUnavailable,
         Self::UnknownRule,
         Self::Internal,
@@ -111,6 +120,9 @@ impl Reason {
             Self::AmbiguousMethod => "ambiguous_method",
             Self::AmbiguousHost => "ambiguous_host",
             Self::AmbiguousHeader => "ambiguous_header",
+            Self::CheckTooLarge => "check_too_large",
+            Self::CheckUnreadable => "check_unreadable",
+            Self::Overloaded => "overloaded",
             Self::KeysUnavailable => "keys_unavailable",
             Self::UnknownRule => "unknown_rule",
             Self::Internal => "internal",

@@ -6,7 +6,9 @@ use http::HeaderMap as HttpHeaders;
 
 use super::proto::auth::attribute_context::{self, HttpRequest, Peer};
 use super::proto::auth::{AttributeContext, CheckRequest};
-use super::proto::envoy::config::core::v3::{Address, HeaderMap, HeaderValue, SocketAddress};
+use super::proto::envoy::config::core::v3::{
+    Address, HeaderMap, HeaderValue, SocketAddress, address,
+};
 use super::wire;
 use crate::request::{Headers, Request, Source};
 
@@ -20,6 +22,10 @@ pub fn describe(check: &CheckRequest) -> Request<'_> {
         source,
         request,
         context_extensions,
+        destination: _,
+        metadata_context: _,
+        route_metadata_context: _,
+        tls_session: _,
     } = attributes;
     let Some(http) = request.as_ref().and_then(|request| request.http.as_ref()) else {
         return Request::default();
@@ -47,12 +53,19 @@ fn peer(peer: &Peer) -> Source<'_> {
         address,
         principal,
         certificate,
+        service: _,
+        labels: _,
     } = peer;
-    let socket = address
+    let address = address
         .as_ref()
-        .and_then(|address| address.socket_address.as_ref());
+        .and_then(|address| address.address.as_ref());
     Source {
-        address: socket.map_or("", |socket| &socket.address),
+        address: match address {
+            Some(address::Address::SocketAddress(socket)) => &socket.address,
+            Some(address::Address::Pipe(_) | address::Address::EnvoyInternalAddress(_)) | None => {
+                ""
+            }
+        },
         principal,
         certificate,
     }
@@ -124,23 +137,32 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
         principal,
         certificate,
     } = source;
-    let socket_address = (!address.is_empty()).then(|| SocketAddress {
-        address: (*address).to_owned(),
+    let address = (!address.is_empty()).then(|| {
+        let socket = SocketAddress {
+            address: (*address).to_owned(),
+            ..SocketAddress::default()
+        };
+        Address {
+            address: Some(address::Address::SocketAddress(socket)),
+        }
     });
     CheckRequest {
         attributes: Some(AttributeContext {
             source: Some(Peer {
-                address: socket_address.map(|socket| Address {
-                    socket_address: Some(socket),
-                }),
+                address,
                 principal: (*principal).to_owned(),
                 certificate: (*certificate).to_owned(),
+                ..Peer::default()
             }),
-            request: Some(attribute_context::Request { http: Some(http) }),
+            request: Some(attribute_context::Request {
+                http: Some(http),
+                ..attribute_context::Request::default()
+            }),
             context_extensions: context
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            ..AttributeContext::default()
         }),
     }
 }

@@ -92,6 +92,7 @@ fn allow(changes: &Changes<'_>) -> CheckResponse {
                 .iter()
                 .map(|name| (*name).to_owned())
                 .collect(),
+            ..OkHttpResponse::default()
         })),
         dynamic_metadata: None,
     }
@@ -215,6 +216,7 @@ fn status(code: Code, message: &str) -> Status {
     Status {
         code: code.into(),
         message: message.to_owned(),
+        details: Vec::new(),
     }
 }
 
@@ -226,6 +228,7 @@ fn header(name: &str, value: &str) -> HeaderValueOption {
             raw_value: Vec::new(),
         }),
         append: Some(false),
+        ..HeaderValueOption::default()
     }
 }
 

@@ -4,9 +4,12 @@
 //! an error to Envoy, which `failure_mode_allow` turns into an allow.
 
 use std::future::poll_fn;
+use std::io::Read;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Response};
@@ -15,28 +18,41 @@ use tokio::time::{Instant, timeout_at};
 use super::request;
 use super::response::encoded::PREFIX_BYTES;
 use super::service::Service;
+use crate::decision::{Fault, Unreadable};
+use crate::http2::budget::{Budget, Evicted, Share};
 use crate::http2::{Exchange, MOST_COPIED_BYTES};
 
 /// The path of the call.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// The largest check that is read, in bytes: headers, and nothing that claimgate has a use for.
-const MOST_CHECK_BYTES: usize = 256 * 1024;
+const MAX_CHECK_BYTES: usize = 256 * 1024;
 
 /// How long the bytes of a check may take to arrive.
-const MOST_READING: Duration = Duration::from_secs(10);
+const MAX_READING: Duration = Duration::from_secs(10);
+
+/// How long a client may take to read the answer.
+const MAX_SENDING: Duration = Duration::from_secs(10);
 
 /// Answers a check.
-pub async fn answer((request, mut respond): Exchange, service: &Service) {
+pub async fn answer((request, mut respond): Exchange, service: &Service, budget: &Budget) {
     let patience = request::timeout(request.headers()).unwrap_or(Duration::MAX);
+    let encoding = Encoding::of(request.headers());
     let arrived = Instant::now();
+    let mut share = budget.share();
     let answering = async {
-        let until = arrived + MOST_READING.min(patience / 2);
-        let message = timeout_at(until, read(request.into_body())).await;
-        let left = patience.saturating_sub(arrived.elapsed());
-        service
-            .answer(message.unwrap_or_default().as_deref(), left)
+        let until = arrived + MAX_READING.min(patience / 2);
+        let reading = read(request.into_body(), encoding, &mut share);
+        let check = timeout_at(until, reading)
             .await
+            .unwrap_or(Err(Fault::CheckUnreadable(Unreadable::Late)));
+        let left = patience.saturating_sub(arrived.elapsed());
+        let bytes = check.as_ref().map_or(0, Bytes::len);
+        let answer = pin!(service.answer(check.as_deref(), left));
+        match share.wait(bytes, answer).await {
+            Ok(answer) => answer,
+            Err(Evicted) => service.answer(Err(&Fault::Overloaded), left).await,
+        }
     };
     let answer = tokio::select! {
         biased;
@@ -45,53 +61,128 @@ pub async fn answer((request, mut respond): Exchange, service: &Service) {
         answer = answering => answer,
     };
     // An error means that the client has gone, or does not want the answer any more.
-    let _ = send(answer, respond);
+    let _ = send(answer, respond, &mut share).await;
 }
 
-/// The one message of a request; `None` if it is not whole, compressed, too long or not alone.
-async fn read(mut body: RecvStream) -> Option<Bytes> {
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
-    let mut length = 0;
-    while let Some(data) = body.data().await {
-        let data = data.ok()?;
-        body.flow_control().release_capacity(data.len()).ok()?;
-        length += data.len();
-        if length > PREFIX_BYTES + MOST_CHECK_BYTES {
-            // The end is waited for: resets while there is more would count as misuse.
-            (first, rest) = (None, BytesMut::new());
-            continue;
-        }
-        match &first {
-            None => first = Some(data),
-            Some(_) => rest.extend_from_slice(&data),
-        }
-    }
-    let first = first?;
-    // Most come in one piece, which is used as it is.
-    let mut message = match rest.is_empty() {
-        true => first,
-        false => [&first, &rest[..]].concat().into(),
-    };
+/// The message of a request, decompressed.
+async fn read(body: RecvStream, encoding: Encoding, share: &mut Share<'_>) -> Result<Bytes, Fault> {
+    let mut message = receive(body, share).await?;
     if message.len() < PREFIX_BYTES {
-        return None;
+        return Err(Fault::CheckUnreadable(Unreadable::NotOneMessage));
     }
     let prefix = message.split_to(PREFIX_BYTES);
-    let (compressed, length) = prefix.split_first()?;
-    let length = u32::from_be_bytes(length.try_into().ok()?);
-    (*compressed == 0 && u32::try_from(message.len()) == Ok(length)).then_some(message)
+    let is_whole = |length: &[u8]| {
+        let length = length.try_into().map(u32::from_be_bytes);
+        length.ok() == u32::try_from(message.len()).ok()
+    };
+    match prefix.split_first() {
+        Some((0, length)) if is_whole(length) => Ok(message),
+        Some((1, length)) if is_whole(length) => encoding.decompress(&message),
+        _ => Err(Fault::CheckUnreadable(Unreadable::NotOneMessage)),
+    }
 }
 
-/// A gRPC answer of one message, its prefix included, and status OK.
-fn send(mut message: Bytes, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+/// All bytes of a request.
+async fn receive(mut body: RecvStream, share: &mut Share<'_>) -> Result<Bytes, Fault> {
+    let mut message = BytesMut::new();
+    let mut length = 0;
+    let is_too_long = |length| length > PREFIX_BYTES + MAX_CHECK_BYTES;
+    loop {
+        let data = share.wait(message.len(), pin!(body.data())).await;
+        let Some(data) = data.map_err(|Evicted| Fault::Overloaded)? else {
+            break;
+        };
+        let data = data.map_err(|_| Fault::CheckUnreadable(Unreadable::NotOneMessage))?;
+        let _ = body.flow_control().release_capacity(data.len());
+        length += data.len();
+        if is_too_long(length) {
+            // The end is waited for: resets while there is more would count as misuse.
+            message = BytesMut::new();
+            continue;
+        }
+        // Most come in one piece, which is used as it is. Of others no piece is kept: it may be a
+        // small part of a large buffer.
+        if message.is_empty() && body.is_end_stream() {
+            return Ok(data);
+        }
+        message.extend_from_slice(&data);
+    }
+    match is_too_long(length) {
+        true => Err(Fault::CheckTooLarge(MAX_CHECK_BYTES)),
+        false => Ok(message.freeze()),
+    }
+}
+
+/// How messages are compressed that say that they are (gRPC over HTTP/2, `Message-Encoding`).
+#[derive(Clone, Copy)]
+enum Encoding {
+    Gzip,
+    Deflate,
+    Unknown,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Self {
+        match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+            Some(b"gzip") => Self::Gzip,
+            Some(b"deflate") => Self::Deflate,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The message, which is no longer than any other may be.
+    fn decompress(self, compressed: &[u8]) -> Result<Bytes, Fault> {
+        match self {
+            Self::Gzip => inflate(MultiGzDecoder::new(compressed)),
+            // To gRPC, as to HTTP, that is the format of zlib.
+            Self::Deflate => inflate(ZlibDecoder::new(compressed)),
+            Self::Unknown => Err(Fault::CheckUnreadable(Unreadable::Encoding)),
+        }
+    }
+}
+
+fn inflate(decoder: impl Read) -> Result<Bytes, Fault> {
+    let mut message = Vec::new();
+    decoder
+        .take(MAX_CHECK_BYTES as u64 + 1)
+        .read_to_end(&mut message)
+        .map_err(|_| Fault::CheckUnreadable(Unreadable::Compressed))?;
+    match message.len() > MAX_CHECK_BYTES {
+        true => Err(Fault::CheckTooLarge(MAX_CHECK_BYTES)),
+        false => Ok(message.into()),
+    }
+}
+
+/// A gRPC answer of one message, its prefix included, and status OK. Without a word to a client that
+/// does not read it.
+async fn send(
+    mut message: Bytes,
+    mut respond: SendResponse<Bytes>,
+    share: &mut Share<'_>,
+) -> Result<(), h2::Error> {
     let mut response = Response::new(());
     response.headers_mut().insert(
         http::header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
     );
     let mut stream = respond.send_response(response, false)?;
+    stream.reserve_capacity(message.len());
+    let mut room = stream.capacity();
+    let until = Instant::now() + MAX_SENDING;
     while !message.is_empty() {
-        let part = message.split_to(message.len().min(MOST_COPIED_BYTES));
+        if room == 0 {
+            let more = timeout_at(until, poll_fn(|context| stream.poll_capacity(context)));
+            match share.wait(message.len(), pin!(more)).await {
+                Ok(Ok(Some(more))) => room = more?,
+                Ok(Ok(None) | Err(_)) | Err(Evicted) => {
+                    stream.send_reset(h2::Reason::CANCEL);
+                    return Ok(());
+                }
+            }
+            continue;
+        }
+        let part = message.split_to(message.len().min(MOST_COPIED_BYTES).min(room));
+        room -= part.len();
         stream.send_data(part, false)?;
     }
     let mut trailers = HeaderMap::with_capacity(1);

@@ -19,7 +19,7 @@ use super::response::{self, encoded};
 use super::{request, wire};
 use crate::advice::{self, Wait};
 use crate::config::{Config, Denials};
-use crate::decision::{Decision, Denial, KeyDoubt, NoLookUp, Permit, Reason, decide};
+use crate::decision::{Decision, Denial, Fault, KeyDoubt, NoLookUp, Permit, Reason, decide};
 use crate::jwks::Jwks;
 use crate::policy::Policy;
 use crate::request::Request;
@@ -61,7 +61,7 @@ impl Authorization for Service {
     ) -> Result<Response<CheckResponse>, Status> {
         let patience = request::timeout(check.metadata().as_ref()).unwrap_or(Duration::MAX);
         let message = check.into_inner().encode_to_vec();
-        let answer = self.answer(Some(&message), patience).await;
+        let answer = self.answer(Ok(&message), patience).await;
         let message = answer.get(PREFIX_BYTES..).unwrap_or_default();
         CheckResponse::decode(message)
             .map(Response::new)
@@ -70,36 +70,43 @@ impl Authorization for Service {
 }
 
 impl Service {
-    /// The answer to the bytes of a `CheckRequest`, or to what is none: those of a `CheckResponse`
-    /// with the prefix that gRPC wants. Whatever goes wrong is a denial.
-    pub async fn answer(&self, check: Option<&[u8]>, patience: Duration) -> Bytes {
+    /// The answer to the bytes of a `CheckRequest`, or to what there is instead: those of a
+    /// `CheckResponse` with the prefix that gRPC wants. Whatever goes wrong is a denial.
+    pub async fn answer(&self, check: Result<&[u8], &Fault>, patience: Duration) -> Bytes {
         let arrived = Instant::now();
         let answered = AssertUnwindSafe(async {
-            let request = wire::read(check?).ok()?;
+            let check = check.map_err(Clone::clone);
+            let request = check.and_then(|check| wire::read(check).map_err(Fault::CheckUnreadable));
+            let request = match request {
+                Ok(request) => request,
+                Err(fault) => return self.unread(fault),
+            };
             // Half of it is for the way to and fro: an answer that comes too late is an error.
             let decision = AssertUnwindSafe(self.judge(&request, patience / 2))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_| Decision::Deny(Denial::internal()));
-            Some((self.render(&decision, &request), decision))
+            (self.render(&decision, &request), decision)
         });
         let (answer, decision) = match answered.catch_unwind().await {
-            Ok(Some(answered)) => answered,
-            Ok(None) | Err(_) => self.unreadable(),
+            Ok(answered) => answered,
+            Err(_) => {
+                tracing::error!("a check could not be handled, and is denied; this is a bug");
+                self.unread(Fault::Internal)
+            }
         };
         // What is written about it changes nothing about the answer, be it a panic.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let took = arrived.elapsed();
             self.metrics.checked(&decision, took);
-            self.log(&decision, check, took, patience / 2);
+            self.log(&decision, check.ok(), took, patience / 2);
         }));
         answer
     }
 
-    /// What was asked about is not known.
-    fn unreadable(&self) -> (Bytes, Decision) {
-        tracing::error!("a check could not be handled, and is denied");
-        let denial = Denial::internal();
+    /// The answer when it is not known what was asked about.
+    fn unread(&self, fault: Fault) -> (Bytes, Decision) {
+        let denial = Denial::from(fault);
         let response = response::deny(&denial, None, &self.denials, &Request::default());
         (encoded::message(&response), Decision::Deny(denial))
     }

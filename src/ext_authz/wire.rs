@@ -1,23 +1,11 @@
 //! Reads a `CheckRequest` from its bytes, without copying: only the fields that a decision looks at,
-//! each where it stands. What the generated type would make of the same bytes comes to the same
-//! [`Request`]: tests and a fuzz target compare the two.
+//! each where it stands; others are passed over, whatever is in them. What a generated type would
+//! make of the same bytes comes to the same [`Request`]: tests and a fuzz target compare the two.
 
 use std::collections::HashMap;
-use std::fmt;
 
+use crate::decision::Unreadable::{self, NotACheck};
 use crate::request::{Headers, Request, Source};
-
-/// Bytes that are no `CheckRequest`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the bytes are no CheckRequest")
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 /// One field of a message (Protocol Buffers, "Encoding").
 enum Value<'a> {
@@ -31,14 +19,14 @@ struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     #[inline]
-    fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
+    fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Unreadable> {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let key = u32::try_from(self.varint()?).map_err(|_| Malformed)?;
+        let key = u32::try_from(self.varint()?).map_err(|_| NotACheck)?;
         let number = key >> 3;
         if number == 0 {
-            return Err(Malformed);
+            return Err(NotACheck);
         }
         let value = match key & 7 {
             0 => {
@@ -47,25 +35,25 @@ impl<'a> Fields<'a> {
             }
             1 => self.take(8).map(|_| Value::Fixed)?,
             2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| Malformed)?;
+                let length = usize::try_from(self.varint()?).map_err(|_| NotACheck)?;
                 Value::Bytes(self.take(length)?)
             }
             5 => self.take(4).map(|_| Value::Fixed)?,
             // Groups, which Envoy's messages do not have, and nothing else.
-            _ => return Err(Malformed),
+            _ => return Err(NotACheck),
         };
         Ok(Some((number, value)))
     }
 
     #[inline]
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Unreadable> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(NotACheck)?;
         self.0 = rest;
         Ok(taken)
     }
 
     #[inline]
-    fn varint(&mut self) -> Result<u64, Malformed> {
+    fn varint(&mut self) -> Result<u64, Unreadable> {
         // Nearly all of them.
         match self.0 {
             [byte @ 0..0x80, rest @ ..] => {
@@ -80,21 +68,21 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn long_varint(&mut self) -> Result<u64, Malformed> {
+    fn long_varint(&mut self) -> Result<u64, Unreadable> {
         let mut value = 0;
         for (index, byte) in self.0.iter().take(10).enumerate() {
             let bits = u64::from(byte & 0x7f);
             // Of the tenth byte, one bit is left.
             if index == 9 && bits > 1 {
-                return Err(Malformed);
+                return Err(NotACheck);
             }
             value |= bits << (7 * index);
             if byte & 0x80 == 0 {
-                self.0 = self.0.get(index + 1..).ok_or(Malformed)?;
+                self.0 = self.0.get(index + 1..).ok_or(NotACheck)?;
                 return Ok(value);
             }
         }
-        Err(Malformed)
+        Err(NotACheck)
     }
 }
 
@@ -102,8 +90,8 @@ impl<'a> Fields<'a> {
 /// that is something else is malformed.
 fn each<'a>(
     message: &'a [u8],
-    mut visit: impl FnMut(u32, Option<&'a [u8]>) -> Result<(), Malformed>,
-) -> Result<(), Malformed> {
+    mut visit: impl FnMut(u32, Option<&'a [u8]>) -> Result<(), Unreadable>,
+) -> Result<(), Unreadable> {
     let mut fields = Fields(message);
     while let Some((number, value)) = fields.next()? {
         match value {
@@ -114,19 +102,19 @@ fn each<'a>(
     Ok(())
 }
 
-fn text(bytes: Option<&[u8]>) -> Result<&str, Malformed> {
-    str::from_utf8(bytes.ok_or(Malformed)?).map_err(|_| Malformed)
+fn text(bytes: Option<&[u8]>) -> Result<&str, Unreadable> {
+    str::from_utf8(bytes.ok_or(NotACheck)?).map_err(|_| Unreadable::NotUtf8)
 }
 
 /// The request that a `CheckRequest` is about.
 ///
 /// # Errors
 ///
-/// When the bytes are none, or one of the texts is not UTF-8.
-pub fn read(check: &[u8]) -> Result<Request<'_>, Malformed> {
+/// When the bytes are not a `CheckRequest`, or one of the texts is not UTF-8.
+pub fn read(check: &[u8]) -> Result<Request<'_>, Unreadable> {
     let mut reader = Reader::default();
     each(check, |number, value| match number {
-        1 => reader.attributes(value.ok_or(Malformed)?),
+        1 => reader.attributes(value.ok_or(NotACheck)?),
         _ => Ok(()),
     })?;
     Ok(reader.request())
@@ -171,15 +159,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn attributes(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+    fn attributes(&mut self, message: &'a [u8]) -> Result<(), Unreadable> {
         each(message, |number, value| match number {
-            1 => peer(value.ok_or(Malformed)?, &mut self.request.source),
-            4 => each(value.ok_or(Malformed)?, |number, value| match number {
-                2 => self.http(value.ok_or(Malformed)?),
+            1 => peer(value.ok_or(NotACheck)?, &mut self.request.source),
+            4 => each(value.ok_or(NotACheck)?, |number, value| match number {
+                2 => self.http(value.ok_or(NotACheck)?),
                 _ => Ok(()),
             }),
             10 => {
-                let (name, value) = entry(value.ok_or(Malformed)?)?;
+                let (name, value) = entry(value.ok_or(NotACheck)?)?;
                 self.request.context.push((name, text(Some(value))?));
                 Ok(())
             }
@@ -187,13 +175,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn http(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+    fn http(&mut self, message: &'a [u8]) -> Result<(), Unreadable> {
         self.is_http = true;
         each(message, |number, value| {
             match number {
                 2 => self.request.method = text(value)?,
                 3 => {
-                    let (name, value) = entry(value.ok_or(Malformed)?)?;
+                    let (name, value) = entry(value.ok_or(NotACheck)?)?;
                     // That it is ASCII is found sooner.
                     if !value.is_ascii() {
                         text(Some(value))?;
@@ -202,9 +190,9 @@ impl<'a> Reader<'a> {
                 }
                 4 => self.request.path = text(value)?,
                 5 => self.request.host = text(value)?,
-                13 => each(value.ok_or(Malformed)?, |number, value| {
+                13 => each(value.ok_or(NotACheck)?, |number, value| {
                     if number == 1 {
-                        self.raw.push(raw_header(value.ok_or(Malformed)?)?);
+                        self.raw.push(raw_header(value.ok_or(NotACheck)?)?);
                     }
                     Ok(())
                 })?,
@@ -223,12 +211,12 @@ pub(super) fn true_path<'a>(raw: &[(&'a str, &'a [u8])]) -> Option<&'a [u8]> {
 }
 
 /// An entry of a map of texts: a message of its key, 1, and its value, 2.
-fn entry(message: &[u8]) -> Result<(&str, &[u8]), Malformed> {
+fn entry(message: &[u8]) -> Result<(&str, &[u8]), Unreadable> {
     let (mut name, mut found) = ("", &[][..]);
     each(message, |number, value| {
         match number {
             1 => name = text(value)?,
-            2 => found = value.ok_or(Malformed)?,
+            2 => found = value.ok_or(NotACheck)?,
             _ => {}
         }
         Ok(())
@@ -237,13 +225,13 @@ fn entry(message: &[u8]) -> Result<(&str, &[u8]), Malformed> {
 }
 
 /// `HeaderValue`: `raw_value` if there is one, else `value`.
-fn raw_header(message: &[u8]) -> Result<(&str, &[u8]), Malformed> {
+fn raw_header(message: &[u8]) -> Result<(&str, &[u8]), Unreadable> {
     let (mut name, mut plain, mut raw) = ("", "", &[][..]);
     each(message, |number, value| {
         match number {
             1 => name = text(value)?,
             2 => plain = text(value)?,
-            3 => raw = value.ok_or(Malformed)?,
+            3 => raw = value.ok_or(NotACheck)?,
             _ => {}
         }
         Ok(())
@@ -258,16 +246,21 @@ fn raw_header(message: &[u8]) -> Result<(&str, &[u8]), Malformed> {
     ))
 }
 
-fn peer<'a>(message: &'a [u8], source: &mut Source<'a>) -> Result<(), Malformed> {
+fn peer<'a>(message: &'a [u8], source: &mut Source<'a>) -> Result<(), Unreadable> {
     each(message, |number, value| {
         match number {
-            1 => each(value.ok_or(Malformed)?, |number, value| match number {
-                1 => each(value.ok_or(Malformed)?, |number, value| {
+            1 => each(value.ok_or(NotACheck)?, |number, value| match number {
+                1 => each(value.ok_or(NotACheck)?, |number, value| {
                     if number == 2 {
                         source.address = text(value)?;
                     }
                     Ok(())
                 }),
+                // A pipe, or Envoy itself: of several kinds, the last one counts.
+                2 | 3 => {
+                    source.address = "";
+                    Ok(())
+                }
                 _ => Ok(()),
             })?,
             4 => source.principal = text(value)?,

@@ -16,11 +16,14 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 mod checks;
+mod connections;
 mod duration;
 mod lines;
 mod token_cache;
 
 use checks::Checks;
+use connections::Transport;
+pub use connections::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
 use duration::{DurationCollector, Durations};
 use lines::LineCollector;
 pub use token_cache::TokenCacheMetrics;
@@ -40,6 +43,7 @@ pub struct Metrics {
     token_cache: TokenCacheMetrics,
     dropped_claims: Counter,
     lines: Arc<Lines>,
+    transport: Transport,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -149,6 +153,7 @@ impl Metrics {
         let token_cache = TokenCacheMetrics::new(&mut registry);
         let lines = Arc::new(Lines::new(Instant::now()));
         registry.register_collector(Box::new(LineCollector(Arc::clone(&lines))));
+        let transport = Transport::new(&mut registry);
         let dropped_claims = Counter::default();
         registry.register(
             "claim_headers_dropped",
@@ -168,6 +173,7 @@ impl Metrics {
             token_cache,
             dropped_claims,
             lines,
+            transport,
         }
     }
 
@@ -179,6 +185,26 @@ impl Metrics {
     /// Which of the lines that requests cause may be written.
     pub fn lines(&self) -> &Arc<Lines> {
         &self.lines
+    }
+
+    /// What is counted of connections on which checks come.
+    pub fn check_connections(&self) -> &ConnectionMetrics {
+        &self.transport.check
+    }
+
+    /// What is counted of connections of the operator's listener.
+    pub fn admin_connections(&self) -> &ConnectionMetrics {
+        &self.transport.admin
+    }
+
+    /// What is counted of unfinished requests.
+    pub fn budget(&self) -> &BudgetMetrics {
+        &self.transport.budget
+    }
+
+    /// What is counted of what HTTP/2 refuses.
+    pub fn http2(&self) -> &Http2Metrics {
+        &self.transport.http2
     }
 
     /// One check was answered.

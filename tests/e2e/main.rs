@@ -14,6 +14,7 @@
 )]
 
 mod ambiguity;
+mod authority;
 mod envoy;
 mod grpc;
 mod http2;

@@ -5,7 +5,8 @@ use std::path::Path;
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use claimgate::keyring::Algorithm::Es256;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
 
 use crate::support::call::bearer;
@@ -553,4 +554,73 @@ async fn dev_has_it_all() {
     let mut said = String::new();
     out.read_to_string(&mut said).await.unwrap();
     assert!(said.contains("claimgate is ready"), "{said}");
+}
+
+/// With few descriptors, half-sent requests and idle connections keep nobody out, and keys can be
+/// fetched.
+#[tokio::test]
+async fn few_descriptors_are_shared_out() {
+    let issuer = issuer().await;
+    let any = "127.0.0.1:0";
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$@\"", "sh"])
+        .args([env!("CARGO_BIN_EXE_claimgate"), "serve", "--listen", any])
+        .args(["--admin-listen", any, "--log-format", "json"])
+        .env("OIDC_ISSUER", issuer.url())
+        .env("OIDC_AUDIENCE", "orders-api")
+        .env("CLAIMGATE_LOG", "info")
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let check = line_with(&mut lines, "serving Check").await["address"].clone();
+    let admin =
+        line_with(&mut lines, "serving /livez, /readyz and /metrics").await["address"].clone();
+    let (check, admin) = (check.as_str().unwrap(), admin.as_str().unwrap());
+    line_with(&mut lines, "keys fetched").await;
+
+    let mut open = Vec::new();
+    for _ in 0..80 {
+        let mut stream = TcpStream::connect(admin).await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n")
+            .await
+            .unwrap();
+        open.push(stream);
+        open.push(TcpStream::connect(check).await.unwrap());
+    }
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let request = b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    // A key that is new has to be fetched.
+    let new = signer(Es256, "new");
+    issuer.publish(&[&*new]);
+    let claims =
+        json!({"iss": issuer.url(), "aud": "orders-api", "sub": "alice", "exp": 4_102_444_800_u64});
+    let asked = run(
+        &["check", "--target", check, "--token", "-"],
+        &new.token(&claims).unwrap(),
+    )
+    .await;
+    assert_eq!(asked.code, Some(0), "{}{}", asked.out, asked.err);
+    drop(open);
+
+    assert_eq!(terminate(child).await, Some(0));
+    let mut rest = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        rest.push(line);
+    }
+    let rest = rest.join("\n");
+    assert_eq!(
+        rest.matches("there are as many connections as there may be")
+            .count(),
+        2,
+        "{rest}"
+    );
+    assert!(!rest.contains("cannot accept connections"), "{rest}");
 }

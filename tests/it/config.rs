@@ -4,7 +4,9 @@ mod problems;
 mod rules;
 mod warnings;
 
-use claimgate::config::{Config, ConfigError, KeySource, ListenAddress, ProviderFlags, Severity};
+use claimgate::config::{
+    Config, ConfigError, KeySource, ListenAddress, ProviderFlags, Severity, UnixSocket,
+};
 use claimgate::token::Audiences;
 
 /// The problems of a configuration that keep it from being used, a line each.
@@ -34,7 +36,7 @@ fn the_smallest_file_has_every_default() {
     .unwrap();
     assert_eq!(
         config.server.listen,
-        [ListenAddress::Tcp("0.0.0.0:9001".parse().unwrap())]
+        [ListenAddress::Tcp("[::]:9001".parse().unwrap())]
     );
     assert_eq!(config.admin.listen, "127.0.0.1:9002".parse().unwrap());
     let (_, provider) = config.policy.providers().next().unwrap();
@@ -136,6 +138,8 @@ fn unusual_but_right() {
         "providers: [{ issuer: http://keycloak:8080/realms/a, audiences: a, fetch: { allow_http: true } }]",
         "providers: [{ issuer: https://public.example/realms/a, audiences: a, discovery_url: http://localhost/realms/a/.well-known/openid-configuration }]",
         "server: { listen: ['[::]:9001', 'unix:///run/claimgate/check.sock'] }\nproviders: [{ issuer: https://a.example, audiences: a }]",
+        "server: { listen: [{ unix: check.sock, mode: '0660', group: envoy }, 'unix:/run/b.sock', 'unix:c.sock', 'localhost:9001'], max_connections: 1 }\nproviders: [{ issuer: https://a.example, audiences: a }]",
+        "server: { listen: { unix: 'unix:///run/a.sock' } }\nproviders: [{ issuer: https://a.example, audiences: a }]",
         "providers: [{ issuer: https://a.example, audiences: a, refresh: { max: 1h } }]\nupstream: {}\n",
         "providers: [{ issuer: spiffe://example.org, audiences: a, jwks: { uri: https://spire.example.org/bundle } }]",
         "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: any, discovery_url: https://a.example/common }]",
@@ -143,6 +147,71 @@ fn unusual_but_right() {
         "token_cache: { max_entries: 0 }\nproviders: [{ issuer: https://a.example, audiences: a, refresh: { cache_dir: keys } }]",
     ] {
         assert_eq!(problems(yaml), [""; 0], "{yaml}");
+    }
+}
+
+#[test]
+fn where_it_listens() {
+    let unix = |path: &str, mode, group: Option<&str>| {
+        ListenAddress::Unix(UnixSocket {
+            path: path.into(),
+            mode,
+            group: group.map(ToOwned::to_owned),
+        })
+    };
+    let provider = "providers: [{ issuer: https://a.example, audiences: a }]";
+    for (listen, expected) in [
+        (
+            "'unix:///run/a.sock'",
+            vec![unix("/run/a.sock", None, None)],
+        ),
+        ("'unix:/run/a.sock'", vec![unix("/run/a.sock", None, None)]),
+        ("'unix:a.sock'", vec![unix("a.sock", None, None)]),
+        (
+            "{ unix: /run/a.sock, mode: '0660', group: envoy }",
+            vec![unix("/run/a.sock", Some(0o660), Some("envoy"))],
+        ),
+        (
+            "[{ unix: 'unix:/run/a.sock', mode: '600' }, 'localhost:7']",
+            vec![
+                unix("/run/a.sock", Some(0o600), None),
+                ListenAddress::Localhost(7),
+            ],
+        ),
+    ] {
+        let config = Config::from_yaml(&format!("server: {{ listen: {listen} }}\n{provider}"));
+        assert_eq!(config.unwrap().server.listen, expected, "{listen}");
+    }
+    for (server, expected) in [
+        (
+            "listen: 'unix://run/a.sock'",
+            "1:19: server.listen: `unix://run/a.sock` has no absolute path; write `unix:///run/check.sock`",
+        ),
+        (
+            "listen: { mode: '0660' }",
+            "1:19: server.listen: missing field `unix`",
+        ),
+        (
+            "listen: { unix: /a, mode: '0999' }",
+            "1:37: server.listen.mode: `0999` is not the mode of a file; write for example `'0660'`",
+        ),
+        (
+            "listen: { unix: /a, mode: '4755' }",
+            "1:37: server.listen.mode: `4755` is not the mode of a file; write for example `'0660'`",
+        ),
+        (
+            "listen: []",
+            "1:19: server.listen: empty; give at least one address",
+        ),
+        (
+            "max_connections: 0",
+            "1:28: server.max_connections: `0` is out of range: from 1 to 100000",
+        ),
+    ] {
+        assert_eq!(
+            problems(&format!("server: {{ {server} }}\n{provider}")),
+            [expected]
+        );
     }
 }
 

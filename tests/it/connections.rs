@@ -1,15 +1,20 @@
 //! HTTP/2 connections: many requests at once, odd clients, the end.
 
 use std::future::poll_fn;
+use std::io::Write as _;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use claimgate::ext_authz::proto::auth::CheckResponse;
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
-use claimgate::http2::{self, Exchange, Handler};
+use claimgate::http2::{self, Admitted, Exchange, Handler, Shared};
 use claimgate::keyring::Algorithm::Es256;
+use claimgate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use futures_util::StreamExt as _;
 use futures_util::future::{join_all, pending};
 use futures_util::stream::FuturesUnordered;
@@ -254,6 +259,18 @@ async fn a_busy_connection_ends() {
     assert!(answered.load(Ordering::Relaxed) > 0);
 }
 
+/// A connection that shares nothing with others.
+async fn admitted() -> Admitted {
+    Shared::new(
+        1,
+        ConnectionMetrics::default(),
+        BudgetMetrics::default(),
+        Http2Metrics::default(),
+    )
+    .admit()
+    .await
+}
+
 /// Answers everything with nothing.
 #[derive(Clone)]
 struct Empty;
@@ -284,7 +301,7 @@ impl Handler for Fragile {
 #[tokio::test]
 async fn a_panic_is_the_end_of_one_request() {
     let (ours, theirs) = duplex(4096);
-    tokio::spawn(http2::serve(theirs, Fragile, pending()));
+    tokio::spawn(http2::serve(theirs, admitted().await, Fragile, pending()));
     let (client, connection) = h2::client::handshake(ours).await.unwrap();
     tokio::spawn(connection);
     for (path, is_answered) in [("/a", true), ("/panic", false), ("/b", true)] {
@@ -326,7 +343,12 @@ impl Handler for Sociable {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn slow_ones_are_answered_at_once() {
     let (ours, theirs) = duplex(4096);
-    tokio::spawn(http2::serve(theirs, Sociable::default(), pending()));
+    tokio::spawn(http2::serve(
+        theirs,
+        admitted().await,
+        Sociable::default(),
+        pending(),
+    ));
     let (client, connection) = h2::client::handshake(ours).await.unwrap();
     tokio::spawn(connection);
     let ask = |path| {
@@ -344,7 +366,7 @@ async fn slow_ones_are_answered_at_once() {
 /// How long a connection is served, in seconds.
 async fn served_for(connection: DuplexStream, stop: impl Future<Output = ()>) -> u64 {
     let start = Instant::now();
-    http2::serve(connection, Empty, stop).await;
+    http2::serve(connection, admitted().await, Empty, stop).await;
     start.elapsed().as_secs()
 }
 
@@ -376,7 +398,7 @@ async fn who_has_gone_without_a_word_is_noticed() {
 async fn an_answer_that_could_not_be_read_in_time_counts() {
     let (mut ours, theirs) = duplex(4096);
     ours.write_all(BEGINNING).await.unwrap();
-    let mut serving = pin!(http2::serve(theirs, Empty, pending()));
+    let mut serving = pin!(http2::serve(theirs, admitted().await, Empty, pending()));
     let ping = async {
         loop {
             let mut frame = vec![0; 9];
@@ -406,7 +428,7 @@ async fn who_is_quiet_but_there_is_kept() {
     let (ours, theirs) = duplex(4096);
     let (client, connection) = h2::client::handshake(ours).await.unwrap();
     let quiet = tokio::spawn(connection);
-    let serving = tokio::spawn(http2::serve(theirs, Empty, pending()));
+    let serving = tokio::spawn(http2::serve(theirs, admitted().await, Empty, pending()));
     tokio::time::sleep(Duration::from_hours(1)).await;
     let mut client: SendRequest<Bytes> = client.ready().await.unwrap();
     let request = Request::get("http://claimgate/").body(()).unwrap();
@@ -417,4 +439,359 @@ async fn who_is_quiet_but_there_is_kept() {
     drop(client);
     quiet.await.unwrap().unwrap();
     serving.await.unwrap();
+}
+
+/// A number that the server shows.
+async fn metric(server: &Server, name: &str) -> u64 {
+    let (_, metrics) = server.page("/metrics").await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.and_then(|rest| rest.strip_prefix(' '));
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("{name}: {metrics}"))
+}
+
+/// Waits until a number is as wanted, which other tasks see to.
+async fn until(server: &Server, name: &str, wanted: impl Fn(u64) -> bool) -> u64 {
+    loop {
+        let value = metric(server, name).await;
+        if wanted(value) {
+            return value;
+        }
+    }
+}
+
+/// The answer to a check, as Envoy reads it.
+async fn read(answer: ResponseFuture) -> Answer {
+    let bytes = message(answer).await;
+    Answer::read(CheckResponse::decode(&bytes[5..]).unwrap())
+}
+
+/// The same, or nothing if the connection ends before.
+async fn read_if_any(answer: ResponseFuture) -> Option<Answer> {
+    let mut body = answer.await.ok()?.into_body();
+    let mut bytes = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data.ok()?;
+        body.flow_control().release_capacity(data.len()).ok()?;
+        bytes.extend_from_slice(&data);
+    }
+    Some(Answer::read(CheckResponse::decode(&bytes[5..]).ok()?))
+}
+
+/// A message behind what gRPC puts before it.
+fn prefixed(compressed: u8, message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap();
+    [&[compressed], &length.to_be_bytes()[..], message]
+        .concat()
+        .into()
+}
+
+fn gzip(message: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(message).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(message: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(message).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// gRPC over HTTP/2, `Length-Prefixed-Message` and `Message-Encoding`.
+#[tokio::test]
+async fn compressed_checks_are_read_and_others_are_denied() {
+    let (server, _issuer, good) = served("").await;
+    let check = bearer(&good).encode_to_vec();
+    let bomb = gzip(&vec![0; 64 * 1024 * 1024]);
+    let large = gzip(&bearer(&good.repeat(3_000)).encode_to_vec());
+    let mut damaged = gzip(&check);
+    damaged.truncate(damaged.len() / 2);
+    let cases = [
+        ("gzip", prefixed(1, &gzip(&check)), 200),
+        ("deflate", prefixed(1, &deflate(&check)), 200),
+        ("gzip", prefixed(0, &check), 200),
+        ("gzip", prefixed(1, &bomb), 413),
+        ("gzip", prefixed(1, &large), 413),
+        ("gzip", prefixed(1, &damaged), 400),
+        ("gzip", prefixed(1, &deflate(&check)), 400),
+        ("gzip", prefixed(1, &gzip(&check)).slice(..40), 400),
+        ("gzip", prefixed(2, &gzip(&check)), 400),
+        ("identity", prefixed(1, &gzip(&check)), 400),
+        ("snappy", prefixed(1, &check), 400),
+        ("", prefixed(1, &gzip(&check)), 400),
+        ("", prefixed(0, &check).slice(..3), 400),
+        (
+            "",
+            [prefixed(0, &check), prefixed(0, &check)].concat().into(),
+            400,
+        ),
+        ("", Bytes::new(), 400),
+    ];
+    let mut client = connect(&server).await;
+    for (index, (encoding, body, status)) in cases.into_iter().enumerate() {
+        let mut request = post();
+        if !encoding.is_empty() {
+            let encoding = HeaderValue::from_static(encoding);
+            request.headers_mut().insert("grpc-encoding", encoding);
+        }
+        let (answer, mut stream) = client.send_request(request, false).unwrap();
+        stream.send_data(body, true).unwrap();
+        assert_eq!(read(answer).await.status(), status, "case {index}");
+        client = client.ready().await.unwrap();
+    }
+    let internal = "claimgate_checks_total{decision=\"deny\",reason=\"internal\",rule=\"none\",provider=\"none\"}";
+    assert_eq!(
+        metric(&server, internal).await,
+        0,
+        "that is a bug, and nothing else"
+    );
+}
+
+#[tokio::test]
+async fn a_check_that_is_late_is_denied_in_time() {
+    let (server, _issuer, good) = served("").await;
+    let mut client = connect(&server).await;
+    let mut request = post();
+    request
+        .headers_mut()
+        .insert("grpc-timeout", HeaderValue::from_static("200m"));
+    let (answer, mut stream) = client.send_request(request, false).unwrap();
+    stream.send_data(framed(&good).split_to(50), false).unwrap();
+    assert_eq!(read(answer).await.status(), 400);
+    assert_eq!(metric(&server, "claimgate_unfinished_bytes").await, 0);
+}
+
+/// A header field that is not indexed (RFC 7541 §6.2.2), by the index of its name.
+fn field(index: u8, value: &str) -> Vec<u8> {
+    [
+        &[index, u8::try_from(value.len()).unwrap()],
+        value.as_bytes(),
+    ]
+    .concat()
+}
+
+/// The frame of `POST CHECK` for an authority, with these flags.
+fn headers(stream: u32, authority: &str, flags: u8) -> Vec<u8> {
+    // RFC 7541, appendix A: `:method: POST` is 3, `:scheme: http` 6, `:path` 4, `:authority` 1.
+    let path = "/envoy.service.auth.v3.Authorization/Check";
+    let block = [vec![0x83, 0x86], field(4, path), field(1, authority)].concat();
+    let length = u32::try_from(block.len()).unwrap().to_be_bytes();
+    [&length[1..], &[1, flags], &stream.to_be_bytes()[..], &block].concat()
+}
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Envoy sends the name of its cluster, and gRPC's C core the path of a socket. `h2` refuses what
+/// is not an authority: that is at least seen.
+#[tokio::test]
+async fn what_http2_refuses_is_counted() {
+    let (server, _issuer, _good) = served("").await;
+    let name = "claimgate_http2_refused_total{what=\"request\"}";
+    let mut stream = TcpStream::connect(server.check).await.unwrap();
+    stream.write_all(BEGINNING).await.unwrap();
+    let authorities = [
+        ("claimgate", true),
+        ("claimgate.ns.svc:9001", true),
+        ("outbound|9001||claimgate.x.svc.cluster.local", false),
+        ("default/claimgate:grpc", false),
+        ("run%2Fclaimgate%2Fcheck.sock", false),
+        ("a:b:c", false),
+    ];
+    for (index, (authority, _)) in authorities.iter().enumerate() {
+        let id = u32::try_from(2 * index + 1).unwrap();
+        let frame = headers(id, authority, END_STREAM | END_HEADERS);
+        stream.write_all(&frame).await.unwrap();
+    }
+    let refused = authorities.iter().filter(|(_, fits)| !fits).count() as u64;
+    assert_eq!(
+        until(&server, name, |count| count >= refused).await,
+        refused
+    );
+
+    let mut other = TcpStream::connect(server.check).await.unwrap();
+    other
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: claimgate\r\n\r\n")
+        .await
+        .unwrap();
+    let name = "claimgate_http2_refused_total{what=\"not_http2\"}";
+    assert_eq!(until(&server, name, |count| count > 0).await, 1);
+    // Somebody who only looks whether the port is open.
+    drop(TcpStream::connect(server.check).await.unwrap());
+    assert_eq!(metric(&server, name).await, 1);
+}
+
+/// More unfinished requests than there is memory for: the oldest are given up, and whoever sends
+/// whole requests is served as ever.
+#[tokio::test]
+async fn unfinished_requests_take_a_bounded_amount() {
+    const MOST: u64 = 16 * 1024 * 1024;
+    let used = "claimgate_unfinished_bytes";
+    let evicted = "claimgate_unfinished_evicted_total";
+    let (server, _issuer, good) = served("").await;
+    let whole = connect(&server).await;
+    let asked = async |pieces: usize| {
+        let mut client = whole.clone().ready().await.unwrap();
+        let (answer, mut stream) = client.send_request(post(), false).unwrap();
+        let mut check = framed(&good);
+        while !check.is_empty() {
+            let piece = check.split_to(check.len().min(check.len() / pieces + 1));
+            stream.send_data(piece, check.is_empty()).unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert!(read(answer).await.is_allow());
+    };
+
+    // A prefix that announces 4 MiB, to everything that is served.
+    for (path, status) in [
+        ("/grpc.health.v1.Health/Check", "11"),
+        ("/grpc.health.v1.Health/Watch", "11"),
+        (
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "11",
+        ),
+        (
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            "11",
+        ),
+    ] {
+        let mut client = connect(&server).await;
+        for number in 0..200 {
+            let request = Request::post(format!("http://claimgate{path}"));
+            let request = request
+                .header("content-type", "application/grpc")
+                .body(())
+                .unwrap();
+            let (answer, mut stream) = client.send_request(request, false).unwrap();
+            let is_last = number == 199 && path.contains("health");
+            let prefix = Bytes::from_static(&[0, 0, 0x40, 0, 0]);
+            stream.send_data(prefix, is_last).unwrap();
+            if is_last {
+                let answer = answer.await.unwrap();
+                assert_eq!(answer.headers()["grpc-status"], status, "{path}");
+            }
+            client = client.ready().await.unwrap();
+        }
+        assert!(metric(&server, used).await <= MOST, "{path}");
+    }
+
+    // Checks of which little has come, and such of which nearly all has.
+    let mut open = Vec::new();
+    for (connections, requests, bytes) in [(1, 1, 5), (5, 1_000, 5), (1, 100, 250 * 1024)] {
+        let before = metric(&server, evicted).await;
+        for _ in 0..connections {
+            let mut client = connect(&server).await;
+            for _ in 0..requests {
+                let (answer, mut stream) = client.send_request(post(), false).unwrap();
+                stream.send_data(vec![0; bytes].into(), false).unwrap();
+                open.push((tokio::spawn(read_if_any(answer)), stream));
+                client = client.ready().await.unwrap();
+            }
+        }
+        if requests > 1 {
+            until(&server, evicted, |count| count > before).await;
+        }
+        assert!(metric(&server, used).await <= MOST);
+        asked(1).await;
+        asked(5).await;
+    }
+    let (first, _stream) = open.swap_remove(0);
+    let first = first.await.unwrap().expect("the oldest is answered");
+    assert_eq!(first.status(), 503);
+    drop(open);
+
+    // Header blocks without an end.
+    let before = metric(&server, evicted).await;
+    let mut blocks = Vec::new();
+    for _ in 0..60 {
+        let mut stream = TcpStream::connect(server.check).await.unwrap();
+        stream.write_all(BEGINNING).await.unwrap();
+        stream.write_all(&headers(1, "claimgate", 0)).await.unwrap();
+        blocks.push(stream);
+    }
+    until(&server, evicted, |count| count > before).await;
+    assert!(metric(&server, used).await <= MOST);
+    asked(1).await;
+    asked(5).await;
+    drop(blocks);
+    until(&server, used, |bytes| bytes == 0).await;
+}
+
+/// A client that reads no answers.
+#[tokio::test]
+async fn answers_that_are_not_read_take_a_bounded_amount() {
+    let (server, _issuer, good) = served("").await;
+    let mut open = Vec::new();
+    let mut closed_window = BEGINNING.to_vec();
+    // SETTINGS_INITIAL_WINDOW_SIZE: 0 (RFC 9113 §6.5.2).
+    closed_window.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(server.check).await.unwrap();
+        stream.write_all(&closed_window).await.unwrap();
+        for index in 0..1_000 {
+            let frame = headers(2 * index + 1, "claimgate", END_STREAM | END_HEADERS);
+            stream.write_all(&frame).await.unwrap();
+        }
+        open.push(stream);
+    }
+    until(&server, "claimgate_unfinished_evicted_total", |count| {
+        count > 0
+    })
+    .await;
+    assert!(metric(&server, "claimgate_unfinished_bytes").await <= 16 * 1024 * 1024);
+    assert!(server.check(bearer(&good)).await.is_allow());
+    drop(open);
+    until(&server, "claimgate_unfinished_bytes", |bytes| bytes == 0).await;
+}
+
+#[tokio::test]
+async fn one_connection_too_many_ends_the_idlest() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let listen = "127.0.0.1:0, max_connections: 2";
+    let server = Server::start_listening(listen, &provider(&issuer, "acme", "")).await;
+    let good = token(&issuer, &key);
+    let mut idle = TcpStream::connect(server.check).await.unwrap();
+    idle.write_all(BEGINNING).await.unwrap();
+    let busy = server.channel().await;
+    // Others come and go, and the one that is in use stays.
+    let evicted = "claimgate_connections_evicted_total{listener=\"check\"}";
+    let mut others = Vec::new();
+    for number in 1..=5 {
+        while !asked(&busy, &good).await.is_allow() {}
+        let mut other = TcpStream::connect(server.check).await.unwrap();
+        other.write_all(BEGINNING).await.unwrap();
+        others.push(other);
+        assert_eq!(
+            until(&server, evicted, |count| count >= number).await,
+            number
+        );
+    }
+    let mut told = Vec::new();
+    idle.read_to_end(&mut told).await.unwrap();
+    // GOAWAY, without an error (RFC 9113 §6.8).
+    assert_eq!(told[told.len() - 17 + 3], 7, "{told:?}");
+    assert!(asked(&busy, &good).await.is_allow());
+    assert!(metric(&server, "claimgate_connections{listener=\"check\"}").await <= 2);
+}
+
+#[tokio::test]
+async fn half_sent_requests_do_not_close_the_admin_port() {
+    let (server, _issuer, _good) = served("").await;
+    let mut open = Vec::new();
+    for _ in 0..80 {
+        let mut stream = TcpStream::connect(server.admin).await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n")
+            .await
+            .unwrap();
+        open.push(stream);
+    }
+    assert_eq!(server.page("/livez").await.0, 200);
+    assert!(metric(&server, "claimgate_connections{listener=\"admin\"}").await <= 16);
+    let evicted = "claimgate_connections_evicted_total{listener=\"admin\"}";
+    assert!(metric(&server, evicted).await >= 64);
+    drop(open);
 }

@@ -1,9 +1,15 @@
 //! The service over real connections: gRPC, health, reflection, the admin listener, the end.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use claimgate::app;
 use claimgate::ext_authz::SERVICE_NAME;
-use claimgate::ext_authz::proto::auth::CheckResponse;
+use claimgate::ext_authz::proto::DESCRIPTORS;
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
+use claimgate::ext_authz::proto::auth::{CheckRequest, CheckResponse};
 use claimgate::keyring::Algorithm::Es256;
+use prost::Message as _;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -13,9 +19,11 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+use tonic_reflection::pb::v1alpha;
 
 use crate::support::call::{Answer, bearer, check, raw_check};
-use crate::support::gate::{provider, token};
+use crate::support::command::run;
+use crate::support::gate::{Still, provider, token};
 use crate::support::issuer::{Issuer, JWKS, Reply};
 use crate::support::keys::signer;
 use crate::support::server::Server;
@@ -164,6 +172,93 @@ async fn drains_before_it_ends() {
     assert!(gone.is_err(), "nobody listens any more");
 }
 
+/// What older clients ask: grpcurl before 1.8.8, grpcio-reflection, Postman.
+#[tokio::test]
+async fn tells_its_api_by_the_older_reflection_too() {
+    let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
+    let server = Server::start(&provider(&issuer, "acme", "")).await;
+    let mut client =
+        v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel().await);
+    let symbol = v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
+        "envoy.service.auth.v3.AttributeContext.HttpRequest".to_owned(),
+    );
+    let asked = tokio_stream::once(v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(symbol),
+    });
+    let mut told = client
+        .server_reflection_info(asked)
+        .await
+        .unwrap()
+        .into_inner();
+    let told = told.message().await.unwrap().unwrap().message_response;
+    assert!(
+        matches!(
+            &told,
+            Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(_))
+        ),
+        "{told:?}"
+    );
+    server.stop().await;
+}
+
+/// Everything that Envoy may send: what a client that knows the API by reflection makes of JSON.
+#[test]
+fn the_api_has_every_field_of_envoys() {
+    let pool = prost_reflect::DescriptorPool::decode(DESCRIPTORS).unwrap();
+    let check = pool
+        .get_message_by_name("envoy.service.auth.v3.CheckRequest")
+        .unwrap();
+    let json = r#"{
+        "attributes": {
+            "source": {
+                "address": {"socketAddress": {"protocol": "TCP", "address": "10.0.0.9", "portValue": 51234}},
+                "service": "web", "labels": {"app": "web"},
+                "principal": "spiffe://example.org/web", "certificate": "x"
+            },
+            "destination": {"address": {"pipe": {"path": "/run/envoy.sock", "mode": 384}}},
+            "request": {
+                "time": "2026-11-05T12:00:00.5Z",
+                "http": {
+                    "id": "7", "method": "GET", "headers": {":path": "/orders"}, "path": "/orders",
+                    "host": "api.example.com", "scheme": "https", "query": "", "fragment": "",
+                    "size": "-1", "protocol": "HTTP/2", "body": "b", "rawBody": "Yg==",
+                    "headerMap": {"headers": [{"key": "a", "value": "", "rawValue": "Yg=="}]}
+                }
+            },
+            "contextExtensions": {"claimgate.rule": "orders"},
+            "metadataContext": {
+                "filterMetadata": {"envoy.filters.http.jwt_authn": {"a": [1, true, null]}},
+                "typedFilterMetadata": {}
+            },
+            "tlsSession": {"sni": "api.example.com"},
+            "routeMetadataContext": {"filterMetadata": {}}
+        }
+    }"#;
+    let mut json = serde_json::Deserializer::from_str(json);
+    let read = prost_reflect::DynamicMessage::deserialize(check, &mut json).unwrap();
+    let check = CheckRequest::decode(&*read.encode_to_vec()).unwrap();
+    let request = claimgate::ext_authz::request::describe(&check);
+    assert_eq!(
+        (request.method, request.source.address),
+        ("GET", "10.0.0.9")
+    );
+
+    for (message, fields) in [
+        ("envoy.service.auth.v3.AttributeContext", 7),
+        ("envoy.service.auth.v3.AttributeContext.HttpRequest", 13),
+        ("envoy.service.auth.v3.AttributeContext.Peer", 5),
+        ("envoy.service.auth.v3.CheckResponse", 5),
+        ("envoy.service.auth.v3.OkHttpResponse", 6),
+        ("envoy.service.auth.v3.DeniedHttpResponse", 3),
+        ("envoy.config.core.v3.SocketAddress", 7),
+        ("envoy.config.core.v3.HeaderValueOption", 4),
+    ] {
+        let message = pool.get_message_by_name(message).unwrap();
+        assert_eq!(message.fields().len(), fields, "{}", message.full_name());
+    }
+}
+
 #[tokio::test]
 async fn tells_its_api_by_reflection() {
     let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
@@ -222,11 +317,15 @@ async fn what_cannot_be_read_is_denied() {
     let method = vec![0x12, 3, 0xff, 0xfe, 0xfd];
     let nested =
         |tag: u8, inner: Vec<u8>| [vec![tag, u8::try_from(inner.len()).unwrap()], inner].concat();
-    for (what, attributes) in [
-        ("text that is not UTF-8", nested(0x22, nested(0x12, method))),
-        ("a length beyond the end", vec![0x22, 0x7f]),
-        ("a wrong wire type", vec![0x20, 0x01]),
-        ("more than is read", vec![0; 256 * 1024 + 1]),
+    for (what, attributes, status) in [
+        (
+            "text that is not UTF-8",
+            nested(0x22, nested(0x12, nested(0x12, method))),
+            400,
+        ),
+        ("a length beyond the end", vec![0x22, 0x7f], 400),
+        ("a wrong wire type", vec![0x20, 0x01], 400),
+        ("more than is read", vec![0; 256 * 1024 + 1], 413),
     ] {
         let mut client = tonic::client::Grpc::new(server.channel().await);
         client.ready().await.unwrap();
@@ -238,12 +337,20 @@ async fn what_cannot_be_read_is_denied() {
             .unary(Request::new(Bytes { attributes }), path, codec)
             .await;
         let answer = answer.unwrap_or_else(|status| panic!("{what}: a gRPC error: {status}"));
-        assert_eq!(Answer::read(answer.into_inner()).status(), 500, "{what}");
+        assert_eq!(Answer::read(answer.into_inner()).status(), status, "{what}");
     }
 
     let (_, metrics) = server.page("/metrics").await;
-    let counted = "claimgate_checks_total{decision=\"deny\",reason=\"internal\",rule=\"none\",provider=\"none\"} 4";
-    assert!(metrics.contains(counted), "{metrics}");
+    for (reason, count) in [
+        ("check_unreadable", 3),
+        ("check_too_large", 1),
+        ("internal", 0),
+    ] {
+        let counted = format!(
+            "claimgate_checks_total{{decision=\"deny\",reason=\"{reason}\",rule=\"none\",provider=\"none\"}} {count}"
+        );
+        assert!(metrics.contains(&counted), "{counted}: {metrics}");
+    }
 
     let mut client = tonic::client::Grpc::new(server.channel().await);
     client.ready().await.unwrap();
@@ -275,6 +382,20 @@ async fn answers_before_the_caller_gives_up() {
     server.stop().await;
 }
 
+/// A channel to a Unix socket.
+async fn socket_channel(path: &Path) -> Channel {
+    let path = path.to_owned();
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move {
+            let stream = tokio::net::UnixStream::connect(path).await?;
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+        }
+    });
+    let endpoint = Endpoint::from_static("http://claimgate");
+    endpoint.connect_with_connector(connector).await.unwrap()
+}
+
 #[tokio::test]
 async fn serves_on_a_unix_socket() {
     let key = signer(Es256, "real");
@@ -289,21 +410,94 @@ async fn serves_on_a_unix_socket() {
     )
     .await;
 
-    let path = socket.clone();
-    let connector = tower::service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move {
-            let stream = tokio::net::UnixStream::connect(path).await?;
-            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-        }
-    });
-    let endpoint = Endpoint::from_static("http://claimgate");
-    let channel = endpoint.connect_with_connector(connector).await.unwrap();
+    let channel = socket_channel(&socket).await;
     health(channel.clone(), "", ServingStatus::Serving).await;
-    let answer = AuthorizationClient::new(channel)
-        .check(bearer(&token(&issuer, &key)))
-        .await;
+    let good = token(&issuer, &key);
+    let answer = AuthorizationClient::new(channel).check(bearer(&good)).await;
     assert!(Answer::read(answer.unwrap().into_inner()).is_allow());
+
+    for target in [
+        format!("unix://{}", socket.display()),
+        format!("unix:{}", socket.display()),
+    ] {
+        let asked = run(&["check", "--target", &target, "--token", "-"], &good).await;
+        assert_eq!(asked.code, Some(0), "{target}: {}", asked.err);
+    }
     server.stop().await;
     assert!(!socket.exists());
+    let target = format!("unix:{}", socket.display());
+    let gone = run(&["check", "--target", &target, "--token", "-"], &good).await;
+    assert_eq!(gone.code, Some(2));
+    assert!(gone.err.contains("No such file"), "{}", gone.err);
+}
+
+/// Who may connect is decided before anybody can.
+#[tokio::test]
+async fn a_unix_socket_has_the_mode_and_group_that_are_configured() {
+    let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let own = std::fs::metadata(directory.path()).unwrap().gid();
+    let group = nix::unistd::Group::from_gid(own.into())
+        .unwrap()
+        .unwrap()
+        .name;
+    for (settings, mode) in [
+        ("mode: '0600'".to_owned(), Some(0o600)),
+        ("mode: '666'".to_owned(), Some(0o666)),
+        (format!("group: '{own}'"), Some(0o660)),
+        (format!("group: {group}, mode: '0640'"), Some(0o640)),
+        (String::new(), None),
+    ] {
+        let socket = directory.path().join("check.sock");
+        let listen = format!("{{ unix: {}, {settings} }}", socket.display());
+        let server = Server::start_listening(&listen, &provider(&issuer, "acme", "")).await;
+        let there = std::fs::metadata(&socket).unwrap();
+        if let Some(mode) = mode {
+            assert_eq!(there.mode() & 0o777, mode, "{settings}");
+        }
+        assert_eq!(there.gid(), own, "{settings}");
+        health(socket_channel(&socket).await, "", ServingStatus::Serving).await;
+        server.stop().await;
+    }
+
+    let nobody = format!(
+        "server: {{ listen: {{ unix: {}/a.sock, group: no-such-group }} }}\n{}",
+        directory.path().display(),
+        provider(&issuer, "acme", "")
+    );
+    let config = claimgate::config::Config::from_yaml(&nobody).unwrap();
+    let error = app::bind(config, Still::default()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("no group `no-such-group`"),
+        "{error}"
+    );
+    assert!(!directory.path().join("a.sock").exists());
+}
+
+/// `[::]` takes IPv4 too, and `localhost` is both, as Envoy may take either for it.
+#[tokio::test]
+async fn both_families_are_served() {
+    let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
+    for listen in ["[::]:0", "localhost:0"] {
+        let server = Server::start_on(listen, &provider(&issuer, "acme", "")).await;
+        let port = server.check.port();
+        let mut asked = 0;
+        for host in ["127.0.0.1", "[::1]"] {
+            // A machine may have no IPv6.
+            if std::net::TcpListener::bind(format!("{host}:0")).is_err() {
+                continue;
+            }
+            let endpoint = Endpoint::from_shared(format!("http://{host}:{port}")).unwrap();
+            let channel = endpoint.connect().await.unwrap();
+            let answer = AuthorizationClient::new(channel).check(check(&[])).await;
+            assert_eq!(
+                Answer::read(answer.unwrap().into_inner()).status(),
+                401,
+                "{host}"
+            );
+            asked += 1;
+        }
+        assert!(asked > 0);
+        server.stop().await;
+    }
 }

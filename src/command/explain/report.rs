@@ -125,7 +125,9 @@ impl Report {
     /// What the caller gets in the upstream's place.
     fn denied(&self) -> Option<&DeniedHttpResponse> {
         match &self.response.http_response {
-            Some(HttpResponse::DeniedResponse(denied)) => Some(denied),
+            Some(HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied)) => {
+                Some(denied)
+            }
             Some(HttpResponse::OkResponse(_)) | None => None,
         }
     }
@@ -133,7 +135,7 @@ impl Report {
     fn allowed(&self) -> Option<&OkHttpResponse> {
         match &self.response.http_response {
             Some(HttpResponse::OkResponse(allowed)) => Some(allowed),
-            Some(HttpResponse::DeniedResponse(_)) | None => None,
+            Some(HttpResponse::DeniedResponse(_) | HttpResponse::ErrorResponse(_)) | None => None,
         }
     }
 
@@ -224,7 +226,7 @@ impl Report {
                     lines.extend(added.map(|(name, value)| format!("  {name}: {value}")));
                 }
             }
-            Some(HttpResponse::DeniedResponse(denied)) => {
+            Some(HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied)) => {
                 lines.push(format!("the caller gets {}", status(denied)));
                 lines.extend(
                     pairs(&denied.headers).map(|(name, value)| format!("  {name}: {value}")),
@@ -262,11 +264,13 @@ impl Report {
                 "query_parameters_to_remove": ok.query_parameters_to_remove,
                 "response_headers": object(&ok.response_headers_to_add),
             }),
-            Some(HttpResponse::DeniedResponse(denied)) => json!({
-                "status": status(denied),
-                "headers": object(&denied.headers),
-                "body": denied.body,
-            }),
+            Some(HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied)) => {
+                json!({
+                    "status": status(denied),
+                    "headers": object(&denied.headers),
+                    "body": denied.body,
+                })
+            }
             None => Value::Null,
         };
         if let Some(members) = report.as_object_mut() {

@@ -12,7 +12,7 @@ use crate::config::values;
 use crate::identity::{HeaderName, ResponseValue};
 
 /// The statuses of denials.
-const STATUSES: [u16; 5] = [400, 401, 403, 500, 503];
+const STATUSES: [u16; 6] = [400, 401, 403, 413, 500, 503];
 
 /// Headers that denials have by themselves. Others of these are refused by [`HeaderName`].
 const OWN_HEADERS: [&str; 3] = ["www-authenticate", "retry-after", "vary"];
@@ -149,7 +149,7 @@ impl Check<'_> {
                 None if status == "default" => read.default = body,
                 None => {
                     let why = format!(
-                        "`{status}` is no status of a denial; there are 400, 401, 403, 500, 503 \
+                        "`{status}` is no status of a denial; there are 400, 401, 403, 413, 500, 503 \
                          and `default`"
                     );
                     self.report(&spot, why);

@@ -186,7 +186,7 @@ impl JsonSchema for Bodies {
                     "type": "object",
                     "description": "By HTTP status of denials; `default` for the others.",
                     "minProperties": 1,
-                    "patternProperties": {"^(default|400|401|403|500|503)$": body},
+                    "patternProperties": {"^(default|400|401|403|413|500|503)$": body},
                     "additionalProperties": false,
                 },
             ],

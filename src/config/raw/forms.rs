@@ -59,8 +59,9 @@ pattern! {
     Size "^[0-9]+ ?(KiB|MiB)?$" "A size: `65536`, `512KiB`, `1MiB`.";
     SocketAddress "^(localhost|[0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$"
         "An IP address and port, or `localhost` and port.";
-    ListenAddress "^((localhost|[0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:///.+)$"
+    ListenAddress "^((localhost|[0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:(///.+|/[^/].*|[^/].*))$"
         "An IP address and port, or `unix:///path`.";
+    FileMode "^0?[0-7]{3}$" "The mode of a file, octal: `0660`.";
     KeyUrl "^https?://[^/@]+.*$" "An https URL; plain http on this machine, or as `allow_http` says.";
     Proxy "^(from_environment|https?://[^/?#]+/?)$"
         "The http or https URL of a proxy, with or without credentials, or `from_environment`.";

@@ -56,6 +56,19 @@ impl Answer {
                 sentence: "Token cannot be verified at the moment",
                 challenge: None,
             },
+            Reason::CheckTooLarge => Self {
+                status: StatusCode::PayloadTooLarge,
+                code: Code::ResourceExhausted,
+                sentence: "The request is too large to be checked",
+                challenge: None,
+            },
+            Reason::CheckUnreadable => Self::bad_request("The request could not be checked"),
+            Reason::Overloaded => Self {
+                status: StatusCode::ServiceUnavailable,
+                code: Code::Unavailable,
+                sentence: "The request cannot be checked at the moment",
+                challenge: None,
+            },
             Reason::UnknownRule | Reason::Internal => Self {
                 status: StatusCode::InternalServerError,
                 code: Code::Internal,

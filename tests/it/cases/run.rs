@@ -7,7 +7,7 @@ use claimgate::dev::signer::Signer;
 use claimgate::ext_authz::proto::auth::CheckRequest;
 use claimgate::ext_authz::proto::auth::attribute_context::{HttpRequest, Peer};
 use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
-use claimgate::ext_authz::proto::envoy::config::core::v3::{Address, SocketAddress};
+use claimgate::ext_authz::proto::envoy::config::core::v3::{Address, SocketAddress, address};
 use claimgate::ext_authz::service::Service;
 use claimgate::keyring::Algorithm;
 use claimgate::time::{Clock, UnixTime};
@@ -116,11 +116,17 @@ fn peer(source: &SourceSpec) -> Peer {
         principal,
         certificate,
     } = source.clone();
-    let socket_address = Some(SocketAddress { address });
+    let socket = SocketAddress {
+        address,
+        ..SocketAddress::default()
+    };
     Peer {
-        address: Some(Address { socket_address }),
+        address: Some(Address {
+            address: Some(address::Address::SocketAddress(socket)),
+        }),
         principal,
         certificate,
+        ..Peer::default()
     }
 }
 

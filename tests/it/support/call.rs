@@ -51,7 +51,10 @@ fn http() -> HttpRequest {
 pub fn with_http(http: HttpRequest) -> CheckRequest {
     CheckRequest {
         attributes: Some(AttributeContext {
-            request: Some(attribute_context::Request { http: Some(http) }),
+            request: Some(attribute_context::Request {
+                http: Some(http),
+                ..attribute_context::Request::default()
+            }),
             ..AttributeContext::default()
         }),
     }
@@ -96,6 +99,7 @@ impl Answer {
                     response: pairs(ok.response_headers_to_add),
                 }
             }
+            HttpResponse::ErrorResponse(error) => panic!("`failure_mode_allow`: {error:?}"),
             HttpResponse::DeniedResponse(denied) => {
                 assert_ne!(code, 0, "a denial with code 0 is an ALLOW");
                 Self::Deny {

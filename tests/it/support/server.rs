@@ -29,8 +29,13 @@ impl Server {
     }
 
     pub async fn start_on(listen: &str, providers: &str) -> Self {
+        Self::start_listening(&format!("\"{listen}\""), providers).await
+    }
+
+    /// Starts with this `listen`, as YAML, and what may follow it.
+    pub async fn start_listening(listen: &str, providers: &str) -> Self {
         let server = format!(
-            "server: {{ listen: \"{listen}\", drain: 0s }}\nadmin: {{ listen: 127.0.0.1:0 }}\n"
+            "server: {{ listen: {listen}, drain: 0s }}\nadmin: {{ listen: 127.0.0.1:0 }}\n"
         );
         let config = Config::from_yaml(&format!("{server}{providers}")).unwrap();
         let app = app::bind(config, Still::default()).await.unwrap();

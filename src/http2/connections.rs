@@ -1,0 +1,179 @@
+//! How many connections there may be, of one kind.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::telemetry::every_minute::EveryMinute;
+use crate::telemetry::metrics::ConnectionMetrics;
+
+/// The connections of the listeners of one kind, at most `max` of them.
+///
+/// One more ends the one that has been of no use for longest: a client whose connection was idle
+/// connects again, and nobody can keep others out by holding connections open.
+#[derive(Debug)]
+pub struct Connections {
+    max: usize,
+    started: Instant,
+    /// One permit for each connection that may be there, those that are being closed included.
+    permits: Arc<Semaphore>,
+    open: Mutex<Open>,
+    metrics: ConnectionMetrics,
+    log: EveryMinute,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    by_id: HashMap<u64, Arc<Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Nanoseconds after `Connections::started`.
+    last_used: AtomicU64,
+    evicted: Notify,
+}
+
+impl Connections {
+    /// Room for this many.
+    pub fn new(max: usize, metrics: ConnectionMetrics) -> Self {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            max,
+            started: Instant::now(),
+            permits: Arc::new(Semaphore::new(max)),
+            open: Mutex::default(),
+            metrics,
+            log: EveryMinute::default(),
+        }
+    }
+
+    /// Counts a connection that was accepted. If there are too many, ends another, and waits until
+    /// it is closed: accepting must not be faster than closing.
+    pub async fn admit(self: &Arc<Self>) -> Lease {
+        let mut lease = self.enter();
+        // An error means that the semaphore is closed, which nobody does.
+        lease.permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        lease
+    }
+
+    fn enter(self: &Arc<Self>) -> Lease {
+        let entry = Arc::new(Entry {
+            last_used: self.now().into(),
+            evicted: Notify::new(),
+        });
+        let mut open = self.lock();
+        while open.by_id.len() >= self.max {
+            let used = |entry: &Arc<Entry>| entry.last_used.load(Ordering::Relaxed);
+            let idlest = open
+                .by_id
+                .iter()
+                .min_by_key(|(id, entry)| (used(entry), **id));
+            let Some(entry) = idlest
+                .map(|(id, _)| *id)
+                .and_then(|id| open.by_id.remove(&id))
+            else {
+                break;
+            };
+            entry.evicted.notify_one();
+            self.metrics.evicted.inc();
+            if let Some(times) = self.log.due() {
+                tracing::warn!(
+                    times,
+                    max = self.max,
+                    listener = self.metrics.listener,
+                    "there are as many connections as there may be; the one that has been idle \
+                     for longest is closed"
+                );
+            }
+        }
+        let id = open.next;
+        open.next += 1;
+        open.by_id.insert(id, Arc::clone(&entry));
+        self.observe(&open);
+        Lease {
+            connections: Arc::clone(self),
+            id,
+            entry,
+            permit: None,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        // Nothing panics while it is held.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn observe(&self, open: &Open) {
+        let count = i64::try_from(open.by_id.len()).unwrap_or(i64::MAX);
+        self.metrics.open.set(count);
+    }
+}
+
+/// A connection that is counted, until this is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    connections: Arc<Connections>,
+    id: u64,
+    entry: Arc<Entry>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lease {
+    /// A request has come.
+    pub fn used(&self) {
+        let now = self.connections.now();
+        self.entry.last_used.store(now, Ordering::Relaxed);
+    }
+
+    /// Completes when the connection has to make room for another.
+    pub async fn evicted(&self) {
+        self.entry.evicted.notified().await;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut open = self.connections.lock();
+        open.by_id.remove(&self.id);
+        self.connections.observe(&open);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idlest_makes_room() {
+        let connections = Arc::new(Connections::new(2, ConnectionMetrics::default()));
+        let (first, second) = (connections.admit().await, connections.admit().await);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        first.used();
+        let mut third = Box::pin(connections.admit());
+        assert!(
+            third.as_mut().now_or_never().is_none(),
+            "nobody has gone yet"
+        );
+        assert!(second.evicted().now_or_never().is_some());
+        assert!(first.evicted().now_or_never().is_none());
+        drop(second);
+        let third = third.await;
+        assert_eq!(connections.metrics.open.get(), 2);
+        drop((first, third));
+        assert_eq!(connections.metrics.open.get(), 0);
+        assert_eq!(connections.metrics.evicted.get(), 1);
+    }
+}
