@@ -13,7 +13,7 @@ const MISNAMED: [(&str, &[&str], &str); 13] = [
     (
         "",
         &["listen", "port"],
-        "write `server: { listen: 0.0.0.0:9001 }`",
+        "write `server: { listen: '[::]:9001' }`",
     ),
     (
         "",
@@ -84,7 +84,7 @@ pub(super) fn instead_of_number(path: &str, number: &str) -> String {
         Some("Duration") => format!("write `{number}s`, with its unit"),
         Some("Size") => format!("write `\"{number}\"`, or with a unit `512KiB`"),
         Some("SocketAddress") => format!("write `127.0.0.1:{number}`"),
-        Some("ListenAddress" | "OneOrManyListenAddress") => format!("write `0.0.0.0:{number}`"),
+        Some("Listens") => format!("write `'[::]:{number}'`"),
         _ => format!("write `\"{number}\"`"),
     }
 }

@@ -10,6 +10,9 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use super::forms::{FileMode, ListenAddress, Text};
 use crate::config::document::Field;
 
+/// What is said of a number, which is a port alone. The reader adds what to write.
+const FOUND_NUMBER: &str = "expected text or a mapping, found a number";
+
 /// One place, or a list of places.
 #[derive(Clone, Debug)]
 pub enum Listens {
@@ -56,6 +59,14 @@ impl<'de> Deserialize<'de> for Listens {
                 Ok(Listens::One(Listen::Address(text.to_owned())))
             }
 
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Listens, E> {
+                Err(E::custom(FOUND_NUMBER))
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Listens, E> {
+                Err(E::custom(FOUND_NUMBER))
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Listens, A::Error> {
                 let socket = Socket::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Listens::One(Listen::Socket(socket)))
@@ -87,6 +98,14 @@ impl<'de> Deserialize<'de> for Listen {
 
             fn visit_str<E>(self, text: &str) -> Result<Listen, E> {
                 Ok(Listen::Address(text.to_owned()))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Listen, E> {
+                Err(E::custom(FOUND_NUMBER))
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Listen, E> {
+                Err(E::custom(FOUND_NUMBER))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Listen, A::Error> {

@@ -414,11 +414,11 @@ fn what_to_write_instead() {
         ),
         (
             provider("") + "server: { listen: 9001 }",
-            "server.listen: expected text or a list of texts, found a number; write `0.0.0.0:9001`",
+            "server.listen: expected text or a mapping, found a number; write `'[::]:9001'`",
         ),
         (
             provider("") + "server: { listen: [9001] }",
-            "server.listen[0]: expected text, found a number; write `0.0.0.0:9001`",
+            "server.listen[0]: expected text or a mapping, found a number; write `'[::]:9001'`",
         ),
         (
             "issuer: https://a.example".to_owned(),
