@@ -125,12 +125,16 @@ impl Terms {
     }
 }
 
-/// The v2 form of an Entra ID issuer's v1 form.
+/// The form that Entra ID's keys name of another form of an issuer: that of version 1.0, or that of
+/// an external tenant.
 fn entra_v2(issuer: &str) -> Option<String> {
-    let tenant = issuer
-        .strip_prefix("https://sts.windows.net/")?
-        .strip_suffix('/')?;
-    is_tenant_id(tenant).then(|| format!("https://login.microsoftonline.com/{tenant}/v2.0"))
+    let tenant = tenant_of(issuer)?;
+    let others = [
+        format!("https://sts.windows.net/{tenant}/"),
+        format!("https://{tenant}.ciamlogin.com/{tenant}/v2.0"),
+    ];
+    let is_other = others.iter().any(|other| other == issuer);
+    is_other.then(|| format!("https://login.microsoftonline.com/{tenant}/v2.0"))
 }
 
 impl Tenants {
