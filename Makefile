@@ -42,7 +42,7 @@ manifests: $(VENV)/bin/kubectl ## Build the Kubernetes manifests
 
 fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a nightly compiler
 	mkdir -p fuzz/corpus/token fuzz/corpus/jwks fuzz/corpus/check_request fuzz/corpus/config
-	$(FUZZ) token fuzz/corpus/token fuzz/seeds/token -- -max_total_time=$(TIME) -max_len=9000 -dict=fuzz/token.dict
+	$(FUZZ) token fuzz/corpus/token fuzz/seeds/token -- -max_total_time=$(TIME) -max_len=17000 -dict=fuzz/token.dict
 	$(FUZZ) jwks fuzz/corpus/jwks fuzz/seeds/jwks -- -max_total_time=$(TIME) -dict=fuzz/jwks.dict
 	$(FUZZ) check_request fuzz/corpus/check_request fuzz/seeds/check_request -- -max_total_time=$(TIME)
 	$(FUZZ) config fuzz/corpus/config deploy/providers -- -max_total_time=$(TIME)

@@ -127,7 +127,7 @@ pub fn likely_cause(
     request: &Request<'_>,
 ) -> Option<String> {
     let found = find_token(policy.token_places(), request);
-    let token = Glimpse::of(found.map_or("", |found| found.token));
+    let token = Glimpse::of(found.as_ref().map_or("", |found| &*found.token));
     match &denial.fault {
         Fault::Credential(error) => Some(credential::unusable(error, policy, request)),
         Fault::Token(TokenError::UnknownKey { why, .. }) => {
@@ -161,6 +161,7 @@ pub fn likely_cause(
 fn wrong_token(error: &TokenError, token: &Glimpse<'_>) -> Option<String> {
     let text = match error {
         TokenError::Malformed(why) => return malformed(why, token),
+        TokenError::TooLong { .. } => return Some(size::what_to_leave_out(token)),
         TokenError::UnsupportedAlgorithm(_) => unsupported_algorithm(token)?,
         TokenError::UnsupportedType(kind) => other_kind(kind, token)?,
         TokenError::BadSignature { .. } if token.header.get("nonce").is_some() => GRAPH_TOKEN,
@@ -198,7 +199,7 @@ fn other_kind(other: &OtherKind, token: &Glimpse<'_>) -> Option<&'static str> {
         OtherKind::NotAccepted { .. } => {
             "the provider does not mark its access tokens as `token_types` expects; many use `JWT`"
         }
-        OtherKind::Shown { kind, .. } => match kind {
+        OtherKind::Typed { kind, .. } | OtherKind::Shown { kind, .. } => match kind {
             Kind::IdToken if token.is_dexs() => DEX_TOKEN,
             Kind::IdToken => ID_TOKEN,
             Kind::RefreshToken => REFRESH_TOKEN,
@@ -206,19 +207,20 @@ fn other_kind(other: &OtherKind, token: &Glimpse<'_>) -> Option<&'static str> {
                 "this is how a client logs in at the provider: send the token that it gets for it"
             }
             Kind::AccessToken
+            | Kind::RegistrationToken
             | Kind::SecurityEvent
             | Kind::Introspection
+            | Kind::AuthorizationRequest
             | Kind::AuthorizationResponse
-            | Kind::DpopProof => return None,
+            | Kind::DpopProof
+            | Kind::Credential
+            | Kind::Statement => return None,
         },
-        OtherKind::Nested | OtherKind::Known(_) | OtherKind::Unlisted(_) => return None,
+        OtherKind::Nested | OtherKind::Unlisted(_) => return None,
     })
 }
 
 fn malformed(why: &str, token: &Glimpse<'_>) -> Option<String> {
-    if why.contains("too long") {
-        return Some(size::what_to_leave_out(token));
-    }
     if let Some(date) = times::impossible(why, token) {
         return Some(date);
     }

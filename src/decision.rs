@@ -130,6 +130,8 @@ impl Denial {
     /// issuers are trusted.
     pub fn disclosed(&self) -> Option<Reason> {
         match (&self.fault, self.reason()) {
+            // By the limit of the provider that it says it is from.
+            (Fault::Token(TokenError::TooLong { .. }), _) if self.provider.is_some() => None,
             (Fault::Token(TokenError::AlgorithmNotAccepted { .. }), _)
             | (_, Reason::UnknownIssuer | Reason::UnknownKey | Reason::BadSignature) => None,
             (_, reason) => Some(reason),

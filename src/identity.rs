@@ -4,6 +4,7 @@
 //! token, so that no value of the client's choosing can pass under its name.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 mod header_name;
@@ -16,10 +17,7 @@ use crate::keyring::ProviderId;
 use crate::request::{Headers, Request, is_alias, is_spelling};
 use crate::token::VerifiedToken;
 use crate::token::claims::ClaimPath;
-use crate::token::source::{TokenSource, cookie};
-
-/// The longest claim that is sent as a header, in bytes after encoding.
-pub const MOST_VALUE_BYTES: usize = 4 * 1024;
+use crate::token::source::{TokenSource, cookie, websocket};
 
 /// Who sends a request, on the evidence of a token.
 #[derive(Clone, Debug)]
@@ -42,6 +40,8 @@ pub struct Upstream {
     pub scope_header: Option<HeaderName>,
     /// The header that carries all claims.
     pub payload_header: Option<HeaderName>,
+    /// The longest claim that is sent as a header, in bytes after encoding.
+    pub max_header_bytes: usize,
     /// Whether the upstream gets the token too.
     pub forward_token: bool,
     /// Whether Envoy's other filters get to know what was decided, and the claims.
@@ -85,12 +85,13 @@ impl Upstream {
         for (name, value) in &self.response_headers {
             let value = match value {
                 ResponseValue::Fixed(text) => Some(Cow::Borrowed(text.as_str())),
-                ResponseValue::Claim(path) => claim(bearer, path).map(Cow::Owned),
+                ResponseValue::Claim(path) => self
+                    .fitting(name, claim(bearer, path), &mut changes)
+                    .map(Cow::Owned),
             };
-            let fits = value.filter(|value| value.len() <= MOST_VALUE_BYTES);
             changes
                 .response
-                .extend(fits.map(|value| (name.as_str(), value)));
+                .extend(value.map(|value| (name.as_str(), value)));
         }
         changes
     }
@@ -105,7 +106,7 @@ impl Upstream {
         request: &Headers<'_>,
     ) -> bool {
         let is_first = places.first().is_some_and(|first| *first == bearer.place);
-        let is_taken_simply = self.forward_token || bearer.place.header().is_some();
+        let is_taken_simply = self.forward_token || bearer.place.is_whole_header();
         let mut names = request.names();
         is_first && is_taken_simply && !names.any(|sent| self.is_unwanted(places, misleading, sent))
     }
@@ -121,14 +122,15 @@ impl Upstream {
 
     fn manage_headers<'a>(&'a self, bearer: Option<&'a Bearer>, changes: &mut Changes<'a>) {
         for (name, path) in &self.claim_headers {
-            changes.manage(name, claim(bearer, path));
+            self.manage(name, claim(bearer, path), changes);
         }
         if let Some(name) = &self.scope_header {
             let scopes: Vec<&str> = bearer
                 .iter()
                 .flat_map(|bearer| bearer.token.scopes())
                 .collect();
-            changes.manage(name, (!scopes.is_empty()).then(|| scopes.join(" ")));
+            let scopes = (!scopes.is_empty()).then(|| scopes.join(" "));
+            self.manage(name, scopes, changes);
         }
         if let Some(name) = &self.payload_header {
             match bearer {
@@ -138,6 +140,32 @@ impl Upstream {
                 None => changes.remove.push(name.as_str().into()),
             }
         }
+    }
+
+    /// Sets a header, or removes it when there is no value that fits.
+    fn manage<'a>(&self, name: &'a HeaderName, value: Option<String>, changes: &mut Changes<'a>) {
+        match self.fitting(name, value, changes) {
+            Some(value) => changes.set.push((name.as_str(), Cow::Owned(value))),
+            None => changes.remove.push(name.as_str().into()),
+        }
+    }
+
+    /// The value, unless it is too long for a header, which is noted.
+    fn fitting<'a>(
+        &self,
+        name: &'a HeaderName,
+        value: Option<String>,
+        changes: &mut Changes<'a>,
+    ) -> Option<String> {
+        let value = value?;
+        if value.len() <= self.max_header_bytes {
+            return Some(value);
+        }
+        changes.oversized.push(Oversized {
+            header: name.as_str(),
+            bytes: value.len(),
+        });
+        None
     }
 
     /// Servers in the tradition of CGI read `x_auth_subject`, or any mixture, as `x-auth-subject`;
@@ -170,7 +198,7 @@ impl Upstream {
         request: &Headers<'a>,
         changes: &mut Changes<'a>,
     ) {
-        let mut cookies = Vec::new();
+        let (mut cookies, mut protocols) = (Vec::new(), Vec::new());
         for place in places {
             match place {
                 // A header of that name is set or removed anyway.
@@ -181,13 +209,18 @@ impl Upstream {
                 TokenSource::Header { name, .. } => changes.remove.push(name.as_str().into()),
                 TokenSource::Cookie(name) => cookies.push(name.as_str()),
                 TokenSource::Query(name) => changes.remove_query.push(name),
+                TokenSource::WebSocket(name) => protocols.push(name.as_str()),
             }
         }
+        let mut replace = |header, left: Option<String>| match left {
+            Some(left) => changes.set.push((header, Cow::Owned(left))),
+            None => changes.remove.push(header.into()),
+        };
         if !cookies.is_empty() {
-            match cookie::without(request, &cookies) {
-                Some(left) => changes.set.push(("cookie", Cow::Owned(left))),
-                None => changes.remove.push("cookie".into()),
-            }
+            replace("cookie", cookie::without(request, &cookies));
+        }
+        if !protocols.is_empty() {
+            replace(websocket::HEADER, websocket::without(request, &protocols));
         }
     }
 
@@ -216,21 +249,22 @@ pub struct Changes<'a> {
     pub remove_query: Vec<&'a str>,
     /// Replaces whatever the upstream answers under the name.
     pub response: Vec<(&'a str, Cow<'a, str>)>,
-    /// Those among `remove` whose claim was too long to be sent.
-    pub oversized: Vec<&'a str>,
+    /// Headers that are not set because the claim is too long.
+    pub oversized: Vec<Oversized<'a>>,
 }
 
-impl<'a> Changes<'a> {
-    /// Sets a header, or removes it when there is no value that fits.
-    fn manage(&mut self, name: &'a HeaderName, value: Option<String>) {
-        match value {
-            Some(value) if value.len() <= MOST_VALUE_BYTES => {
-                self.set.push((name.as_str(), Cow::Owned(value)));
-                return;
-            }
-            Some(_) => self.oversized.push(name.as_str()),
-            None => {}
-        }
-        self.remove.push(name.as_str().into());
+/// A header whose claim is longer than `max_header_bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oversized<'a> {
+    /// Its name.
+    pub header: &'a str,
+    /// The length of the claim, encoded.
+    pub bytes: usize,
+}
+
+impl fmt::Display for Oversized<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { header, bytes } = self;
+        write!(f, "{header} ({bytes} bytes)")
     }
 }

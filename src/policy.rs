@@ -31,6 +31,8 @@ pub struct Policy {
     providers: Vec<Provider>,
     /// By each `iss`, and by each template of one.
     by_issuer: HashMap<String, ProviderId>,
+    /// The longest token that some provider accepts, in bytes.
+    max_token_bytes: usize,
     /// Everywhere that some provider's tokens may be.
     token_places: Vec<Arc<TokenSource>>,
     rules: Rules,
@@ -100,7 +102,11 @@ impl Policy {
                 }
             }
         }
+        let max_token_bytes = providers
+            .iter()
+            .map(|provider| provider.terms.max_token_bytes);
         Self {
+            max_token_bytes: max_token_bytes.max().unwrap_or_default(),
             providers,
             by_issuer,
             token_places,
@@ -125,6 +131,11 @@ impl Policy {
             .terms
             .accepts_issuer(issuer)
             .then_some((id, provider))
+    }
+
+    /// The longest token that is looked at, whoever it is from.
+    pub fn max_token_bytes(&self) -> usize {
+        self.max_token_bytes
     }
 
     /// Where to look for tokens.

@@ -23,7 +23,7 @@ pub mod source;
 mod terms;
 
 pub use error::{OtherKind, TokenError};
-pub use jws::Unverified;
+pub use jws::{MOST_TOKEN_BYTES, Unverified};
 pub use kind::Kind;
 pub use notes::Notes;
 pub use terms::{Audiences, RequiredClaim, Tenants, Terms};
@@ -33,6 +33,7 @@ use crate::shown::{MAX_LISTED, Shown};
 use crate::time::UnixTime;
 use crate::trace::{Step, Trace};
 use claims::{Claims, NumericDate};
+use json::Json;
 use media_type::same_media_type;
 
 /// Evidence: a token whose signature, issuer, audience and times have been checked.
@@ -80,10 +81,16 @@ impl VerifiedToken {
         self.scopes.split_ascii_whitespace()
     }
 
-    /// About how much memory it takes.
+    /// About how much memory it takes, its notes included.
     pub fn bytes(&self) -> usize {
-        // Notes are made of claims, each of which may be there twice, and encoded.
-        size_of::<Self>() + 3 * self.text.len() + self.claims.bytes() + self.scopes.len()
+        let own = size_of::<Self>() + self.text.len() + self.claims.bytes() + self.scopes.len();
+        own + self.room_for_notes()
+    }
+
+    /// How much memory notes may take to be kept with it: they are made of claims, each of which
+    /// may be there twice, and encoded, and of the names of headers.
+    pub fn room_for_notes(&self) -> usize {
+        2 * self.text.len() + 1024
     }
 
     /// Whether verifying it by these keys at this time would come to the same. False when any key
@@ -116,6 +123,7 @@ impl Unverified<'_> {
         now: UnixTime,
         trace: &mut impl Trace,
     ) -> Result<VerifiedToken, TokenError> {
+        jws::check_length(self.text(), terms.max_token_bytes)?;
         let issuer = self.issuer()?;
         if !terms.accepts_issuer(issuer) {
             return Err(TokenError::ForeignIssuer(Shown::from(issuer)));
@@ -195,13 +203,23 @@ impl Unverified<'_> {
             }
             .into());
         }
-        if accepted.is_empty() && media_type::names_another_jwt(found) {
-            return Err(OtherKind::Unlisted(Shown::from(found)).into());
+        match Kind::named(found) {
+            Some(kind) if !terms.also_accept.contains(&kind) => {
+                let typ = Shown::from(found);
+                return Err(OtherKind::Typed { typ, kind }.into());
+            }
+            None if accepted.is_empty() && media_type::names_another_jwt(found) => {
+                return Err(OtherKind::Unlisted(Shown::from(found)).into());
+            }
+            Some(_) | None => {}
         }
         match kind::kind(self.typ(), self.claims()) {
             (Kind::AccessToken, _) => Ok(()),
             (kind, _) if terms.also_accept.contains(&kind) => Ok(()),
-            (kind, claim) => Err(OtherKind::Shown { kind, claim }.into()),
+            (kind, claim) => {
+                let claim = Shown::from(claim);
+                Err(OtherKind::Shown { kind, claim }.into())
+            }
         }
     }
 }
@@ -289,7 +307,7 @@ fn check_audience(
 /// must prove possession (RFC 8705 §3, RFC 9449 §7.2), which cannot be checked here.
 fn check_sender_constraint(claims: &Claims) -> Result<(), TokenError> {
     match claims.members().get("cnf") {
-        None => Ok(()),
+        None | Some(Json::Null) => Ok(()),
         Some(_) => Err(TokenError::SenderConstraintUnmet),
     }
 }

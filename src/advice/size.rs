@@ -31,7 +31,13 @@ pub(super) fn what_to_leave_out(token: &Glimpse<'_>) -> String {
         "let the provider put into its access tokens only what the API needs"
     };
     match large.is_empty() {
-        true => format!("leave out what makes it long, most often groups or roles: {how}"),
-        false => format!("leave out what makes it long, {}: {how}", large.join(", ")),
+        true => format!(
+            "leave out what makes it long, most often groups or roles: {how}; or raise the \
+             provider's `max_token_bytes`"
+        ),
+        false => format!(
+            "leave out what makes it long, {}: {how}; or raise the provider's `max_token_bytes`",
+            large.join(", ")
+        ),
     }
 }

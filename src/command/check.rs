@@ -193,6 +193,7 @@ async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
         failed,
         likely_cause: None,
         unavailable: None,
+        too_long: Vec::new(),
         response,
     })
 }
@@ -228,9 +229,11 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
 /// The keys of the one provider that the token says it is from: no other is asked.
 async fn keys_for(config: &Config, request: &Request<'_>) -> (Keyring, Option<KeysError>) {
     let empty = Keyring::empty(config.keys.len());
-    let token = find_token(config.policy.token_places(), request)
-        .ok()
-        .and_then(|found| Unverified::parse(found.token).ok());
+    let found = find_token(config.policy.token_places(), request).ok();
+    let most = config.policy.max_token_bytes();
+    let token = found
+        .as_ref()
+        .and_then(|found| Unverified::parse(&found.token, most).ok());
     let provider = token
         .as_ref()
         .and_then(|token| token.issuer().ok())

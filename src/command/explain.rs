@@ -8,7 +8,8 @@ use report::Steps;
 use crate::advice;
 use crate::config::Config;
 use crate::decision::{Decision, Denial, Fault, decide};
-use crate::ext_authz::response;
+use crate::ext_authz::response::{self, Rendered};
+use crate::identity::Oversized;
 use crate::jwks::KeysError;
 use crate::keyring::Keyring;
 use crate::policy::Policy;
@@ -36,13 +37,25 @@ pub(super) fn explain(
     let policy = &config.policy;
     let mut steps = Steps::default();
     let decision = decide(policy, keyring, &(), request, now, &mut steps);
+    let Rendered {
+        response,
+        oversized,
+    } = response::render(&decision, policy, &config.denials, request);
+    let most = policy.upstream().max_header_bytes;
+    let too_long = oversized.iter().map(|Oversized { header, bytes }| {
+        format!(
+            "`{header}` is not set: its claim takes {bytes} bytes, `upstream.max_header_bytes` is \
+             {most}"
+        )
+    });
     let mut report = Report {
         passed_over: passed_over(policy, request, &decision),
         steps: steps.0,
         failed: None,
         likely_cause: None,
         unavailable: None,
-        response: response::render(&decision, policy, &config.denials, request).response,
+        too_long: too_long.collect(),
+        response,
     };
     if let Decision::Deny(denial) = &decision {
         let reason = denial.reason().code().to_owned();

@@ -26,6 +26,7 @@ use crate::policy::{Parts, Policy};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
+const KIB: usize = 1024;
 
 /// A whole file.
 pub(super) fn root(

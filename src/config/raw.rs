@@ -111,6 +111,11 @@ pub struct Upstream {
     /// The header that carries all claims: base64url of JSON. Default: none.
     #[schemars(with = "HeaderName")]
     pub payload_header: Field<String>,
+    /// The longest claim that is sent as a header, encoded; for a longer one, the header is
+    /// removed. Servers refuse headers over 8 to 64 KiB in all. Default: `4KiB`, from `1KiB` to
+    /// `60KiB`.
+    #[schemars(with = "Size")]
+    pub max_header_bytes: Field<String>,
     /// Whether the upstream gets the token. `false` takes it away from where it was. Default:
     /// `true`.
     pub forward_token: Field<bool>,

@@ -156,7 +156,7 @@ impl Fault {
 
 fn token_reason(error: &TokenError) -> Reason {
     match error {
-        TokenError::Malformed(_) => Reason::MalformedToken,
+        TokenError::Malformed(_) | TokenError::TooLong { .. } => Reason::MalformedToken,
         TokenError::UnsupportedAlgorithm(_) | TokenError::AlgorithmNotAccepted { .. } => {
             Reason::UnsupportedAlgorithm
         }

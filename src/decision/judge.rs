@@ -132,11 +132,11 @@ impl<M: Memory> Case<'_, M> {
 
     /// What this token was found to be before, if that still holds.
     fn recall(&self, credential: &Credential<'_>) -> Option<Bearer> {
-        let (provider, token) = self.memory.recall(credential.token)?;
+        let (provider, token) = self.memory.recall(&credential.token)?;
         match self.keyring.keys(provider) {
             Keys::Known(keys) if token.still_holds(keys, self.now) => {}
             Keys::Known(_) | Keys::Unavailable => {
-                self.memory.forget(credential.token);
+                self.memory.forget(&credential.token);
                 return None;
             }
         }
@@ -153,7 +153,8 @@ impl<M: Memory> Case<'_, M> {
         credential: &Credential<'_>,
         trace: &mut impl Trace,
     ) -> Result<Bearer, Denial> {
-        let token = Unverified::parse(credential.token).map_err(Fault::from)?;
+        let most = self.policy.max_token_bytes();
+        let token = Unverified::parse(&credential.token, most).map_err(Fault::from)?;
         trace.passed(Step::Form {
             alg: token.alg(),
             kid: token.kid(),

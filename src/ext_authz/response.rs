@@ -23,7 +23,7 @@ use super::proto::google::rpc::Status;
 use crate::config::Denials;
 use crate::config::denials::{Cors, Origins};
 use crate::decision::{Decision, Denial, Reason};
-use crate::identity::Changes;
+use crate::identity::{Changes, Oversized};
 use crate::policy::Policy;
 use crate::policy::resource::Resource;
 use crate::request::Request;
@@ -36,8 +36,8 @@ const METADATA_CACHE_CONTROL: &str = "public, max-age=300";
 pub struct Rendered<'a> {
     /// The answer.
     pub response: CheckResponse,
-    /// The claim headers that are removed because the claim is too long for one.
-    pub oversized: Vec<&'a str>,
+    /// The headers that are not set because the claim is too long for one.
+    pub oversized: Vec<Oversized<'a>>,
 }
 
 /// The answer to a check.

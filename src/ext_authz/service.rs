@@ -198,7 +198,9 @@ impl Service {
         if !oversized.is_empty() {
             self.metrics.claims_dropped(oversized.len());
             if tracing::enabled!(Level::WARN) && self.may_write(Line::ClaimTooLong) {
-                tracing::warn!(headers = ?oversized, "claims too long for a header");
+                let headers: Vec<_> = oversized.iter().map(ToString::to_string).collect();
+                let headers = headers.join(", ");
+                tracing::warn!(%headers, "claims too long for a header");
             }
         }
         answer

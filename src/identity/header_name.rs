@@ -34,7 +34,7 @@ const RESERVED: [&str; 24] = [
 ];
 
 /// Families of such names.
-const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", "grpc-"];
+const RESERVED_PREFIXES: [&str; 4] = ["x-envoy-", "x-forwarded-", "grpc-", "sec-websocket-"];
 
 /// Why a text cannot name a header that claimgate sets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +77,8 @@ impl HeaderName {
 
     /// Whether a name, in lower case, has a meaning to HTTP itself, other than to carry credentials.
     pub fn is_of_http(name: &str) -> bool {
-        RESERVED.contains(&name) && !matches!(name, "authorization" | "proxy-authorization")
+        (RESERVED.contains(&name) && !matches!(name, "authorization" | "proxy-authorization"))
+            || name.starts_with("sec-websocket-")
     }
 
     /// The names that are refused, and the beginnings of others.
@@ -108,6 +109,7 @@ mod tests {
             ("Connection", false),
             ("x-envoy-original-path", false),
             ("X-Forwarded-For", false),
+            ("Sec-WebSocket-Protocol", false),
             ("authorization", false),
         ] {
             assert_eq!(text.parse::<HeaderName>().is_ok(), fits, "{text}");

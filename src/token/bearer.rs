@@ -1,15 +1,16 @@
 //! The one token of a request (RFC 6750 §2).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::source::{TokenSource, Unreadable};
 use crate::request::Request;
 
 /// A token, and where it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential<'a> {
-    /// The token.
-    pub token: &'a str,
+    /// The token: part of the request, unless it is encoded there.
+    pub token: Cow<'a, str>,
     /// Where it was.
     pub place: &'a Arc<TokenSource>,
 }
@@ -61,7 +62,7 @@ pub fn find_token<'a>(
         let Some(token) = token else {
             continue;
         };
-        if let Some(Credential { place: other, .. }) = found {
+        if let Some(Credential { place: other, .. }) = &found {
             let (one, other) = (Arc::clone(other), Arc::clone(place));
             return Err(CredentialError::SeveralPlaces(one, other));
         }

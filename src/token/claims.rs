@@ -77,9 +77,10 @@ impl Claims {
         self.0.members()
     }
 
+    /// The text that a claim holds. A `null` counts as absent.
     pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
         match self.members().get(name) {
-            None => Ok(None),
+            None | Some(Json::Null) => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
             Some(_) => Err(wrong(name, "is not a string")),
         }
@@ -104,13 +105,13 @@ impl Claims {
         }
     }
 
-    /// The time that a claim holds: a JSON number from the epoch to the end of the year 9999.
+    /// The time that a claim holds: a JSON number from the epoch to the end of the year 9999. A
+    /// `null` counts as absent.
     pub(crate) fn date(&self, date: NumericDate) -> Result<Option<UnixTime>, TokenError> {
-        let Some(value) = self.members().get(date.name()) else {
-            return Ok(None);
-        };
-        let Json::Number(seconds) = value else {
-            return Err(wrong(date.name(), "is not a number"));
+        let seconds = match self.members().get(date.name()) {
+            None | Some(Json::Null) => return Ok(None),
+            Some(Json::Number(seconds)) => seconds,
+            Some(_) => return Err(wrong(date.name(), "is not a number")),
         };
         let since_epoch = match (seconds.as_u64(), seconds.to_f64()) {
             (Some(whole), _) => Some(Duration::from_secs(whole)),

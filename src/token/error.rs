@@ -14,6 +14,15 @@ pub enum TokenError {
     /// Not a JWS in compact form that carries claims.
     #[error("{0}")]
     Malformed(String),
+    /// Longer than the operator accepts.
+    #[error("the token is too long: it has {bytes} bytes, `max_token_bytes` is {most}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The provider's `max_token_bytes`; of a token whose provider is not known yet, the
+        /// largest of all.
+        most: usize,
+    },
     /// Its `alg` is none that claimgate verifies.
     #[error(
         "the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384, ES512, EdDSA and Ed25519"
@@ -123,9 +132,14 @@ pub enum OtherKind {
     /// A token in a token.
     #[error("it holds another token (`cty: JWT`, RFC 7519 §5.2)")]
     Nested,
-    /// Its `typ` is known to be that of something else.
-    #[error("its `typ` is `{0}`")]
-    Known(Shown),
+    /// Its `typ` is that of something else.
+    #[error("its `typ` is `{typ}`: it is {}", kind.name())]
+    Typed {
+        /// The token's.
+        typ: Shown,
+        /// What it is.
+        kind: Kind,
+    },
     /// Its `typ` says that it is something of its own.
     #[error("its `typ` is `{0}`; if these are access tokens, list it in `token_types`")]
     Unlisted(Shown),
@@ -143,7 +157,7 @@ pub enum OtherKind {
         /// What it is.
         kind: Kind,
         /// The claim that tells.
-        claim: &'static str,
+        claim: Shown,
     },
 }
 

@@ -27,7 +27,9 @@ pub struct Document {
     integers: Box<[i64]>,
 }
 
-/// One value, or the name of one. Positions of 16 bits do for what a token can hold.
+/// One value, or the name of one. Positions of 16 bits do for what a token can hold: no value takes
+/// more than one byte of memory for each of its text, and base64url turns four characters into three
+/// bytes.
 #[derive(Clone, Copy)]
 enum Node {
     Null,
@@ -106,6 +108,8 @@ impl From<&Builder> for Document {
         }
     }
 }
+
+const _: () = assert!(super::MOST_TOKEN_BYTES / 4 * 3 <= u16::MAX as usize);
 
 fn position<E: Error>(position: usize) -> Result<u16, E> {
     u16::try_from(position).map_err(|_| E::custom("too large"))

@@ -7,32 +7,16 @@ use super::claims::Claims;
 use super::error::OtherKind;
 use super::issuer::trust_domain;
 use super::json::{Document, Json, Object};
+use super::kind::Kind;
 use super::media_type::same_media_type;
 use crate::keyring::{Algorithm, MOST_KID_BYTES};
 use crate::shown::Shown;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-/// The longest token that is looked at, in bytes.
-const MOST_TOKEN_BYTES: usize = 8 * 1024;
-
-/// Media types of JWTs that are something else than an access token: RFC 9449 §4.2, OpenID
-/// Connect Back-Channel Logout §2.4, RFC 8417 §2.3, RFC 9701 §5, RFC 9101 §10.8, RFC 7523bis,
-/// RFC 7797 and others.
-const OTHER_KINDS: [&str; 12] = [
-    "dpop+jwt",
-    "logout+jwt",
-    "secevent+jwt",
-    "token-introspection+jwt",
-    "oauth-authz-req+jwt",
-    "client-authentication+jwt",
-    "authorization-grant+jwt",
-    "kb+jwt",
-    "entity-statement+jwt",
-    "id_token+jwt",
-    "oauth-id-jag+jwt",
-    "jwk-set+jwt",
-];
+/// The longest token that an operator may accept, in bytes: Envoy's default limit for all headers of
+/// a request (`max_request_headers_kb`).
+pub const MOST_TOKEN_BYTES: usize = 60 * 1024;
 
 /// A well-formed token, as its sender wrote it: nothing in it is to be believed.
 #[derive(Debug)]
@@ -47,13 +31,14 @@ pub struct Unverified<'t> {
 }
 
 impl<'t> Unverified<'t> {
-    /// Reads a token. What depends on the token's issuer is checked later; what makes a token
-    /// unfit whoever sent it is checked here.
+    /// Reads a token of at most `most` bytes, which bounds the work. What depends on the token's
+    /// issuer is checked later; what makes a token unfit whoever sent it is checked here.
     ///
     /// # Errors
     ///
-    /// When it is not a JWS in compact form, or one that is no access token.
-    pub fn parse(token: &'t str) -> Result<Self, TokenError> {
+    /// When it is too long, not a JWS in compact form, or one that is no access token.
+    pub fn parse(token: &'t str, most: usize) -> Result<Self, TokenError> {
+        check_length(token, most)?;
         let [header_text, payload, signature] = split(token)?;
         let header = Header::read(header_text)?;
         if signature.is_empty() {
@@ -144,14 +129,16 @@ fn malformed(why: &str) -> TokenError {
     TokenError::Malformed(format!("not a signed JWT: {why}"))
 }
 
+/// That a token has at most so many bytes.
+pub(super) fn check_length(token: &str, most: usize) -> Result<(), TokenError> {
+    match token.len() {
+        bytes if bytes > most => Err(TokenError::TooLong { bytes, most }),
+        _ => Ok(()),
+    }
+}
+
 /// The three segments, found without allocating: a token of dots must not cost memory.
 fn split(token: &str) -> Result<[&str; 3], TokenError> {
-    if token.len() > MOST_TOKEN_BYTES {
-        return Err(TokenError::Malformed(format!(
-            "the token is too long: it has {} bytes, at most {MOST_TOKEN_BYTES} are accepted",
-            token.len()
-        )));
-    }
     let mut segments = token.splitn(4, '.');
     match (
         segments.next(),
@@ -205,7 +192,8 @@ impl Header {
 }
 
 /// No extension is understood, so none that is critical may be there (RFC 7515 §4.1.11); a JWT
-/// has no detached or unencoded payload (RFC 7797 §7) and no compression (RFC 8725 §3.6).
+/// has no detached or unencoded payload (RFC 7797 §7) and no compression (RFC 8725 §3.6). `null` is
+/// no value that any of these may have, so it is refused like every other.
 fn refuse_extensions(header: Object<'_>) -> Result<(), TokenError> {
     match ["crit", "b64", "zip", "enc"]
         .iter()
@@ -222,17 +210,20 @@ fn refuse_other_kinds(typ: Option<&str>, cty: Option<&str>) -> Result<(), TokenE
     if cty.is_some_and(|cty| same_media_type(cty, "JWT")) {
         return Err(OtherKind::Nested.into());
     }
-    match typ {
-        Some(typ) if OTHER_KINDS.iter().any(|other| same_media_type(typ, other)) => {
-            Err(OtherKind::Known(Shown::from(typ)).into())
+    match typ.and_then(Kind::named) {
+        // Some providers' ID tokens are accepted.
+        None | Some(Kind::IdToken) => Ok(()),
+        Some(kind) => {
+            let typ = Shown::from(typ.unwrap_or_default());
+            Err(OtherKind::Typed { typ, kind }.into())
         }
-        _ => Ok(()),
     }
 }
 
+/// A `null` counts as absent.
 fn text<'h>(header: Object<'h>, name: &str) -> Result<Option<&'h str>, TokenError> {
     match header.get(name) {
-        None => Ok(None),
+        None | Some(Json::Null) => Ok(None),
         Some(Json::String(text)) => Ok(Some(text)),
         Some(_) => Err(malformed(&format!("its header's `{name}` is not a string"))),
     }

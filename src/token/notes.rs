@@ -9,3 +9,10 @@ pub struct Notes {
     /// The lengths of the arrays and objects among its claims, encoded.
     pub lengths: Box<[u32]>,
 }
+
+impl Notes {
+    /// How much memory they take.
+    pub fn bytes(&self) -> usize {
+        self.changes.len() + size_of_val(&*self.lengths)
+    }
+}

@@ -1,16 +1,19 @@
 //! Where a request may carry a token: in the `Authorization` header (RFC 6750 §2.1, RFC 9110
-//! §11.6.2), or in a header, a cookie or a query parameter of the operator's choice.
+//! §11.6.2), or in a header, a cookie, a query parameter or a WebSocket subprotocol of the operator's
+//! choice.
 
+use std::borrow::Cow;
 use std::fmt;
 
 pub(crate) mod cookie;
 mod header;
 mod query;
+pub(crate) mod websocket;
 
 use crate::request::Request;
 
 /// A place in a request where a token may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum TokenSource {
     /// A header.
     Header {
@@ -23,7 +26,38 @@ pub enum TokenSource {
     Cookie(String),
     /// A query parameter of this name (RFC 6750 §2.3).
     Query(String),
+    /// Behind this one among the subprotocols that a WebSocket client offers (RFC 6455 §4.1).
+    WebSocket(String),
 }
+
+impl PartialEq for TokenSource {
+    /// Schemes are the same in any case (RFC 9110 §11.1).
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Header { name, scheme },
+                Self::Header {
+                    name: other_name,
+                    scheme: other_scheme,
+                },
+            ) => {
+                name == other_name
+                    && match (scheme, other_scheme) {
+                        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+                        (one, other) => one == other,
+                    }
+            }
+            (Self::Cookie(one), Self::Cookie(other))
+            | (Self::Query(one), Self::Query(other))
+            | (Self::WebSocket(one), Self::WebSocket(other)) => one == other,
+            (Self::Header { .. } | Self::Cookie(_) | Self::Query(_) | Self::WebSocket(_), _) => {
+                false
+            }
+        }
+    }
+}
+
+impl Eq for TokenSource {}
 
 /// Why there is something, but no one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +76,32 @@ impl TokenSource {
         }
     }
 
-    /// The name of the header, if it is one.
+    /// The name of the header that the token is in, cookies aside.
     pub fn header(&self) -> Option<&str> {
         match self {
             Self::Header { name, .. } => Some(name),
+            Self::WebSocket(_) => Some(websocket::HEADER),
             Self::Cookie(_) | Self::Query(_) => None,
+        }
+    }
+
+    /// Whether the token goes with the whole header that it is in.
+    pub fn is_whole_header(&self) -> bool {
+        matches!(self, Self::Header { .. })
+    }
+
+    /// Whether this is a header that holds a token alone, and the other the same header with a scheme
+    /// in front, or the other way round: what fits one is an error to the other.
+    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Header { name, scheme },
+                Self::Header {
+                    name: other_name,
+                    scheme: other_scheme,
+                },
+            ) => name == other_name && scheme.is_none() != other_scheme.is_none(),
+            _ => false,
         }
     }
 
@@ -55,18 +110,22 @@ impl TokenSource {
         !matches!(self.token(request), Ok(None))
     }
 
-    pub(super) fn token<'a>(&self, request: &Request<'a>) -> Result<Option<&'a str>, Unreadable> {
+    pub(super) fn token<'a>(
+        &self,
+        request: &Request<'a>,
+    ) -> Result<Option<Cow<'a, str>>, Unreadable> {
         let token = match self {
             Self::Header { name, scheme } => {
-                header::value(&request.headers, name, scheme.as_deref())
+                header::value(&request.headers, name, scheme.as_deref())?.map(Cow::Borrowed)
             }
-            Self::Cookie(name) => cookie::value(&request.headers, name),
-            Self::Query(name) => query::value(request.path, name),
+            Self::Cookie(name) => cookie::value(&request.headers, name)?.map(Cow::Borrowed),
+            Self::Query(name) => query::value(request.path, name)?.map(Cow::Borrowed),
+            Self::WebSocket(name) => websocket::value(&request.headers, name)?,
         };
-        match token? {
+        match token.as_deref() {
             Some("") => Err(Unreadable::Empty),
-            Some(token) if !is_graphic(token) => Err(Unreadable::Malformed),
-            token => Ok(token),
+            Some(text) if !is_graphic(text) => Err(Unreadable::Malformed),
+            _ => Ok(token),
         }
     }
 }
@@ -89,6 +148,7 @@ impl fmt::Display for TokenSource {
         let (name, scheme) = match self {
             Self::Cookie(name) => return write!(f, "cookie `{name}`"),
             Self::Query(name) => return write!(f, "query parameter `{name}`"),
+            Self::WebSocket(name) => return write!(f, "WebSocket subprotocol `{name}`"),
             Self::Header { name, scheme } => (name.as_str(), scheme),
         };
         let name = match name {

@@ -22,6 +22,8 @@ pub struct Terms {
     pub audiences: Audiences,
     /// The claim that says whom the token is meant for; `aud` but for providers of their own mind.
     pub audience_claim: ClaimPath,
+    /// The longest token, in bytes.
+    pub max_token_bytes: usize,
     /// The accepted signature algorithms (RFC 8725 §3.1).
     pub algorithms: AlgorithmSet,
     /// The accepted `typ` values; empty: any but a `…+jwt` other than `at+jwt`,

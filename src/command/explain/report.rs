@@ -66,6 +66,8 @@ pub(in crate::command) struct Report {
     pub(in crate::command) likely_cause: Option<String>,
     /// Why keys could not be had, if that is what decided.
     pub(in crate::command) unavailable: Option<String>,
+    /// Headers that are not set because the claim is too long.
+    pub(in crate::command) too_long: Vec<String>,
     pub(in crate::command) response: CheckResponse,
 }
 
@@ -208,6 +210,8 @@ impl Report {
         if let Some(why) = &self.unavailable {
             lines.push(format!("        {why}"));
         }
+        let too_long = self.too_long.iter();
+        lines.extend(too_long.map(|text| format!("  note  header      {text}")));
         match &self.response.http_response {
             Some(HttpResponse::OkResponse(ok)) => {
                 lines.push("the upstream gets".to_owned());
@@ -256,6 +260,7 @@ impl Report {
             "failed": self.failed.as_ref().map(|(reason, text)| json!({"reason": reason, "detail": text})),
             "likely_cause": self.likely_cause,
             "keys_unavailable": self.unavailable,
+            "headers_too_long": self.too_long,
         });
         let answer = match &self.response.http_response {
             Some(HttpResponse::OkResponse(ok)) => json!({

@@ -7,7 +7,7 @@ use crate::command::explain::{Explained, explain};
 use crate::keyring::Keyring;
 use crate::policy::Policy;
 use crate::request::{Headers, Request, Source};
-use crate::token::source::TokenSource;
+use crate::token::source::{TokenSource, websocket};
 
 /// What a case came to.
 pub(super) struct Outcome {
@@ -91,6 +91,9 @@ fn outcome(
             TokenSource::Query(name) => {
                 let mark = if path.contains('?') { '&' } else { '?' };
                 path = format!("{path}{mark}{name}={token}");
+            }
+            TokenSource::WebSocket(name) => {
+                lines.push((websocket::HEADER.to_owned(), websocket::offer(name, token)));
             }
         }
     }

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Check, HOUR, MINUTE, SECOND, section};
+use super::{Check, HOUR, KIB, MINUTE, SECOND, section};
 use crate::config::KeySettings;
 use crate::config::document::{Field, Spot};
 use crate::config::raw;
 use crate::identity::HeaderName;
 use crate::policy::Provider;
-use crate::token::Terms;
-use crate::token::source::TokenSource;
+use crate::token::source::{TokenSource, websocket};
+use crate::token::{MOST_TOKEN_BYTES, Terms};
+
+/// What a name in HTTP may hold besides letters and digits (RFC 9110 §5.6.2).
+const TOKEN_MARKS: &str = "-_.~!#$%&'*+^`|";
 
 impl Check<'_> {
     pub(super) fn providers(
@@ -58,6 +61,9 @@ impl Check<'_> {
                     format!("{other} is called `{name}` too; give each a `name` of its own"),
                 );
             }
+            if let Some((place, other)) = contradicting(&provider, &read) {
+                self.report(&spot, contradiction(&place, &other));
+            }
             read.push((provider, keys));
         }
         Some(read.into_iter().unzip())
@@ -79,6 +85,7 @@ impl Check<'_> {
             jwks,
             fetch,
             refresh,
+            max_token_bytes,
             algorithms,
             token_types,
             also_accept,
@@ -91,9 +98,10 @@ impl Check<'_> {
         let fetch = self.fetch(section(fetch));
         let refresh = self.refresh(section(refresh));
         let audiences = self.audiences(spot, audiences);
+        let max_token_bytes = self.bytes(&max_token_bytes, 16 * KIB, KIB, MOST_TOKEN_BYTES);
         let algorithms = self.algorithms(algorithms);
-        let token_types = self.optional_texts(token_types, "at least one type");
         let also_accept = self.also_accept(also_accept);
+        let token_types = self.token_types(token_types, &also_accept);
         let issuer_aliases = self.texts(issuer_aliases, "at least one issuer");
         let audience_claim = match audience_claim.given() {
             Some((spot, claim)) => self.claim_path(spot, claim),
@@ -127,6 +135,7 @@ impl Check<'_> {
             tenants: tenants?,
             audiences: audiences?,
             audience_claim: audience_claim?,
+            max_token_bytes,
             algorithms,
             token_types,
             also_accept,
@@ -179,11 +188,11 @@ impl Check<'_> {
             let Some(place) = self.token_source(&spot, &source) else {
                 continue;
             };
-            let same = |other: &Arc<TokenSource>| {
-                **other == place || (place.header().is_some() && other.header() == place.header())
-            };
-            if places.iter().any(same) {
+            if places.iter().any(|other| **other == place) {
                 self.report(&spot, format!("the {place} is listed already"));
+            }
+            if let Some(other) = places.iter().find(|other| other.contradicts(&place)) {
+                self.report(&spot, contradiction(&place, other));
             }
             places.push(Arc::new(place));
         }
@@ -200,15 +209,20 @@ impl Check<'_> {
             scheme,
             cookie,
             query,
+            websocket_protocol,
         } = source;
         if let (Field::Given(spot, _), Field::Absent) = (scheme, header) {
             self.report(spot, "a scheme goes with a `header`");
             return None;
         }
-        match (header, cookie, query) {
-            (Field::Given(spot, header), Field::Absent, Field::Absent) => {
+        match (header, cookie, query, websocket_protocol) {
+            (Field::Given(spot, header), Field::Absent, Field::Absent, Field::Absent) => {
                 self.fits(spot, header, "header name", "-");
-                if HeaderName::is_of_http(&header.to_ascii_lowercase()) {
+                if header.eq_ignore_ascii_case(websocket::HEADER) {
+                    let why = "write `websocket_protocol: bearer` for a token behind the \
+                               subprotocol `bearer`";
+                    self.report(spot, why);
+                } else if HeaderName::is_of_http(&header.to_ascii_lowercase()) {
                     let why = format!("`{header}` has a meaning of its own; no token is there");
                     self.report(spot, why);
                 }
@@ -220,18 +234,27 @@ impl Check<'_> {
                     scheme: scheme.value().cloned(),
                 })
             }
-            (Field::Absent, Field::Given(spot, cookie), Field::Absent) => {
-                self.fits(spot, cookie, "cookie name", "-_.~!#$%&'*+^`|");
+            (Field::Absent, Field::Given(spot, cookie), Field::Absent, Field::Absent) => {
+                self.fits(spot, cookie, "cookie name", TOKEN_MARKS);
                 self.cookies.push(spot.clone());
                 Some(TokenSource::Cookie(cookie.clone()))
             }
-            (Field::Absent, Field::Absent, Field::Given(spot, query)) => {
+            (Field::Absent, Field::Absent, Field::Given(spot, query), Field::Absent) => {
                 self.fits(spot, query, "query parameter", "-_.~");
                 Some(TokenSource::Query(query.clone()))
             }
-            (Field::Invalid, _, _) | (_, Field::Invalid, _) | (_, _, Field::Invalid) => None,
+            (Field::Absent, Field::Absent, Field::Absent, Field::Given(spot, name)) => {
+                self.fits(spot, name, "subprotocol", TOKEN_MARKS);
+                Some(TokenSource::WebSocket(name.clone()))
+            }
+            (Field::Invalid, _, _, _)
+            | (_, Field::Invalid, _, _)
+            | (_, _, Field::Invalid, _)
+            | (_, _, _, Field::Invalid) => None,
             _ => {
-                self.report(spot, "give exactly one of `header`, `cookie` and `query`");
+                let why =
+                    "give exactly one of `header`, `cookie`, `query` and `websocket_protocol`";
+                self.report(spot, why);
                 None
             }
         }
@@ -245,4 +268,21 @@ impl Check<'_> {
             self.report(spot, why);
         }
     }
+}
+
+/// A place of this provider, and one of an earlier provider's, of which one is an error where the
+/// other fits.
+fn contradicting(
+    provider: &Provider,
+    earlier: &[(Provider, KeySettings)],
+) -> Option<(Arc<TokenSource>, Arc<TokenSource>)> {
+    let others = || earlier.iter().flat_map(|(other, _)| &other.token_from);
+    provider.token_from.iter().find_map(|place| {
+        let other = others().find(|other| other.contradicts(place))?;
+        Some((Arc::clone(place), Arc::clone(other)))
+    })
+}
+
+fn contradiction(place: &TokenSource, other: &TokenSource) -> String {
+    format!("tokens are taken from the {other}, so none can be in the {place}")
 }

@@ -13,9 +13,22 @@ use crate::token::issuer::{TENANT_ID, is_tenant_id, trust_domain};
 use crate::token::{Audiences, Kind, RequiredClaim, Tenants};
 
 impl Check<'_> {
-    pub(super) fn optional_texts(&mut self, field: Field<Texts>, wanted: &str) -> Vec<String> {
-        let texts = self.texts(field, wanted);
-        texts.into_iter().map(|(_, text)| text).collect()
+    pub(super) fn token_types(&mut self, field: Field<Texts>, also_accept: &[Kind]) -> Vec<String> {
+        let types = self.texts(field, "at least one type");
+        for (spot, typ) in &types {
+            let refused = match Kind::named(typ) {
+                Some(Kind::IdToken) if also_accept.contains(&Kind::IdToken) => None,
+                kind => kind,
+            };
+            if let Some(kind) = refused {
+                let kind = kind.name();
+                self.report(
+                    spot,
+                    format!("`{typ}` is the type of {kind}, which is refused"),
+                );
+            }
+        }
+        types.into_iter().map(|(_, typ)| typ).collect()
     }
 
     pub(super) fn claim_path(&mut self, spot: &Spot, text: &str) -> Option<ClaimPath> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr as _;
 
-use super::Check;
+use super::{Check, KIB};
 use crate::config::document::Spot;
 use crate::config::raw;
 use crate::identity::{HeaderName, Upstream};
@@ -14,6 +14,7 @@ impl Check<'_> {
             claim_headers,
             scope_header,
             payload_header,
+            max_header_bytes,
             forward_token,
             dynamic_metadata,
         } = upstream;
@@ -38,6 +39,7 @@ impl Check<'_> {
             claim_headers: headers,
             scope_header,
             payload_header,
+            max_header_bytes: self.bytes(&max_header_bytes, 4 * KIB, KIB, 60 * KIB),
             forward_token: forward_token.value().copied().unwrap_or(true),
             dynamic_metadata: dynamic_metadata.value().copied().unwrap_or(true),
             response_headers: Vec::new(),

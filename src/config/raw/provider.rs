@@ -45,6 +45,10 @@ pub struct Provider {
     pub fetch: Field<Fetch>,
     /// When keys are fetched.
     pub refresh: Field<Refresh>,
+    /// The longest token that is accepted; Envoy's `max_request_headers_kb`, by default 60, limits
+    /// it too. Default: `16KiB`, from `1KiB` to `60KiB`.
+    #[schemars(with = "Size")]
+    pub max_token_bytes: Field<String>,
     /// Accepted signature algorithms. Default: all that are supported.
     #[schemars(with = "Vec<Algorithm>", length(min = 1))]
     pub algorithms: Field<Vec<Field<String>>>,
@@ -71,7 +75,8 @@ pub struct Provider {
     pub token_from: Field<Vec<Field<TokenSource>>>,
 }
 
-/// A place in a request where a token may be: exactly one of `header`, `cookie` and `query`.
+/// A place in a request where a token may be: exactly one of `header`, `cookie`, `query` and
+/// `websocket_protocol`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(
@@ -81,6 +86,7 @@ pub struct Provider {
             {"required": ["header"]},
             {"required": ["cookie"]},
             {"required": ["query"]},
+            {"required": ["websocket_protocol"]},
         ],
         "dependentRequired" = {"scheme": ["header"]},
     )
@@ -98,6 +104,10 @@ pub struct TokenSource {
     /// A query parameter of this name.
     #[schemars(with = "QueryName")]
     pub query: Field<String>,
+    /// The subprotocol behind the one of this name among those that a WebSocket client offers, such
+    /// as `bearer`; `base64url.bearer.authorization.k8s.io` is what clients of Kubernetes offer.
+    #[schemars(with = "CookieName")]
+    pub websocket_protocol: Field<String>,
 }
 
 /// Where the keys are: exactly one of `uri`, `file` and `inline`.

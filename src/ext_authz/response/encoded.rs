@@ -11,7 +11,7 @@ use super::structs::{begin, field, key};
 use super::{Rendered, allow, render};
 use crate::config::Denials;
 use crate::decision::{Decision, Permit};
-use crate::identity::Bearer;
+use crate::identity::{Bearer, Oversized};
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::token::Notes;
@@ -25,14 +25,14 @@ const STATUS: u8 = key(1);
 const OK_RESPONSE: u8 = key(3);
 const DYNAMIC_METADATA: u8 = key(4);
 
-/// The bytes of an answer, behind the prefix that gRPC wants, and the claim headers that are removed
-/// because the claim is too long for one.
+/// The bytes of an answer, behind the prefix that gRPC wants, and the headers that are not set because the
+/// claim is too long for one.
 pub(in crate::ext_authz) fn encode<'a>(
     decision: &'a Decision,
     policy: &'a Policy,
     denials: &Denials,
     request: &Request<'a>,
-) -> (Bytes, Vec<&'a str>) {
+) -> (Bytes, Vec<Oversized<'a>>) {
     if let Some(message) = from_notes(decision, policy, request) {
         return (message, Vec::new());
     }
@@ -98,7 +98,8 @@ fn from_notes(decision: &Decision, policy: &Policy, request: &Request<'_>) -> Op
     Some(bytes.into())
 }
 
-/// `None` if a claim is too long for its header, which is to be said each time.
+/// `None` if a claim is too long for its header, which is to be said each time, or if the notes are
+/// longer than what the token's memory was counted with.
 fn notes_of(
     decision: &Decision,
     bearer: &Bearer,
@@ -118,8 +119,9 @@ fn notes_of(
     let metadata = upstream
         .dynamic_metadata
         .then(|| Metadata::of(decision, policy).measure());
-    Some(Notes {
+    let notes = Notes {
         changes: changes.encode_to_vec().into(),
         lengths: metadata.unwrap_or_default(),
-    })
+    };
+    (notes.bytes() <= bearer.token.room_for_notes()).then_some(notes)
 }

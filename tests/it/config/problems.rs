@@ -140,11 +140,11 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{}] }]",
-            "give exactly one of `header`, `cookie` and `query`",
+            "give exactly one of `header`, `cookie`, `query` and `websocket_protocol`",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x, cookie: c }] }]",
-            "give exactly one of `header`, `cookie` and `query`",
+            "give exactly one of `header`, `cookie`, `query` and `websocket_protocol`",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ cookie: 'a=b' }] }]",
@@ -168,7 +168,35 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }, { header: X-A, scheme: Bearer }] }]",
-            "the `x-a: Bearer` header is listed already",
+            "tokens are taken from the `x-a` header, so none can be in the `x-a: Bearer` header",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }] }, { issuer: https://b.example, audiences: a, token_from: [{ header: x-a, scheme: Bearer }] }]",
+            "tokens are taken from the `x-a` header, so none can be in the `x-a: Bearer` header",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a, scheme: Bearer }, { header: X-A, scheme: BEARER }] }]",
+            "the `x-a: BEARER` header is listed already",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: Sec-WebSocket-Protocol }] }]",
+            "write `websocket_protocol: bearer`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ websocket_protocol: 'a, b' }] }]",
+            "`a, b` is not a subprotocol",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_types: [at+jwt, RT] }]",
+            "providers[0].token_types[1]: `RT` is the type of a refresh token, which is refused",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, max_token_bytes: 61KiB }]",
+            "`61KiB` is out of range: from 1KiB to 60KiB",
+        ),
+        (
+            "upstream: { max_header_bytes: 64KiB }",
+            "`64KiB` is out of range: from 1KiB to 60KiB",
         ),
         (
             "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, bearer_token_file: token } }]",
