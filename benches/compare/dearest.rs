@@ -125,7 +125,11 @@ fn cases(provider: &Provider) -> Vec<Case> {
         let token = ("authorization".to_owned(), format!("Bearer {token}"));
         vec![token, ("x-tenant".to_owned(), value)]
     };
-    let values: Vec<String> = (0..1_000).map(|number| format!("t{number}")).collect();
+    let values = |number: usize| -> Vec<String> {
+        (0..1_000)
+            .map(|value| format!("t{number}-{value}"))
+            .collect()
+    };
     let condition = |text: &str| json!({"match": {"path": {"prefix": "/"}}, "condition": text});
     vec![
         Case {
@@ -148,7 +152,9 @@ fn cases(provider: &Provider) -> Vec<Case> {
         },
         Case {
             what: "10 rules by header with 1,000 values each, a header of commas",
-            rules: rules(10, |_| matching(json!({"headers": {"x-tenant": values}}))),
+            rules: rules(10, |number| {
+                matching(json!({"headers": {"x-tenant": values(number)}}))
+            }),
             path: "/orders".to_owned(),
             headers: commas(),
         },
