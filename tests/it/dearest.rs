@@ -135,7 +135,9 @@ fn expressions() {
 #[test]
 fn conditions() {
     let long = "a,".repeat(ROOM / 2);
-    let headers = [("x-list", long.as_str())];
+    let names: Vec<String> = (0..99).map(|number| format!("x-{number}")).collect();
+    let mut headers = vec![("x-list", long.as_str())];
+    headers.extend(names.iter().map(|name| (name.as_str(), "a")));
     let each = |text: &str, count: usize| vec![text; count].join(" || ");
     for text in [
         "request.headers['x-list'].split(',').size() < 3".to_owned(),
@@ -147,6 +149,27 @@ fn conditions() {
             16,
         ),
         "request.headers.exists(name, request.headers['x-list'].contains(name + name))".to_owned(),
+        format!("request.headers.exists(name, {})", each("name == 'b'", 400)),
+        format!(
+            "[1, 2, 3, 4, 5, 6, 7, 8].exists(i, request.headers.exists(name, {}))",
+            each("i > 8", 100)
+        ),
+        format!(
+            "request.headers.exists(name, {})",
+            each("{request.headers['x-list']: 1} == {'a': 1}", 30)
+        ),
+        format!(
+            "request.headers.exists(name, {})",
+            each("request.headers['x-list'] in {'a': 1}", 30)
+        ),
+        format!(
+            "request.headers.exists(name, {})",
+            each("request.headers[request.headers['x-list']] == 'b'", 30)
+        ),
+        format!(
+            "request.headers.exists(name, {})",
+            each("request.headers != request.headers", 30)
+        ),
     ] {
         let rule = json!({"name": "a", "match": {"path": {"prefix": "/"}}, "access": "public", "condition": text});
         let config = config(&[rule]).unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -47,7 +47,7 @@ const READERS: [&str; 8] = [
 pub(super) const MOST_REPEATS: usize = 64;
 
 /// What an expression is made of.
-fn parts(at: &IdedExpr) -> Vec<&IdedExpr> {
+pub(super) fn parts(at: &IdedExpr) -> Vec<&IdedExpr> {
     match &at.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
         Expr::Select(select) => vec![&select.operand],

@@ -32,8 +32,10 @@ fn environment() -> Env {
             let arguments = vec![STRING_TYPE];
             env.add_member_overload("matches", "m_matches", STRING_TYPE, arguments, matches)
         })
-        .and_then(|()| env.add_overload(BOUNDED, "bounded_list", vec![LIST_TYPE], bounded))
-        .and_then(|()| env.add_overload(BOUNDED, "bounded_map", vec![MAP_TYPE], bounded))
+        .and_then(|()| {
+            env.add_overload(BOUNDED, "bounded_list", vec![LIST_TYPE, INT_TYPE], bounded)
+        })
+        .and_then(|()| env.add_overload(BOUNDED, "bounded_map", vec![MAP_TYPE, INT_TYPE], bounded))
         .and_then(|()| env.add_overload(CHARGED, "charged", vec![DYN_TYPE, INT_TYPE], charged))
         .and_then(|()| env.add_overload("cidr", "cidr", vec![STRING_TYPE], cidr))
         .and_then(|()| {

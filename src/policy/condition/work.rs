@@ -13,14 +13,20 @@ use cel::common::types::{CelBytes, CelInt, CelList, CelMap, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::{ExecutionError, IdedExpr};
 
-use super::cost::{MAX_ELEMENTS, is_maker};
+use super::cost::{MAX_ELEMENTS, is_maker, parts};
 use crate::policy::pattern::Pattern;
 
 /// The work of one evaluation, in units of about a nanosecond.
-const BUDGET: usize = 1_000_000;
+const BUDGET: usize = 2_000_000;
 
-/// What an element costs that a macro goes through.
-const PER_ELEMENT: usize = 128;
+/// What an element costs that a macro goes through, besides what the macro does with it.
+const PER_ELEMENT: i64 = 128;
+
+/// What a node of an expression costs each time that it is evaluated.
+const PER_NODE: i64 = 50;
+
+/// What a byte costs of a key that is hashed.
+const PER_BYTE_HASHED: i64 = 2;
 
 /// What a byte costs of which a function makes a new text or list.
 const PER_BYTE_MADE: i64 = 16;
@@ -95,17 +101,16 @@ fn charge(function: &str, units: usize) -> Result<(), ExecutionError> {
     })
 }
 
-/// The argument, unless it has too many elements for a macro to go through.
+/// The first argument, unless it has too many elements for a macro to go through; the second is
+/// what each of them costs.
 pub(super) fn bounded<'b, 'v>(
-    mut arguments: Vec<CowVal<'b, 'v>>,
+    arguments: Vec<CowVal<'b, 'v>>,
 ) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    let list = arguments
-        .pop()
-        .ok_or_else(ExecutionError::missing_argument_or_target)?;
+    let (list, weight) = weighed(arguments)?;
     let size = list.as_sizer().map(|list| *list.size().inner());
     match size.map(usize::try_from) {
         Some(Ok(size)) if size <= MAX_ELEMENTS => {
-            charge(BOUNDED, size * PER_ELEMENT)?;
+            charge(BOUNDED, size.saturating_mul(weight))?;
             Ok(list)
         }
         _ => {
@@ -119,6 +124,15 @@ pub(super) fn bounded<'b, 'v>(
 pub(super) fn charged<'b, 'v>(
     arguments: Vec<CowVal<'b, 'v>>,
 ) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let (value, weight) = weighed(arguments)?;
+    charge(CHARGED, size(&*value, BUDGET).saturating_mul(weight))?;
+    Ok(value)
+}
+
+/// A value and its weight.
+fn weighed<'b, 'v>(
+    arguments: Vec<CowVal<'b, 'v>>,
+) -> Result<(CowVal<'b, 'v>, usize), ExecutionError> {
     let mut arguments = arguments.into_iter();
     let (Some(value), Some(weight)) = (arguments.next(), arguments.next()) else {
         return Err(ExecutionError::missing_argument_or_target());
@@ -126,9 +140,7 @@ pub(super) fn charged<'b, 'v>(
     let weight = weight
         .downcast_ref::<CelInt>()
         .map_or(1, |weight| *weight.inner());
-    let weight = usize::try_from(weight).unwrap_or(usize::MAX);
-    charge(CHARGED, size(&*value, BUDGET).saturating_mul(weight))?;
-    Ok(value)
+    Ok((value, usize::try_from(weight).unwrap_or(usize::MAX)))
 }
 
 /// The bytes of a value, or somewhat more than `most` if it has more.
@@ -149,11 +161,11 @@ fn size(value: &dyn Val, most: usize) -> usize {
             total += size(&**element, most);
         }
     } else if let Some(map) = value.downcast_ref::<CelMap<'_>>() {
-        for element in map.inner().values() {
+        for (key, element) in map.inner() {
             if total > most {
                 break;
             }
-            total += PER_VALUE + size(&**element, most);
+            total += size(key.inner(), most) + size(&**element, most);
         }
     }
     total
@@ -182,11 +194,23 @@ pub(super) fn charge_calls(at: &mut IdedExpr) {
                 result,
                 ..
             } = &mut **comprehension;
-            wrap(iter_range, BOUNDED, None);
+            let body = nodes(loop_cond).saturating_add(nodes(loop_step));
+            let each = body.saturating_mul(PER_NODE).saturating_add(PER_ELEMENT);
+            wrap(iter_range, BOUNDED, each);
             let parts = [iter_range, accu_init, loop_cond, loop_step, result];
             parts.into_iter().for_each(charge_calls);
         }
     }
+}
+
+/// How many nodes are evaluated for each element of a macro. What an inner macro does for each of
+/// its own elements is charged there.
+fn nodes(at: &IdedExpr) -> i64 {
+    let inner = match &at.expr {
+        Expr::Comprehension(comprehension) => nodes(&comprehension.iter_range),
+        _ => parts(at).into_iter().map(nodes).sum(),
+    };
+    inner.saturating_add(1)
 }
 
 fn charge_entry(entry: &mut IdedEntryExpr) {
@@ -195,6 +219,7 @@ fn charge_entry(entry: &mut IdedEntryExpr) {
         EntryExpr::MapEntry(entry) => {
             charge_calls(&mut entry.key);
             charge_calls(&mut entry.value);
+            charge_unless_literal(&mut entry.key, PER_BYTE_HASHED);
         }
     }
 }
@@ -209,25 +234,29 @@ fn charge_operands(call: &mut CallExpr) {
         _ if is_maker(call) => PER_BYTE_MADE,
         _ => 1,
     };
-    let is_literal = |at: &IdedExpr| matches!(at.expr, Expr::Literal(_));
     match (call.func_name.as_str(), call.args.as_mut_slice()) {
         // What `map` and `filter` add an element to is theirs: the evaluator adds in place.
         ("_+_", [one, _]) if is_accumulator(one) => {}
         ("_+_", args) => {
-            let operands = args.iter_mut().filter(|operand| !is_literal(operand));
-            operands.for_each(|operand| wrap(operand, CHARGED, Some(weight)));
+            let charge = |operand| charge_unless_literal(operand, weight);
+            args.iter_mut().for_each(charge);
         }
-        ("@in", [_, list]) => wrap(list, CHARGED, Some(weight)),
+        // A map is asked by the hash of the key, a list element by element.
+        ("@in", [element, list]) => {
+            charge_unless_literal(element, PER_BYTE_HASHED);
+            wrap(list, CHARGED, weight);
+        }
+        ("_[_]", [_, index]) => charge_unless_literal(index, PER_BYTE_HASHED),
         // With a literal they are compared no further than its end.
         ("_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_", [one, other])
             if !is_literal(one) && !is_literal(other) =>
         {
-            wrap(one, CHARGED, Some(weight));
+            wrap(one, CHARGED, weight);
         }
         (name, args) if name.starts_with(|first: char| first.is_ascii_alphabetic()) => {
             let target = call.target.as_deref_mut().into_iter();
-            let operands = target.chain(args).filter(|operand| !is_literal(operand));
-            operands.for_each(|operand| wrap(operand, CHARGED, Some(weight)));
+            let charge = |operand| charge_unless_literal(operand, weight);
+            target.chain(args).for_each(charge);
         }
         _ => {}
     }
@@ -247,20 +276,31 @@ fn literal_length(at: &IdedExpr) -> i64 {
     }
 }
 
-/// Makes of `x` the call `function(x)` or `function(x, weight)`.
-fn wrap(at: &mut IdedExpr, function: &str, weight: Option<i64>) {
+fn is_literal(at: &IdedExpr) -> bool {
+    matches!(at.expr, Expr::Literal(_))
+}
+
+/// A literal is as long as it is written.
+fn charge_unless_literal(at: &mut IdedExpr, weight: i64) {
+    if !is_literal(at) {
+        wrap(at, CHARGED, weight);
+    }
+}
+
+/// Makes of `x` the call `function(x, weight)`.
+fn wrap(at: &mut IdedExpr, function: &str, weight: i64) {
     let inner = std::mem::take(at);
     let id = inner.id;
-    let weight = weight.map(|weight| IdedExpr {
+    let weight = IdedExpr {
         id,
         expr: Expr::Literal(LiteralValue::Int(weight.into())),
-    });
+    };
     *at = IdedExpr {
         id,
         expr: Expr::Call(CallExpr {
             func_name: function.to_owned(),
             target: None,
-            args: [Some(inner), weight].into_iter().flatten().collect(),
+            args: vec![inner, weight],
         }),
     };
 }
