@@ -51,7 +51,7 @@ impl Permit {
     pub fn changes<'a>(&'a self, policy: &'a Policy, request: &Request<'a>) -> Changes<'a> {
         let bearer = self.bearer.as_ref();
         let places = policy.token_places();
-        let misleading = policy.rules().misleading_headers();
+        let misleading = policy.rules().misleading_headers(request);
         policy
             .upstream()
             .changes(bearer, places, misleading, request)

@@ -6,13 +6,14 @@
 pub struct HeaderName(String);
 
 /// Names with a meaning to proxies or to the HTTP protocol itself.
-const RESERVED: [&str; 24] = [
+const RESERVED: [&str; 27] = [
     "authorization",
     "connection",
     "content-encoding",
     "content-length",
     "content-type",
     "cookie",
+    "daphne-root-path",
     "expect",
     "forwarded",
     "host",
@@ -31,6 +32,8 @@ const RESERVED: [&str; 24] = [
     "x-original-url",
     "x-real-ip",
     "x-rewrite-url",
+    "path-info",
+    "script-name",
 ];
 
 /// Families of such names.

@@ -106,7 +106,7 @@ pub enum NoRule {
     #[error("the method `{0}` is not made of upper-case letters, digits and `-`")]
     AmbiguousMethod(Shown),
     /// The host could be read in two ways, and rules look at it.
-    #[error("the request's host `{0}` is not a host name")]
+    #[error("the request's host `{0}` is not a host name in lower case, without a dot at its end")]
     AmbiguousHost(Shown),
     /// A header that rules look at says several things.
     #[error(
@@ -120,6 +120,20 @@ pub enum NoRule {
     #[error("Envoy's route names the rule `{0}`, which is not configured")]
     Unknown(Shown),
 }
+
+/// What Envoy's routes look at: where one names a rule, it has chosen by method and path. Envoy
+/// decodes a path, but leaves what some servers resolve further, such as `/..;/`.
+const OF_ROUTES: Uses = Uses {
+    claims: false,
+    request: false,
+    method: true,
+    path: true,
+    query: false,
+    host: false,
+    source: false,
+    context: false,
+    now: false,
+};
 
 impl Rule {
     fn check(&self, target: &Target<'_>) -> Result<(), Mismatch<'_>> {
@@ -138,14 +152,16 @@ impl Rule {
                 host: !matcher.hosts.is_empty(),
                 ..Uses::default()
             },
-            // Envoy's route may look at the method. Of the path, Envoy has made what it compares.
-            None => Uses {
-                method: true,
-                ..Uses::default()
-            },
+            None => OF_ROUTES,
         };
         let asked = self.condition.as_ref().map(Condition::uses);
-        matched.or(asked.unwrap_or_default())
+        let asked = asked.unwrap_or_default();
+        // What a route says about itself, it says of the requests that it is about.
+        let by_route = match asked.context {
+            true => OF_ROUTES,
+            false => Uses::default(),
+        };
+        matched.or(asked).or(by_route)
     }
 }
 
@@ -189,22 +205,21 @@ impl Rules {
     ///
     /// When it could be read in two ways, in a part that some rule looks at.
     pub fn target<'r>(&'r self, request: &'r Request<'r>) -> Result<Target<'r>, NoRule> {
-        let path = self.path(request)?;
+        let uses = self.uses_for(request);
+        let path = self.path(request, uses)?;
         if let Some(max_bytes) = self.expressions.max_path_bytes()
             && path.len() > max_bytes
         {
             let bytes = path.len();
             return Err(NoRule::LongPath { bytes, max_bytes });
         }
-        if self.uses.method && !method::is_canonical(request.method) {
+        if uses.method && !method::is_canonical(request.method) {
             return Err(NoRule::AmbiguousMethod(Shown::from(request.method)));
         }
         let host = match host::canonical(request.host) {
-            Some(host) => host,
-            None if self.uses.host => {
-                return Err(NoRule::AmbiguousHost(Shown::from(request.host)));
-            }
-            None => Cow::Borrowed(""),
+            Some(host) if !self.uses.host || host::is_as_compared(request.host) => host,
+            None if !self.uses.host => Cow::Borrowed(""),
+            _ => return Err(NoRule::AmbiguousHost(Shown::from(request.host))),
         };
         let ambiguous = |name: &str| NoRule::AmbiguousHeader(name.to_owned());
         let headers = self.headers.observe(request).map_err(ambiguous)?;
@@ -225,12 +240,20 @@ impl Rules {
         self.expressions
     }
 
-    fn path<'r>(&self, request: &Request<'r>) -> Result<Cow<'r, str>, Ambiguity> {
+    /// What decides about this request: what rules look at, and what its route does that names one.
+    fn uses_for(&self, request: &Request<'_>) -> Uses {
+        match request.context(RULE_EXTENSION) {
+            Some(_) => self.uses.or(OF_ROUTES),
+            None => self.uses,
+        }
+    }
+
+    fn path<'r>(&self, request: &Request<'r>, uses: Uses) -> Result<Cow<'r, str>, Ambiguity> {
         let is_changed = |sent: &[u8]| sent != request.path.as_bytes();
-        if self.uses.query && request.path_bytes.is_some_and(is_changed) {
+        if uses.query && request.path_bytes.is_some_and(is_changed) {
             return Err(Ambiguity::NotUtf8);
         }
-        match (self.paths, self.uses.path) {
+        match (self.paths, uses.path) {
             (Paths::Strict, true) => path::of(request),
             (Paths::AsIs, true) => path::as_sent(request).map(Cow::Borrowed),
             (_, false) => Ok(Cow::Borrowed(request.split_path().0)),
@@ -239,8 +262,9 @@ impl Rules {
 
     /// Headers that must not reach the upstream, as it could take a request for another than the
     /// one that rules were compared with.
-    pub fn misleading_headers(&self) -> &'static [&'static str] {
-        match self.uses.method || self.uses.path {
+    pub fn misleading_headers(&self, request: &Request<'_>) -> &'static [&'static str] {
+        let uses = self.uses_for(request);
+        match uses.method || uses.path {
             true => &overrides::NAMES,
             false => &[],
         }

@@ -26,6 +26,15 @@ pub fn canonical(authority: &str) -> Option<Cow<'_, str>> {
     })
 }
 
+/// Whether a request's authority is written as rules compare it, but for the port.
+///
+/// Hosts are compared without case (RFC 9110 §4.2.3), and proxies do so; some servers choose by the
+/// very bytes, and take `STATIC.example.com` or `static.example.com.` for no host of theirs.
+pub fn is_as_compared(authority: &str) -> bool {
+    let (host, _) = split_port(authority);
+    !host.ends_with('.') && !host.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 fn split_port(authority: &str) -> (&str, &str) {
     match authority.rsplit_once(':') {
         // What is in brackets is an address.
@@ -49,6 +58,21 @@ fn is_name(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_compared() {
+        for (authority, expected) in [
+            ("api.example.com", true),
+            ("api.example.com:8443", true),
+            ("[2001:db8::1]:80", true),
+            ("API.example.com", false),
+            ("api.example.com.", false),
+            ("api.example.com.:443", false),
+            ("[2001:DB8::1]", false),
+        ] {
+            assert_eq!(is_as_compared(authority), expected, "{authority}");
+        }
+    }
 
     #[test]
     fn hosts() {

@@ -2,9 +2,13 @@
 
 use super::is_spelling;
 
-/// Those that name another method, and those that name another path. They are removed where rules
-/// look at methods or paths.
-pub const NAMES: [&str; 5] = [
+/// Those that name another method, and those that name another path or where it begins (Daphne's
+/// `Daphne-Root-Path`; the CGI variables that gunicorn takes from proxies). They are removed where
+/// rules look at methods or paths.
+pub const NAMES: [&str; 8] = [
+    "daphne-root-path",
+    "path-info",
+    "script-name",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -32,6 +36,9 @@ mod tests {
             ("x-http-method", true),
             ("x-method-override", true),
             ("x-rewrite-url", true),
+            ("Daphne-Root-Path", true),
+            ("SCRIPT_NAME", true),
+            ("path_info", true),
             ("x-http-methods", false),
             ("xxhttp-method", false),
             ("x-original-urn", false),

@@ -69,7 +69,7 @@ fn from_notes(decision: &Decision, policy: &Policy, request: &Request<'_>) -> Op
     };
     let upstream = policy.upstream();
     let places = policy.token_places();
-    let misleading = policy.rules().misleading_headers();
+    let misleading = policy.rules().misleading_headers(request);
     if !upstream.depends_on_bearer_alone(bearer, places, misleading, &request.headers) {
         return None;
     }
@@ -108,7 +108,7 @@ fn notes_of(
 ) -> Option<Notes> {
     let upstream = policy.upstream();
     let places = policy.token_places();
-    let misleading = policy.rules().misleading_headers();
+    let misleading = policy.rules().misleading_headers(request);
     let changes = upstream.changes(Some(bearer), places, misleading, request);
     if !changes.oversized.is_empty() {
         return None;

@@ -124,9 +124,7 @@ impl<'r> McpCall<'r> {
 
     fn posted(request: &Request<'r>) -> Result<Self, Unclear> {
         let version = single(request, VERSION)?.ok_or(Unclear::OldRevision)?;
-        // Revisions are named by their dates.
-        let is_date = version.len() == FIRST_REVISION.len();
-        if !is_date || version < FIRST_REVISION {
+        if !is_date(version) || version < FIRST_REVISION {
             return Err(Unclear::OldRevision);
         }
         let method = single(request, METHOD)?.ok_or(Unclear::NoMethod)?;
@@ -139,6 +137,16 @@ impl<'r> McpCall<'r> {
             name: name.map(decoded).transpose()?,
         })
     }
+}
+
+/// Revisions are named by their dates.
+fn is_date(version: &str) -> bool {
+    let mut bytes = version.bytes().zip(FIRST_REVISION.bytes());
+    version.len() == FIRST_REVISION.len()
+        && bytes.all(|(byte, of_first)| match of_first {
+            b'-' => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
 }
 
 /// The value of a header that comes once. A proxy may have joined two lines with a comma.
