@@ -17,6 +17,7 @@ use crate::keyring::ProviderId;
 use crate::request::{Headers, Request, is_alias, is_spelling};
 use crate::token::VerifiedToken;
 use crate::token::claims::ClaimPath;
+use crate::token::source::places::TokenPlaces;
 use crate::token::source::{TokenSource, cookie, websocket};
 
 /// Who sends a request, on the evidence of a token.
@@ -65,7 +66,7 @@ impl Upstream {
     pub fn changes<'a>(
         &'a self,
         bearer: Option<&'a Bearer>,
-        places: &'a [Arc<TokenSource>],
+        places: &'a TokenPlaces,
         misleading: &[&str],
         request: &Request<'a>,
     ) -> Changes<'a> {
@@ -75,8 +76,7 @@ impl Upstream {
             match bearer {
                 Some(bearer) => self.take_tokens(&[&bearer.place], &request.headers, &mut changes),
                 None => {
-                    let sent = places.iter().filter(|place| place.is_used(request));
-                    let sent: Vec<_> = sent.map(|place| &**place).collect();
+                    let sent: Vec<_> = places.used(request).map(|place| &**place).collect();
                     self.take_tokens(&sent, &request.headers, &mut changes);
                 }
             }
@@ -101,7 +101,7 @@ impl Upstream {
     pub fn depends_on_bearer_alone(
         &self,
         bearer: &Bearer,
-        places: &[Arc<TokenSource>],
+        places: &TokenPlaces,
         misleading: &[&str],
         request: &Headers<'_>,
     ) -> bool {
@@ -113,10 +113,9 @@ impl Upstream {
 
     /// Whether a header is one that is managed, or in which tokens are looked for, under another
     /// spelling of its name; or a misleading one under any.
-    fn is_unwanted(&self, places: &[Arc<TokenSource>], misleading: &[&str], sent: &str) -> bool {
-        let mut of_places = places.iter().filter_map(|place| place.header());
+    fn is_unwanted(&self, places: &TokenPlaces, misleading: &[&str], sent: &str) -> bool {
         self.managed().any(|name| is_alias(name.as_str(), sent))
-            || of_places.any(|name| is_alias(name, sent))
+            || places.is_alias(sent)
             || misleading.iter().any(|name| is_spelling(name, sent))
     }
 
@@ -173,7 +172,7 @@ impl Upstream {
     /// in which tokens are looked for.
     fn remove_aliases<'a>(
         &'a self,
-        places: &[Arc<TokenSource>],
+        places: &TokenPlaces,
         misleading: &[&str],
         request: &Headers<'a>,
         changes: &mut Changes<'a>,

@@ -24,6 +24,7 @@ use crate::request::host;
 use crate::token::Terms;
 use crate::token::issuer::{TENANT_ID, split_tenant};
 use crate::token::source::TokenSource;
+use crate::token::source::places::TokenPlaces;
 
 /// Everything that a decision depends on, besides keys, time and the request. Immutable.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ pub struct Policy {
     /// The longest token that some provider accepts, in bytes.
     max_token_bytes: usize,
     /// Everywhere that some provider's tokens may be.
-    token_places: Vec<Arc<TokenSource>>,
+    token_places: TokenPlaces,
     rules: Rules,
     resources: Vec<Arc<Resource>>,
     cors_preflight: CorsPreflight,
@@ -109,7 +110,7 @@ impl Policy {
             max_token_bytes: max_token_bytes.max().unwrap_or_default(),
             providers,
             by_issuer,
-            token_places,
+            token_places: TokenPlaces::new(token_places),
             rules,
             resources: resources.into_iter().map(Arc::new).collect(),
             cors_preflight,
@@ -139,7 +140,7 @@ impl Policy {
     }
 
     /// Where to look for tokens.
-    pub fn token_places(&self) -> &[Arc<TokenSource>] {
+    pub fn token_places(&self) -> &TokenPlaces {
         &self.token_places
     }
 

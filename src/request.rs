@@ -1,5 +1,6 @@
 //! The facts about a request that a decision may look at. Borrowed from the wire, never copied.
 
+pub mod by_header_name;
 pub mod host;
 pub mod method;
 pub mod overrides;

@@ -35,12 +35,17 @@ impl fmt::Display for Shown {
 
 /// Names in backticks, at most [`MAX_LISTED`] of them: an operator may have configured thousands.
 pub fn listed(names: &[impl fmt::Display], between: &str) -> String {
-    let shown: Vec<String> = names
-        .iter()
-        .take(MAX_LISTED)
-        .map(|name| format!("`{name}`"))
-        .collect();
-    match names.len() - shown.len() {
+    joined_by(names, between, |name| format!("`{name}`"))
+}
+
+/// The same of what has its own backticks.
+pub fn joined(items: &[impl fmt::Display], between: &str) -> String {
+    joined_by(items, between, ToString::to_string)
+}
+
+fn joined_by<T>(items: &[T], between: &str, text: impl Fn(&T) -> String) -> String {
+    let shown: Vec<String> = items.iter().take(MAX_LISTED).map(text).collect();
+    match items.len() - shown.len() {
         0 => shown.join(between),
         more => format!("{} and {more} more", shown.join(between)),
     }

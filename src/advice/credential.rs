@@ -1,7 +1,5 @@
 //! What stands where a token should be.
 
-use std::sync::Arc;
-
 use crate::policy::{CorsPreflight, Policy};
 use crate::request::Request;
 use crate::token::bearer::CredentialError;
@@ -35,7 +33,7 @@ const SCHEMES: [&str; 16] = [
 
 pub(super) fn unusable(error: &CredentialError, policy: &Policy, request: &Request<'_>) -> String {
     let text = match error {
-        CredentialError::Missing(places) => return missing(places, policy, request),
+        CredentialError::Missing(_) => return missing(policy, request),
         CredentialError::Repeated(place) => match sent(place, request) {
             Some(sent) if is_json(sent.token) => WHOLE_ANSWER,
             _ => "a proxy adds a second one, or joins two lines",
@@ -57,13 +55,13 @@ pub(super) fn unusable(error: &CredentialError, policy: &Policy, request: &Reque
     text.to_owned()
 }
 
-fn missing(places: &[Arc<TokenSource>], policy: &Policy, request: &Request<'_>) -> String {
+fn missing(policy: &Policy, request: &Request<'_>) -> String {
     if request.is_cors_preflight() && policy.cors_preflight() == CorsPreflight::Judge {
         return "this is a browser's CORS preflight, which never has a token: `cors_preflight: allow`"
             .to_owned();
     }
+    let mut places = policy.token_places().in_headers(&request.headers);
     places
-        .iter()
         .find_map(|place| another_scheme(place, request))
         .unwrap_or_else(|| {
             "the client sends none, or a proxy on the way has taken it out".to_owned()

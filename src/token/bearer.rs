@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::source::places::TokenPlaces;
 use super::source::{TokenSource, Unreadable};
 use crate::request::Request;
+use crate::shown::joined;
 
 /// A token, and where it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +21,8 @@ pub struct Credential<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
     /// Nothing where tokens are looked for, or credentials of another scheme.
-    #[error("the request has no {}", list(.0))]
-    Missing(Vec<Arc<TokenSource>>),
+    #[error("the request has no {}", joined(.0, ", and no "))]
+    Missing(Arc<[Arc<TokenSource>]>),
     /// More than one, where one is all there may be.
     #[error("the request has more than one {0}, or one with a comma in it")]
     Repeated(Arc<TokenSource>),
@@ -35,22 +37,17 @@ pub enum CredentialError {
     SeveralPlaces(Arc<TokenSource>, Arc<TokenSource>),
 }
 
-fn list(places: &[Arc<TokenSource>]) -> String {
-    let places: Vec<_> = places.iter().map(ToString::to_string).collect();
-    places.join(", and no ")
-}
-
 /// The one token of a request, from the one of `places` that has it.
 ///
 /// # Errors
 ///
 /// When there is none, or more than one thing that could be one.
 pub fn find_token<'a>(
-    places: &'a [Arc<TokenSource>],
+    places: &'a TokenPlaces,
     request: &Request<'a>,
 ) -> Result<Credential<'a>, CredentialError> {
     let mut found: Option<Credential<'a>> = None;
-    for place in places {
+    for place in places.candidates(request) {
         let token = place.token(request).map_err(|why| {
             let place = Arc::clone(place);
             match why {
@@ -68,7 +65,7 @@ pub fn find_token<'a>(
         }
         found = Some(Credential { token, place });
     }
-    found.ok_or_else(|| CredentialError::Missing(places.to_vec()))
+    found.ok_or_else(|| CredentialError::Missing(Arc::clone(places.all())))
 }
 
 #[cfg(test)]
@@ -86,7 +83,7 @@ mod tests {
                 .collect(),
             ..Request::default()
         };
-        match find_token(places, &request) {
+        match find_token(&TokenPlaces::new(places.to_vec()), &request) {
             Ok(Credential { token, place }) => format!("{place} {token}"),
             Err(CredentialError::Missing(_)) => "missing".to_owned(),
             Err(CredentialError::Repeated(_)) => "repeated".to_owned(),
@@ -142,7 +139,7 @@ mod tests {
             ..Request::default()
         };
         assert!(matches!(
-            find_token(&places, &request),
+            find_token(&TokenPlaces::new(places.to_vec()), &request),
             Err(CredentialError::Malformed(_))
         ));
     }

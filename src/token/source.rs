@@ -7,6 +7,7 @@ use std::fmt;
 
 pub(crate) mod cookie;
 mod header;
+pub mod places;
 mod query;
 pub(crate) mod websocket;
 
@@ -105,7 +106,7 @@ impl TokenSource {
         }
     }
 
-    /// Whether there is something, be it a token or not.
+    /// Whether there is something, whether a token or not.
     pub(crate) fn is_used(&self, request: &Request<'_>) -> bool {
         !matches!(self.token(request), Ok(None))
     }

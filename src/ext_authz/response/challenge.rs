@@ -117,7 +117,7 @@ mod tests {
                 host,
                 ..Request::default()
             };
-            let denial = Fault::from(CredentialError::Missing(Vec::new())).into();
+            let denial = Fault::from(CredentialError::Missing(Vec::new().into())).into();
             let denials = Denials::default();
             let found = render(Error::None, None, &denial, None, &denials, &request);
             assert_eq!(found, expected, "{host}");

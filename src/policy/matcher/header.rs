@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use crate::request::by_header_name::ByHeaderName;
 use crate::request::{Request, is_alias};
 
 /// A condition on one header, however many lines it comes in.
@@ -117,13 +118,9 @@ impl<'r> Observed<'r> {
     }
 }
 
-/// Every header that some rule matches on, by its folded name.
+/// Every header that some rule matches on.
 #[derive(Clone, Debug, Default)]
-pub struct SeenHeaders {
-    by_name: HashMap<Vec<u8>, Vec<SeenHeader>>,
-    /// Bit n is set if a name has n bytes; the last bit stands for all longer ones.
-    lengths: u64,
-}
+pub struct SeenHeaders(ByHeaderName<SeenHeader>);
 
 /// One header that rules match on.
 #[derive(Clone, Debug)]
@@ -142,13 +139,11 @@ impl SeenHeaders {
             let all = values.entry(&pattern.name).or_default();
             all.extend(pattern.values.iter().cloned());
         }
-        let mut seen = Self::default();
+        let mut seen = ByHeaderName::default();
         for (name, values) in values {
-            let same = seen.by_name.entry(folded(name)).or_default();
-            same.push(SeenHeader::new(name, &values));
-            seen.lengths |= length_bit(name);
+            seen.insert(name, SeenHeader::new(name, &values));
         }
-        seen
+        Self(seen)
     }
 
     /// Reads each of these headers that the request has.
@@ -159,15 +154,12 @@ impl SeenHeaders {
     /// under another spelling of its name; or one of its elements is a value that rules look for,
     /// and the whole is not.
     pub fn observe<'r>(&'r self, request: &Request<'r>) -> Result<Observed<'r>, &'r str> {
-        if self.by_name.is_empty() {
+        if self.0.is_empty() {
             return Ok(Observed::default());
         }
         let mut lines = Vec::new();
         for (sent, value) in request.headers.lines() {
-            if self.lengths & length_bit(sent) == 0 {
-                continue;
-            }
-            for header in self.by_name.get(&folded(sent)).into_iter().flatten() {
+            for header in self.0.get(sent) {
                 if is_alias(&header.pattern.name, sent) {
                     return Err(&header.pattern.name);
                 }
@@ -223,20 +215,6 @@ impl SeenHeader {
 /// A list's elements (RFC 9110 §5.6.1). Proxies join lines like that.
 fn split(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
-}
-
-/// A name in lower case, with `-` for each character that is neither letter nor digit: servers in
-/// the tradition of CGI cannot tell such names apart.
-fn folded(name: &str) -> Vec<u8> {
-    let fold = |byte: u8| match byte.is_ascii_alphanumeric() {
-        true => byte.to_ascii_lowercase(),
-        false => b'-',
-    };
-    name.bytes().map(fold).collect()
-}
-
-fn length_bit(name: &str) -> u64 {
-    1 << name.len().min(63)
 }
 
 #[cfg(test)]

@@ -1,19 +1,25 @@
 //! A token in a cookie (RFC 6265 §4.2.1, §5.4).
 
+use std::collections::HashSet;
+
 use super::Unreadable;
 use crate::request::Headers;
 
 /// The value of the cookie, without the quotes that may be around it.
 pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a str>, Unreadable> {
-    let mut values = crumbs(headers)
-        .flat_map(|crumb| pieces(crumb, name))
-        .filter_map(|piece| named(piece, name));
-    let Some(value) = values.next() else {
+    let mut cookies = crumbs(headers).flat_map(|crumb| {
+        names(crumb)
+            .filter(|(_, found)| *found == name.as_bytes())
+            .filter_map(|(begins, _)| crumb.get(begins..))
+    });
+    let Some(cookie) = cookies.next() else {
         return Ok(None);
     };
-    if values.next().is_some() {
+    if cookies.next().is_some() {
         return Err(Unreadable::Repeated);
     }
+    let value = cookie.splitn(2, |byte| *byte == b'=').nth(1);
+    let value = value.unwrap_or_default().trim_ascii();
     let value = str::from_utf8(value).map_err(|_| Unreadable::Malformed)?;
     let unquoted = value
         .strip_prefix('"')
@@ -21,19 +27,25 @@ pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a 
     Ok(Some(unquoted.unwrap_or(value)))
 }
 
+/// Every name that a cookie has, or would have if lines were joined with a comma.
+pub(super) fn each_name(headers: &Headers<'_>, mut found: impl FnMut(&[u8])) {
+    for (_, name) in crumbs(headers).flat_map(names) {
+        found(name);
+    }
+}
+
 /// The request's cookies without those of these names, as one header line; `None` if there are none
 /// left. What is no text that a header can carry is left out.
-pub(crate) fn without(headers: &Headers<'_>, names: &[&str]) -> Option<String> {
-    let mut left: Vec<&[u8]> = crumbs(headers).collect();
-    for name in names {
-        left = left
-            .into_iter()
-            .flat_map(|crumb| pieces(crumb, name))
-            .filter(|piece| named(piece, name).is_none())
-            .collect();
-    }
-    let left: Vec<&str> = left
-        .into_iter()
+pub(crate) fn without(headers: &Headers<'_>, taken: &[&str]) -> Option<String> {
+    let taken: HashSet<&[u8]> = taken.iter().map(|name| name.as_bytes()).collect();
+    let left: Vec<&str> = crumbs(headers)
+        .filter_map(|crumb| {
+            // All that follows is of this cookie, or of others that are taken.
+            match names(crumb).find(|(_, name)| taken.contains(name)) {
+                Some((begins, _)) => crumb.get(..begins.checked_sub(1)?).map(<[u8]>::trim_ascii),
+                None => Some(crumb),
+            }
+        })
         .filter_map(|crumb| str::from_utf8(crumb).ok())
         .filter(|crumb| !crumb.is_empty() && !crumb.contains(char::is_control))
         .collect();
@@ -49,38 +61,29 @@ fn crumbs<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
         .map(<[u8]>::trim_ascii)
 }
 
-/// A crumb, or two that were the end and the beginning of lines which a proxy has joined with a
-/// comma: where a cookie of this name follows one.
-fn pieces<'a>(crumb: &'a [u8], name: &str) -> Vec<&'a [u8]> {
-    let mut pieces = Vec::new();
-    let mut begins = 0;
-    let mut in_quotes = false;
-    for (index, byte) in crumb.iter().enumerate() {
-        in_quotes ^= *byte == b'"';
-        if *byte != b',' || in_quotes {
-            continue;
+/// The name at the beginning of a crumb, and each that follows a comma: the crumb may be the end and
+/// the beginning of lines which a proxy has joined. With the place where it begins.
+fn names(crumb: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let (mut begins, mut in_quotes) = (Some(0), false);
+    crumb.iter().enumerate().filter_map(move |(index, byte)| {
+        match byte {
+            b'"' => in_quotes = !in_quotes,
+            b',' => begins = (!in_quotes).then_some(index + 1),
+            b'=' => {
+                let begins = begins.take()?;
+                return Some((begins, crumb.get(begins..index)?.trim_ascii()));
+            }
+            _ => {}
         }
-        let after = crumb
-            .get(index + 1..)
-            .unwrap_or_default()
-            .trim_ascii_start();
-        if named(after, name).is_some() {
-            pieces.extend(crumb.get(begins..index));
-            begins = index + 1;
-        }
-    }
-    pieces.extend(crumb.get(begins..));
-    pieces.iter().map(|piece| piece.trim_ascii()).collect()
-}
-
-/// The value of a crumb, if it is of this name. Names are case-sensitive.
-fn named<'a>(crumb: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let rest = crumb.strip_prefix(name.as_bytes())?.trim_ascii_start();
-    Some(rest.strip_prefix(b"=")?.trim_ascii_start())
+        None
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -137,6 +140,97 @@ mod tests {
                 *expected,
                 "{lines:?}"
             );
+        }
+    }
+
+    /// One name after the other, byte by byte.
+    mod one_by_one {
+        use super::*;
+
+        /// The value of the cookie, without the quotes that may be around it.
+        pub(super) fn value<'a>(
+            headers: &Headers<'a>,
+            name: &str,
+        ) -> Result<Option<&'a str>, Unreadable> {
+            let mut values = crumbs(headers)
+                .flat_map(|crumb| pieces(crumb, name))
+                .filter_map(|piece| named(piece, name));
+            let Some(value) = values.next() else {
+                return Ok(None);
+            };
+            if values.next().is_some() {
+                return Err(Unreadable::Repeated);
+            }
+            let value = str::from_utf8(value).map_err(|_| Unreadable::Malformed)?;
+            let unquoted = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'));
+            Ok(Some(unquoted.unwrap_or(value)))
+        }
+
+        /// The request's cookies without those of these names, as one header line; `None` if there are none
+        /// left. What is no text that a header can carry is left out.
+        pub(super) fn without(headers: &Headers<'_>, names: &[&str]) -> Option<String> {
+            let mut left: Vec<&[u8]> = crumbs(headers).collect();
+            for name in names {
+                left = left
+                    .into_iter()
+                    .flat_map(|crumb| pieces(crumb, name))
+                    .filter(|piece| named(piece, name).is_none())
+                    .collect();
+            }
+            let left: Vec<&str> = left
+                .into_iter()
+                .filter_map(|crumb| str::from_utf8(crumb).ok())
+                .filter(|crumb| !crumb.is_empty() && !crumb.contains(char::is_control))
+                .collect();
+            (!left.is_empty()).then(|| left.join("; "))
+        }
+
+        /// A crumb, or two that were the end and the beginning of lines which a proxy has joined with a
+        /// comma: where a cookie of this name follows one.
+        fn pieces<'a>(crumb: &'a [u8], name: &str) -> Vec<&'a [u8]> {
+            let mut pieces = Vec::new();
+            let mut begins = 0;
+            let mut in_quotes = false;
+            for (index, byte) in crumb.iter().enumerate() {
+                in_quotes ^= *byte == b'"';
+                if *byte != b',' || in_quotes {
+                    continue;
+                }
+                let after = crumb
+                    .get(index + 1..)
+                    .unwrap_or_default()
+                    .trim_ascii_start();
+                if named(after, name).is_some() {
+                    pieces.extend(crumb.get(begins..index));
+                    begins = index + 1;
+                }
+            }
+            pieces.extend(crumb.get(begins..));
+            pieces.iter().map(|piece| piece.trim_ascii()).collect()
+        }
+
+        /// The value of a crumb, if it is of this name. Names are case-sensitive.
+        fn named<'a>(crumb: &'a [u8], name: &str) -> Option<&'a [u8]> {
+            let rest = crumb.strip_prefix(name.as_bytes())?.trim_ascii_start();
+            Some(rest.strip_prefix(b"=")?.trim_ascii_start())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn as_one_by_one(lines in vec(vec(prop::sample::select(vec![
+            "t", "u", "a", "=", "t=", ",t=", ",u=", ", t =", ",", ";", " ", "\"", "\t", "ć",
+        ]), 0..12), 0..3)) {
+            let lines: Vec<String> = lines.iter().map(|parts| parts.concat()).collect();
+            let headers = lines.iter().map(|line| ("cookie", line.as_bytes())).collect();
+            for name in ["t", "u"] {
+                prop_assert_eq!(value(&headers, name), one_by_one::value(&headers, name));
+            }
+            for taken in [&["t"][..], &["t", "u"], &["u", "t"]] {
+                prop_assert_eq!(without(&headers, taken), one_by_one::without(&headers, taken));
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A token in a header.
 
+use std::iter;
+
 use super::{Unreadable, any_byte};
 use crate::request::Headers;
 
@@ -40,10 +42,7 @@ pub(super) fn value<'a>(
 
 /// What follows the scheme and its spaces, `None` after another scheme.
 fn after_scheme<'a>(scheme: &str, value: &'a str) -> Result<Option<&'a str>, Unreadable> {
-    let scheme_ends = value
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '-')
-        .unwrap_or(value.len());
-    let (found, rest) = value.split_at(scheme_ends);
+    let (found, rest) = split_scheme(value);
     match (found, rest) {
         ("", "") => return Err(Unreadable::Empty),
         ("", _) => return Err(Unreadable::Malformed),
@@ -51,11 +50,8 @@ fn after_scheme<'a>(scheme: &str, value: &'a str) -> Result<Option<&'a str>, Unr
     }
     if !found.eq_ignore_ascii_case(scheme) {
         // A line of another scheme may have been joined with one of ours.
-        let is_ours = |part: &str| {
-            let word = part.trim_start().split(' ').next();
-            word.is_some_and(|word| word.eq_ignore_ascii_case(scheme))
-        };
-        return match rest.split(',').skip(1).any(is_ours) {
+        let is_ours = |word: &str| word.eq_ignore_ascii_case(scheme);
+        return match joined_schemes(rest).any(is_ours) {
             true => Err(Unreadable::Repeated),
             false => Ok(None),
         };
@@ -65,4 +61,24 @@ fn after_scheme<'a>(scheme: &str, value: &'a str) -> Result<Option<&'a str>, Unr
         return Err(Unreadable::Malformed);
     }
     Ok(Some(token))
+}
+
+/// The line's scheme, and those of lines that may have been joined with it: the line is nothing to
+/// all other schemes. `None` if it does not begin with a scheme, which is an error to every one.
+pub(super) fn schemes(line: &str) -> Option<impl Iterator<Item = &str>> {
+    let (found, rest) = split_scheme(line);
+    (!found.is_empty()).then(|| iter::once(found).chain(joined_schemes(rest)))
+}
+
+fn split_scheme(line: &str) -> (&str, &str) {
+    let scheme_ends = line
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .unwrap_or(line.len());
+    line.split_at(scheme_ends)
+}
+
+/// The first word after each comma.
+fn joined_schemes(rest: &str) -> impl Iterator<Item = &str> {
+    let parts = rest.split(',').skip(1);
+    parts.filter_map(|part| part.trim_start().split(' ').next())
 }

@@ -31,6 +31,24 @@ pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Un
     }
 }
 
+/// Every name that a parameter has, or that a server may take for that of one.
+pub(super) fn each_name(path: &str, mut found: impl FnMut(&[u8])) {
+    let (_, query) = path.split_once('?').unwrap_or_default();
+    let mut decoded = Vec::new();
+    for parameter in query.split('&') {
+        let (key, _) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if key.contains([';', '%']) {
+            found(key.as_bytes());
+        }
+        for part in parameter.split(';') {
+            let (key, _) = part.split_once('=').unwrap_or((part, ""));
+            decoded.clear();
+            decoded.extend(percent_decode_str(key));
+            found(&decoded);
+        }
+    }
+}
+
 /// Whether a server may take this for the parameter of that name.
 fn is_written_otherwise(parameter: &str, name: &str) -> bool {
     let (key, _) = parameter.split_once('=').unwrap_or((parameter, ""));

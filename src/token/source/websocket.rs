@@ -23,7 +23,7 @@ pub(super) fn value<'a>(
     name: &str,
 ) -> Result<Option<Cow<'a, str>>, Unreadable> {
     let offered: Vec<&[u8]> = offered(headers).collect();
-    let mut tokens = tokens(&offered, name);
+    let mut tokens = tokens(&offered, |found| found == name.as_bytes());
     let Some(token) = tokens.next() else {
         return match is_pair(name) && offered.iter().any(|protocol| *protocol == name.as_bytes()) {
             true => Err(Unreadable::Empty),
@@ -53,10 +53,8 @@ pub(super) fn value<'a>(
 /// browser wants it to choose one.
 pub(crate) fn without(headers: &Headers<'_>, names: &[&str]) -> Option<String> {
     let offered: Vec<&[u8]> = offered(headers).collect();
-    let tokens: HashSet<&[u8]> = names
-        .iter()
-        .flat_map(|name| tokens(&offered, name))
-        .collect();
+    let names: HashSet<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+    let tokens: HashSet<&[u8]> = tokens(&offered, |name| names.contains(name)).collect();
     let left: Vec<&str> = offered
         .into_iter()
         .filter(|protocol| !tokens.contains(protocol))
@@ -89,18 +87,40 @@ fn offered<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
         .filter(|protocol| !protocol.is_empty())
 }
 
-/// The subprotocols that hold a token under this name.
-fn tokens<'o, 'a>(offered: &'o [&'a [u8]], name: &'o str) -> impl Iterator<Item = &'a [u8]> + 'o {
-    let name = name.as_bytes();
-    let holds_token = move |before: &[u8], protocol: &[u8]| match name == KUBERNETES.as_bytes() {
-        true => matches!(protocol.strip_prefix(name), Some([b'.', ..])),
-        false => before == name && protocol != name,
+/// Every name under which a token is, or should be.
+pub(super) fn each_name(headers: &Headers<'_>, mut found: impl FnMut(&[u8])) {
+    for protocol in offered(headers) {
+        if is_of_kubernetes(protocol) {
+            found(KUBERNETES.as_bytes());
+        }
+        if protocol != KUBERNETES.as_bytes() {
+            found(protocol);
+        }
+    }
+}
+
+/// The subprotocols that hold a token under one of these names.
+fn tokens<'o, 'a>(
+    offered: &'o [&'a [u8]],
+    is_name: impl Fn(&[u8]) -> bool + 'o,
+) -> impl Iterator<Item = &'a [u8]> + 'o {
+    let takes_kubernetes = is_name(KUBERNETES.as_bytes());
+    let holds_token = move |before: &[u8], protocol: &[u8]| {
+        (takes_kubernetes && is_of_kubernetes(protocol))
+            || (before != protocol && before != KUBERNETES.as_bytes() && is_name(before))
     };
     let before = [&[][..]].into_iter().chain(offered.iter().copied());
     before
         .zip(offered.iter().copied())
         .filter(move |(before, protocol)| holds_token(before, protocol))
         .map(|(_, protocol)| protocol)
+}
+
+fn is_of_kubernetes(protocol: &[u8]) -> bool {
+    matches!(
+        protocol.strip_prefix(KUBERNETES.as_bytes()),
+        Some([b'.', ..])
+    )
 }
 
 #[cfg(test)]

@@ -1,0 +1,362 @@
+//! All places where tokens are looked for.
+//!
+//! A request is read once for all of them, so that its cost does not grow with their number.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{TokenSource, cookie, header, query, websocket};
+use crate::request::by_header_name::ByHeaderName;
+use crate::request::{Headers, Request, is_alias};
+
+/// All places where tokens are looked for, in the order of the configuration.
+#[derive(Clone, Debug)]
+pub struct TokenPlaces {
+    places: Arc<[Arc<TokenSource>]>,
+    /// Where there are too many to read one by one.
+    lookup: Option<Lookup>,
+}
+
+/// Up to this many places are read one by one, which is faster than a hash and allocates nothing.
+const FEW_PLACES: usize = 4;
+
+impl TokenPlaces {
+    /// These places, which must differ.
+    pub fn new(places: Vec<Arc<TokenSource>>) -> Self {
+        let lookup = (places.len() > FEW_PLACES).then(|| Lookup::of(&places));
+        let places = places.into();
+        Self { places, lookup }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &Arc<[Arc<TokenSource>]> {
+        &self.places
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> Option<&Arc<TokenSource>> {
+        self.places.first()
+    }
+
+    /// Whether a header is one in which tokens are looked for, under another spelling of its name.
+    pub(crate) fn is_alias(&self, sent: &str) -> bool {
+        match &self.lookup {
+            Some(lookup) => {
+                let mut of_name = lookup.headers.get(sent).iter();
+                of_name.any(|header| is_alias(&header.name, sent))
+            }
+            None => {
+                let mut names = self.places.iter().filter_map(|place| place.header());
+                names.any(|name| is_alias(name, sent))
+            }
+        }
+    }
+
+    /// The places in which the request has something, whether a token or not.
+    pub(crate) fn used<'p>(
+        &'p self,
+        request: &Request<'_>,
+    ) -> impl Iterator<Item = &'p Arc<TokenSource>> {
+        let is_exact = self.lookup.is_some();
+        self.candidates(request)
+            .filter(move |place| is_exact || place.is_used(request))
+    }
+
+    /// The places that are worth reading: all where there are few, otherwise those that are used.
+    pub(crate) fn candidates<'p>(
+        &'p self,
+        request: &Request<'_>,
+    ) -> impl Iterator<Item = &'p Arc<TokenSource>> + use<'p> {
+        self.marked(self.lookup.as_ref().map(|lookup| lookup.used(request)))
+    }
+
+    /// The places that may be in one of these headers.
+    pub(crate) fn in_headers<'p>(
+        &'p self,
+        headers: &Headers<'_>,
+    ) -> impl Iterator<Item = &'p Arc<TokenSource>> + use<'p> {
+        self.marked(
+            self.lookup
+                .as_ref()
+                .map(|lookup| lookup.in_headers(headers)),
+        )
+    }
+
+    fn marked(&self, marks: Option<Marks>) -> impl Iterator<Item = &Arc<TokenSource>> {
+        let is_marked = move |index: usize| marks.as_ref().is_none_or(|marks| marks.has(index));
+        let places = self.places.iter().enumerate();
+        places
+            .filter(move |(index, _)| is_marked(*index))
+            .map(|(_, place)| place)
+    }
+}
+
+/// The places by what a request says where it uses them.
+#[derive(Clone, Debug, Default)]
+struct Lookup {
+    count: usize,
+    headers: ByHeaderName<HeaderPlaces>,
+    cookies: ByName,
+    parameters: ByName,
+    protocols: ByName,
+}
+
+/// Indices of places.
+type ByName = HashMap<Vec<u8>, Vec<usize>>;
+
+/// The places in one header.
+#[derive(Clone, Debug, Default)]
+struct HeaderPlaces {
+    name: String,
+    /// Those that hold a token alone, or a subprotocol.
+    bare: Vec<usize>,
+    /// The others, by their schemes in lower case.
+    by_scheme: ByName,
+    /// Of a scheme, in bytes.
+    longest: usize,
+}
+
+impl Lookup {
+    fn of(places: &[Arc<TokenSource>]) -> Self {
+        let mut headers: BTreeMap<&str, HeaderPlaces> = BTreeMap::new();
+        let mut lookup = Self {
+            count: places.len(),
+            ..Self::default()
+        };
+        for (index, place) in places.iter().enumerate() {
+            let (names, name) = match &**place {
+                TokenSource::Header { name, scheme } => {
+                    let header = headers.entry(name).or_default();
+                    let Some(scheme) = scheme else {
+                        header.bare.push(index);
+                        continue;
+                    };
+                    header.longest = header.longest.max(scheme.len());
+                    (&mut header.by_scheme, scheme.to_ascii_lowercase())
+                }
+                TokenSource::Cookie(name) => (&mut lookup.cookies, name.clone()),
+                TokenSource::Query(name) => (&mut lookup.parameters, name.clone()),
+                TokenSource::WebSocket(name) => {
+                    // For aliases of its name.
+                    headers.entry(websocket::HEADER).or_default();
+                    (&mut lookup.protocols, name.clone())
+                }
+            };
+            names.entry(name.into_bytes()).or_default().push(index);
+        }
+        for (name, places) in headers {
+            let name_of = name.to_owned();
+            lookup.headers.insert(
+                name,
+                HeaderPlaces {
+                    name: name_of,
+                    ..places
+                },
+            );
+        }
+        lookup
+    }
+
+    /// The places that are used: exactly those of which `TokenSource::token` does not say that
+    /// there is nothing.
+    fn used(&self, request: &Request<'_>) -> Marks {
+        let mut marks = Marks(vec![false; self.count]);
+        for (header, line) in self.sent(&request.headers) {
+            header.mark(line, &mut marks);
+        }
+        if !self.cookies.is_empty() {
+            cookie::each_name(&request.headers, |name| marks.add(&self.cookies, name));
+        }
+        if !self.parameters.is_empty() {
+            query::each_name(request.path, |name| marks.add(&self.parameters, name));
+        }
+        if !self.protocols.is_empty() {
+            websocket::each_name(&request.headers, |name| marks.add(&self.protocols, name));
+        }
+        marks
+    }
+
+    fn in_headers(&self, headers: &Headers<'_>) -> Marks {
+        let mut marks = Marks(vec![false; self.count]);
+        for (header, _) in self.sent(headers) {
+            header.mark_all(&mut marks);
+        }
+        marks
+    }
+
+    /// The header lines that may hold tokens.
+    fn sent<'h>(
+        &'h self,
+        headers: &'h Headers<'_>,
+    ) -> impl Iterator<Item = (&'h HeaderPlaces, &'h [u8])> {
+        headers.lines().flat_map(|(sent, line)| {
+            let of_name = self.headers.get(sent).iter();
+            of_name
+                .filter(move |header| header.name.eq_ignore_ascii_case(sent))
+                .map(move |header| (header, line))
+        })
+    }
+}
+
+impl HeaderPlaces {
+    fn mark(&self, line: &[u8], marks: &mut Marks) {
+        let schemes = str::from_utf8(line).ok().and_then(header::schemes);
+        let Some(schemes) = schemes else {
+            return self.mark_all(marks);
+        };
+        marks.add_all(&self.bare);
+        let mut lower = Vec::with_capacity(self.longest);
+        for scheme in schemes.filter(|scheme| scheme.len() <= self.longest) {
+            lower.clear();
+            lower.extend(scheme.bytes().map(|byte| byte.to_ascii_lowercase()));
+            marks.add(&self.by_scheme, &lower);
+        }
+    }
+
+    fn mark_all(&self, marks: &mut Marks) {
+        marks.add_all(&self.bare);
+        for indices in self.by_scheme.values() {
+            marks.add_all(indices);
+        }
+    }
+}
+
+/// Which places.
+struct Marks(Vec<bool>);
+
+impl Marks {
+    fn has(&self, index: usize) -> bool {
+        self.0.get(index).is_some_and(|mark| *mark)
+    }
+
+    fn add(&mut self, names: &ByName, name: &[u8]) {
+        if let Some(indices) = names.get(name) {
+            self.add_all(indices);
+        }
+    }
+
+    fn add_all(&mut self, indices: &[usize]) {
+        for index in indices {
+            if let Some(mark) = self.0.get_mut(*index) {
+                *mark = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::token::bearer::{CredentialError, find_token};
+    use crate::token::source::Unreadable;
+
+    fn places() -> Vec<Arc<TokenSource>> {
+        let header = |name: &str, scheme: Option<&str>| TokenSource::Header {
+            name: name.to_owned(),
+            scheme: scheme.map(str::to_owned),
+        };
+        [
+            TokenSource::authorization(),
+            header("authorization", Some("t")),
+            header("x-t", None),
+            header("u", Some("Bearer")),
+            TokenSource::Cookie("t".to_owned()),
+            TokenSource::Cookie("u".to_owned()),
+            TokenSource::Query("u".to_owned()),
+            TokenSource::Query("t".to_owned()),
+            TokenSource::WebSocket("t".to_owned()),
+            TokenSource::WebSocket("base64url.bearer.authorization.k8s.io".to_owned()),
+        ]
+        .map(Arc::new)
+        .to_vec()
+    }
+
+    /// What one place after the other says.
+    fn one_by_one(places: &[Arc<TokenSource>], request: &Request<'_>) -> Result<String, String> {
+        let mut found = None;
+        for place in places {
+            match place.token(request) {
+                Ok(None) => {}
+                Ok(Some(token)) if found.is_none() => found = Some((place, token)),
+                Ok(Some(_)) => return Err(format!("several {place}")),
+                Err(Unreadable::Repeated) => return Err(format!("repeated {place}")),
+                Err(Unreadable::Empty) => return Err(format!("empty {place}")),
+                Err(Unreadable::Malformed) => return Err(format!("malformed {place}")),
+            }
+        }
+        let (place, token) = found.ok_or("missing")?;
+        Ok(format!("{place} {token}"))
+    }
+
+    fn together(places: &TokenPlaces, request: &Request<'_>) -> Result<String, String> {
+        match find_token(places, request) {
+            Ok(found) => Ok(format!("{} {}", found.place, found.token)),
+            Err(CredentialError::Missing(_)) => Err("missing".to_owned()),
+            Err(CredentialError::Repeated(place)) => Err(format!("repeated {place}")),
+            Err(CredentialError::Empty(place)) => Err(format!("empty {place}")),
+            Err(CredentialError::Malformed(place)) => Err(format!("malformed {place}")),
+            Err(CredentialError::SeveralPlaces(_, place)) => Err(format!("several {place}")),
+        }
+    }
+
+    /// Texts in which names and separators are frequent.
+    fn text() -> impl Strategy<Value = String> {
+        let part = prop::sample::select(vec![
+            "t",
+            "u",
+            "T",
+            "a",
+            "=",
+            "=a",
+            ",",
+            ";",
+            "; ",
+            "&",
+            " ",
+            "\"",
+            "%74",
+            "%",
+            "Bearer ",
+            "bearer",
+            "\t",
+            "ć",
+            "base64url.bearer.authorization.k8s.io",
+            ".YQ",
+        ]);
+        vec(part, 0..10).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        /// Reading all places at once says what reading one after the other does.
+        #[test]
+        fn many_as_one_by_one(
+            query in text(),
+            lines in vec((prop::sample::select(vec![
+                "authorization", "Authorization", "x-t", "x_t", "u", "cookie", "Cookie", "sec-websocket-protocol",
+                "sec_websocket_protocol",
+            ]), prop_oneof![9 => text().prop_map(String::into_bytes), 1 => Just(vec![0xff])]), 0..4),
+        ) {
+            let path = format!("/?{query}");
+            let request = Request {
+                path: &path,
+                headers: lines.iter().map(|(name, line)| (*name, line.as_slice())).collect(),
+                ..Request::default()
+            };
+            for places in [places(), places().into_iter().rev().collect()] {
+                let used: Vec<_> = places.iter().filter(|place| place.is_used(&request)).collect();
+                let many = TokenPlaces::new(places.clone());
+                prop_assert_eq!(many.used(&request).collect::<Vec<_>>(), used);
+                prop_assert_eq!(together(&many, &request), one_by_one(&places, &request));
+                for (name, _) in &lines {
+                    let mut names = places.iter().filter_map(|place| place.header());
+                    prop_assert_eq!(many.is_alias(name), names.any(|own| is_alias(own, name)));
+                }
+            }
+        }
+    }
+}
