@@ -11,12 +11,13 @@ mod header_name;
 mod value;
 
 pub use header_name::{HeaderName, HeaderNameError};
-use value::header_value;
+use value::{TooLong, header_value};
 
 use crate::keyring::ProviderId;
 use crate::request::{Headers, Request, is_alias, is_spelling};
 use crate::token::VerifiedToken;
 use crate::token::claims::ClaimPath;
+use crate::token::json::Json;
 use crate::token::source::places::TokenPlaces;
 use crate::token::source::{TokenSource, cookie, websocket};
 
@@ -86,7 +87,7 @@ impl Upstream {
             let value = match value {
                 ResponseValue::Fixed(text) => Some(Cow::Borrowed(text.as_str())),
                 ResponseValue::Claim(path) => self
-                    .fitting(name, claim(bearer, path), &mut changes)
+                    .fitting(name, claim(bearer, path).map(Value::Claim), &mut changes)
                     .map(Cow::Owned),
             };
             changes
@@ -121,7 +122,7 @@ impl Upstream {
 
     fn manage_headers<'a>(&'a self, bearer: Option<&'a Bearer>, changes: &mut Changes<'a>) {
         for (name, path) in &self.claim_headers {
-            self.manage(name, claim(bearer, path), changes);
+            self.manage(name, claim(bearer, path).map(Value::Claim), changes);
         }
         if let Some(name) = &self.scope_header {
             let scopes: Vec<&str> = bearer
@@ -129,7 +130,7 @@ impl Upstream {
                 .flat_map(|bearer| bearer.token.scopes())
                 .collect();
             let scopes = (!scopes.is_empty()).then(|| scopes.join(" "));
-            self.manage(name, scopes, changes);
+            self.manage(name, scopes.map(Value::Text), changes);
         }
         if let Some(name) = &self.payload_header {
             match bearer {
@@ -142,29 +143,34 @@ impl Upstream {
     }
 
     /// Sets a header, or removes it when there is no value that fits.
-    fn manage<'a>(&self, name: &'a HeaderName, value: Option<String>, changes: &mut Changes<'a>) {
+    fn manage<'a>(
+        &self,
+        name: &'a HeaderName,
+        value: Option<Value<'a>>,
+        changes: &mut Changes<'a>,
+    ) {
         match self.fitting(name, value, changes) {
             Some(value) => changes.set.push((name.as_str(), Cow::Owned(value))),
             None => changes.remove.push(name.as_str().into()),
         }
     }
 
-    /// The value, unless it is too long for a header, which is noted.
+    /// The value as text, unless it is too long for a header, which is noted.
     fn fitting<'a>(
         &self,
         name: &'a HeaderName,
-        value: Option<String>,
+        value: Option<Value<'a>>,
         changes: &mut Changes<'a>,
     ) -> Option<String> {
         let value = value?;
-        if value.len() <= self.max_header_bytes {
-            return Some(value);
+        match value.text(self.max_header_bytes) {
+            Ok(text) => text.map(Cow::into_owned),
+            Err(TooLong) => {
+                let header = name.as_str();
+                changes.oversized.push(Oversized { header, value });
+                None
+            }
         }
-        changes.oversized.push(Oversized {
-            header: name.as_str(),
-            bytes: value.len(),
-        });
-        None
     }
 
     /// Servers in the tradition of CGI read `x_auth_subject`, or any mixture, as `x-auth-subject`;
@@ -232,8 +238,25 @@ impl Upstream {
     }
 }
 
-fn claim(bearer: Option<&Bearer>, path: &ClaimPath) -> Option<String> {
-    bearer?.token.claims().at(path).and_then(header_value)
+fn claim<'a>(bearer: Option<&'a Bearer>, path: &ClaimPath) -> Option<Json<'a>> {
+    bearer?.token.claims().at(path)
+}
+
+/// What a header is to say.
+#[derive(Clone)]
+enum Value<'a> {
+    Claim(Json<'a>),
+    Text(String),
+}
+
+impl Value<'_> {
+    fn text(&self, max_bytes: usize) -> Result<Option<Cow<'_, str>>, TooLong> {
+        match self {
+            Self::Claim(claim) => Ok(header_value(*claim, max_bytes)?.map(Cow::Owned)),
+            Self::Text(text) if text.len() > max_bytes => Err(TooLong),
+            Self::Text(text) => Ok(Some(text.into())),
+        }
+    }
 }
 
 /// Changes to a request, and to the answer to it. No name is in both lists of the request's: Envoy
@@ -253,17 +276,37 @@ pub struct Changes<'a> {
 }
 
 /// A header whose claim is longer than `max_header_bytes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Oversized<'a> {
     /// Its name.
     pub header: &'a str,
-    /// The length of the claim, encoded.
-    pub bytes: usize,
+    value: Value<'a>,
+}
+
+impl Oversized<'_> {
+    /// More than `max_header_bytes` can be.
+    const MAX_MEASURED: usize = 60 * 1024;
+
+    /// The length of the claim, encoded, in words. It is measured only here, as that takes longer than to
+    /// find that the claim is too long.
+    pub fn length(&self) -> String {
+        match self.value.text(Self::MAX_MEASURED) {
+            Ok(text) => format!("{} bytes", text.map_or(0, |text| text.len())),
+            Err(TooLong) => format!("over {} bytes", Self::MAX_MEASURED),
+        }
+    }
 }
 
 impl fmt::Display for Oversized<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { header, bytes } = self;
-        write!(f, "{header} ({bytes} bytes)")
+        write!(f, "{} ({})", self.header, self.length())
+    }
+}
+
+impl fmt::Debug for Oversized<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Oversized")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::{GRAPH, GRAPH_TOKEN, Glimpse, ID_TOKEN};
 use crate::shown::Shown;
 
+/// How many audiences of the token are compared with how many of the provider's.
+const MAX_COMPARED: usize = 16;
+
 pub(super) fn wrong(accepted: &[String], token: &Glimpse<'_>) -> Option<String> {
     let found: Vec<&str> = match token.claims.get("aud")? {
         Value::String(one) => vec![one],
@@ -14,8 +17,8 @@ pub(super) fn wrong(accepted: &[String], token: &Glimpse<'_>) -> Option<String> 
     if found.iter().any(|audience| GRAPH.contains(audience)) {
         return Some(GRAPH_TOKEN.to_owned());
     }
-    for own in accepted {
-        for other in &found {
+    for own in accepted.iter().take(MAX_COMPARED) {
+        for other in found.iter().take(MAX_COMPARED) {
             if let Some(difference) = difference(own, other) {
                 let other = Shown::from(*other);
                 return Some(format!("`{other}` and `{own}` differ only by {difference}"));
@@ -46,13 +49,11 @@ fn client<'t>(token: &'t Glimpse<'_>) -> Option<&'t str> {
 }
 
 fn difference(own: &str, other: &str) -> Option<&'static str> {
-    let slashless = |text: &str| text.trim_end_matches('/').to_owned();
-    let bare = |text: &str| text.trim_start_matches("api://").to_owned();
-    if slashless(own) == slashless(other) {
+    if own.trim_end_matches('/') == other.trim_end_matches('/') {
         Some("a slash at the end")
     } else if own.eq_ignore_ascii_case(other) {
         Some("upper and lower case")
-    } else if bare(own) == bare(other) {
+    } else if own.trim_start_matches("api://") == other.trim_start_matches("api://") {
         Some("`api://`: Entra ID has it in tokens of version 1.0, and not in those of 2.0")
     } else {
         None

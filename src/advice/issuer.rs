@@ -6,30 +6,43 @@ use crate::policy::Policy;
 use crate::shown::Shown;
 use crate::token::issuer::{TENANT_ID, split_tenant};
 
+/// In bytes. Issuers are URLs of about 60 bytes; a longer text is not parsed, as that can cost more
+/// than the decision did.
+const MAX_COMPARED_BYTES: usize = 300;
+
 /// The nearest configured issuer, and how it differs.
 pub(super) fn unknown(found: &str, policy: &Policy) -> String {
-    let differences = || {
-        policy
-            .providers()
-            .flat_map(|(_, provider)| provider.terms.issuers())
-            .filter_map(|own| Some((own, difference(own, found)?)))
-    };
-    // Many providers have the same paths, so that another host says the least.
-    let near = differences()
-        .find(|(_, difference)| matches!(difference, Difference::Known(_)))
-        .or_else(|| differences().next());
-    match near {
-        Some((own, Difference::Known(difference))) => {
-            format!("it differs from `{own}` {difference}")
+    if found.len() > MAX_COMPARED_BYTES {
+        return format!(
+            "an issuer of {} bytes is unusual: the token is from another provider or environment, \
+             or was made by hand",
+            found.len()
+        );
+    }
+    let found = Found::of(found);
+    let mut other_host = None;
+    for (_, provider) in policy.providers() {
+        for own in provider.terms.issuers() {
+            match found.difference(own, other_host.is_none()) {
+                Some(Difference::Known(difference)) => {
+                    return format!("it differs from `{own}` {difference}");
+                }
+                // Many providers have the same paths, so that another host says the least.
+                Some(Difference::Host) => other_host = other_host.or(Some(own)),
+                None => {}
+            }
         }
-        Some((own, Difference::Host)) if is_internal(own) && !is_internal(found) => format!(
+    }
+    let found = found.text;
+    match other_host {
+        Some(own) if is_internal(own) && !is_internal(found) => format!(
             "it differs from `{own}` by its host: if `{found}` is the same provider's public name, \
              write that as `issuer`, as tokens do, and `discovery_url: \
              {}/.well-known/openid-configuration`",
             own.trim_end_matches('/'),
             found = Shown::from(found),
         ),
-        Some((own, Difference::Host)) => format!(
+        Some(own) => format!(
             "it differs from `{own}` by its host: the provider names itself as the client called \
              it; set its host name, or list both (`issuer_aliases`)"
         ),
@@ -49,31 +62,78 @@ enum Difference {
     Host,
 }
 
-fn difference(own: &str, found: &str) -> Option<Difference> {
-    if own.trim_end_matches('/') == found.trim_end_matches('/') {
-        return Some(Difference::Known("only by a slash at the end"));
+/// A token's issuer, taken apart once for all providers.
+struct Found<'t> {
+    text: &'t str,
+    /// With the tenant's id replaced.
+    template: Option<String>,
+    url: Option<Url>,
+}
+
+impl<'t> Found<'t> {
+    fn of(text: &'t str) -> Self {
+        Self {
+            text,
+            template: split_tenant(text).map(|(template, _)| template),
+            url: Url::parse(text).ok(),
+        }
     }
-    if own.eq_ignore_ascii_case(found) {
-        return Some(Difference::Known("only by upper and lower case"));
+
+    /// `or_host` says whether a difference by the host alone is of interest.
+    fn difference(&self, own: &str, or_host: bool) -> Option<Difference> {
+        let found = self.text;
+        if own.trim_end_matches('/') == found.trim_end_matches('/') {
+            return Some(Difference::Known("only by a slash at the end"));
+        }
+        if own.eq_ignore_ascii_case(found) {
+            return Some(Difference::Known("only by upper and lower case"));
+        }
+        if self.template.as_deref() == Some(own) {
+            return Some(Difference::Known(
+                "by its tenant, which is not among `tenants`",
+            ));
+        }
+        if found.contains(TENANT_ID) {
+            return Some(Difference::Known(
+                "in that it names no tenant, which no real token does",
+            ));
+        }
+        if is_entra(own) && is_entra(found) {
+            return Some(Difference::Known(
+                "by its tenant or version: Entra ID issues version 1.0 (`sts.windows.net`) or 2.0 \
+                 (`login.microsoftonline.com/…/v2.0`) as the API's manifest says in \
+                 `requestedAccessTokenVersion`",
+            ));
+        }
+        let url = self.url.as_ref()?;
+        may_be_near(own, found, or_host)
+            .then(|| Url::parse(own).ok())
+            .flatten()
+            .and_then(|own| difference_of_urls(&own, url))
     }
-    if split_tenant(found).is_some_and(|(template, _)| template == own) {
-        return Some(Difference::Known(
-            "by its tenant, which is not among `tenants`",
-        ));
-    }
-    if found.contains(TENANT_ID) {
-        return Some(Difference::Known(
-            "in that it names no tenant, which no real token does",
-        ));
-    }
-    if is_entra(own) && is_entra(found) {
-        return Some(Difference::Known(
-            "by its tenant or version: Entra ID issues version 1.0 (`sts.windows.net`) or 2.0 \
-             (`login.microsoftonline.com/…/v2.0`) as the API's manifest says in \
-             `requestedAccessTokenVersion`",
-        ));
-    }
-    let (own, found) = (Url::parse(own).ok()?, Url::parse(found).ok()?);
+}
+
+/// Whether two URLs may have the same host, or else, `or_path`, the same path. Cheap: there may be
+/// thousands of providers. Names that are not ASCII may be the same though they look different.
+fn may_be_near(own: &str, found: &str, or_path: bool) -> bool {
+    let ((own_host, own_path), (host, path)) = (host_and_path(own), host_and_path(found));
+    !own.is_ascii()
+        || own_host.eq_ignore_ascii_case(host)
+        || (or_path && !path.is_empty() && own_path == path)
+}
+
+/// The host of a URL without its port, and the path without slashes at its end, both as written.
+fn host_and_path(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    (host, path.trim_end_matches('/'))
+}
+
+fn difference_of_urls(own: &Url, found: &Url) -> Option<Difference> {
     let same_host = own.host_str() == found.host_str();
     let same_path = own.path().trim_end_matches('/') == found.path().trim_end_matches('/');
     if same_host && same_path {

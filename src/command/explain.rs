@@ -9,7 +9,6 @@ use crate::advice;
 use crate::config::Config;
 use crate::decision::{Decision, Denial, Fault, decide};
 use crate::ext_authz::response::{self, Rendered};
-use crate::identity::Oversized;
 use crate::jwks::KeysError;
 use crate::keyring::Keyring;
 use crate::policy::Policy;
@@ -42,10 +41,11 @@ pub(super) fn explain(
         oversized,
     } = response::render(&decision, policy, &config.denials, request);
     let most = policy.upstream().max_header_bytes;
-    let too_long = oversized.iter().map(|Oversized { header, bytes }| {
+    let too_long = oversized.iter().map(|oversized| {
         format!(
-            "`{header}` is not set: its claim takes {bytes} bytes, `upstream.max_header_bytes` is \
-             {most}"
+            "`{}` is not set: its claim takes {}, `upstream.max_header_bytes` is {most}",
+            oversized.header,
+            oversized.length()
         )
     });
     let mut report = Report {

@@ -66,6 +66,18 @@ pub fn render<'a>(
     }
 }
 
+/// The headers that are not set because the claim is too long for one.
+pub(super) fn oversized<'a>(
+    decision: &'a Decision,
+    policy: &'a Policy,
+    request: &Request<'a>,
+) -> Vec<Oversized<'a>> {
+    match decision {
+        Decision::Allow(permit) => permit.changes(policy, request).oversized,
+        Decision::Deny(_) | Decision::Metadata(_) => Vec::new(),
+    }
+}
+
 /// The answer that lets the request pass, changed.
 fn allow(changes: &Changes<'_>) -> CheckResponse {
     let Changes {

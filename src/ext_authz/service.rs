@@ -21,6 +21,7 @@ use crate::advice::{self, Wait};
 use crate::config::{Config, Denials};
 use crate::decision::{Decision, Denial, Fault, KeyDoubt, NoLookUp, Permit, Reason, decide};
 use crate::jwks::Jwks;
+use crate::keyring::ProviderId;
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::telemetry::lines::Line;
@@ -195,9 +196,10 @@ impl Service {
 
     fn render(&self, decision: &Decision, request: &Request<'_>) -> Bytes {
         let (answer, oversized) = encoded::encode(decision, &self.policy, &self.denials, request);
-        if !oversized.is_empty() {
-            self.metrics.claims_dropped(oversized.len());
+        if oversized > 0 {
+            self.metrics.claims_dropped(oversized);
             if tracing::enabled!(Level::WARN) && self.may_write(Line::ClaimTooLong) {
+                let oversized = response::oversized(decision, &self.policy, request);
                 let headers: Vec<_> = oversized.iter().map(ToString::to_string).collect();
                 let headers = headers.join(", ");
                 tracing::warn!(%headers, "claims too long for a header");
@@ -271,9 +273,25 @@ impl Service {
         {
             return Some(hint);
         }
+        if let Fault::KeysUnavailable
+        | Fault::KeyNotLookedUp {
+            why: NoLookUp::Failed,
+            ..
+        } = denial.fault
+            && let Some(error) = self.unusable_answer(denial.provider?)
+        {
+            return Some(error);
+        }
         let request = check.and_then(|check| wire::read(check).ok());
         let request = request.unwrap_or_default();
         advice::likely_cause(denial, &self.policy, &self.jwks.snapshot(), &request)
+    }
+
+    /// Why the last fetch failed, if the provider answered: that says itself what is wrong.
+    fn unusable_answer(&self, provider: ProviderId) -> Option<String> {
+        let status = self.jwks.status(provider)?;
+        let error = status.error.as_ref().filter(|error| !error.is_network())?;
+        Some(error.to_string())
     }
 
     /// Where it matters how old they are: newer ones might verify the token.

@@ -1,6 +1,6 @@
 //! Claims as text for headers.
 
-use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -13,39 +13,112 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// The text would be longer than allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+impl From<fmt::Error> for TooLong {
+    /// [`Bounded`] has no other error.
+    fn from(fmt::Error: fmt::Error) -> Self {
+        Self
+    }
+}
+
 /// A claim as text for a header, or `None` if there is nothing to say: a string as it is, an
 /// integer exactly, a boolean, an array of those joined by commas (as JSON if that would be
 /// ambiguous), an object as JSON. Text that a header cannot carry as it is comes percent-encoded.
-pub(super) fn header_value(claim: Json<'_>) -> Option<String> {
-    let text = match claim {
-        Json::Array(elements) => joined(elements).unwrap_or_else(|| encoded(claim.to_string())),
-        Json::Object(_) => encoded(claim.to_string()),
-        scalar => encoded(scalar.scalar_text()?.into_owned()),
-    };
-    (!text.is_empty()).then_some(text)
-}
-
-/// `None` when the elements could not be told apart again, or from JSON.
-fn joined(elements: Array<'_>) -> Option<String> {
-    let is_clear = |text: &Cow<'_, str>| {
-        !text.is_empty() && !text.contains(',') && !text.starts_with(['[', '{', '"'])
-    };
-    let texts = elements
-        .iter()
-        .map(|element| element.scalar_text().filter(is_clear))
-        .map(|text| text.map(|text| encoded(text.into_owned())))
-        .collect::<Option<Vec<_>>>()?;
-    Some(texts.join(","))
-}
-
-/// Text as it is when every hop passes it on unchanged: visible ASCII and inner spaces. All else,
-/// and text with a `%`, so that nothing else can look the same, comes percent-encoded.
-fn encoded(text: String) -> String {
-    let plain = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b'%');
-    if text.bytes().all(plain) && text.trim_ascii() == text {
-        return text;
+///
+/// # Errors
+///
+/// The text is longer than `max_bytes`. No more than that is written to find out.
+pub(super) fn header_value(claim: Json<'_>, max_bytes: usize) -> Result<Option<String>, TooLong> {
+    if claim.min_text_bytes() > max_bytes {
+        return Err(TooLong);
     }
-    utf8_percent_encode(&text, ENCODED).to_string()
+    let mut text = Bounded::of(max_bytes);
+    match claim {
+        Json::Null => {}
+        Json::Array(elements) if elements.iter().all(is_clear) => joined(elements, &mut text)?,
+        Json::Array(_) | Json::Object(_) => {
+            let mut json = Bounded::of(max_bytes);
+            write!(json, "{claim}")?;
+            match is_plain(&json.text) {
+                true => text = json,
+                false => encoded(&json.text, &mut text)?,
+            }
+        }
+        scalar => put_scalar(scalar, &mut text)?,
+    }
+    Ok((!text.text.is_empty()).then_some(text.text))
+}
+
+/// Whether an element can be told from its neighbours, and the whole from JSON.
+fn is_clear(element: Json<'_>) -> bool {
+    match element {
+        Json::String(text) => {
+            !text.is_empty() && !text.contains(',') && !text.starts_with(['[', '{', '"'])
+        }
+        Json::Number(_) | Json::Bool(_) => true,
+        Json::Null | Json::Array(_) | Json::Object(_) => false,
+    }
+}
+
+fn joined(elements: Array<'_>, into: &mut Bounded) -> fmt::Result {
+    for (index, element) in elements.iter().enumerate() {
+        if index > 0 {
+            into.write_char(',')?;
+        }
+        put_scalar(element, into)?;
+    }
+    Ok(())
+}
+
+fn put_scalar(scalar: Json<'_>, into: &mut Bounded) -> fmt::Result {
+    match scalar {
+        Json::String(text) => encoded(text, into),
+        // Visible ASCII.
+        other => write!(into, "{other}"),
+    }
+}
+
+/// Text as it is when every hop passes it on unchanged. All else, and text with a `%`, so that
+/// nothing else can look the same, comes percent-encoded.
+fn encoded(text: &str, into: &mut Bounded) -> fmt::Result {
+    match is_plain(text) {
+        true => into.write_str(text),
+        false => write!(into, "{}", utf8_percent_encode(text, ENCODED)),
+    }
+}
+
+/// Whether text has only visible ASCII and inner spaces, and no `%`.
+fn is_plain(text: &str) -> bool {
+    let plain = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b'%');
+    text.bytes().all(plain) && text.trim_ascii() == text
+}
+
+/// Text up to a length; what is longer is an error.
+struct Bounded {
+    text: String,
+    max_bytes: usize,
+}
+
+impl Bounded {
+    fn of(max_bytes: usize) -> Self {
+        Self {
+            text: String::new(),
+            max_bytes,
+        }
+    }
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        if more.len() > self.max_bytes - self.text.len() {
+            return Err(fmt::Error);
+        }
+        self.text.push_str(more);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -86,8 +159,15 @@ mod tests {
         ] {
             let claims = json!({"it": claim}).to_string();
             let claims = Document::object(claims.as_bytes()).unwrap();
-            let found = header_value(claims.members().get("it").unwrap());
+            let it = claims.members().get("it").unwrap();
+            let found = header_value(it, usize::MAX).unwrap();
             assert_eq!(found.as_deref(), text, "{claim}");
+            // The limit is the length itself.
+            let length = text.map_or(0, str::len);
+            assert_eq!(header_value(it, length), Ok(found), "{claim}");
+            if let Some(less) = length.checked_sub(1) {
+                assert_eq!(header_value(it, less), Err(TooLong), "{claim}");
+            }
         }
     }
 }

@@ -6,6 +6,8 @@
 pub struct Notes {
     /// What changes in a request, encoded.
     pub changes: Box<[u8]>,
+    /// How many headers are not set because the claim is too long.
+    pub oversized: usize,
     /// The lengths of the arrays and objects among its claims, encoded.
     pub lengths: Box<[u32]>,
 }

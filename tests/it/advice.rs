@@ -416,6 +416,11 @@ async fn likely_causes() {
             "from another provider or environment",
         ),
         (
+            "a very long issuer",
+            iss(&format!("https://{}example/", "é.".repeat(1_800))),
+            "an issuer of 5416 bytes is unusual",
+        ),
+        (
             "the wrong place",
             iss("https://proxy.example.com"),
             "to the provider's `token_from`",
@@ -483,6 +488,13 @@ async fn likely_causes() {
             "Entra's prefix",
             aud(json!("x")),
             "Entra ID has it in tokens of version 1.0",
+        ),
+        (
+            "an audience's slash, behind many others",
+            aud(json!(
+                [vec!["billing"; 20], vec!["https://orders"]].concat()
+            )),
+            "the token is for another API",
         ),
         (
             "user info",

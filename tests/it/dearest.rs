@@ -1,14 +1,23 @@
 //! The dearest requests: their work is counted, in what they allocate, and does not grow with the
 //! number of rules. `make bench` measures their time.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use claimgate::advice::likely_cause;
 use claimgate::config::Config;
 use claimgate::decision::{Decision, decide};
+use claimgate::ext_authz::service::Service;
+use claimgate::keyring::Algorithm::Es256;
 use claimgate::keyring::Keyring;
 use claimgate::policy::rules::Expressions;
 use claimgate::request::Request;
-use claimgate::time::UnixTime;
+use claimgate::time::{SystemClock, UnixTime};
+use prost::Message as _;
 use serde_json::{Value, json};
+
+use crate::support::call::bearer;
+use crate::support::keys::signer;
 
 /// What Envoy accepts of headers by default.
 const ROOM: usize = 60 * 1024;
@@ -265,4 +274,129 @@ fn many_places() {
             assert!(many.1 <= one.1 + 16 * 1024, "{what}");
         }
     }
+}
+
+/// A service that knows the keys of this many providers, the last at `https://idp.example.com/realms/it`,
+/// the others at other hosts; each accepts this many audiences.
+async fn trusting(providers: usize, audiences: usize, upstream: Value) -> Service {
+    let audiences: Vec<String> = (0..audiences).map(|number| format!("{number}/")).collect();
+    let keys = json!({"inline": {"keys": [signer(Es256, "a").jwk()]}});
+    let provider = |number: usize| {
+        let host = match number {
+            0 => "idp".to_owned(),
+            _ => format!("idp{number}"),
+        };
+        json!({
+            "name": format!("p{number}"), "issuer": format!("https://{host}.example.com/realms/it"),
+            "audiences": audiences, "jwks": keys,
+        })
+    };
+    let providers: Vec<Value> = (0..providers).rev().map(provider).collect();
+    let config = json!({"providers": providers, "upstream": upstream}).to_string();
+    let config = Config::from_yaml(&config).unwrap_or_else(|error| panic!("{error}"));
+    let service = Service::start(config, Arc::new(SystemClock)).await;
+    service.jwks.all_known().await;
+    service
+}
+
+fn signed(change: &Value) -> String {
+    let mut claims = json!({
+        "iss": "https://idp.example.com/realms/it", "aud": "0/", "sub": "alice",
+        "exp": 4_102_444_800_u64,
+    });
+    let members = claims.as_object_mut().unwrap();
+    members.extend(change.as_object().unwrap().clone());
+    signer(Es256, "a").token(&claims).unwrap()
+}
+
+/// The likely cause of a token's denial, and how often finding it allocates.
+fn hinted(service: &Service, token: &str) -> (String, u64) {
+    let header = format!("Bearer {token}");
+    let request = Request {
+        method: "GET",
+        host: "api.example.com",
+        path: "/",
+        headers: [("authorization", header.as_bytes())].into_iter().collect(),
+        ..Request::default()
+    };
+    let keyring = service.jwks.snapshot();
+    let now = UnixTime::from_secs(1_767_225_600);
+    let decision = decide(&service.policy, &keyring, &(), &request, now, &mut ());
+    let Decision::Deny(denial) = decision else {
+        panic!("{decision:?}");
+    };
+    let mut hint = None;
+    let measured = allocation_counter::measure(|| {
+        hint = likely_cause(&denial, &service.policy, &keyring, &request);
+    });
+    (hint.unwrap(), measured.count_total)
+}
+
+/// A hint compares the token with each provider or audience, and takes nothing apart for that.
+#[tokio::test]
+async fn hints() {
+    let one = trusting(1, 1, json!({})).await;
+    let many = trusting(1_000, 1, json!({})).await;
+    let long = |labels: usize| format!("https://{}example/", "é.".repeat(labels));
+    for (issuer, says) in [
+        (long(1_800), "is unusual"),
+        (long(80), "add `"),
+        ("https://evil.example".to_owned(), "add `"),
+        ("https://evil.example/realms/it".to_owned(), "by its host"),
+        ("https://evil.example/realms/x".to_owned(), "add `"),
+        ("https://idp.example.com/realms/x".to_owned(), "by its path"),
+    ] {
+        let token = signed(&json!({"iss": issuer}));
+        let (hint, few) = hinted(&one, &token);
+        assert!(hint.contains(says), "{issuer}: {hint}");
+        let (hint, count) = hinted(&many, &token);
+        assert!(hint.contains(says), "{issuer}: {hint}");
+        assert!(count <= few + 10, "{issuer}: {count} for {few}");
+    }
+
+    let many = trusting(1, 1_000, json!({})).await;
+    let others: Vec<String> = (0..1_000).map(|number| format!("x{number}")).collect();
+    let token = signed(&json!({"aud": others}));
+    assert_eq!(hinted(&many, &token), hinted(&one, &token));
+}
+
+/// A claim that fits into no header is not written to its end, and only once.
+#[test]
+fn claims_that_do_not_fit() {
+    let header = |number: usize| json!({"header": format!("x-claim-{number}"), "claim": "list"});
+    let upstream = json!({"claim_headers": (0..20).map(header).collect::<Vec<_>>()});
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let service = runtime.block_on(trusting(1, 1, upstream));
+    let asked = |list: &Value| {
+        let check = bearer(&signed(&json!({"list": list}))).encode_to_vec();
+        let measured = || {
+            allocation_counter::measure(|| {
+                let answer = service.answer(Ok(&check), Duration::from_secs(1));
+                assert!(!runtime.block_on(answer).is_empty());
+            })
+        };
+        (measured(), measured())
+    };
+    let short = asked(&json!([1]));
+    let integers = json!(vec![100; 2_700]);
+    for (what, list) in [
+        ("long texts", json!(vec!["x".repeat(100); 100])),
+        ("numbers that are longer as text", json!(vec![1e300; 1_000])),
+        ("as JSON", json!(vec![json!([100, "a,b"]); 500])),
+        ("an object", json!({"a": integers})),
+        ("too many elements", integers),
+    ] {
+        let (first, again) = asked(&list);
+        assert!(
+            first.count_total < short.0.count_total + 10_000,
+            "{what}: {first:?}"
+        );
+        assert_eq!(again.count_total, short.1.count_total, "{what}");
+    }
+    let metrics = service.metrics.encode().unwrap();
+    let dropped = "claimgate_claim_headers_dropped_total 200\n";
+    assert!(metrics.contains(dropped), "{metrics}");
 }

@@ -379,22 +379,30 @@ async fn it_says_what_to_do() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The commands print what the service logs.
+/// The commands print what the service logs, and a denial's line is no other guess.
 #[tokio::test]
 async fn the_commands_say_the_same() {
     let real = signer(Es256, "real");
     let issuer = Issuer::start(&[&real]).await;
     issuer.reply(JWKS, text("<html>"));
     let yaml = provider(&issuer, "acme", "");
+    let claims = json!({"iss": issuer.url(), "aud": "orders-api", "exp": 4_102_444_800_u64});
+    let token = real.token(&claims).unwrap();
     let error = {
         let gate = Gate::start(&yaml).await;
         issuer.asked_at_least(JWKS, 1).await;
-        loop {
+        let error = loop {
             match gate.error() {
                 Some(error) => break error,
                 None => tokio::task::yield_now().await,
             }
-        }
+        };
+        let log = Log::start("info");
+        assert_eq!(gate.check(&token).await.status(), 503);
+        let lines = log.take();
+        let denied = lines.iter().find(|line| line["message"] == "denied");
+        assert_eq!(denied.unwrap()["hint"], error);
+        error
     };
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("claimgate.yaml");
@@ -405,8 +413,6 @@ async fn the_commands_say_the_same() {
     let expected = format!("provider `acme`: {error}\n");
     assert!(validated.err.contains(&expected), "{}", validated.err);
 
-    let claims = json!({"iss": issuer.url(), "aud": "orders-api", "exp": 4_102_444_800_u64});
-    let token = real.token(&claims).unwrap();
     let check = ["check", "--config", file, "--token", "-"];
     let checked = run(&check, &token).await;
     assert_eq!(checked.code, Some(2), "{}", checked.out);

@@ -11,7 +11,7 @@ use super::structs::{begin, field, key};
 use super::{Rendered, allow, render};
 use crate::config::Denials;
 use crate::decision::{Decision, Permit};
-use crate::identity::{Bearer, Oversized};
+use crate::identity::Bearer;
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::token::Notes;
@@ -25,22 +25,22 @@ const STATUS: u8 = key(1);
 const OK_RESPONSE: u8 = key(3);
 const DYNAMIC_METADATA: u8 = key(4);
 
-/// The bytes of an answer, behind the prefix that gRPC wants, and the headers that are not set because the
-/// claim is too long for one.
-pub(in crate::ext_authz) fn encode<'a>(
-    decision: &'a Decision,
-    policy: &'a Policy,
+/// The bytes of an answer, behind the prefix that gRPC wants, and how many headers are not set because
+/// the claim is too long for one.
+pub(in crate::ext_authz) fn encode(
+    decision: &Decision,
+    policy: &Policy,
     denials: &Denials,
-    request: &Request<'a>,
-) -> (Bytes, Vec<Oversized<'a>>) {
-    if let Some(message) = from_notes(decision, policy, request) {
-        return (message, Vec::new());
+    request: &Request<'_>,
+) -> (Bytes, usize) {
+    if let Some(answer) = from_notes(decision, policy, request) {
+        return answer;
     }
     let Rendered {
         response,
         oversized,
     } = render(decision, policy, denials, request);
-    (message(&response), oversized)
+    (message(&response), oversized.len())
 }
 
 /// A message behind its prefix.
@@ -59,7 +59,11 @@ fn start(length: usize) -> Vec<u8> {
 }
 
 /// The allow, of what was encoded before; `None` if it depends on more than the token.
-fn from_notes(decision: &Decision, policy: &Policy, request: &Request<'_>) -> Option<Bytes> {
+fn from_notes(
+    decision: &Decision,
+    policy: &Policy,
+    request: &Request<'_>,
+) -> Option<(Bytes, usize)> {
     let Decision::Allow(Permit {
         bearer: Some(bearer),
         ..
@@ -95,11 +99,10 @@ fn from_notes(decision: &Decision, policy: &Policy, request: &Request<'_>) -> Op
         begin(DYNAMIC_METADATA, length, &mut bytes);
         metadata.put(&notes.lengths, &mut bytes);
     }
-    Some(bytes.into())
+    Some((bytes.into(), notes.oversized))
 }
 
-/// `None` if a claim is too long for its header, which is to be said each time, or if the notes are
-/// longer than what the token's memory was counted with.
+/// `None` if the notes are longer than what the token's memory was counted with.
 fn notes_of(
     decision: &Decision,
     bearer: &Bearer,
@@ -110,9 +113,7 @@ fn notes_of(
     let places = policy.token_places();
     let misleading = policy.rules().misleading_headers(request);
     let changes = upstream.changes(Some(bearer), places, misleading, request);
-    if !changes.oversized.is_empty() {
-        return None;
-    }
+    let oversized = changes.oversized.len();
     let Some(HttpResponse::OkResponse(changes)) = allow(&changes).http_response else {
         return None;
     };
@@ -121,6 +122,7 @@ fn notes_of(
         .then(|| Metadata::of(decision, policy).measure());
     let notes = Notes {
         changes: changes.encode_to_vec().into(),
+        oversized,
         lengths: metadata.unwrap_or_default(),
     };
     (notes.bytes() <= bearer.token.room_for_notes()).then_some(notes)

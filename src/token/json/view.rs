@@ -140,6 +140,19 @@ impl<'d> Json<'d> {
         }
     }
 
+    /// How many bytes it takes at least as text, found without reading what is inside: a value in an
+    /// array or object takes a byte, and a comma or brackets.
+    pub fn min_text_bytes(self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::Array(Array(inside)) | Self::Object(Object(inside)) => {
+                (2 * (inside.end - inside.from)).saturating_sub(1)
+            }
+            Self::Null => 0,
+            Self::Bool(_) | Self::Number(_) => 1,
+        }
+    }
+
     /// A string, number or boolean as text; `None` for anything else. A number is digits if it is
     /// whole, and as it is spelled if not.
     pub fn scalar_text(self) -> Option<Cow<'d, str>> {
