@@ -658,8 +658,17 @@ async fn keys_that_are_gone_are_looked_for_once_a_cooldown() {
                 assert_eq!(status, 503, "{reply:?}");
             }
             sleep(secs(30)).await;
-            assert_eq!(issuer.asked(DISCOVERY), 1 + round * questions, "{reply:?}");
-            assert_eq!(issuer.asked(JWKS), 1 + round, "{reply:?}");
+            // Three look-ups at once, and one more in each cool-down.
+            let look_ups = issuer.asked(JWKS) - 1;
+            assert!(
+                (round..=round + 2).contains(&look_ups),
+                "{reply:?}: {look_ups}"
+            );
+            assert_eq!(
+                issuer.asked(DISCOVERY),
+                1 + look_ups * questions,
+                "{reply:?}"
+            );
         }
         assert!(gate.check(&token(&issuer, &real)).await.is_allow());
     }
