@@ -78,13 +78,13 @@ impl<M: Memory> Case<'_, M> {
                 self.anonymous_preflight(trace)
             }
             Access::Optional(requirement) => match find_token(places, request) {
-                Ok(credential) => self.bearer(credential, requirement, trace).map(Some),
+                Ok(credential) => self.bearer(&credential, requirement, trace).map(Some),
                 Err(CredentialError::Missing(_)) => self.anonymous(trace),
                 Err(error) => Err(Fault::from(error).into()),
             },
             Access::Required(requirement) => {
                 let credential = find_token(places, request).map_err(Fault::from)?;
-                self.bearer(credential, requirement, trace).map(Some)
+                self.bearer(&credential, requirement, trace).map(Some)
             }
         }
     }
@@ -110,16 +110,16 @@ impl<M: Memory> Case<'_, M> {
 
     fn bearer(
         &self,
-        credential: Credential<'_>,
+        credential: &Credential<'_>,
         requirement: &Requirement,
         trace: &mut impl Trace,
     ) -> Result<Bearer, Denial> {
         trace.passed(Step::Credential {
             source: credential.place,
         });
-        let bearer = match self.recall(&credential) {
+        let bearer = match self.recall(credential) {
             Some(known) => known,
-            None => self.verify(&credential, trace)?,
+            None => self.verify(credential, trace)?,
         };
         self.check(&bearer, requirement, trace)
             .map_err(|refusal| Denial {

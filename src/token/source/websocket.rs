@@ -25,7 +25,7 @@ pub(super) fn value<'a>(
     let offered: Vec<&[u8]> = offered(headers).collect();
     let mut tokens = tokens(&offered, |found| found == name.as_bytes());
     let Some(token) = tokens.next() else {
-        return match is_pair(name) && offered.iter().any(|protocol| *protocol == name.as_bytes()) {
+        return match is_pair(name) && offered.contains(&name.as_bytes()) {
             true => Err(Unreadable::Empty),
             false => Ok(None),
         };
@@ -128,6 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table is as long as it is")]
     fn subprotocols() {
         use Unreadable::{Empty, Malformed, Repeated};
         type Expected = (
