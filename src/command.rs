@@ -3,6 +3,7 @@
 //! Exit codes: 0 for success or allow, 1 for deny or a problem found, 2 when the command could not
 //! do what it was asked to.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -60,13 +61,32 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Schema(schema::Arguments {}) => schema::run(),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("claimgate: {error}");
+        complain(&format!("claimgate: {error}"));
         ExitCode::from(2)
     })
 }
 
 /// What ends a command early: shown to the user as it is.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Writes a result to standard output.
+///
+/// # Errors
+///
+/// When it cannot be written. That its reader has read enough, as `head` does, is none.
+fn say(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}").into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes to standard error. If that fails, there is nowhere to say so.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
 
 /// Where the configuration comes from.
 #[derive(Args, Debug)]

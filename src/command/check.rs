@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::explain::{Report, explain};
-use super::{Failure, Source as ConfigSource};
+use super::{Failure, Source as ConfigSource, say};
 use crate::config::{Config, values};
 use crate::ext_authz::proto::auth::CheckRequest;
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
@@ -104,7 +104,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     say(&match arguments.output {
         Output::Text => report.text(),
         Output::Json => format!("{:#}", report.json()),
-    });
+    })?;
     Ok(report.exit_code())
 }
 
@@ -246,9 +246,4 @@ async fn keys_for(config: &Config, request: &Request<'_>) -> (Keyring, Option<Ke
         Ok(keys) => (empty.with(id, Keys::Known(keys)), None),
         Err(error) => (empty, Some(error)),
     }
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn say(text: &str) {
-    println!("{text}");
 }

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::Failure;
 use super::serve::{Log, stop_signal};
+use super::{Failure, say};
 use crate::app::{self, App};
 use crate::config::{Config, ListenAddress, values};
 use crate::dev::envoy::{self, Envoy, Wiring};
@@ -100,7 +100,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         write_state(file, &running.json())
             .map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
     }
-    say(&running.text());
+    say(&running.text())?;
 
     let envoy_ended = async {
         match &mut envoy {
@@ -246,9 +246,4 @@ Ctrl-C stops it.
 "
         )
     }
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn say(text: &str) {
-    println!("{text}");
 }

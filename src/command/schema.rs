@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, say};
 use crate::config::schema;
 
 /// Prints the JSON Schema (2020-12) of the configuration, for editors.
@@ -15,8 +15,7 @@ use crate::config::schema;
     # yaml-language-server: $schema=claimgate.schema.json")]
 pub(super) struct Arguments {}
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(super) fn run() -> Result<ExitCode, Failure> {
-    println!("{}", serde_json::to_string_pretty(&schema::schema())?);
+    say(&serde_json::to_string_pretty(&schema::schema())?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ mod report;
 mod suite;
 mod tokens;
 
-use super::Failure;
+use super::{Failure, complain, say};
 use judge::Outcome;
 use suite::Suite;
 
@@ -64,7 +64,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
     }
     if !wrong.is_empty() {
-        eprintln!("{}", wrong.join("\n"));
+        complain(&wrong.join("\n"));
         return Ok(ExitCode::from(2));
     }
     let mut outcomes: Vec<(&Suite, Vec<Outcome>)> = Vec::new();
@@ -72,19 +72,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         outcomes.push((suite, judge::run(suite).await?));
     }
     let colours = std::env::var_os("NO_COLOR").is_none() && std::io::stdout().is_terminal();
-    say(&match arguments.output {
+    let report = match arguments.output {
         Output::Text => report::text(&outcomes, colours),
         Output::Json => format!("{:#}", report::json(&outcomes)),
         Output::Junit => report::junit(&outcomes)?,
-    });
+    };
+    say(report.trim_end())?;
     let all_passed = outcomes
         .iter()
         .flat_map(|(_, outcomes)| outcomes)
         .all(Outcome::passed);
     Ok(ExitCode::from(u8::from(!all_passed)))
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn say(text: &str) {
-    println!("{}", text.trim_end());
 }

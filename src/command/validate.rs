@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, complain, say};
 use crate::config::{Config, ConfigError, KeySettings, KeySource, in_file};
 use crate::jwks;
 use crate::keyring::KeySet;
@@ -40,13 +40,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let config = match Config::load(&file) {
         Ok(config) => config,
         Err(error @ ConfigError::Wrong { .. }) => {
-            eprintln!("{error}");
+            complain(&error.to_string());
             return Ok(ExitCode::from(1));
         }
         Err(error @ ConfigError::Unreadable { .. }) => return Err(error.into()),
     };
     for warning in &config.warnings {
-        eprintln!("{}", in_file(&file.display().to_string(), warning));
+        complain(&in_file(&file.display().to_string(), warning));
     }
     if strict && !config.warnings.is_empty() {
         return Ok(ExitCode::from(1));
@@ -65,7 +65,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     say(&format!(
         "{}: valid, {providers}, {rules}{warnings}",
         file.display()
-    ));
+    ))?;
     let expressions = config.policy.rules().expressions();
     if let Some(max_path) = expressions.max_path_bytes() {
         say(&format!(
@@ -73,26 +73,26 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
              have {max_path} bytes",
             expressions.memory.div_ceil(1024),
             expressions.most_per_request,
-        ));
+        ))?;
     }
     let mut code = ExitCode::SUCCESS;
     for settings in &config.keys {
-        if !usable(settings, online).await {
+        if !usable(settings, online).await? {
             code = ExitCode::from(1);
         }
     }
     if code != ExitCode::SUCCESS {
-        eprintln!("the file is valid, but not every provider can be used as configured");
+        complain("the file is valid, but not every provider can be used as configured");
     }
     Ok(code)
 }
 
 /// Whether a provider can be used as configured, as far as that can be seen: with `online`, the
 /// provider is asked.
-async fn usable(settings: &KeySettings, online: bool) -> bool {
+async fn usable(settings: &KeySettings, online: bool) -> Result<bool, Failure> {
     let mut usable = true;
     let mut problem = |why: &dyn std::fmt::Display| {
-        eprintln!("provider `{}`: {why}", settings.name);
+        complain(&format!("provider `{}`: {why}", settings.name));
         usable = false;
     };
     if let Some(file) = &settings.fetch.bearer_token_file
@@ -113,7 +113,7 @@ async fn usable(settings: &KeySettings, online: bool) -> bool {
     if online || local {
         match jwks::fetch_once(settings).await {
             Ok(keys) => {
-                list(settings, &keys);
+                list(settings, &keys)?;
                 if let Some(why) = keys.misfit(settings.algorithms) {
                     problem(&why);
                 }
@@ -121,31 +121,27 @@ async fn usable(settings: &KeySettings, online: bool) -> bool {
             Err(error) => problem(&error),
         }
     }
-    usable
+    Ok(usable)
 }
 
-fn list(settings: &KeySettings, keys: &KeySet) {
+fn list(settings: &KeySettings, keys: &KeySet) -> Result<(), Failure> {
     say(&format!(
         "provider `{}`: {} usable",
         settings.name,
         keys.len()
-    ));
+    ))?;
     for key in keys.iter() {
         let kid = key.kid().unwrap_or("(without id)").escape_debug();
         let (algorithms, thumbprint) = (key.algorithms(), key.thumbprint());
         say(&format!(
             "  key `{kid}` for {algorithms}, thumbprint {thumbprint}"
-        ));
+        ))?;
     }
     for unfit in keys.unfit() {
-        say(&format!("  not used: {unfit}"));
+        say(&format!("  not used: {unfit}"))?;
     }
     if let Some(why) = keys.nameless() {
-        say(&format!("  note: {why}"));
+        say(&format!("  note: {why}"))?;
     }
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn say(line: &str) {
-    println!("{line}");
+    Ok(())
 }

@@ -137,6 +137,22 @@ async fn check_explains() {
     assert!(!undecided.out.contains("likely cause"), "{}", undecided.out);
 }
 
+/// `claimgate schema | head -1`: that the reader has read enough is no error.
+#[tokio::test]
+async fn a_reader_may_leave_early() {
+    for arguments in [&["schema"][..], &["--no-such-flag"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = claimgate(arguments);
+        command.stdout(writer);
+        let output = command.output().await.unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!error.contains("panicked"), "{arguments:?}: {error}");
+        let is_known = arguments == ["schema"];
+        assert_eq!(output.status.success(), is_known, "{arguments:?}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn validate_reports() {
     let directory = tempfile::tempdir().unwrap();
