@@ -745,7 +745,7 @@ fn hidden_rules() {
         (prefix("/orders/"), prefix("/orders"), true),
         (prefix("/orders"), exact("/orders/admin"), true),
         (prefix("/orders"), exact("/orders/"), true),
-        (prefix("/orders"), exact("/%6frders/a"), true),
+        (prefix("/@orders"), exact("/%40orders/a"), true),
         (prefix("/orders"), prefix("/orders-admin"), false),
         (prefix("/orders/admin"), prefix("/orders"), false),
         (exact("/orders"), exact("/orders"), true),
