@@ -50,6 +50,9 @@ pub(super) fn unusable(error: &CredentialError, policy: &Policy, request: &Reque
             }
             _ => "the token was copied with a line break, a space or quotes in it",
         },
+        CredentialError::Misspelled(_) => {
+            "the name is to be sent as it is configured, in the same case, without brackets or escapes"
+        }
         CredentialError::SeveralPlaces(..) => "a proxy adds a token of its own",
     };
     text.to_owned()

@@ -132,6 +132,7 @@ impl Fault {
                 CredentialError::Repeated(_)
                 | CredentialError::Empty(_)
                 | CredentialError::Malformed(_)
+                | CredentialError::Misspelled(_)
                 | CredentialError::SeveralPlaces(..),
             ) => Reason::MalformedAuthorization,
             Self::Token(error) => token_reason(error),

@@ -32,6 +32,10 @@ pub enum CredentialError {
     /// Spaces or control characters where they have no place, or bytes that are not ASCII.
     #[error("the {0} holds something else than one token")]
     Malformed(Arc<TokenSource>),
+    /// Under a name such as `Access_Token` or `access_token[]`, which some server reads as
+    /// `access_token`.
+    #[error("the request has the {0} under another name that some servers read as that")]
+    Misspelled(Arc<TokenSource>),
     /// Which of them is meant is not for us to guess (RFC 6750 §2).
     #[error("the request has one token in the {0} and another in the {1}")]
     SeveralPlaces(Arc<TokenSource>, Arc<TokenSource>),
@@ -54,6 +58,7 @@ pub fn find_token<'a>(
                 Unreadable::Repeated => CredentialError::Repeated(place),
                 Unreadable::Empty => CredentialError::Empty(place),
                 Unreadable::Malformed => CredentialError::Malformed(place),
+                Unreadable::Misspelled => CredentialError::Misspelled(place),
             }
         })?;
         let Some(token) = token else {
@@ -89,6 +94,7 @@ mod tests {
             Err(CredentialError::Repeated(_)) => "repeated".to_owned(),
             Err(CredentialError::Empty(_)) => "empty".to_owned(),
             Err(CredentialError::Malformed(_)) => "malformed".to_owned(),
+            Err(CredentialError::Misspelled(_)) => "misspelled".to_owned(),
             Err(CredentialError::SeveralPlaces(..)) => "several".to_owned(),
         }
     }

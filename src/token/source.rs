@@ -9,6 +9,7 @@ pub(crate) mod cookie;
 mod header;
 pub mod places;
 mod query;
+mod spelling;
 pub(crate) mod websocket;
 
 use crate::request::Request;
@@ -66,6 +67,8 @@ pub(super) enum Unreadable {
     Repeated,
     Empty,
     Malformed,
+    /// It comes under another name, which some server reads as this one.
+    Misspelled,
 }
 
 impl TokenSource {
@@ -91,8 +94,8 @@ impl TokenSource {
         matches!(self, Self::Header { .. })
     }
 
-    /// Whether this is a header that holds a token alone, and the other the same header with a scheme
-    /// in front, or the other way round: what fits one is an error to the other.
+    /// Whether what fits one place is an error to the other: the same header with and without a scheme,
+    /// or two names that some server reads as one.
     pub(crate) fn contradicts(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -102,6 +105,11 @@ impl TokenSource {
                     scheme: other_scheme,
                 },
             ) => name == other_name && scheme.is_none() != other_scheme.is_none(),
+            (Self::Cookie(one), Self::Cookie(other)) | (Self::Query(one), Self::Query(other)) => {
+                one != other
+                    && (spelling::is_read_as(one.as_bytes(), other)
+                        || spelling::is_read_as(other.as_bytes(), one))
+            }
             _ => false,
         }
     }

@@ -3,21 +3,30 @@
 use std::collections::HashSet;
 
 use super::Unreadable;
+use super::spelling::{self, Readings};
 use crate::request::Headers;
 
 /// The value of the cookie, without the quotes that may be around it.
+///
+/// # Errors
+///
+/// Also when another cookie is one that a server may read under this name.
 pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a str>, Unreadable> {
-    let mut cookies = crumbs(headers).flat_map(|crumb| {
-        names(crumb)
-            .filter(|(_, found)| *found == name.as_bytes())
-            .filter_map(|(begins, _)| crumb.get(begins..))
-    });
-    let Some(cookie) = cookies.next() else {
+    let mut cookie = None;
+    for crumb in crumbs(headers) {
+        for (begins, found) in names(crumb) {
+            if found == name.as_bytes() {
+                if cookie.replace(crumb.get(begins..)).is_some() {
+                    return Err(Unreadable::Repeated);
+                }
+            } else if spelling::is_read_as(found, name) {
+                return Err(Unreadable::Misspelled);
+            }
+        }
+    }
+    let Some(cookie) = cookie.flatten() else {
         return Ok(None);
     };
-    if cookies.next().is_some() {
-        return Err(Unreadable::Repeated);
-    }
     let value = cookie.splitn(2, |byte| *byte == b'=').nth(1);
     let value = value.unwrap_or_default().trim_ascii();
     let value = str::from_utf8(value).map_err(|_| Unreadable::Malformed)?;
@@ -28,20 +37,25 @@ pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a 
 }
 
 /// Every name that a cookie has, or would have if lines were joined with a comma.
-pub(super) fn each_name(headers: &Headers<'_>, mut found: impl FnMut(&[u8])) {
-    for (_, name) in crumbs(headers).flat_map(names) {
-        found(name);
-    }
+pub(super) fn each_name<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
+    crumbs(headers).flat_map(names).map(|(_, name)| name)
 }
 
-/// The request's cookies without those of these names, as one header line; `None` if there are none
-/// left. What is no text that a header can carry is left out.
+/// The request's cookies without those that a server may read under one of these names, as one
+/// header line; `None` if there are none left. What is no text that a header can carry is left out.
 pub(crate) fn without(headers: &Headers<'_>, taken: &[&str]) -> Option<String> {
-    let taken: HashSet<&[u8]> = taken.iter().map(|name| name.as_bytes()).collect();
+    let longest = taken.iter().map(|name| name.len()).max().unwrap_or(0);
+    let taken: HashSet<Vec<u8>> = taken.iter().map(|name| spelling::key(name)).collect();
+    let mut readings = Readings::new(longest);
+    let mut is_taken = |name: &[u8]| {
+        let mut is_taken = false;
+        readings.each(name, |reading| is_taken |= taken.contains(reading));
+        is_taken
+    };
     let left: Vec<&str> = crumbs(headers)
         .filter_map(|crumb| {
             // All that follows is of this cookie, or of others that are taken.
-            match names(crumb).find(|(_, name)| taken.contains(name)) {
+            match names(crumb).find(|(_, name)| is_taken(name)) {
                 Some((begins, _)) => crumb.get(..begins.checked_sub(1)?).map(<[u8]>::trim_ascii),
                 None => Some(crumb),
             }
@@ -88,7 +102,7 @@ mod tests {
 
     #[test]
     fn cookies() {
-        use Unreadable::Repeated;
+        use Unreadable::{Misspelled, Repeated};
         type Expected = (
             Result<Option<&'static str>, Unreadable>,
             Option<&'static str>,
@@ -105,9 +119,14 @@ mod tests {
             (&["t=\"abc\"; a=\"1\""], (Ok(Some("abc")), Some("a=\"1\""))),
             (&["t = abc"], (Ok(Some("abc")), None)),
             (
-                &["T=abc; tt=abc; at=abc; t"],
-                (Ok(None), Some("T=abc; tt=abc; at=abc; t")),
+                &["t.sig=abc; tt=abc; at=abc; t"],
+                (Ok(None), Some("t.sig=abc; tt=abc; at=abc; t")),
             ),
+            (&["t=abc; T=def"], (Err(Misspelled), None)),
+            (&["a=1; t[]=def"], (Err(Misspelled), Some("a=1"))),
+            (&["t=abc", "b=2; [t]=def"], (Err(Misspelled), Some("b=2"))),
+            (&["a=1,T=def"], (Err(Misspelled), Some("a=1"))),
+            (&["%74=def"], (Err(Misspelled), None)),
             (&["a=t=abc"], (Ok(None), Some("a=t=abc"))),
             (&["t=abc; t=def"], (Err(Repeated), None)),
             (&["t=abc", "a=1; t=abc"], (Err(Repeated), Some("a=1"))),
@@ -152,15 +171,21 @@ mod tests {
             headers: &Headers<'a>,
             name: &str,
         ) -> Result<Option<&'a str>, Unreadable> {
-            let mut values = crumbs(headers)
-                .flat_map(|crumb| pieces(crumb, name))
-                .filter_map(|piece| named(piece, name));
-            let Some(value) = values.next() else {
+            let mut value = None;
+            for piece in crumbs(headers).flat_map(|crumb| pieces(crumb, name)) {
+                let Some((found, text)) = named(piece, name) else {
+                    continue;
+                };
+                if found != name.as_bytes() {
+                    return Err(Unreadable::Misspelled);
+                }
+                if value.replace(text).is_some() {
+                    return Err(Unreadable::Repeated);
+                }
+            }
+            let Some(value) = value else {
                 return Ok(None);
             };
-            if values.next().is_some() {
-                return Err(Unreadable::Repeated);
-            }
             let value = str::from_utf8(value).map_err(|_| Unreadable::Malformed)?;
             let unquoted = value
                 .strip_prefix('"')
@@ -211,17 +236,20 @@ mod tests {
             pieces.iter().map(|piece| piece.trim_ascii()).collect()
         }
 
-        /// The value of a crumb, if it is of this name. Names are case-sensitive.
-        fn named<'a>(crumb: &'a [u8], name: &str) -> Option<&'a [u8]> {
-            let rest = crumb.strip_prefix(name.as_bytes())?.trim_ascii_start();
-            Some(rest.strip_prefix(b"=")?.trim_ascii_start())
+        /// The name and the value of a crumb, if a server may read it under this name.
+        fn named<'a>(crumb: &'a [u8], name: &str) -> Option<(&'a [u8], &'a [u8])> {
+            let end = crumb.iter().position(|byte| *byte == b'=')?;
+            let (found, value) = crumb.split_at_checked(end)?;
+            let found = found.trim_ascii();
+            let is_named = !found.contains(&b',') && spelling::is_read_as(found, name);
+            is_named.then_some((found, value.get(1..)?.trim_ascii_start()))
         }
     }
 
     proptest! {
         #[test]
         fn as_one_by_one(lines in vec(vec(prop::sample::select(vec![
-            "t", "u", "a", "=", "t=", ",t=", ",u=", ", t =", ",", ";", " ", "\"", "\t", "ć",
+            "t", "u", "a", "=", "t=", ",t=", ",u=", ", t =", ",", ";", " ", "\"", "\t", "ć", "T=", "[", "%74",
         ]), 0..12), 0..3)) {
             let lines: Vec<String> = lines.iter().map(|parts| parts.concat()).collect();
             let headers = lines.iter().map(|line| ("cookie", line.as_bytes())).collect();

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::spelling::{self, Readings};
 use super::{TokenSource, cookie, header, query, websocket};
 use crate::request::by_header_name::ByHeaderName;
 use crate::request::{Headers, Request, is_alias};
@@ -96,9 +97,13 @@ impl TokenPlaces {
 struct Lookup {
     count: usize,
     headers: ByHeaderName<HeaderPlaces>,
+    /// By [`spelling::key`].
     cookies: ByName,
+    /// By [`spelling::key`].
     parameters: ByName,
     protocols: ByName,
+    /// Of a cookie's or a parameter's name, in bytes.
+    longest: usize,
 }
 
 /// Indices of places.
@@ -132,17 +137,26 @@ impl Lookup {
                         continue;
                     };
                     header.longest = header.longest.max(scheme.len());
-                    (&mut header.by_scheme, scheme.to_ascii_lowercase())
+                    (
+                        &mut header.by_scheme,
+                        scheme.to_ascii_lowercase().into_bytes(),
+                    )
                 }
-                TokenSource::Cookie(name) => (&mut lookup.cookies, name.clone()),
-                TokenSource::Query(name) => (&mut lookup.parameters, name.clone()),
+                TokenSource::Cookie(name) => {
+                    lookup.longest = lookup.longest.max(name.len());
+                    (&mut lookup.cookies, spelling::key(name))
+                }
+                TokenSource::Query(name) => {
+                    lookup.longest = lookup.longest.max(name.len());
+                    (&mut lookup.parameters, spelling::key(name))
+                }
                 TokenSource::WebSocket(name) => {
                     // For aliases of its name.
                     headers.entry(websocket::HEADER).or_default();
-                    (&mut lookup.protocols, name.clone())
+                    (&mut lookup.protocols, name.clone().into_bytes())
                 }
             };
-            names.entry(name.into_bytes()).or_default().push(index);
+            names.entry(name).or_default().push(index);
         }
         for (name, places) in headers {
             let name_of = name.to_owned();
@@ -164,11 +178,16 @@ impl Lookup {
         for (header, line) in self.sent(&request.headers) {
             header.mark(line, &mut marks);
         }
+        let mut readings = Readings::new(self.longest);
         if !self.cookies.is_empty() {
-            cookie::each_name(&request.headers, |name| marks.add(&self.cookies, name));
+            for name in cookie::each_name(&request.headers) {
+                readings.each(name, |name| marks.add(&self.cookies, name));
+            }
         }
         if !self.parameters.is_empty() {
-            query::each_name(request.path, |name| marks.add(&self.parameters, name));
+            for name in query::names(request.path) {
+                readings.each(name, |name| marks.add(&self.parameters, name));
+            }
         }
         if !self.protocols.is_empty() {
             websocket::each_name(&request.headers, |name| marks.add(&self.protocols, name));
@@ -285,6 +304,7 @@ mod tests {
                 Err(Unreadable::Repeated) => return Err(format!("repeated {place}")),
                 Err(Unreadable::Empty) => return Err(format!("empty {place}")),
                 Err(Unreadable::Malformed) => return Err(format!("malformed {place}")),
+                Err(Unreadable::Misspelled) => return Err(format!("misspelled {place}")),
             }
         }
         let (place, token) = found.ok_or("missing")?;
@@ -298,6 +318,7 @@ mod tests {
             Err(CredentialError::Repeated(place)) => Err(format!("repeated {place}")),
             Err(CredentialError::Empty(place)) => Err(format!("empty {place}")),
             Err(CredentialError::Malformed(place)) => Err(format!("malformed {place}")),
+            Err(CredentialError::Misspelled(place)) => Err(format!("misspelled {place}")),
             Err(CredentialError::SeveralPlaces(_, place)) => Err(format!("several {place}")),
         }
     }
@@ -319,6 +340,9 @@ mod tests {
             "\"",
             "%74",
             "%",
+            "[",
+            "]",
+            "+",
             "Bearer ",
             "bearer",
             "\t",

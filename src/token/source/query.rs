@@ -1,11 +1,13 @@
 //! A token in the query (RFC 6750 §2.3).
 
-use percent_encoding::percent_decode_str;
+use super::{Unreadable, spelling};
 
-use super::Unreadable;
-
-/// The value of the query parameter. A token needs no escapes, so neither may its value have any,
-/// nor its name: what is written in another way could not be removed again by that name.
+/// The value of the query parameter. Neither its value nor its name may have escapes: a token needs
+/// none, and Envoy removes a parameter by the name as it was sent.
+///
+/// # Errors
+///
+/// Also when another parameter is one that a server may read under this name.
 pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Unreadable> {
     let Some((_, query)) = path.split_once('?') else {
         return Ok(None);
@@ -17,9 +19,9 @@ pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Un
             // Some servers take `;` for a separator too.
             if parameter
                 .split(';')
-                .any(|part| is_written_otherwise(part, name))
+                .any(|part| spelling::is_read_as(name_of(part).as_bytes(), name))
             {
-                return Err(Unreadable::Malformed);
+                return Err(Unreadable::Misspelled);
             }
         } else if found.replace(value).is_some() {
             return Err(Unreadable::Repeated);
@@ -31,28 +33,15 @@ pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Un
     }
 }
 
-/// Every name that a parameter has, or that a server may take for that of one.
-pub(super) fn each_name(path: &str, mut found: impl FnMut(&[u8])) {
+/// The name of every parameter. Some servers take `;` for a separator too.
+pub(super) fn names(path: &str) -> impl Iterator<Item = &[u8]> {
     let (_, query) = path.split_once('?').unwrap_or_default();
-    let mut decoded = Vec::new();
-    for parameter in query.split('&') {
-        let (key, _) = parameter.split_once('=').unwrap_or((parameter, ""));
-        if key.contains([';', '%']) {
-            found(key.as_bytes());
-        }
-        for part in parameter.split(';') {
-            let (key, _) = part.split_once('=').unwrap_or((part, ""));
-            decoded.clear();
-            decoded.extend(percent_decode_str(key));
-            found(&decoded);
-        }
-    }
+    query.split(['&', ';']).map(|part| name_of(part).as_bytes())
 }
 
-/// Whether a server may take this for the parameter of that name.
-fn is_written_otherwise(parameter: &str, name: &str) -> bool {
-    let (key, _) = parameter.split_once('=').unwrap_or((parameter, ""));
-    percent_decode_str(key).eq(name.bytes())
+fn name_of(parameter: &str) -> &str {
+    let (name, _) = parameter.split_once('=').unwrap_or((parameter, ""));
+    name
 }
 
 #[cfg(test)]
@@ -61,23 +50,28 @@ mod tests {
 
     #[test]
     fn parameters() {
-        use Unreadable::{Malformed, Repeated};
+        use Unreadable::{Malformed, Misspelled, Repeated};
         for (path, expected) in [
             ("/", Ok(None)),
             ("/t=abc", Ok(None)),
             ("/?t=abc", Ok(Some("abc"))),
             ("/?a=1&t=abc&b=2", Ok(Some("abc"))),
-            ("/?T=abc&tt=abc&a=t=abc", Ok(None)),
+            ("/?tt=abc&a=t=abc", Ok(None)),
+            ("/?t=abc&T=def", Err(Misspelled)),
+            ("/?t=abc&t[]=def", Err(Misspelled)),
+            ("/?t[0]=abc", Err(Misspelled)),
+            ("/?a=1;+t=def", Err(Misspelled)),
+            ("/?t=abc&t.sig=1&t-2=1", Ok(Some("abc"))),
             ("/?a=1?t=abc", Ok(None)),
             ("/?t", Ok(Some(""))),
             ("/?t=", Ok(Some(""))),
             ("/?t=abc=", Ok(Some("abc="))),
             ("/?t=abc&t=abc", Err(Repeated)),
             ("/?t=abc;t=def", Err(Malformed)),
-            ("/?a=1;t=abc", Err(Malformed)),
-            ("/?t=abc&a=1;%74=def", Err(Malformed)),
-            ("/?%74=abc", Err(Malformed)),
-            ("/?t=abc&%74=def", Err(Malformed)),
+            ("/?a=1;t=abc", Err(Misspelled)),
+            ("/?t=abc&a=1;%74=def", Err(Misspelled)),
+            ("/?%74=abc", Err(Misspelled)),
+            ("/?t=abc&%74=def", Err(Misspelled)),
             ("/?t=ab%63", Err(Malformed)),
             ("/?t=a+b", Err(Malformed)),
             ("/?t=abc#x", Err(Malformed)),

@@ -175,6 +175,14 @@ fn problems_one_by_one() {
             "tokens are taken from the `x-a` header, so none can be in the `x-a: Bearer` header",
         ),
         (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: a_b }, { query: A.B }] }]",
+            "tokens are taken from the query parameter `a_b`, so none can be in the query parameter `A.B`",
+        ),
+        (
+            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ cookie: t }] }, { issuer: https://b.example, audiences: a, token_from: [{ cookie: T }] }]",
+            "tokens are taken from the cookie `t`, so none can be in the cookie `T`",
+        ),
+        (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a, scheme: Bearer }, { header: X-A, scheme: BEARER }] }]",
             "the `x-a: BEARER` header is listed already",
         ),
