@@ -22,7 +22,9 @@ pub use walk::Uses;
 use work::Patterns;
 
 use super::Target;
+use super::matcher::{McpCall, Observed};
 use super::pattern::Pattern;
+use crate::request::{Request, Source};
 use crate::shown::Shown;
 use crate::time::UnixTime;
 use crate::token::claims::Claims;
@@ -38,6 +40,7 @@ pub struct Condition {
     is_decided_for_preflights: bool,
     /// Every member that it names.
     members: Arc<BTreeSet<String>>,
+    headers: Arc<BTreeSet<String>>,
     patterns: Arc<Patterns>,
     uses: Uses,
 }
@@ -62,6 +65,22 @@ pub struct ConditionFailure(String);
 
 /// The stack on which expressions are compiled: the parser goes as deep as they do.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// Requests that differ in all that a condition may look at: method, host, path, address of the
+/// sender, and the time in seconds.
+const STRANGERS: [(&str, &str, &str, &str, u64); 5] = [
+    ("GET", "a.example", "/", "192.0.2.1", 0),
+    ("POST", "b.test", "/orders/7", "10.0.0.1", 1_000_000_000),
+    ("DELETE", "localhost", "/q", "127.0.0.1", 2_000_000_000),
+    (
+        "PUT",
+        "192.0.2.9",
+        "/v1/z/Z.json",
+        "2001:db8::1",
+        3_000_000_000,
+    ),
+    ("PROPFIND", "x", "/~u/-_.", "", 4_000_000_000),
+];
 
 impl Condition {
     /// Compiles an expression.
@@ -96,6 +115,7 @@ impl Condition {
         let Found {
             uses,
             members,
+            headers,
             patterns,
         } = walk::check(&program, text)?;
         let mut expression = program.expression().clone();
@@ -115,6 +135,7 @@ impl Condition {
             for_preflights,
             expression: Arc::new(expression),
             members: Arc::new(members),
+            headers: Arc::new(headers),
             patterns: Arc::new(patterns),
             uses,
         })
@@ -135,10 +156,41 @@ impl Condition {
         self.uses
     }
 
+    /// Whether it looks at a request header of this name, in lower case.
+    pub fn looks_at_header(&self, name: &str) -> bool {
+        self.headers.contains(name)
+    }
+
     /// Whether it holds whatever a request is: `true`, `1 < 2`.
     pub fn always_holds(&self) -> bool {
         let nothing = Context::with_env(Arc::clone(&ENVIRONMENT));
         self.is_true(&self.expression, &nothing) == Ok(true)
+    }
+
+    /// Whether it keeps hardly anybody away: it holds for requests that have nothing in common, at
+    /// different times, as `request.path.startsWith("/")` and `!("x-internal" in request.headers)` do.
+    pub fn holds_for_strangers(&self) -> bool {
+        STRANGERS.iter().all(|stranger| {
+            let (method, host, path, address, now) = *stranger;
+            let request = Request {
+                method,
+                host,
+                path,
+                source: Source {
+                    address,
+                    ..Source::default()
+                },
+                ..Request::default()
+            };
+            let target = Target {
+                host: host.into(),
+                path: path.into(),
+                request: &request,
+                headers: Observed::default(),
+                mcp: McpCall::default(),
+            };
+            self.holds(&target, None, UnixTime::from_secs(now)) == Ok(true)
+        })
     }
 
     /// Whether it holds. Without a token, `claims` is empty.

@@ -5,6 +5,7 @@
 //! complete deterministic automaton instead, built when the configuration is read. An expression
 //! whose automaton would be too large is an error of the configuration.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
@@ -133,10 +134,57 @@ impl Pattern {
         automaton.is_match_state(automaton.next_eoi_state(state))
     }
 
+    /// Whether it matches every path of segments that are lower-case letters: `/a`, `/b/cd`.
+    pub fn matches_all_plain_paths(&self) -> bool {
+        let config = start::Config::new().anchored(match self.scope {
+            Scope::Whole => Anchored::Yes,
+            Scope::Part => Anchored::No,
+        });
+        let automaton = &*self.automaton;
+        let Ok(start) = automaton.start_state(&config) else {
+            return false;
+        };
+        // Each pair of a state and what was read last is followed once.
+        let mut seen = HashSet::from([(start, Read::Nothing)]);
+        let mut left = vec![(start, Read::Nothing)];
+        while let Some((state, read)) = left.pop() {
+            let is_path = match self.direction {
+                Direction::Forward => read == Read::Letter,
+                Direction::Backward => read == Read::Slash,
+            };
+            if is_path && !automaton.is_match_state(automaton.next_eoi_state(state)) {
+                return false;
+            }
+            let takes_slash = match self.direction {
+                Direction::Forward => read != Read::Slash,
+                Direction::Backward => read == Read::Letter,
+            };
+            let takes_letter = self.direction == Direction::Backward || read != Read::Nothing;
+            let letters = (b'a'..=b'z').filter(|_| takes_letter);
+            let letters = letters.map(|letter| (letter, Read::Letter));
+            let slash = takes_slash.then_some((b'/', Read::Slash));
+            for (byte, read) in letters.chain(slash) {
+                let next = (automaton.next_state(state, byte), read);
+                if seen.insert(next) {
+                    left.push(next);
+                }
+            }
+        }
+        true
+    }
+
     /// The memory that the automaton takes, in bytes.
     pub fn memory(&self) -> usize {
         self.automaton.memory_usage()
     }
+}
+
+/// What of a path was read last.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Read {
+    Nothing,
+    Slash,
+    Letter,
 }
 
 /// Whether it begins with `.*` or the like, so that the other direction is likely to be smaller.
@@ -247,6 +295,33 @@ mod tests {
                     "{expression} in {text:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn all_plain_paths() {
+        for (expression, expected) in [
+            (".*", true),
+            ("/.*", true),
+            ("/[^/]*(/.*)?", true),
+            ("/([^/]+/?)*", true),
+            ("(/[^/]+)*/?", true),
+            ("(/[a-z0-9-]+)+", true),
+            ("/[a-z/]*", true),
+            ("/[a-m].*|/[n-z].*", true),
+            (".*[a-z]", true),
+            (".*[a-z]+/?", true),
+            ("/[a-z]+", false),
+            ("/[a-z]+(/[a-z]+)?", false),
+            ("/.+/.*", false),
+            ("/[^i].*", false),
+            ("/public(/.*)?", false),
+            (r".*\.css", false),
+            (".*/x", false),
+            ("", false),
+        ] {
+            let pattern = Pattern::compile(expression, Scope::Whole).unwrap();
+            assert_eq!(pattern.matches_all_plain_paths(), expected, "{expression}");
         }
     }
 

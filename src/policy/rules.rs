@@ -7,7 +7,7 @@ use super::condition::{Condition, Uses};
 use super::index::Index;
 use super::matcher::{Matcher, McpCall, Mismatch, PathRegex, SeenHeaders, Target, Unclear};
 use super::requirement::{Access, Requirement};
-use super::shadow::{self, Hidden};
+use super::shadow::{self, Escape, Hidden};
 use crate::request::path::{self, Ambiguity};
 use crate::request::{Request, host, method, overrides};
 use crate::shown::Shown;
@@ -24,6 +24,18 @@ pub struct Rule {
     pub access: Access,
     /// What must hold besides.
     pub condition: Option<Condition>,
+}
+
+impl Rule {
+    /// Whether it wants no token, and no condition keeps clients away.
+    pub fn is_open(&self) -> bool {
+        let wants_none = match self.access {
+            Access::Public | Access::Optional(_) => true,
+            Access::Deny | Access::Required(_) => false,
+        };
+        let condition = self.condition.as_ref();
+        wants_none && condition.is_none_or(Condition::holds_for_strangers)
+    }
 }
 
 /// Tells rules apart: the position in the configuration.
@@ -315,6 +327,17 @@ impl Rules {
     pub fn hidden(&self) -> Vec<Hidden> {
         let written = self.all.len().saturating_sub(1);
         shadow::hidden(self.all.get(..written).unwrap_or_default(), self.paths)
+    }
+
+    /// The rules about paths that a client escapes by another host, unless the rule's are bound, or
+    /// without a header.
+    pub fn escapes(&self, are_bound: impl Fn(usize) -> bool) -> Vec<Escape> {
+        let written = self.all.len().saturating_sub(1);
+        shadow::escapes(
+            self.all.get(..written).unwrap_or_default(),
+            self.paths,
+            are_bound,
+        )
     }
 
     /// The rule of this id, unless it is another configuration's.

@@ -1,4 +1,5 @@
-//! Rules that no request reaches, because earlier ones are about all of theirs.
+//! Which rule gets all requests of another: because it comes earlier, or because a client leaves out
+//! what the other looks at.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,16 +22,15 @@ pub struct Hidden {
 /// The rules that are never reached. Some are not found: a regular expression hides another only
 /// where that can be told from their texts.
 pub(super) fn hidden(rules: &[Rule], paths: Paths) -> Vec<Hidden> {
-    let mut earlier = Earlier::default();
+    let mut earlier = Index::new(rules, paths);
     let mut found = Vec::new();
     for (position, rule) in rules.iter().enumerate() {
         let Some(matcher) = &rule.matcher else {
             continue;
         };
-        let parts = parts(matcher);
-        let by: Option<BTreeSet<usize>> = parts
+        let by: Option<BTreeSet<usize>> = parts(matcher)
             .iter()
-            .map(|part| earlier.first(part, paths))
+            .map(|part| earlier.first(part, 0))
             .collect();
         match by {
             Some(by) if !by.is_empty() => found.push(Hidden {
@@ -38,6 +38,54 @@ pub(super) fn hidden(rules: &[Rule], paths: Paths) -> Vec<Hidden> {
                 by: by.into_iter().collect(),
             }),
             _ => earlier.add(position, matcher),
+        }
+    }
+    found
+}
+
+/// A rule that a client escapes by another host or without a header, by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Escape {
+    /// The rule, which wants a token or denies.
+    pub rule: usize,
+    /// A later rule, which gets some of the rule's requests then, and wants no token.
+    pub to: usize,
+}
+
+/// The rules about paths that a client escapes. Where a rule's hosts are bound, Envoy lets no other
+/// host pass.
+pub(super) fn escapes(
+    rules: &[Rule],
+    paths: Paths,
+    are_bound: impl Fn(usize) -> bool,
+) -> Vec<Escape> {
+    let mut all = Index::new(rules, paths);
+    for (position, rule) in rules.iter().enumerate() {
+        if let Some(matcher) = &rule.matcher {
+            all.add(position, matcher);
+        }
+    }
+    let mut found = Vec::new();
+    for (position, rule) in rules.iter().enumerate() {
+        let Some(matcher) = rule.matcher.as_ref().filter(|_| !rule.is_open()) else {
+            continue;
+        };
+        let mut left = matcher.clone();
+        left.headers.clear();
+        if !are_bound(position) {
+            left.hosts.clear();
+        }
+        let is_escaped =
+            left.headers.len() < matcher.headers.len() || left.hosts.len() < matcher.hosts.len();
+        if left.paths.is_empty() || !is_escaped {
+            continue;
+        }
+        let parts = parts(&left);
+        let mut others = parts
+            .iter()
+            .filter_map(|part| all.first(part, position + 1));
+        if let Some(to) = others.find(|other| rules.get(*other).is_some_and(Rule::is_open)) {
+            found.push(Escape { rule: position, to });
         }
     }
     found
@@ -92,22 +140,40 @@ fn each<T>(items: &[T]) -> impl Iterator<Item = Option<&T>> {
 /// the first header that it asks for. What is empty is any.
 type Place = (String, String, String);
 
-/// The rules before another.
-#[derive(Default)]
-struct Earlier<'m> {
+/// Rules by where they can be found.
+struct Index<'m> {
+    paths: Paths,
+    /// How many rules could be filed under a header or one of its values.
+    common: HashMap<String, usize>,
     matchers: HashMap<usize, &'m Matcher>,
     by_place: HashMap<Place, Vec<usize>>,
     /// Rules with too many places.
     large: Vec<usize>,
 }
 
-impl<'m> Earlier<'m> {
+impl<'m> Index<'m> {
+    /// An index to which some of these rules are added.
+    fn new(rules: &[Rule], paths: Paths) -> Self {
+        let mut common: HashMap<String, usize> = HashMap::new();
+        let matchers = rules.iter().filter_map(|rule| rule.matcher.as_ref());
+        for place in matchers
+            .flat_map(|matcher| &matcher.headers)
+            .flat_map(header_places)
+        {
+            *common.entry(place).or_default() += 1;
+        }
+        Self {
+            paths,
+            common,
+            matchers: HashMap::new(),
+            by_place: HashMap::new(),
+            large: Vec::new(),
+        }
+    }
+
     fn add(&mut self, position: usize, matcher: &'m Matcher) {
         self.matchers.insert(position, matcher);
-        let headers: Vec<String> = match matcher.headers.first() {
-            Some(header) => header_places(header),
-            None => vec![String::new()],
-        };
+        let headers = self.places_of_rarest(&matcher.headers);
         if matcher.hosts.len().max(1) * matcher.paths.len().max(1) * headers.len() > MAX_PARTS {
             self.large.push(position);
             return;
@@ -124,13 +190,26 @@ impl<'m> Earlier<'m> {
         }
     }
 
-    /// The first rule that is about all requests of this part.
-    fn first(&self, part: &Part<'_>, paths: Paths) -> Option<usize> {
+    /// The places of the header that the fewest rules ask for, as many may ask for the others.
+    fn places_of_rarest(&self, headers: &[HeaderPattern]) -> Vec<String> {
+        let count = |place: &String| self.common.get(place).copied().unwrap_or(0);
+        let places = headers.iter().map(header_places);
+        let rarest = places.min_by_key(|places| places.iter().map(count).max());
+        rarest.unwrap_or_else(|| vec![String::new()])
+    }
+
+    /// The first rule from this position on that is about all requests of this part.
+    fn first(&self, part: &Part<'_>, from: usize) -> Option<usize> {
         let covers = |position: &&usize| {
             let matcher = self.matchers.get(position);
-            matcher.is_some_and(|matcher| covers(matcher, part, paths))
+            matcher.is_some_and(|matcher| covers(matcher, part, self.paths))
         };
-        let mut first = self.large.iter().find(covers).copied();
+        let first_of = |positions: &[usize]| {
+            let begins = positions.partition_point(|position| *position < from);
+            let mut positions = positions.iter().skip(begins);
+            positions.find(covers).copied()
+        };
+        let mut first = first_of(&self.large);
         let headers = part.headers.iter().flat_map(|header| {
             let own = header_places(header).into_iter().next();
             own.into_iter().chain([header.name().to_owned()])
@@ -145,7 +224,7 @@ impl<'m> Earlier<'m> {
                 for header in &headers {
                     let place = (host.clone(), path.to_owned(), header.clone());
                     let found = self.by_place.get(&place);
-                    let found = found.and_then(|list| list.iter().find(covers)).copied();
+                    let found = found.and_then(|positions| first_of(positions));
                     first = found.into_iter().chain(first).min();
                 }
             }

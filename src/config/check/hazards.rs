@@ -32,7 +32,9 @@ impl Check<'_> {
         };
         match access {
             Access::Public | Access::Optional(_) => {
-                let guard = condition.as_ref().filter(|guard| !guard.always_holds());
+                let guard = condition
+                    .as_ref()
+                    .filter(|guard| !guard.holds_for_strangers());
                 let is_bound = !matcher.hosts.is_empty() && hosts == Hosts::Bound;
                 if guard.is_none() && !is_bound {
                     self.warn_of_open_rule(spot, matcher);
@@ -48,7 +50,7 @@ impl Check<'_> {
         if matcher.paths.is_empty() {
             let why = "without a `path`, every path is open to requests without a token";
             self.warn(spot, why);
-        } else if matcher.paths.iter().any(cover::is_every_path) {
+        } else if matcher.paths.iter().any(cover::is_nearly_every_path) {
             let why = "its `path` is every path, so all are open to requests without a token";
             self.warn(spot, why);
         }
@@ -57,7 +59,7 @@ impl Check<'_> {
     fn warn_of_open_paths(&mut self, spot: &Spot, matcher: &Matcher, paths: Paths) {
         for path in &matcher.paths {
             if let PathPattern::Regex(regex) = path
-                && !cover::is_every_path(path)
+                && !cover::is_nearly_every_path(path)
                 && let Some(why) = wider_than_it_looks(regex)
             {
                 self.warn(spot, why);
@@ -110,9 +112,12 @@ impl Check<'_> {
 fn looks_at_site(rule: &Rule) -> bool {
     let matcher = rule.matcher.as_ref();
     let mut headers = matcher.into_iter().flat_map(|matcher| &matcher.headers);
-    let condition = rule.condition.as_ref().map_or("", Condition::text);
+    let looks_at = |condition: &Condition| {
+        let mut names = SITE_HEADERS.iter();
+        names.any(|name| condition.looks_at_header(name))
+    };
     headers.any(|header| SITE_HEADERS.contains(&header.name()))
-        || SITE_HEADERS.iter().any(|name| condition.contains(name))
+        || rule.condition.as_ref().is_some_and(looks_at)
 }
 
 fn wider_than_it_looks(regex: &PathRegex) -> Option<String> {

@@ -12,7 +12,7 @@ use crate::policy::condition::Condition;
 use crate::policy::matcher::{Matcher, cover};
 use crate::policy::requirement::{Access, Requirement};
 use crate::policy::rules::{DEFAULT, Expressions, Paths, Rule, Rules};
-use crate::policy::shadow::Hidden;
+use crate::policy::shadow::{Escape, Hidden};
 use crate::policy::{CorsPreflight, Provider};
 use crate::token::scopes::is_scope;
 
@@ -40,7 +40,8 @@ impl Check<'_> {
         let mut names = HashMap::new();
         let rules_spot = spot_of(&rules).unwrap_or_default();
         for (spot, rule) in self.entries(rules) {
-            let Some(rule) = self.rule(&spot, rule, paths, providers) else {
+            let hosts = self.hosts_of(&rule.matches);
+            let Some(rule) = self.rule(&spot, rule, paths, providers, hosts) else {
                 continue;
             };
             if let Some(other) = names.insert(rule.name.clone(), spot.path.clone()) {
@@ -48,21 +49,42 @@ impl Check<'_> {
                 self.report(&spot, why);
             }
             read.push(rule);
-            spots.push(spot);
+            spots.push((spot, hosts));
         }
         let rules = Rules::new(read, paths);
         self.bound_expressions(&rules_spot, rules.expressions());
         // Of a rule that is not right, it is not known what it is about.
         if self.problems.len() == problems {
             self.refuse_hidden(&rules, &spots);
+            self.warn_of_escapes(&rules, &spots);
         }
         rules
     }
 
-    fn refuse_hidden(&mut self, rules: &Rules, spots: &[Spot]) {
+    fn warn_of_escapes(&mut self, rules: &Rules, spots: &[(Spot, Hosts)]) {
+        let names: Vec<&str> = rules.names().collect();
+        let are_bound = |rule: usize| matches!(spots.get(rule), Some((_, Hosts::Bound)));
+        for Escape { rule, to } in rules.escapes(are_bound) {
+            let (Some((spot, _)), Some(to)) = (spots.get(rule), names.get(to)) else {
+                continue;
+            };
+            let matcher = rules.all().nth(rule).and_then(|rule| rule.matcher.as_ref());
+            let what = match matcher.is_some_and(|matcher| matcher.headers.is_empty()) {
+                true => "names another host",
+                false => "leaves out its header",
+            };
+            let why = format!(
+                "a client that {what} gets the rule `{to}`, which wants no token; protect the path \
+                 whatever else a request says"
+            );
+            self.warn(spot, why);
+        }
+    }
+
+    fn refuse_hidden(&mut self, rules: &Rules, spots: &[(Spot, Hosts)]) {
         let names: Vec<&str> = rules.names().collect();
         for Hidden { rule, by } in rules.hidden() {
-            let Some(spot) = spots.get(rule) else {
+            let Some((spot, _)) = spots.get(rule) else {
                 continue;
             };
             let by: Vec<&str> = by.iter().filter_map(|by| names.get(*by).copied()).collect();
@@ -108,6 +130,7 @@ impl Check<'_> {
         rule: raw::rules::Rule,
         paths: Paths,
         providers: &[Provider],
+        hosts: Hosts,
     ) -> Option<Rule> {
         let raw::rules::Rule {
             name,
@@ -159,7 +182,6 @@ impl Check<'_> {
             }
             Kind::Required => Access::Required(requirement),
         };
-        let hosts = self.hosts_of(&matches);
         let matcher = self.rule_matcher(matches, &only_by_name, paths);
         if let (Kind::Public | Kind::Optional, Some(matcher)) = (kind, &matcher) {
             self.refuse_keyless_door(spot, matcher, hosts);

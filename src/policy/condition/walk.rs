@@ -91,6 +91,8 @@ pub(super) struct Found {
     pub(super) uses: Uses,
     /// Every member that the expression names: these, and no others, may be told to the operator.
     pub(super) members: BTreeSet<String>,
+    /// The request headers that it names.
+    pub(super) headers: BTreeSet<String>,
     /// The patterns that it matches texts with.
     pub(super) patterns: Patterns,
 }
@@ -107,6 +109,7 @@ pub(super) fn check(program: &Program, text: &str) -> Result<Found, ConditionErr
         found: Found {
             uses: Uses::default(),
             members: BTreeSet::new(),
+            headers: BTreeSet::new(),
             patterns: Patterns::new(),
         },
         scope: Vec::new(),

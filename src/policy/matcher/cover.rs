@@ -45,6 +45,14 @@ pub fn is_every_path(own: &PathPattern) -> bool {
     paths(own, &PathPattern::Prefix(String::new()))
 }
 
+/// Whether the pattern is about every path, or leaves out only such as few APIs have.
+pub fn is_nearly_every_path(own: &PathPattern) -> bool {
+    match own {
+        PathPattern::Regex(regex) => regex.is_about_plain_paths(),
+        PathPattern::Exact(_) | PathPattern::Prefix(_) => is_every_path(own),
+    }
+}
+
 /// Whether the pattern is not bound to any first segment: then the path keeps nobody away.
 pub fn is_anywhere(own: &PathPattern) -> bool {
     match own {

@@ -86,6 +86,12 @@ impl PathRegex {
         beginnings.is_none_or(|texts| texts.iter().any(|text| text.len() <= 1))
     }
 
+    /// Whether it is about hardly any less than every path: about each whose segments are lower-case
+    /// letters, as `/[^/]*(/.*)?` is.
+    pub fn is_about_plain_paths(&self) -> bool {
+        self.pattern.matches_all_plain_paths()
+    }
+
     /// Whether what it ends with may follow any path at all: `.*\.css`.
     pub fn begins_with_anything(&self) -> bool {
         begins_with_anything(&self.parsed)

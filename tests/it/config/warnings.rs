@@ -36,6 +36,51 @@ fn one_by_one() {
             "its `path` is every path",
         ),
         (
+            rule("access: public, match: { path: { regex: '/[^/]*(/.*)?' } }"),
+            "its `path` is every path",
+        ),
+        (
+            rule("access: optional, match: { path: { regex: '/([a-z0-9_-]+/?)*' } }"),
+            "its `path` is every path",
+        ),
+        (
+            rule("access: public, condition: 'request.path.startsWith(\"/\")'"),
+            "without a `path`, every path is open",
+        ),
+        (
+            rule("access: public, condition: 'size(request.method) > 0'"),
+            "without a `path`, every path is open",
+        ),
+        (
+            rule("access: public, condition: '!(\"x-internal\" in request.headers)'"),
+            "without a `path`, every path is open",
+        ),
+        (
+            rule("access: public, condition: '!request.path.startsWith(\"/admin\")'"),
+            "without a `path`, every path is open",
+        ),
+        (
+            with(
+                "rules: [{ name: r, access: deny, match: { path: { prefix: /a }, headers: { x-a: b } } }, \
+                 { name: open, access: public, match: { path: { prefix: /a } } }]",
+            ),
+            "rules[0]: warning: a client that leaves out its header gets the rule `open`",
+        ),
+        (
+            with(
+                "rules: [{ name: r, scopes: s, match: { path: { prefix: /a/b }, headers: { x-a: any } } }, \
+                 { name: open, access: optional, match: { path: { prefix: /a } } }]",
+            ),
+            "rules[0]: warning: a client that leaves out its header gets the rule `open`",
+        ),
+        (
+            with(
+                "rules: [{ name: r, match: { path: { prefix: /a }, hosts: a.example } }, \
+                 { name: open, access: public, match: { path: { prefix: /a } } }]",
+            ),
+            "rules[0]: warning: a client that names another host gets the rule `open`",
+        ),
+        (
             rule("condition: 'true'"),
             "rules[0].condition: warning: it holds for every request",
         ),
@@ -96,6 +141,11 @@ fn one_by_one() {
             "providers[0].token_from[0].cookie: warning: browsers send a cookie also when another",
         ),
         (
+            provider("token_from: [{ cookie: session }]")
+                + "rules: [{ name: r, condition: 'claims.original == \"origin\"' }]",
+            "browsers send a cookie also when another",
+        ),
+        (
             provider("required_claims: { a: 'b ' }"),
             "providers[0].required_claims.a: warning: `b ` has white space",
         ),
@@ -124,6 +174,28 @@ fn without_cause_there_is_none() {
         rule("access: deny, match: { hosts: a.example, hosts_are_bound: true }"),
         rule("access: deny, match: { headers: { x-a: b }, path: { prefix: /a } }"),
         rule("access: deny"),
+        rule("access: public, condition: 'cidr(\"10.0.0.0/8\").containsIP(source.address)'"),
+        rule("access: public, condition: 'now < timestamp(\"2030-01-01T00:00:00Z\")'"),
+        rule("access: public, match: { path: { regex: '/[a-z]+' } }"),
+        // What the header was left out of is still protected.
+        with(
+            "rules: [{ name: r, access: deny, match: { path: { prefix: /a }, headers: { x-a: b } } }, \
+             { name: s, scopes: s, match: { path: { prefix: /a } } }, \
+             { name: open, access: public, match: { path: { prefix: /b } } }]",
+        ),
+        with(
+            "rules: [{ name: r, access: deny, match: { path: { prefix: /a }, headers: { x-a: b } } }, \
+             { name: open, access: public, match: { path: { exact: /a/health } } }]",
+        ),
+        with(
+            "rules: [{ name: r, match: { path: { prefix: /a }, hosts: a.example, hosts_are_bound: true } }, \
+             { name: open, access: public, match: { path: { prefix: /a } } }]",
+        ),
+        with(
+            "rules: [{ name: r, access: deny, match: { path: { prefix: /a }, headers: { x-a: b } } }, \
+             { name: s, access: public, match: { path: { prefix: /a } }, \
+             condition: 'cidr(\"10.0.0.0/8\").containsIP(source.address)' }]",
+        ),
         rule("condition: 'claims.a == 1'"),
         with("paths: as_is\nrules: [{ name: r, access: public, match: { path: { exact: /a } } }]"),
         with(

@@ -88,8 +88,8 @@ impl<'p> Walk<'p> {
         }
     }
 
-    /// A header that no request can have under this name.
-    pub(super) fn header(&self, at: &IdedExpr, name: &str) -> Result<(), ConditionError> {
+    /// A header that is named, unless no request can have it.
+    pub(super) fn header(&mut self, at: &IdedExpr, name: &str) -> Result<(), ConditionError> {
         let lower = name.to_ascii_lowercase();
         match name {
             name if name.starts_with(':') => {
@@ -101,7 +101,10 @@ impl<'p> Walk<'p> {
                 let what = format!("headers are named in lower case: write `{lower}`");
                 Err(self.wrong(at, what))
             }
-            _ => Ok(()),
+            _ => {
+                self.found.headers.insert(lower);
+                Ok(())
+            }
         }
     }
 }
