@@ -12,16 +12,15 @@ use std::time::Duration;
 use url::Url;
 
 mod check;
-pub mod denials;
 pub(crate) mod document;
 pub(crate) mod raw;
 pub mod schema;
 pub(crate) mod values;
 
-pub use denials::Denials;
 pub use document::{Problem, Severity, Spot};
 pub use values::ProxyUrl;
 
+use crate::answer::denials::Denials;
 use crate::keyring::{AlgorithmSet, KeySet};
 use crate::policy::Policy;
 

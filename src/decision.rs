@@ -13,7 +13,7 @@ pub use fault::{Fault, NoLookUp, Unreadable};
 pub use memory::Memory;
 pub use reason::Reason;
 
-use crate::identity::{Bearer, Changes};
+use crate::identity::Bearer;
 use crate::keyring::{Keyring, NoKey, ProviderId};
 use crate::policy::Policy;
 use crate::policy::resource::Resource;
@@ -37,24 +37,22 @@ pub enum Decision {
     Metadata(Arc<Resource>),
 }
 
-/// Why a request may pass.
+/// Proof that a request may pass: only [`decide`] makes one.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    /// The rule that it meets.
-    pub rule: RuleId,
-    /// The evidence, if the rule requires any.
-    pub bearer: Option<Bearer>,
+    rule: RuleId,
+    bearer: Option<Bearer>,
 }
 
 impl Permit {
-    /// What changes in the request, and in the answer to it.
-    pub fn changes<'a>(&'a self, policy: &'a Policy, request: &Request<'a>) -> Changes<'a> {
-        let bearer = self.bearer.as_ref();
-        let places = policy.token_places();
-        let misleading = policy.rules().misleading_headers(request);
-        policy
-            .upstream()
-            .changes(bearer, places, misleading, request)
+    /// The rule that the request meets.
+    pub fn rule(&self) -> RuleId {
+        self.rule
+    }
+
+    /// The evidence, if the rule requires any.
+    pub fn bearer(&self) -> Option<&Bearer> {
+        self.bearer.as_ref()
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! - **vocabulary**: [`time`], [`request`], [`shown`];
 //! - **core**, pure and total: [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`]
-//!   (what the upstream gets), [`policy`] (what is required), [`decision`] (the verdict), [`advice`] (its likely cause);
+//!   (what the upstream gets), [`policy`] (what is required), [`decision`] (the verdict), [`answer`] (what the caller is told), [`advice`] (its likely cause);
 //! - **edges**, bytes to and from the core: [`config`], [`ext_authz`], [`http2`], [`telemetry`];
 //! - **I/O**: [`jwks`], [`token_cache`], the gRPC service in [`ext_authz::service`], the admin listener;
 //! - **composition**: [`app`]; then [`dev`] and the commands.
@@ -21,6 +21,7 @@ pub mod time;
 
 // Core.
 pub mod advice;
+pub mod answer;
 pub mod decision;
 pub mod identity;
 pub mod keyring;

@@ -26,7 +26,7 @@ pub struct Gate {
     /// What is required.
     pub policy: Arc<Policy>,
     /// What a refused caller reads.
-    pub denials: claimgate::config::Denials,
+    pub denials: claimgate::answer::denials::Denials,
     keyring: Keyring,
     cache: TokenCache,
     /// The keys that are trusted.

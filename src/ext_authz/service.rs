@@ -18,8 +18,10 @@ use super::response::encoded::PREFIX_BYTES;
 use super::response::{self, encoded};
 use super::{request, wire};
 use crate::advice::{self, Wait};
-use crate::config::{Config, Denials};
-use crate::decision::{Decision, Denial, Fault, KeyDoubt, NoLookUp, Permit, Reason, decide};
+use crate::answer::DirectResponse;
+use crate::answer::denials::Denials;
+use crate::config::Config;
+use crate::decision::{Decision, Denial, Fault, KeyDoubt, NoLookUp, Reason, decide};
 use crate::jwks::Jwks;
 use crate::keyring::ProviderId;
 use crate::policy::Policy;
@@ -108,8 +110,10 @@ impl Service {
     /// The answer when it is not known what was asked about.
     fn unread(&self, fault: Fault) -> (Bytes, Decision) {
         let denial = Denial::from(fault);
-        let response = response::deny(&denial, None, &self.denials, &Request::default());
-        (encoded::message(&response), Decision::Deny(denial))
+        let request = Request::default();
+        let direct = DirectResponse::denial(&denial, None, &self.denials, &request);
+        let answer = encoded::message(&response::direct(direct));
+        (answer, Decision::Deny(denial))
     }
 
     /// A service that judges as `config` says, and starts to fetch keys. Where it listens is not
@@ -199,8 +203,9 @@ impl Service {
         if oversized > 0 {
             self.metrics.claims_dropped(oversized);
             if tracing::enabled!(Level::WARN) && self.may_write(Line::ClaimTooLong) {
-                let oversized = response::oversized(decision, &self.policy, request);
-                let headers: Vec<_> = oversized.iter().map(ToString::to_string).collect();
+                let rendered = response::render(decision, &self.policy, &self.denials, request);
+                let oversized = rendered.oversized.iter();
+                let headers: Vec<_> = oversized.map(ToString::to_string).collect();
                 let headers = headers.join(", ");
                 tracing::warn!(%headers, "claims too long for a header");
             }
@@ -217,11 +222,11 @@ impl Service {
             provider.map(|provider| provider.name.as_str())
         };
         match decision {
-            Decision::Allow(Permit { rule: id, bearer }) => tracing::debug!(
-                rule = rule(*id),
-                provider = bearer.as_ref().and_then(|bearer| provider(bearer.provider)),
-                subject = bearer
-                    .as_ref()
+            Decision::Allow(permit) => tracing::debug!(
+                rule = rule(permit.rule()),
+                provider = permit.bearer().and_then(|bearer| provider(bearer.provider)),
+                subject = permit
+                    .bearer()
                     .and_then(|bearer| bearer.token.claims().subject()),
                 "allowed"
             ),

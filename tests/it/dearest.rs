@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claimgate::advice::likely_cause;
+use claimgate::answer::Answer;
 use claimgate::config::Config;
 use claimgate::decision::{Decision, decide};
 use claimgate::ext_authz::service::Service;
@@ -41,8 +42,13 @@ fn rules(count: usize, rule: impl Fn(usize) -> Value) -> Vec<Value> {
     (0..count).map(named).collect()
 }
 
-/// The reason of the denial; how often one decision allocates, and how many bytes in all.
-fn judged(config: &Config, path: &str, headers: &[(&str, &str)]) -> (&'static str, u64, u64) {
+/// A request that is decided, and what else is done with the decision.
+fn measured(
+    config: &Config,
+    path: &str,
+    headers: &[(&str, &str)],
+    then: impl FnOnce(Decision, &Keyring, &Request<'_>),
+) -> (u64, u64) {
     let lines = headers
         .iter()
         .map(|(name, value)| (*name, value.as_bytes()));
@@ -54,15 +60,24 @@ fn judged(config: &Config, path: &str, headers: &[(&str, &str)]) -> (&'static st
         ..Request::default()
     };
     let keyring = Keyring::empty(1);
-    let mut reason = "";
     let measured = allocation_counter::measure(|| {
         let now = UnixTime::from_secs(1_767_225_600);
-        reason = match decide(&config.policy, &keyring, &(), &request, now, &mut ()) {
+        let decision = decide(&config.policy, &keyring, &(), &request, now, &mut ());
+        then(decision, &keyring, &request);
+    });
+    (measured.count_total, measured.bytes_total)
+}
+
+/// The reason of the denial; how often one decision allocates, and how many bytes in all.
+fn judged(config: &Config, path: &str, headers: &[(&str, &str)]) -> (&'static str, u64, u64) {
+    let mut reason = "";
+    let (count, bytes) = measured(config, path, headers, |decision, _, _| {
+        reason = match decision {
             Decision::Deny(denial) => denial.reason().code(),
             other => panic!("{other:?}"),
         };
     });
-    (reason, measured.count_total, measured.bytes_total)
+    (reason, count, bytes)
 }
 
 /// A long header is read once, however many rules match on it.
@@ -194,29 +209,21 @@ fn conditions() {
 /// How often one request allocates, and how many bytes in all: its verdict, what the upstream gets
 /// of it, and what the log says.
 fn work(config: &Config, path: &str, headers: &[(&str, &str)]) -> (u64, u64) {
-    let lines = headers
-        .iter()
-        .map(|(name, value)| (*name, value.as_bytes()));
-    let request = Request {
-        method: "GET",
-        host: "api.example.com",
-        path,
-        headers: lines.collect(),
-        ..Request::default()
-    };
-    let keyring = Keyring::empty(1);
-    let measured = allocation_counter::measure(|| {
-        let now = UnixTime::from_secs(1_767_225_600);
-        match decide(&config.policy, &keyring, &(), &request, now, &mut ()) {
-            Decision::Allow(permit) => drop(permit.changes(&config.policy, &request)),
+    measured(config, path, headers, |decision, keyring, request| {
+        let policy = &*config.policy;
+        match Answer::to(&decision, policy, &config.denials, request) {
+            Answer::Pass(pass) => drop(pass.changes()),
+            Answer::Direct(_) => {}
+        }
+        match &decision {
+            Decision::Allow(_) => {}
             Decision::Deny(denial) => {
                 assert!(denial.fault.to_string().len() < 1_000);
-                likely_cause(&denial, &config.policy, &keyring, &request);
+                likely_cause(denial, policy, keyring, request);
             }
             other @ Decision::Metadata(_) => panic!("{other:?}"),
         }
-    });
-    (measured.count_total, measured.bytes_total)
+    })
 }
 
 /// A token place by its number; the query and the headers that are dearest with it.

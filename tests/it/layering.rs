@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &["lifecycle", "request", "shown", "time"],
     &[
-        "keyring", "trace", "token", "identity", "policy", "decision", "advice",
+        "keyring", "trace", "token", "identity", "policy", "decision", "answer", "advice",
     ],
     &["http2", "config", "ext_authz", "telemetry"],
     &["jwks", "token_cache", "listener", "admin"],

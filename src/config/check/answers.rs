@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Check;
-use crate::config::denials::{Bodies, Body, Cors, Denials, Origins, Part, Template};
+use crate::answer::denials::{Bodies, Body, Cors, Denials, Origins, Part, Template};
 use crate::config::document::{Field, Spot};
 use crate::config::raw;
 use crate::config::raw::answers::{Bodies as RawBodies, Body as RawBody};

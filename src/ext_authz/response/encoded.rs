@@ -5,16 +5,14 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::super::proto::auth::CheckResponse;
-use super::super::proto::auth::check_response::HttpResponse;
-use super::metadata::Metadata;
 use super::structs::{begin, field, key};
-use super::{Rendered, allow, render};
-use crate::config::Denials;
-use crate::decision::{Decision, Permit};
-use crate::identity::Bearer;
+use super::{Rendered, metadata, ok_response, render};
+use crate::answer::denials::Denials;
+use crate::answer::{Answer, Metadata, Pass};
+use crate::decision::Decision;
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::token::Notes;
+use crate::token::{Notes, VerifiedToken};
 
 /// What stands before each message (gRPC over HTTP/2, `Length-Prefixed-Message`): whether it is
 /// compressed, and its length.
@@ -33,7 +31,9 @@ pub(in crate::ext_authz) fn encode(
     denials: &Denials,
     request: &Request<'_>,
 ) -> (Bytes, usize) {
-    if let Some(answer) = from_notes(decision, policy, request) {
+    if let Answer::Pass(pass) = Answer::to(decision, policy, denials, request)
+        && let Some(answer) = from_notes(&pass, decision)
+    {
         return answer;
     }
     let Rendered {
@@ -59,35 +59,22 @@ fn start(length: usize) -> Vec<u8> {
 }
 
 /// The allow, of what was encoded before; `None` if it depends on more than the token.
-fn from_notes(
-    decision: &Decision,
-    policy: &Policy,
-    request: &Request<'_>,
-) -> Option<(Bytes, usize)> {
-    let Decision::Allow(Permit {
-        bearer: Some(bearer),
-        ..
-    }) = decision
-    else {
-        return None;
-    };
-    let upstream = policy.upstream();
-    let places = policy.token_places();
-    let misleading = policy.rules().misleading_headers(request);
-    if !upstream.depends_on_bearer_alone(bearer, places, misleading, &request.headers) {
+fn from_notes(pass: &Pass<'_>, decision: &Decision) -> Option<(Bytes, usize)> {
+    if !pass.depends_on_bearer_alone() {
         return None;
     }
-    let notes = match bearer.token.notes().get() {
+    let policy = pass.policy();
+    let metadata = Metadata::of(decision, policy);
+    let metadata = policy.upstream().dynamic_metadata.then_some(metadata);
+    let token = &pass.permit().bearer()?.token;
+    let notes = match token.notes().get() {
         Some(notes) => notes,
         None => {
-            let made = notes_of(decision, bearer, policy, request)?;
-            bearer.token.notes().get_or_init(|| made)
+            let made = notes_of(pass, token, metadata.as_ref())?;
+            token.notes().get_or_init(|| made)
         }
     };
-    let metadata = upstream
-        .dynamic_metadata
-        .then(|| Metadata::of(decision, policy));
-    let metadata = metadata.map(|metadata| (metadata, metadata.len(&notes.lengths)));
+    let metadata = metadata.map(|metadata| (metadata, metadata::len(&metadata, &notes.lengths)));
     let mut length = field(0) + field(notes.changes.len());
     length += metadata.map_or(0, |(_, length)| field(length));
     let mut bytes = start(length);
@@ -97,33 +84,22 @@ fn from_notes(
     bytes.extend_from_slice(&notes.changes);
     if let Some((metadata, length)) = metadata {
         begin(DYNAMIC_METADATA, length, &mut bytes);
-        metadata.put(&notes.lengths, &mut bytes);
+        metadata::put_all(&metadata, &notes.lengths, &mut bytes);
     }
     Some((bytes.into(), notes.oversized))
 }
 
 /// `None` if the notes are longer than what the token's memory was counted with.
 fn notes_of(
-    decision: &Decision,
-    bearer: &Bearer,
-    policy: &Policy,
-    request: &Request<'_>,
+    pass: &Pass<'_>,
+    token: &VerifiedToken,
+    metadata: Option<&Metadata<'_>>,
 ) -> Option<Notes> {
-    let upstream = policy.upstream();
-    let places = policy.token_places();
-    let misleading = policy.rules().misleading_headers(request);
-    let changes = upstream.changes(Some(bearer), places, misleading, request);
-    let oversized = changes.oversized.len();
-    let Some(HttpResponse::OkResponse(changes)) = allow(&changes).http_response else {
-        return None;
-    };
-    let metadata = upstream
-        .dynamic_metadata
-        .then(|| Metadata::of(decision, policy).measure());
+    let changes = pass.changes();
     let notes = Notes {
-        changes: changes.encode_to_vec().into(),
-        oversized,
-        lengths: metadata.unwrap_or_default(),
+        changes: ok_response(&changes).encode_to_vec().into(),
+        oversized: changes.oversized.len(),
+        lengths: metadata.map(metadata::measure_claims).unwrap_or_default(),
     };
-    (notes.bytes() <= bearer.token.room_for_notes()).then_some(notes)
+    (notes.bytes() <= token.room_for_notes()).then_some(notes)
 }

@@ -3,17 +3,18 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::Answer;
-use crate::config::denials::{Bodies, Body, Part, Template};
+use super::denials::{Bodies, Body, Part, Template};
+use super::reason::Refusal;
 
 /// The content type, if there is a body, and the body. `reason` is the code, if it may be told.
 pub(super) fn render<'a>(
     bodies: &'a Bodies,
-    answer: &Answer,
+    refusal: &Refusal,
     reason: Option<&str>,
 ) -> (Option<&'a str>, String) {
-    let sentence = answer.sentence;
-    let status = u16::try_from(answer.status as i32).unwrap_or(500);
+    let Refusal {
+        status, sentence, ..
+    } = *refusal;
     match bodies.of(status) {
         Body::None => (None, String::new()),
         Body::Json => {

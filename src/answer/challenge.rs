@@ -1,6 +1,6 @@
 //! `WWW-Authenticate` (RFC 6750 §3): what the caller lacks, and where to get it.
 
-use crate::config::Denials;
+use super::denials::Denials;
 use crate::decision::Denial;
 use crate::policy::Policy;
 use crate::policy::requirement::{Access, Requirement};
@@ -9,7 +9,7 @@ use crate::request::Request;
 
 /// What a challenge says is wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Error {
+pub(super) enum ErrorCode {
     /// Nothing: the client has not tried yet (RFC 6750 §3.1).
     None,
     InvalidRequest,
@@ -19,7 +19,7 @@ pub(super) enum Error {
     InsufficientUserAuthentication,
 }
 
-impl Error {
+impl ErrorCode {
     const fn code(self) -> Option<&'static str> {
         match self {
             Self::None => None,
@@ -34,7 +34,7 @@ impl Error {
 /// The challenge. Whatever is wrong, it names all scopes that the rule wants, so that the client
 /// need not ask twice.
 pub(super) fn render(
-    error: Error,
+    error: ErrorCode,
     description: Option<&str>,
     denial: &Denial,
     policy: Option<&Policy>,
@@ -51,7 +51,7 @@ pub(super) fn render(
     let resource = policy.and_then(|policy| policy.resource_of(request));
     let metadata = resource.map(Resource::metadata_url);
     let login = match error {
-        Error::InsufficientUserAuthentication => requirement,
+        ErrorCode::InsufficientUserAuthentication => requirement,
         _ => None,
     };
     let text = |name, value: Option<&str>| value.map(|value| format!("{name}=\"{value}\""));
@@ -119,7 +119,7 @@ mod tests {
             };
             let denial = Fault::from(CredentialError::Missing(Vec::new().into())).into();
             let denials = Denials::default();
-            let found = render(Error::None, None, &denial, None, &denials, &request);
+            let found = render(ErrorCode::None, None, &denial, None, &denials, &request);
             assert_eq!(found, expected, "{host}");
         }
     }

@@ -1,27 +1,28 @@
-//! How the answer to each reason looks.
+//! The answer to each reason.
 
-use tonic::Code;
-
-use super::super::proto::envoy::r#type::v3::StatusCode;
-use super::challenge::Error;
+use super::Code;
+use super::challenge::ErrorCode;
 use crate::decision::Reason;
 
-/// The parts of an answer that depend on nothing but the reason.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
+/// What depends on the reason alone.
+pub(super) struct Refusal {
+    /// The HTTP status.
+    pub(super) status: u16,
     pub(super) code: Code,
     pub(super) sentence: &'static str,
-    /// What the challenge says is wrong, if there is one.
-    pub(super) challenge: Option<Error>,
+    /// The error of the challenge, if there is a challenge.
+    pub(super) challenge: Option<ErrorCode>,
 }
 
 const NO_HEADER: &str = "Missing or invalid Authorization header";
 
-impl Answer {
-    pub(super) const fn to(reason: Reason) -> Self {
+impl Refusal {
+    pub(super) const fn of(reason: Reason) -> Self {
         match reason {
-            Reason::MissingToken => Self::unauthorized(NO_HEADER, Error::None),
-            Reason::MalformedAuthorization => Self::unauthorized(NO_HEADER, Error::InvalidRequest),
+            Reason::MissingToken => Self::unauthorized(NO_HEADER, ErrorCode::None),
+            Reason::MalformedAuthorization => {
+                Self::unauthorized(NO_HEADER, ErrorCode::InvalidRequest)
+            }
             Reason::MalformedToken
             | Reason::UnsupportedAlgorithm
             | Reason::UnsupportedType
@@ -35,14 +36,14 @@ impl Answer {
             | Reason::ClaimMismatch
             | Reason::LifetimeTooLong
             | Reason::SenderConstraintUnmet => {
-                Self::unauthorized("Invalid or expired token", Error::InvalidToken)
+                Self::unauthorized("Invalid or expired token", ErrorCode::InvalidToken)
             }
             Reason::InsufficientUserAuthentication => Self::unauthorized(
                 "A more recent or a stronger login is required",
-                Error::InsufficientUserAuthentication,
+                ErrorCode::InsufficientUserAuthentication,
             ),
             Reason::InsufficientScope => Self {
-                challenge: Some(Error::InsufficientScope),
+                challenge: Some(ErrorCode::InsufficientScope),
                 ..Self::forbidden("The token's scope is insufficient")
             },
             Reason::AccessDenied => Self::forbidden("Access denied"),
@@ -51,26 +52,26 @@ impl Answer {
             Reason::AmbiguousHost => Self::bad_request("Ambiguous or missing request host"),
             Reason::AmbiguousHeader => Self::bad_request("Ambiguous request header"),
             Reason::KeysUnavailable => Self {
-                status: StatusCode::ServiceUnavailable,
+                status: 503,
                 code: Code::Unavailable,
                 sentence: "Token cannot be verified at the moment",
                 challenge: None,
             },
             Reason::CheckTooLarge => Self {
-                status: StatusCode::PayloadTooLarge,
+                status: 413,
                 code: Code::ResourceExhausted,
                 sentence: "The request is too large to be checked",
                 challenge: None,
             },
             Reason::CheckUnreadable => Self::bad_request("The request could not be checked"),
             Reason::Overloaded => Self {
-                status: StatusCode::ServiceUnavailable,
+                status: 503,
                 code: Code::Unavailable,
                 sentence: "The request cannot be checked at the moment",
                 challenge: None,
             },
             Reason::UnknownRule | Reason::Internal => Self {
-                status: StatusCode::InternalServerError,
+                status: 500,
                 code: Code::Internal,
                 sentence: "Internal error",
                 challenge: None,
@@ -78,9 +79,9 @@ impl Answer {
         }
     }
 
-    const fn unauthorized(sentence: &'static str, challenge: Error) -> Self {
+    const fn unauthorized(sentence: &'static str, challenge: ErrorCode) -> Self {
         Self {
-            status: StatusCode::Unauthorized,
+            status: 401,
             code: Code::Unauthenticated,
             sentence,
             challenge: Some(challenge),
@@ -89,7 +90,7 @@ impl Answer {
 
     const fn forbidden(sentence: &'static str) -> Self {
         Self {
-            status: StatusCode::Forbidden,
+            status: 403,
             code: Code::PermissionDenied,
             sentence,
             challenge: None,
@@ -98,7 +99,7 @@ impl Answer {
 
     const fn bad_request(sentence: &'static str) -> Self {
         Self {
-            status: StatusCode::BadRequest,
+            status: 400,
             code: Code::InvalidArgument,
             sentence,
             challenge: None,

@@ -112,7 +112,7 @@ impl Part {
     /// # Errors
     ///
     /// When it has a place for something that there is not, or one that does not end.
-    pub(super) fn read(text: &str) -> Result<Vec<Self>, String> {
+    pub(crate) fn read(text: &str) -> Result<Vec<Self>, String> {
         let mut pieces = text.split("{{");
         let before = pieces.next().unwrap_or_default();
         let mut parts = vec![Self::Text(before.to_owned())];

@@ -1,0 +1,67 @@
+//! What other filters of the proxy and its access log may know. Unlike a header, a client cannot
+//! send it.
+
+use crate::decision::{Decision, Denial};
+use crate::policy::Policy;
+use crate::token::VerifiedToken;
+use crate::token::json::Json;
+
+/// `decision`, and as far as they are known `reason`, `rule`, `provider`, `subject` and `claims`.
+#[derive(Clone, Copy, Debug)]
+pub struct Metadata<'a> {
+    decision: &'static str,
+    reason: Option<&'static str>,
+    rule: Option<&'a str>,
+    provider: Option<&'a str>,
+    token: Option<&'a VerifiedToken>,
+}
+
+impl<'a> Metadata<'a> {
+    /// The metadata of a decision.
+    pub fn of(decision: &'a Decision, policy: &'a Policy) -> Self {
+        let rule = decision.rule().and_then(|id| policy.rule(id));
+        let provider = decision.provider().and_then(|id| policy.provider(id));
+        let known = Self {
+            decision: "metadata",
+            reason: None,
+            rule: rule.map(|rule| rule.name.as_str()),
+            provider: provider.map(|provider| provider.name.as_str()),
+            token: None,
+        };
+        match decision {
+            Decision::Allow(permit) => Self {
+                decision: "allow",
+                token: permit.bearer().map(|bearer| &*bearer.token),
+                ..known
+            },
+            Decision::Deny(denial @ Denial { token, .. }) => Self {
+                decision: "deny",
+                reason: Some(denial.reason().code()),
+                token: token.as_deref(),
+                ..known
+            },
+            Decision::Metadata(_) => known,
+        }
+    }
+
+    /// Each name with its value.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, Json<'a>)> {
+        let subject = self.token.and_then(|token| token.claims().subject());
+        let texts = [
+            ("decision", Some(self.decision)),
+            ("reason", self.reason),
+            ("rule", self.rule),
+            ("provider", self.provider),
+            ("subject", subject),
+        ];
+        let texts = texts.map(|(name, text)| (name, text.map(Json::String)));
+        let all = texts.into_iter().chain([("claims", self.claims())]);
+        all.filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// All claims of a valid token.
+    pub fn claims(&self) -> Option<Json<'a>> {
+        let claims = self.token?.claims();
+        Some(Json::Object(claims.members()))
+    }
+}
