@@ -20,6 +20,7 @@ use crate::ext_authz::SERVICE_NAME;
 use crate::ext_authz::proto::DESCRIPTORS;
 use crate::ext_authz::server;
 use crate::ext_authz::service::Service;
+use crate::gate::Gate;
 use crate::http2::{self, Exchange, Handler, Shared, routes};
 use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
@@ -89,7 +90,9 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
         admin,
         max_connections,
         drain: config.server.drain,
-        service: Service::start(config, Arc::new(clock)).await,
+        service: Service {
+            gate: Gate::start(config, Arc::new(clock)).await,
+        },
     })
 }
 
@@ -111,13 +114,17 @@ impl App {
 
     /// Lets the metrics tell which log lines were lost.
     pub fn count_lines_lost_by(&self, logging: &Logging) {
-        self.service.metrics.lines().watch(logging.lost.clone());
+        self.service
+            .gate
+            .metrics
+            .lines()
+            .watch(logging.lost.clone());
     }
 
     /// Completes when every provider has keys. They are fetched from [`bind`] on, whether or not
     /// the service runs yet.
     pub async fn ready(&self) {
-        self.service.jwks.all_known().await;
+        self.service.gate.jwks.all_known().await;
     }
 
     /// Serves until `shutdown` completes; then keeps answering for the drain period, while
@@ -150,7 +157,7 @@ impl App {
                     .max_decoding_message_size(max_bytes),
             );
         let others = others.routes();
-        let metrics = Arc::clone(&self.service.metrics);
+        let metrics = Arc::clone(&self.service.gate.metrics);
         let shared = Shared::new(
             self.max_connections,
             metrics.check_connections().clone(),
@@ -161,15 +168,15 @@ impl App {
         let mut helpers = JoinSet::new();
         helpers.spawn(report_health(
             reporter,
-            Arc::clone(&self.service.jwks),
+            Arc::clone(&self.service.gate.jwks),
             phase.subscribe(),
         ));
         helpers.spawn(admin::serve(
             self.admin,
             Admin {
-                jwks: Arc::clone(&self.service.jwks),
-                token_cache: Arc::clone(&self.service.token_cache),
-                policy: Arc::clone(&self.service.policy),
+                jwks: Arc::clone(&self.service.gate.jwks),
+                token_cache: Arc::clone(&self.service.gate.token_cache),
+                policy: Arc::clone(&self.service.gate.policy),
                 metrics,
                 phase: phase.subscribe(),
             },

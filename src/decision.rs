@@ -6,15 +6,17 @@ use std::time::Duration;
 
 mod fault;
 mod judge;
+mod keys_need;
 mod memory;
 mod reason;
 
 pub use fault::{Fault, NoLookUp, Unreadable};
+pub use keys_need::{KeyDoubt, KeysNeed};
 pub use memory::Memory;
 pub use reason::Reason;
 
 use crate::identity::Bearer;
-use crate::keyring::{Keyring, NoKey, ProviderId};
+use crate::keyring::{Keyring, ProviderId};
 use crate::policy::Policy;
 use crate::policy::resource::Resource;
 use crate::policy::rules::RuleId;
@@ -69,9 +71,35 @@ pub struct Denial {
     pub fault: Fault,
 }
 
-/// Judges one request. Pure: the same arguments give the same verdict.
+/// What [`decide`] comes to.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The decision.
+    Decided(Decision),
+    /// Something that is not known yet may change the decision: get it, and decide again.
+    Needs(Need),
+}
+
+impl Outcome {
+    /// The decision by what is known already.
+    pub fn by_what_is_known(self) -> Decision {
+        match self {
+            Self::Decided(decision) => decision,
+            Self::Needs(Need::Keys(need)) => need.by_known_keys(),
+        }
+    }
+}
+
+/// What a decision needs to know.
+#[derive(Clone, Debug)]
+pub enum Need {
+    /// Newer keys of a provider.
+    Keys(KeysNeed),
+}
+
+/// Decides one request. Pure: the same arguments give the same outcome.
 ///
-/// `memory` spares the verification of tokens that were verified before, and changes no verdict;
+/// `memory` spares the verification of tokens that were verified before, and changes no decision;
 /// `trace` hears of each check that held. Pass `&()` and `&mut ()` to do without.
 pub fn decide(
     policy: &Policy,
@@ -80,8 +108,14 @@ pub fn decide(
     request: &Request<'_>,
     now: UnixTime,
     trace: &mut impl Trace,
-) -> Decision {
-    judge::judge(policy, keyring, memory, request, now, trace).unwrap_or_else(Decision::Deny)
+) -> Outcome {
+    match judge::judge(policy, keyring, memory, request, now, trace) {
+        Ok(decision) => Outcome::Decided(decision),
+        Err(denial) => match KeysNeed::of(denial) {
+            Ok(need) => Outcome::Needs(Need::Keys(need)),
+            Err(denial) => Outcome::Decided(Decision::Deny(denial)),
+        },
+    }
 }
 
 impl From<Fault> for Denial {
@@ -137,16 +171,6 @@ impl Denial {
     }
 }
 
-/// What newer keys of a provider may change about a denial.
-#[derive(Clone, Copy, Debug)]
-pub enum KeyDoubt<'d> {
-    /// The set has no key with this id. Perhaps the provider has a new one.
-    UnknownKid(&'d str),
-    /// The keys that the token may be signed with do not verify it, or are not fit to. Perhaps the
-    /// provider has replaced one and kept its id, or publishes no ids.
-    Replaced,
-}
-
 impl Decision {
     /// The rule that the request was judged by, if it got so far.
     pub fn rule(&self) -> Option<RuleId> {
@@ -163,50 +187,6 @@ impl Decision {
             Self::Allow(permit) => permit.bearer.as_ref().map(|bearer| bearer.provider),
             Self::Deny(denial) => denial.provider,
             Self::Metadata(_) => None,
-        }
-    }
-
-    /// The provider whose newer keys may change the verdict, and how.
-    pub fn in_doubt(&self) -> Option<(ProviderId, KeyDoubt<'_>)> {
-        let Self::Deny(Denial {
-            provider: Some(provider),
-            fault: Fault::Token(error),
-            ..
-        }) = self
-        else {
-            return None;
-        };
-        let doubt = match error {
-            TokenError::UnknownKey {
-                why: NoKey::UnknownKid(kid),
-                ..
-            } => KeyDoubt::UnknownKid(kid),
-            TokenError::UnknownKey { .. } | TokenError::BadSignature { .. } => KeyDoubt::Replaced,
-            _ => return None,
-        };
-        Some((*provider, doubt))
-    }
-
-    /// No verdict instead of a denial for want of a key: whether the provider has it is not known.
-    #[must_use]
-    pub fn without_verdict(self, why: NoLookUp, retry_after: Duration) -> Self {
-        match self {
-            Self::Deny(Denial {
-                rule,
-                provider,
-                token,
-                fault: Fault::Token(TokenError::UnknownKey { kid, why: _ }),
-            }) => Self::Deny(Denial {
-                rule,
-                provider,
-                token,
-                fault: Fault::KeyNotLookedUp {
-                    kid,
-                    why,
-                    retry_after,
-                },
-            }),
-            other => other,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! - **core**, pure and total: [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`]
 //!   (what the upstream gets), [`policy`] (what is required), [`decision`] (the verdict), [`answer`] (what the caller is told), [`advice`] (its likely cause);
 //! - **edges**, bytes to and from the core: [`config`], [`ext_authz`], [`http2`], [`telemetry`];
-//! - **I/O**: [`jwks`], [`token_cache`], the gRPC service in [`ext_authz::service`], the admin listener;
+//! - **I/O**: [`gate`] (decides, and gets what a decision needs), [`jwks`], [`token_cache`], the gRPC service in [`ext_authz::service`], the admin listener;
 //! - **composition**: [`app`]; then [`dev`] and the commands.
 //!
 //! [`decision::decide`] is the heart: the server, the command line and the tests all call it. To
@@ -37,6 +37,7 @@ pub mod telemetry;
 
 // I/O.
 mod admin;
+pub mod gate;
 pub mod jwks;
 mod listener;
 pub mod token_cache;

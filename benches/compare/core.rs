@@ -10,6 +10,7 @@ use claimgate::decision::{Decision, Memory, decide};
 use claimgate::dev::signer::Signer;
 use claimgate::ext_authz::service::Service;
 use claimgate::ext_authz::wire;
+use claimgate::gate::Gate;
 use claimgate::keyring::{Algorithm, Keyring, Keys, ProviderId};
 use claimgate::telemetry::metrics::TokenCacheMetrics;
 use claimgate::time::{SystemClock, UnixTime};
@@ -85,7 +86,7 @@ impl Core {
         let request = wire::read(check).unwrap();
         let now = UnixTime::from_secs(1_767_225_600);
         let (policy, keyring) = (&self.config.policy, &self.keyring);
-        decide(policy, keyring, memory, &request, now, &mut ())
+        decide(policy, keyring, memory, &request, now, &mut ()).by_what_is_known()
     }
 
     fn allow(&self, check: &[u8], memory: &impl Memory) {
@@ -105,7 +106,8 @@ impl Core {
 
     /// The service of this policy, which takes and gives bytes.
     pub fn service(&self) -> Service {
-        block_on(Service::start(self.config.clone(), Arc::new(SystemClock)))
+        let gate = block_on(Gate::start(self.config.clone(), Arc::new(SystemClock)));
+        Service { gate }
     }
 
     /// Tokens, verified.
@@ -122,8 +124,9 @@ impl Core {
 pub fn answer_under(config: &Path, check: &[u8]) -> Vec<u8> {
     let answer = block_on(async {
         let config = Config::load(config).unwrap();
-        let service = Service::start(config, Arc::new(SystemClock)).await;
-        service.jwks.all_known().await;
+        let gate = Gate::start(config, Arc::new(SystemClock)).await;
+        gate.jwks.all_known().await;
+        let service = Service { gate };
         service.answer(Ok(check), Duration::MAX).await
     });
     // Behind the prefix of gRPC.

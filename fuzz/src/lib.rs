@@ -102,7 +102,7 @@ impl Gate {
 
     fn decide(&self, memory: &impl Memory, request: &Request<'_>) -> Decision {
         let now = UnixTime::from_secs(NOW);
-        decide(&self.policy, &self.keyring, memory, request, now, &mut ())
+        decide(&self.policy, &self.keyring, memory, request, now, &mut ()).by_what_is_known()
     }
 
     /// Judges a request that carries these bytes as its bearer token.

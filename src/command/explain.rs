@@ -35,7 +35,7 @@ pub(super) fn explain(
 ) -> Explained {
     let policy = &config.policy;
     let mut steps = Steps::default();
-    let decision = decide(policy, keyring, &(), request, now, &mut steps);
+    let decision = decide(policy, keyring, &(), request, now, &mut steps).by_what_is_known();
     let Rendered {
         response,
         oversized,

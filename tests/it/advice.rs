@@ -6,6 +6,7 @@ use claimgate::config::Config;
 use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
 use claimgate::ext_authz::request::compose;
 use claimgate::ext_authz::service::Service;
+use claimgate::gate::Gate;
 use claimgate::keyring::Algorithm::{Es256, Rs256};
 use claimgate::request::Request;
 use claimgate::time::SystemClock;
@@ -592,8 +593,10 @@ async fn likely_causes() {
 /// A service that judges as `claimgate check` does.
 async fn service() -> Service {
     let config = Config::from_yaml(&configuration().to_string()).unwrap();
-    let service = Service::start(config, Arc::new(SystemClock)).await;
-    service.jwks.all_known().await;
+    let service = Service {
+        gate: Gate::start(config, Arc::new(SystemClock)).await,
+    };
+    service.gate.jwks.all_known().await;
     service
 }
 

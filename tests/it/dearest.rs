@@ -9,6 +9,7 @@ use claimgate::answer::Answer;
 use claimgate::config::Config;
 use claimgate::decision::{Decision, decide};
 use claimgate::ext_authz::service::Service;
+use claimgate::gate::Gate;
 use claimgate::keyring::Algorithm::Es256;
 use claimgate::keyring::Keyring;
 use claimgate::policy::rules::Expressions;
@@ -62,7 +63,8 @@ fn measured(
     let keyring = Keyring::empty(1);
     let measured = allocation_counter::measure(|| {
         let now = UnixTime::from_secs(1_767_225_600);
-        let decision = decide(&config.policy, &keyring, &(), &request, now, &mut ());
+        let decision =
+            decide(&config.policy, &keyring, &(), &request, now, &mut ()).by_what_is_known();
         then(decision, &keyring, &request);
     });
     (measured.count_total, measured.bytes_total)
@@ -307,8 +309,10 @@ async fn trusting(providers: usize, audiences: usize, upstream: Value) -> Servic
     let providers: Vec<Value> = (0..providers).rev().map(provider).collect();
     let config = json!({"providers": providers, "upstream": upstream}).to_string();
     let config = Config::from_yaml(&config).unwrap_or_else(|error| panic!("{error}"));
-    let service = Service::start(config, Arc::new(SystemClock)).await;
-    service.jwks.all_known().await;
+    let service = Service {
+        gate: Gate::start(config, Arc::new(SystemClock)).await,
+    };
+    service.gate.jwks.all_known().await;
     service
 }
 
@@ -332,15 +336,16 @@ fn hinted(service: &Service, token: &str) -> (String, u64) {
         headers: [("authorization", header.as_bytes())].into_iter().collect(),
         ..Request::default()
     };
-    let keyring = service.jwks.snapshot();
+    let keyring = service.gate.jwks.snapshot();
     let now = UnixTime::from_secs(1_767_225_600);
-    let decision = decide(&service.policy, &keyring, &(), &request, now, &mut ());
+    let decision =
+        decide(&service.gate.policy, &keyring, &(), &request, now, &mut ()).by_what_is_known();
     let Decision::Deny(denial) = decision else {
         panic!("{decision:?}");
     };
     let mut hint = None;
     let measured = allocation_counter::measure(|| {
-        hint = likely_cause(&denial, &service.policy, &keyring, &request);
+        hint = likely_cause(&denial, &service.gate.policy, &keyring, &request);
     });
     (hint.unwrap(), measured.count_total)
 }
@@ -408,7 +413,7 @@ fn claims_that_do_not_fit() {
         );
         assert_eq!(again.count_total, short.1.count_total, "{what}");
     }
-    let metrics = service.metrics.encode().unwrap();
+    let metrics = service.gate.metrics.encode().unwrap();
     let dropped = "claimgate_claim_headers_dropped_total 160\n";
     assert!(metrics.contains(dropped), "{metrics}");
 }

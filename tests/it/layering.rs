@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 5] = [
         "keyring", "trace", "token", "identity", "policy", "decision", "answer", "advice",
     ],
     &["http2", "config", "ext_authz", "telemetry"],
-    &["jwks", "token_cache", "listener", "admin"],
+    &["gate", "jwks", "token_cache", "listener", "admin"],
     &["app", "dev", "command", "main", "lib"],
 ];
 

@@ -149,8 +149,9 @@ async fn an_authoritys_certificate_that_is_listed_itself() {
         let error = loop {
             let status = gate
                 .service
+                .gate
                 .jwks
-                .status(gate.service.policy.providers().next().unwrap().0);
+                .status(gate.service.gate.policy.providers().next().unwrap().0);
             let status = status.unwrap();
             match (&status.error, status.fetched) {
                 (Some(error), _) => break error.to_string(),

@@ -9,6 +9,7 @@ use claimgate::ext_authz::proto::auth::attribute_context::{HttpRequest, Peer};
 use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
 use claimgate::ext_authz::proto::envoy::config::core::v3::{Address, SocketAddress, address};
 use claimgate::ext_authz::service::Service;
+use claimgate::gate::Gate;
 use claimgate::keyring::Algorithm;
 use claimgate::time::{Clock, UnixTime};
 use serde_json::{Map, Value, json};
@@ -245,14 +246,16 @@ pub async fn run(
     let config = with_keys(file, config).to_string();
     let config = Config::from_yaml(&config).map_err(|error| error.to_string())?;
     let clock = CaseClock((!case.clock_fails).then(|| UnixTime::from_secs(case.now)));
-    let service = Service::start(config, Arc::new(clock)).await;
+    let service = Service {
+        gate: Gate::start(config, Arc::new(clock)).await,
+    };
     let ask = async || {
         let answer = service.check(tonic::Request::new(request.clone())).await;
         answer.map_err(|status| format!("a gRPC error, which may fail open: {status}"))
     };
     let answer = ask().await?;
     expect::compare(&case.expect, answer.into_inner())?;
-    expect::counted(&case.expect, &service.metrics)?;
+    expect::counted(&case.expect, &service.gate.metrics)?;
     // What is remembered of a token changes no answer.
     for _ in 0..2 {
         expect::compare(&case.expect, ask().await?.into_inner())?;

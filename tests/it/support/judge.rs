@@ -58,7 +58,7 @@ impl Judge {
             ..Request::default()
         };
         let now = UnixTime::from_secs(now);
-        match decide(&self.policy, &self.keyring, &(), &request, now, &mut ()) {
+        match decide(&self.policy, &self.keyring, &(), &request, now, &mut ()).by_what_is_known() {
             Decision::Deny(denial) => {
                 advice::likely_cause(&denial, &self.policy, &self.keyring, &request)
             }
@@ -75,7 +75,7 @@ impl Judge {
         };
         let now = UnixTime::from_secs(now);
         matches!(
-            decide(&self.policy, &self.keyring, memory, &request, now, trace),
+            decide(&self.policy, &self.keyring, memory, &request, now, trace).by_what_is_known(),
             Decision::Allow(_)
         )
     }
