@@ -9,6 +9,7 @@ mod expect;
 mod fields;
 mod file;
 mod run;
+mod second_opinion;
 
 use file::{files, read, yaml_files};
 use run::{configuration, requests, run};

@@ -144,7 +144,8 @@ fn key(file: &File, name: &str) -> Arc<Signer> {
     )
 }
 
-fn mint(file: &File, case: &Case) -> String {
+/// The token of a case.
+pub fn mint(file: &File, case: &Case) -> String {
     let (base, own) = (&file.token, &case.token);
     let name = own
         .key
@@ -193,7 +194,8 @@ pub fn configuration(file: &File, case: &Case) -> Value {
     config
 }
 
-fn with_keys(file: &File, mut config: Value) -> Value {
+/// The configuration with the keys of the file put in.
+pub fn with_keys(file: &File, mut config: Value) -> Value {
     let providers = config.get_mut("providers").and_then(Value::as_array_mut);
     for provider in providers.into_iter().flatten() {
         let Some(name) = provider["name"].as_str().map(ToOwned::to_owned) else {
@@ -228,7 +230,7 @@ fn with_keys(file: &File, mut config: Value) -> Value {
 }
 
 /// The time of the case, or none.
-struct CaseClock(Option<UnixTime>);
+pub struct CaseClock(pub Option<UnixTime>);
 
 impl Clock for CaseClock {
     fn now(&self) -> UnixTime {
