@@ -49,37 +49,13 @@ impl UnixTime {
 }
 
 impl fmt::Display for UnixTime {
-    /// RFC 3339 in UTC, to the second: `2026-01-31T10:00:00Z`.
+    /// RFC 3339 in UTC, to the second: `2026-01-31T10:00:00Z`. RFC 3339 ends with the year 9999, and
+    /// so does this.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secs = self.as_secs();
-        let (year, month, day) = civil_date(secs / 86_400);
-        let (hour, minute, second) = (secs / 3_600 % 24, secs / 60 % 60, secs % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
-        )
+        let Self(since_epoch) = (*self).min(Self::END_OF_YEAR_9999);
+        let time = SystemTime::UNIX_EPOCH + since_epoch;
+        humantime::format_rfc3339_seconds(time).fmt(f)
     }
-}
-
-/// Year, month and day of the proleptic Gregorian calendar, `days` days after 1970-01-01.
-///
-/// Counts in eras of 400 years that begin on 1 March, so that the leap day is a year's last day.
-const fn civil_date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // from 0000-03-01 to 1970-01-01
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
-    (year, month, day)
 }
 
 /// Tells the time of day.
@@ -117,6 +93,8 @@ mod tests {
             (1_735_689_599, "2024-12-31T23:59:59Z"),
             (4_107_542_400, "2100-03-01T00:00:00Z"),
             (253_402_300_799, "9999-12-31T23:59:59Z"),
+            (253_402_300_800, "9999-12-31T23:59:59Z"),
+            (u64::MAX, "9999-12-31T23:59:59Z"),
         ] {
             assert_eq!(UnixTime::from_secs(secs).to_string(), text);
         }

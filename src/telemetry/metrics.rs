@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 mod checks;
 mod connections;
+mod counters;
 mod duration;
 mod lines;
 mod token_cache;

@@ -210,7 +210,7 @@ async fn a_client_that_changes_its_mind_harms_nobody() {
     stream.send_data(framed(&good), true).unwrap();
     assert_eq!(answer.await.unwrap().status(), 200);
     let (_, metrics) = server.page("/metrics").await;
-    let none = "reason=\"internal\",rule=\"none\",provider=\"none\"} 0";
+    let none = "claimgate_denials_total{reason=\"internal\",provider=\"none\"} 0";
     assert!(
         metrics.contains(none),
         "what was taken back is not judged: {metrics}"
@@ -541,7 +541,7 @@ async fn compressed_checks_are_read_and_others_are_denied() {
         assert_eq!(read(answer).await.status(), status, "case {index}");
         client = client.ready().await.unwrap();
     }
-    let internal = "claimgate_checks_total{decision=\"deny\",reason=\"internal\",rule=\"none\",provider=\"none\"}";
+    let internal = "claimgate_denials_total{reason=\"internal\",provider=\"none\"}";
     assert_eq!(
         metric(&server, internal).await,
         0,

@@ -43,7 +43,7 @@ const MAX_BYTES: usize = 2 * MEGABYTE;
 /// What may be on the way when the client hangs up.
 const SOCKET_BUFFERS: usize = 16 * MEGABYTE;
 /// The most memory that gate and server may hold at a time, together with the server's script.
-const MOST_HELD: u64 = 16 * 1024 * 1024;
+const MAX_HELD: u64 = 16 * 1024 * 1024;
 
 /// Two servers, of which only one is trusted. Its keys are those of `real`; `hostile` is the key
 /// in whatever it should not be believed.
@@ -245,7 +245,7 @@ fn watched(what: &str, scene: impl Future<Output = ()>) {
         runtime.unwrap().block_on(scene);
     });
     assert!(
-        held.bytes_max < MOST_HELD,
+        held.bytes_max < MAX_HELD,
         "{what}: held {} bytes",
         held.bytes_max
     );
@@ -270,7 +270,7 @@ async fn never_had_keys(answer: &Answer, path: &str) {
             turned_away += 1;
         }
     }
-    let reason = "claimgate_checks_total{decision=\"deny\",reason=\"keys_unavailable\",rule=\"default\",provider=\"acme\"}";
+    let reason = "claimgate_denials_total{reason=\"keys_unavailable\",provider=\"acme\"}";
     assert_eq!(gate.metric(reason), turned_away.to_string());
     left_in_peace(answer, &scene, &gate, 0, 0).await;
 }

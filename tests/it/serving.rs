@@ -73,9 +73,10 @@ async fn judges_over_grpc() {
     let (status, metrics) = server.page("/metrics").await;
     assert_eq!(status, 200);
     for line in [
-        "claimgate_checks_total{decision=\"allow\",reason=\"none\",rule=\"default\",provider=\"acme\"} 2",
-        "claimgate_checks_total{decision=\"deny\",reason=\"missing_token\",rule=\"default\",provider=\"none\"} 1",
-        "claimgate_checks_total{decision=\"deny\",reason=\"expired\",rule=\"default\",provider=\"acme\"} 0",
+        "claimgate_checks_total{decision=\"allow\",rule=\"default\",provider=\"acme\"} 2",
+        "claimgate_checks_total{decision=\"deny\",rule=\"default\",provider=\"none\"} 2",
+        "claimgate_denials_total{reason=\"missing_token\",provider=\"none\"} 1",
+        "claimgate_denials_total{reason=\"expired\",provider=\"acme\"} 0",
         "claimgate_check_duration_seconds_count 4",
         "claimgate_check_duration_seconds_bucket{le=\"+Inf\"} 4",
         "claimgate_jwks_fetches_total{provider=\"acme\",result=\"success\"} 1",
@@ -346,9 +347,8 @@ async fn what_cannot_be_read_is_denied() {
         ("check_too_large", 1),
         ("internal", 0),
     ] {
-        let counted = format!(
-            "claimgate_checks_total{{decision=\"deny\",reason=\"{reason}\",rule=\"none\",provider=\"none\"}} {count}"
-        );
+        let counted =
+            format!("claimgate_denials_total{{reason=\"{reason}\",provider=\"none\"}} {count}");
         assert!(metrics.contains(&counted), "{counted}: {metrics}");
     }
 

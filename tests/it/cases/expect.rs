@@ -117,21 +117,34 @@ fn member(value: prost_types::Value) -> Value {
     }
 }
 
-/// The metric tells the operator the reason that the caller may not be told.
+/// The metrics tell the operator the reason that the caller may not be told.
 pub fn counted(expect: &Expect, metrics: &Metrics) -> Result<(), String> {
     let (decision, reason) = match (&expect.deny, &expect.document) {
-        (Some(reason), _) => ("deny", reason.as_str()),
-        (None, Some(_)) => ("metadata", "none"),
-        (None, None) => ("allow", "none"),
+        (Some(reason), _) => ("deny", Some(reason.as_str())),
+        (None, Some(_)) => ("metadata", None),
+        (None, None) => ("allow", None),
     };
-    let wanted = format!("claimgate_checks_total{{decision=\"{decision}\",reason=\"{reason}\"");
     let text = metrics.encode().unwrap();
-    let counted: Vec<&str> = text
-        .lines()
-        .filter(|line| line.starts_with("claimgate_checks_total") && !line.ends_with(" 0"))
-        .collect();
-    match counted.as_slice() {
-        [line] if line.starts_with(&wanted) && line.ends_with(" 1") => Ok(()),
-        found => Err(format!("reason: expected {reason}, counted {found:?}")),
+    let found = |family: &str| -> Vec<&str> {
+        let lines = text.lines().filter(|line| line.starts_with(family));
+        lines.filter(|line| !line.ends_with(" 0")).collect()
+    };
+    let (checks, denials) = (
+        found("claimgate_checks_total"),
+        found("claimgate_denials_total"),
+    );
+    let decided = format!("claimgate_checks_total{{decision=\"{decision}\"");
+    let denied = reason.map(|reason| format!("claimgate_denials_total{{reason=\"{reason}\""));
+    let is_one = |line: &str, wanted: &str| line.starts_with(wanted) && line.ends_with(" 1");
+    let is_right = match (checks.as_slice(), denials.as_slice(), &denied) {
+        ([check], [], None) => is_one(check, &decided),
+        ([check], [denial], Some(denied)) => is_one(check, &decided) && is_one(denial, denied),
+        _ => false,
+    };
+    match is_right {
+        true => Ok(()),
+        false => Err(format!(
+            "expected {decision} {reason:?}, counted {checks:?} and {denials:?}"
+        )),
     }
 }
