@@ -177,11 +177,11 @@ fn cases(provider: &Provider) -> Vec<Case> {
             headers: Vec::new(),
         },
         Case {
-            what: "10,000 expressions that begin with different segments, the longest path",
-            rules: rules(10_000, |number| {
+            what: "2,000 expressions that begin with different segments, the longest path",
+            rules: rules(2_000, |number| {
                 matching(json!({"path": {"regex": format!("/team/{number}/.*x[a-z]{{40}}/e")}}))
             }),
-            path: format!("/team/9999/{}", "x".repeat(8_000)),
+            path: format!("/team/1999/{}", "x".repeat(8_000)),
             headers: Vec::new(),
         },
         Case {

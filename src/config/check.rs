@@ -16,12 +16,12 @@ mod rules;
 mod terms;
 mod upstream;
 
-use super::document::{Field, Problem, Severity, Spot};
+use super::document::{Field, Location, Problem, Severity};
 use super::raw::provider::{Jwks, Provider};
 use super::raw::values::Texts;
 use super::raw::{self, Root};
 use super::{Admin, Config, ProviderFlags, Server, TokenCache, values};
-use crate::policy::{Parts, Policy};
+use crate::policy::{Policy, PolicyBuilder};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -38,6 +38,7 @@ pub(super) fn root(
         problems,
         warnings: Vec::new(),
         cookies: Vec::new(),
+        automata_bytes: 0,
         directory,
     };
     let root = match root {
@@ -55,29 +56,33 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
         problems: Vec::new(),
         warnings: Vec::new(),
         cookies: Vec::new(),
+        automata_bytes: 0,
         directory: Path::new(""),
     };
     let given = |flag: &str, value: &Option<String>| match value {
-        Some(value) => Field::Given(Spot::flag(flag), value.clone()),
+        Some(value) => Field::Given(Location::flag(flag), value.clone()),
         None => Field::Absent,
     };
-    let each = |audience: &String| Field::Given(Spot::flag("--audience"), audience.clone());
-    let any = Field::Given(Spot::flag("--any-audience"), Texts::One("any".to_owned()));
+    let each = |audience: &String| Field::Given(Location::flag("--audience"), audience.clone());
+    let any = Field::Given(
+        Location::flag("--any-audience"),
+        Texts::One("any".to_owned()),
+    );
     let audiences = match (flags.any_audience, flags.audiences.as_slice()) {
         (true, []) => any,
         (true, _) => {
             let why = "accepts every audience, and some are given";
-            check.report(&Spot::flag("--any-audience"), why);
+            check.report(&Location::flag("--any-audience"), why);
             any
         }
         (false, audiences) if audiences.iter().any(|audience| audience == "any") => {
             let why = "`any` would be an audience of that name; to accept tokens meant for anyone, \
                        there is another flag: `--any-audience`, or `OIDC_ANY_AUDIENCE=true`";
-            check.report(&Spot::flag("--audience"), why);
+            check.report(&Location::flag("--audience"), why);
             Field::Invalid
         }
         (false, _) => Field::Given(
-            Spot::flag("--audience"),
+            Location::flag("--audience"),
             Texts::Many(flags.audiences.iter().map(each).collect()),
         ),
     };
@@ -85,7 +90,7 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
         issuer: given("--issuer", &flags.issuer),
         audiences,
         jwks: Field::Given(
-            Spot::flag("--jwks-uri"),
+            Location::flag("--jwks-uri"),
             Jwks {
                 uri: given("--jwks-uri", &flags.jwks_uri),
                 ..Jwks::default()
@@ -102,8 +107,8 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
     };
     let config = check.root(Root {
         providers: Field::Given(
-            Spot::default(),
-            vec![Field::Given(Spot::flag("--issuer"), provider)],
+            Location::default(),
+            vec![Field::Given(Location::flag("--issuer"), provider)],
         ),
         ..Root::default()
     });
@@ -114,13 +119,15 @@ struct Check<'d> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     /// The places where cookies carry tokens.
-    cookies: Vec<Spot>,
+    cookies: Vec<Location>,
+    /// The memory of all automata so far, in bytes.
+    automata_bytes: usize,
     directory: &'d Path,
 }
 
 impl Check<'_> {
     fn finish(mut self, config: Option<Config>) -> Result<Config, Vec<Problem>> {
-        let place = |problem: &Problem| (problem.spot.line, problem.spot.column);
+        let place = |problem: &Problem| (problem.location.line, problem.location.column);
         match config {
             Some(mut config) if self.problems.is_empty() => {
                 self.warnings.sort_by_key(place);
@@ -136,18 +143,18 @@ impl Check<'_> {
     }
 
     /// Notes what works as it is written and is likely not what is meant.
-    fn warn(&mut self, spot: &Spot, message: impl Into<String>) {
+    fn warn(&mut self, location: &Location, message: impl Into<String>) {
         self.warnings.push(Problem {
             severity: Severity::Warning,
-            spot: spot.clone(),
+            location: location.clone(),
             message: message.into(),
         });
     }
 
-    fn report(&mut self, spot: &Spot, message: impl Into<String>) {
+    fn report(&mut self, location: &Location, message: impl Into<String>) {
         self.problems.push(Problem {
             severity: Severity::Error,
-            spot: spot.clone(),
+            location: location.clone(),
             message: message.into(),
         });
     }
@@ -181,7 +188,7 @@ impl Check<'_> {
         Some(Config {
             server,
             admin,
-            policy: Arc::new(Policy::new(Parts {
+            policy: Arc::new(Policy::new(PolicyBuilder {
                 providers,
                 rules,
                 resources,
@@ -212,7 +219,7 @@ impl Check<'_> {
         let raw::Admin { listen } = admin;
         let default = std::net::SocketAddr::from(([127, 0, 0, 1], 9002));
         let listen = match listen.given() {
-            Some((spot, text)) => self.parsed(spot, values::socket_address(text)),
+            Some((location, text)) => self.parsed(location, values::socket_address(text)),
             None => None,
         };
         Admin {
@@ -226,8 +233,8 @@ impl Check<'_> {
             max_bytes,
         } = token_cache;
         let max_entries = match max_entries.given() {
-            Some((spot, most)) if *most > 10_000_000 => {
-                self.report(spot, "at most 10000000 tokens are kept");
+            Some((location, most)) if *most > 10_000_000 => {
+                self.report(location, "at most 10000000 tokens are kept");
                 0
             }
             given => given.map_or(10_000, |(_, most)| *most),

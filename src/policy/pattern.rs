@@ -19,6 +19,10 @@ use regex_syntax::hir::{Hir, HirKind};
 /// KiB; `\w` takes about 100 KiB.
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// The automaton of most expressions that can be used, in one direction or the other, in bytes. Both
+/// are tried within it before one that outgrows it is built: that takes 40 ms.
+const USUAL_BYTES: usize = 32 * 1024;
+
 /// The most memory that building an automaton takes, in bytes, besides the automaton itself.
 const MAX_BYTES_WHILE_BUILDING: usize = 8 * 1024 * 1024;
 
@@ -59,11 +63,18 @@ impl Pattern {
             true => (Direction::Backward, Direction::Forward),
             false => (Direction::Forward, Direction::Backward),
         };
-        Self::build(&expression, scope, first)
-            .or_else(|why| Self::build(&expression, scope, second).map_err(|_| why))
+        Self::build(&expression, scope, first, USUAL_BYTES)
+            .or_else(|_| Self::build(&expression, scope, second, USUAL_BYTES))
+            .or_else(|_| Self::build(&expression, scope, first, MAX_BYTES))
+            .or_else(|why| Self::build(&expression, scope, second, MAX_BYTES).map_err(|_| why))
     }
 
-    fn build(expression: &Hir, scope: Scope, direction: Direction) -> Result<Self, String> {
+    fn build(
+        expression: &Hir,
+        scope: Scope,
+        direction: Direction,
+        max_bytes: usize,
+    ) -> Result<Self, String> {
         let nfa = thompson::Config::new()
             .reverse(direction == Direction::Backward)
             .which_captures(WhichCaptures::None)
@@ -81,8 +92,8 @@ impl Pattern {
             .start_kind(start)
             .match_kind(matches)
             .accelerate(false)
-            .dfa_size_limit(Some(MAX_BYTES))
-            .determinize_size_limit(Some(MAX_BYTES_WHILE_BUILDING));
+            .dfa_size_limit(Some(max_bytes))
+            .determinize_size_limit(Some(MAX_BYTES_WHILE_BUILDING.min(8 * max_bytes)));
         let automaton = dense::Builder::new()
             .configure(automaton)
             .build_from_nfa(&nfa)

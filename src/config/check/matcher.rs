@@ -3,23 +3,28 @@
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::Check;
-use crate::config::document::{Field, Spot};
+use crate::config::document::{Field, Location};
 use crate::config::raw::ClaimValues;
 use crate::config::raw::rules::{Match, McpMatch, PathMatch};
 use crate::config::raw::values::{Texts, Values};
+use crate::escaped::listed;
 use crate::policy::matcher::{
     HeaderPattern, HostPattern, Matcher, McpPattern, NAMED_METHODS, PathPattern, PathRegex,
 };
-use crate::policy::rules::Paths;
+use crate::policy::rules::PathMode;
 use crate::request::path::Ambiguity;
 use crate::request::{host, method, path};
-use crate::shown::listed;
 
 /// What is encoded besides everything that is not ASCII.
 const SPACES: &AsciiSet = &CONTROLS.add(b' ');
 
 impl Check<'_> {
-    pub(super) fn matcher(&mut self, spot: &Spot, matches: Match, paths: Paths) -> Matcher {
+    pub(super) fn matcher(
+        &mut self,
+        location: &Location,
+        matches: Match,
+        paths: PathMode,
+    ) -> Matcher {
         let Match {
             hosts,
             hosts_are_bound: _,
@@ -36,7 +41,7 @@ impl Check<'_> {
             && matches!(mcp, Field::Absent);
         if is_empty {
             self.report(
-                spot,
+                location,
                 "empty; leave `match` out for a rule about every request",
             );
         }
@@ -50,17 +55,17 @@ impl Check<'_> {
     }
 
     fn mcp_pattern(&mut self, field: Field<McpMatch>) -> Option<McpPattern> {
-        let Field::Given(spot, McpMatch { methods, names }) = field else {
+        let Field::Given(location, McpMatch { methods, names }) = field else {
             return None;
         };
         if matches!((&methods, &names), (Field::Absent, Field::Absent)) {
-            self.report(&spot, "give at least one of `methods` and `names`");
+            self.report(&location, "give at least one of `methods` and `names`");
         }
         let mut texts = |field, what: &str| -> Vec<String> {
             let texts = self.texts(field, &format!("at least one {what}"));
-            for (spot, text) in &texts {
+            for (location, text) in &texts {
                 if text.is_empty() || text.trim() != text {
-                    self.report(spot, format!("`{text}` is not a {what}"));
+                    self.report(location, format!("`{text}` is not a {what}"));
                 }
             }
             texts.into_iter().map(|(_, text)| text).collect()
@@ -70,14 +75,14 @@ impl Check<'_> {
         if !names.is_empty() && !methods.is_empty() && !methods.iter().any(has_name) {
             let named = listed(&NAMED_METHODS, ", ");
             let why = format!("no call of these `methods` has a name; those of {named} have");
-            self.report(&spot, why);
+            self.report(&location, why);
         }
         Some(McpPattern { methods, names })
     }
 
     fn hosts(&mut self, field: Field<Texts>) -> Vec<HostPattern> {
         let mut hosts = Vec::new();
-        for (spot, text) in self.texts(field, "at least one host") {
+        for (location, text) in self.texts(field, "at least one host") {
             let (domain, pattern): (_, fn(String) -> HostPattern) = match text.strip_prefix("*.") {
                 Some(domain) => (domain, HostPattern::Below),
                 None => (text.as_str(), HostPattern::Exact),
@@ -85,13 +90,13 @@ impl Check<'_> {
             match host::canonical(domain) {
                 Some(canonical) if text.starts_with("*.") && is_address(&canonical) => {
                     let why = format!("no host is below the address `{domain}`");
-                    self.report(&spot, why);
+                    self.report(&location, why);
                 }
                 Some(canonical) => {
                     let has_port = !domain.ends_with(']') && domain.contains(':');
                     if has_port || domain.ends_with('.') {
                         let why = format!("ports do not count; write `{canonical}`");
-                        self.report(&spot, why);
+                        self.report(&location, why);
                     }
                     hosts.push(pattern(canonical.into_owned()));
                 }
@@ -100,7 +105,7 @@ impl Check<'_> {
                         "`{text}` is not a host; write `api.example.com`, or `*.example.com` for \
                          all below it"
                     );
-                    self.report(&spot, why);
+                    self.report(&location, why);
                 }
             }
         }
@@ -109,17 +114,20 @@ impl Check<'_> {
 
     fn methods(&mut self, field: Field<Texts>) -> Vec<String> {
         let mut methods = Vec::new();
-        for (spot, method) in self.texts(field, "at least one method") {
+        for (location, method) in self.texts(field, "at least one method") {
             if !method::is_canonical(&method) {
-                self.report(&spot, format!("`{method}` is not a method in upper case"));
+                self.report(
+                    &location,
+                    format!("`{method}` is not a method in upper case"),
+                );
             }
             methods.push(method);
         }
         methods
     }
 
-    fn path_patterns(&mut self, field: Field<PathMatch>, paths: Paths) -> Vec<PathPattern> {
-        let Field::Given(spot, path) = field else {
+    fn path_patterns(&mut self, field: Field<PathMatch>, paths: PathMode) -> Vec<PathPattern> {
+        let Field::Given(location, path) = field else {
             return Vec::new();
         };
         let PathMatch {
@@ -131,30 +139,42 @@ impl Check<'_> {
             .iter()
             .all(|field| matches!(field, Field::Absent))
         {
-            self.report(&spot, "give at least one of `exact`, `prefix` and `regex`");
+            self.report(
+                &location,
+                "give at least one of `exact`, `prefix` and `regex`",
+            );
         }
         let mut patterns = Vec::new();
-        for (spot, text) in self.texts(exact, "at least one path") {
-            let path = self.path(&spot, &text, paths);
+        for (location, text) in self.texts(exact, "at least one path") {
+            let path = self.path(&location, &text, paths);
             patterns.extend(path.map(PathPattern::Exact));
         }
-        for (spot, text) in self.texts(prefix, "at least one path") {
-            let path = self.path(&spot, &text, paths);
+        for (location, text) in self.texts(prefix, "at least one path") {
+            let path = self.path(&location, &text, paths);
             let path = path.map(|path| path.strip_suffix('/').map(str::to_owned).unwrap_or(path));
             patterns.extend(path.map(PathPattern::Prefix));
         }
-        for (spot, text) in self.texts(regex, "at least one expression") {
-            let regex = self.path_regex(&spot, &text, paths);
+        for (location, text) in self.texts(regex, "at least one expression") {
+            let regex = self.path_regex(&location, &text, paths);
             patterns.extend(regex.map(PathPattern::Regex));
         }
         patterns
     }
 
-    fn path_regex(&mut self, spot: &Spot, text: &str, paths: Paths) -> Option<PathRegex> {
-        let regex = self.parsed(spot, PathRegex::compile(text))?;
+    fn path_regex(
+        &mut self,
+        location: &Location,
+        text: &str,
+        paths: PathMode,
+    ) -> Option<PathRegex> {
+        if self.has_too_many_automata() {
+            return None;
+        }
+        let regex = self.parsed(location, PathRegex::compile(text))?;
+        self.automata_bytes += regex.memory();
         if !regex.is_about_paths() {
             self.report(
-                spot,
+                location,
                 "paths begin with `/`: begin with it, or with `.*`, in each alternative",
             );
         }
@@ -162,22 +182,22 @@ impl Check<'_> {
             let why = format!(
                 "no path is like `{text}`: it has an empty class, or something before `^` or after `$`"
             );
-            self.report(spot, why);
+            self.report(location, why);
         }
-        if paths == Paths::Strict {
+        if paths == PathMode::Strict {
             for why in regex.written().iter().filter_map(|text| in_no_path(text)) {
                 let why = format!("no path is compared that has {why}");
-                self.report(spot, why);
+                self.report(location, why);
             }
         }
         Some(regex)
     }
 
     /// In the form in which the paths of requests are compared.
-    fn path(&mut self, spot: &Spot, text: &str, paths: Paths) -> Option<String> {
+    fn path(&mut self, location: &Location, text: &str, paths: PathMode) -> Option<String> {
         if text.contains('?') {
             self.report(
-                spot,
+                location,
                 "the query is no part of a path; match on `request.query` in a `condition`",
             );
             return None;
@@ -187,31 +207,31 @@ impl Check<'_> {
                 "`{sign}` is no placeholder here and stands for itself; `prefix` is about all \
                  paths below, and `regex` takes expressions; {}",
                 match paths {
-                    Paths::Strict => "percent-encode it if it is meant",
-                    Paths::AsIs => "if it is meant, write a `regex` that escapes it",
+                    PathMode::Strict => "percent-encode it if it is meant",
+                    PathMode::AsIs => "if it is meant, write a `regex` that escapes it",
                 }
             );
-            self.report(spot, why);
+            self.report(location, why);
             return None;
         }
         // Whoever writes a rule need not write as clients must.
         let encoded = utf8_percent_encode(text, SPACES).to_string();
         let path = match paths {
-            Paths::Strict => path::canonical(&encoded)
+            PathMode::Strict => path::canonical(&encoded)
                 .map(Into::into)
                 .map_err(|why| format!("`{text}` {why}, so no request would match")),
-            Paths::AsIs if text.starts_with('/') => Ok(text.to_owned()),
-            Paths::AsIs => Err(format!("`{text}` does not begin with `/`")),
+            PathMode::AsIs if text.starts_with('/') => Ok(text.to_owned()),
+            PathMode::AsIs => Err(format!("`{text}` does not begin with `/`")),
         };
-        self.parsed(spot, path)
+        self.parsed(location, path)
     }
 
     fn header_patterns(&mut self, field: Field<ClaimValues>) -> Vec<HeaderPattern> {
-        let Field::Given(spot, headers) = field else {
+        let Field::Given(location, headers) = field else {
             return Vec::new();
         };
         if headers.is_empty() {
-            self.report(&spot, "empty; give at least one header");
+            self.report(&location, "empty; give at least one header");
         }
         let mut patterns: Vec<HeaderPattern> = Vec::new();
         for (name, field) in headers {
@@ -223,20 +243,20 @@ impl Check<'_> {
                     "`{name}` is the header `{}` again: case does not count; list its values",
                     same.name()
                 );
-                self.report(&spot, why);
+                self.report(&location, why);
             }
             let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             if name.is_empty() || !name.chars().all(fits) {
-                self.report(&spot, format!("`{name}` is not the name of a header"));
+                self.report(&location, format!("`{name}` is not the name of a header"));
             }
             if name.eq_ignore_ascii_case("host") {
-                self.report(&spot, "Envoy sends no `host`; match on `hosts`");
+                self.report(&location, "Envoy sends no `host`; match on `hosts`");
             }
-            let (spot, values) = match field {
-                Field::Given(spot, Values(values)) => (spot, values),
+            let (location, values) = match field {
+                Field::Given(location, Values(values)) => (location, values),
                 Field::Absent => {
                     self.report(
-                        &spot,
+                        &location,
                         format!("`{name}` has no value; `any` is whatever value"),
                     );
                     continue;
@@ -247,7 +267,7 @@ impl Check<'_> {
                 [any] if any == "any" => Vec::new(),
                 list if list.iter().any(|value| value == "any") => {
                     let why = "`any` in a list would be a value of that name; write `any` alone";
-                    self.report(&spot, why);
+                    self.report(&location, why);
                     continue;
                 }
                 _ => values,

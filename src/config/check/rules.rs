@@ -4,21 +4,24 @@ use std::collections::HashMap;
 
 use super::hazards::Hosts;
 use super::{Check, HOUR, SECOND};
-use crate::config::document::{Field, Spot};
+use crate::config::document::{Field, Location};
 use crate::config::raw;
 use crate::config::raw::values::Texts;
 use crate::keyring::ProviderId;
 use crate::policy::condition::Condition;
 use crate::policy::matcher::{Matcher, cover};
 use crate::policy::requirement::{Access, Requirement};
-use crate::policy::rules::{DEFAULT, Expressions, Paths, Rule, Rules};
+use crate::policy::rules::{DEFAULT, Expressions, PathMode, Rule, Rules};
 use crate::policy::shadow::{Escape, Hidden};
 use crate::policy::{CorsPreflight, Provider};
 use crate::token::scopes::is_scope;
 
 impl Check<'_> {
-    pub(super) fn paths(&mut self, field: &Field<String>) -> Paths {
-        self.choice(field, &[("strict", Paths::Strict), ("as_is", Paths::AsIs)])
+    pub(super) fn paths(&mut self, field: &Field<String>) -> PathMode {
+        self.choice(
+            field,
+            &[("strict", PathMode::Strict), ("as_is", PathMode::AsIs)],
+        )
     }
 
     pub(super) fn cors_preflight(&mut self, field: &Field<String>) -> CorsPreflight {
@@ -32,40 +35,40 @@ impl Check<'_> {
     pub(super) fn rules(
         &mut self,
         rules: Field<Vec<Field<raw::rules::Rule>>>,
-        paths: Paths,
+        paths: PathMode,
         providers: &[Provider],
     ) -> Rules {
         let problems = self.problems.len();
-        let (mut read, mut spots) = (Vec::new(), Vec::new());
+        let (mut read, mut locations) = (Vec::new(), Vec::new());
         let mut names = HashMap::new();
-        let rules_spot = spot_of(&rules).unwrap_or_default();
-        for (spot, rule) in self.entries(rules) {
+        let rules_location = location_of(&rules).unwrap_or_default();
+        for (location, rule) in self.entries(rules) {
             let hosts = self.hosts_of(&rule.matches);
-            let Some(rule) = self.rule(&spot, rule, paths, providers, hosts) else {
+            let Some(rule) = self.rule(&location, rule, paths, providers, hosts) else {
                 continue;
             };
-            if let Some(other) = names.insert(rule.name.clone(), spot.path.clone()) {
+            if let Some(other) = names.insert(rule.name.clone(), location.path.clone()) {
                 let why = format!("{other} is called `{}` too", rule.name);
-                self.report(&spot, why);
+                self.report(&location, why);
             }
             read.push(rule);
-            spots.push((spot, hosts));
+            locations.push((location, hosts));
         }
         let rules = Rules::new(read, paths);
-        self.bound_expressions(&rules_spot, rules.expressions());
+        self.bound_expressions(&rules_location, rules.expressions());
         // Of a rule that is not right, it is not known what it is about.
         if self.problems.len() == problems {
-            self.refuse_hidden(&rules, &spots);
-            self.warn_of_escapes(&rules, &spots);
+            self.refuse_hidden(&rules, &locations);
+            self.warn_of_escapes(&rules, &locations);
         }
         rules
     }
 
-    fn warn_of_escapes(&mut self, rules: &Rules, spots: &[(Spot, Hosts)]) {
+    fn warn_of_escapes(&mut self, rules: &Rules, locations: &[(Location, Hosts)]) {
         let names: Vec<&str> = rules.names().collect();
-        let are_bound = |rule: usize| matches!(spots.get(rule), Some((_, Hosts::Bound)));
+        let are_bound = |rule: usize| matches!(locations.get(rule), Some((_, Hosts::Bound)));
         for Escape { rule, to } in rules.escapes(are_bound) {
-            let (Some((spot, _)), Some(to)) = (spots.get(rule), names.get(to)) else {
+            let (Some((location, _)), Some(to)) = (locations.get(rule), names.get(to)) else {
                 continue;
             };
             let matcher = rules.all().nth(rule).and_then(|rule| rule.matcher.as_ref());
@@ -77,14 +80,14 @@ impl Check<'_> {
                 "a client that {what} gets the rule `{to}`, which wants no token; protect the path \
                  whatever else a request says"
             );
-            self.warn(spot, why);
+            self.warn(location, why);
         }
     }
 
-    fn refuse_hidden(&mut self, rules: &Rules, spots: &[(Spot, Hosts)]) {
+    fn refuse_hidden(&mut self, rules: &Rules, locations: &[(Location, Hosts)]) {
         let names: Vec<&str> = rules.names().collect();
         for Hidden { rule, by } in rules.hidden() {
-            let Some((spot, _)) = spots.get(rule) else {
+            let Some((location, _)) = locations.get(rule) else {
                 continue;
             };
             let by: Vec<&str> = by.iter().filter_map(|by| names.get(*by).copied()).collect();
@@ -93,12 +96,18 @@ impl Check<'_> {
                  `only_by_name: true` if Envoy's routes name it",
                 by.join("`, `")
             );
-            self.report(spot, why);
+            self.report(location, why);
         }
     }
 
+    /// Whether the limit is passed, which [`Self::bound_expressions`] reports: no more are compiled then,
+    /// as thousands take minutes.
+    pub(super) fn has_too_many_automata(&self) -> bool {
+        self.automata_bytes > Expressions::MAX_MEMORY
+    }
+
     /// No request may cost more than a few milliseconds, however many rules there are.
-    fn bound_expressions(&mut self, spot: &Spot, expressions: Expressions) {
+    fn bound_expressions(&mut self, location: &Location, expressions: Expressions) {
         let Expressions {
             most_per_request,
             memory,
@@ -110,25 +119,23 @@ impl Check<'_> {
                  most {most} are allowed: begin each with the literal path that it is about, such \
                  as `/orders/`, or write `exact` or `prefix`"
             );
-            self.report(spot, why);
+            self.report(location, why);
         }
-        if memory > Expressions::MAX_MEMORY {
-            let mib = |bytes: usize| bytes.div_ceil(1024 * 1024);
+        if memory > Expressions::MAX_MEMORY || self.has_too_many_automata() {
             let why = format!(
-                "the automata of all regular expressions take {} MiB; at most {} are allowed: \
-                 avoid counted repetitions (`{{1,40}}`) and Unicode classes (`\\w`, `\\d`)",
-                mib(memory),
-                mib(Expressions::MAX_MEMORY)
+                "the automata of all regular expressions take more than {} MiB: avoid counted \
+                 repetitions (`{{1,40}}`) and Unicode classes (`\\w`, `\\d`)",
+                Expressions::MAX_MEMORY / (1024 * 1024)
             );
-            self.report(spot, why);
+            self.report(location, why);
         }
     }
 
     fn rule(
         &mut self,
-        spot: &Spot,
+        location: &Location,
         rule: raw::rules::Rule,
-        paths: Paths,
+        paths: PathMode,
         providers: &[Provider],
         hosts: Hosts,
     ) -> Option<Rule> {
@@ -146,13 +153,13 @@ impl Check<'_> {
             condition,
         } = rule;
         let demands = [
-            ("scopes", spot_of(&scopes)),
-            ("any_scope", spot_of(&any_scope)),
-            ("claims", spot_of(&claims)),
-            ("acr", spot_of(&acr)),
-            ("max_age", spot_of(&max_age)),
+            ("scopes", location_of(&scopes)),
+            ("any_scope", location_of(&any_scope)),
+            ("claims", location_of(&claims)),
+            ("acr", location_of(&acr)),
+            ("max_age", location_of(&max_age)),
         ];
-        let accepted_spot = spot_of(&accepted);
+        let accepted_location = location_of(&accepted);
         let requirement = Requirement {
             providers: self.provider_ids(accepted, providers),
             scopes: self.scopes(scopes),
@@ -168,7 +175,9 @@ impl Check<'_> {
         let access = match kind {
             Kind::Public | Kind::Deny => {
                 let word = kind.word();
-                let all = demands.into_iter().chain([("providers", accepted_spot)]);
+                let all = demands
+                    .into_iter()
+                    .chain([("providers", accepted_location)]);
                 self.pointless(all, &format!("`access: {word}` looks at no token"));
                 match kind {
                     Kind::Deny => Access::Deny,
@@ -184,51 +193,54 @@ impl Check<'_> {
         };
         let matcher = self.rule_matcher(matches, &only_by_name, paths);
         if let (Kind::Public | Kind::Optional, Some(matcher)) = (kind, &matcher) {
-            self.refuse_keyless_door(spot, matcher, hosts);
+            self.refuse_keyless_door(location, matcher, hosts);
         }
-        if let Some((spot, _)) = condition.given()
+        if let Some((location, _)) = condition.given()
             && compiled.as_ref().is_some_and(Condition::always_holds)
         {
-            self.warn(spot, "it holds for every request, so it protects nothing");
+            self.warn(
+                location,
+                "it holds for every request, so it protects nothing",
+            );
         }
         let rule = Rule {
-            name: self.rule_name(spot, &name)?,
+            name: self.rule_name(location, &name)?,
             matcher,
             access,
             condition: compiled,
         };
-        self.warn_of_rule(spot, &rule, paths, hosts);
+        self.warn_of_rule(location, &rule, paths, hosts);
         Some(rule)
     }
 
     /// Whether Envoy binds the hosts of a rule.
     fn hosts_of(&mut self, matches: &Field<raw::rules::Match>) -> Hosts {
         let bound = matches.value().map(|matches| &matches.hosts_are_bound);
-        let Some((spot, true)) = bound.and_then(Field::given) else {
+        let Some((location, true)) = bound.and_then(Field::given) else {
             return Hosts::Chosen;
         };
         if matches
             .value()
             .is_some_and(|matches| matches!(matches.hosts, Field::Absent))
         {
-            self.report(spot, "there are no `hosts` that could be bound");
+            self.report(location, "there are no `hosts` that could be bound");
         }
         Hosts::Bound
     }
 
-    fn rule_name(&mut self, spot: &Spot, name: &Field<String>) -> Option<String> {
-        let (spot, name) = self.required(spot, "name", name)?;
+    fn rule_name(&mut self, location: &Location, name: &Field<String>) -> Option<String> {
+        let (location, name) = self.required(location, "name", name)?;
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
-            self.report(spot, "a name has 1 to 64 letters, digits and `-_.:`");
+            self.report(location, "a name has 1 to 64 letters, digits and `-_.:`");
         }
         if name == DEFAULT {
             let why = "`default` is the rule that is about every request; choose another name";
-            self.report(spot, why);
+            self.report(location, why);
         }
         if name == "none" {
             self.report(
-                spot,
+                location,
                 "metrics say `none` where there is no rule; choose another name",
             );
         }
@@ -239,22 +251,22 @@ impl Check<'_> {
         &mut self,
         matches: Field<raw::rules::Match>,
         only_by_name: &Field<bool>,
-        paths: Paths,
+        paths: PathMode,
     ) -> Option<Matcher> {
         match (matches, only_by_name.value()) {
-            (Field::Given(spot, _), Some(true)) => {
-                self.report(&spot, "`match` and `only_by_name` exclude each other");
+            (Field::Given(location, _), Some(true)) => {
+                self.report(&location, "`match` and `only_by_name` exclude each other");
                 None
             }
             (_, Some(true)) | (Field::Invalid, _) => None,
-            (Field::Given(spot, matches), _) => Some(self.matcher(&spot, matches, paths)),
+            (Field::Given(location, matches), _) => Some(self.matcher(&location, matches, paths)),
             (Field::Absent, _) => Some(Matcher::default()),
         }
     }
 
     /// Headers are the client's choice, and so are hosts that Envoy does not bind: who leaves tokens
     /// out could send them along.
-    fn refuse_keyless_door(&mut self, spot: &Spot, matcher: &Matcher, bound: Hosts) {
+    fn refuse_keyless_door(&mut self, location: &Location, matcher: &Matcher, bound: Hosts) {
         let Matcher {
             hosts,
             methods: _,
@@ -270,37 +282,45 @@ impl Check<'_> {
         if !headers.is_empty() || mcp.is_some() {
             let why = "any client could send this header to do without a token; add a `path` to \
                        `match`";
-            self.report(spot, why);
+            self.report(location, why);
         } else if !hosts.is_empty() {
             let why = "any client could send this host to do without a token; add a `path` to \
                        `match`, or `hosts_are_bound: true` if the `domains` of Envoy's virtual \
                        hosts let no other host reach what is behind it";
-            self.report(spot, why);
+            self.report(location, why);
         }
     }
 
-    fn pointless<'s>(&mut self, demands: impl Iterator<Item = (&'s str, Option<Spot>)>, why: &str) {
-        for (name, spot) in demands {
-            if let Some(spot) = spot {
-                self.report(&spot, format!("{why}, so `{name}` protects nothing"));
+    fn pointless<'s>(
+        &mut self,
+        demands: impl Iterator<Item = (&'s str, Option<Location>)>,
+        why: &str,
+    ) {
+        for (name, location) in demands {
+            if let Some(location) = location {
+                self.report(&location, format!("{why}, so `{name}` protects nothing"));
             }
         }
     }
 
     fn condition(&mut self, field: &Field<String>, kind: Kind) -> Option<Condition> {
-        let (spot, text) = field.given()?;
+        let (location, text) = field.given()?;
         if kind == Kind::Deny {
             self.report(
-                spot,
+                location,
                 "`access: deny` refuses every request, whatever a condition says",
             );
             return None;
         }
+        if self.has_too_many_automata() {
+            return None;
+        }
         let compiled = Condition::compile(text).map_err(|error| error.to_string());
-        let condition = self.parsed(spot, compiled)?;
+        let condition = self.parsed(location, compiled)?;
+        self.automata_bytes += condition.memory();
         if kind == Kind::Public && condition.uses().claims {
             self.report(
-                spot,
+                location,
                 "`access: public` looks at no token, so there are no `claims`",
             );
         }
@@ -313,14 +333,15 @@ impl Check<'_> {
         providers: &[Provider],
     ) -> Vec<ProviderId> {
         let mut ids = Vec::new();
-        for (spot, name) in self.texts(names, "at least one provider, or leave it out for all") {
+        for (location, name) in self.texts(names, "at least one provider, or leave it out for all")
+        {
             match providers.iter().position(|provider| provider.name == name) {
                 Some(index) => ids.push(ProviderId(index)),
                 None => {
                     let known: Vec<_> = providers.iter().map(|known| known.name.as_str()).collect();
                     let known = known.join("`, `");
                     self.report(
-                        &spot,
+                        &location,
                         format!("no provider is called `{name}`; there are `{known}`"),
                     );
                 }
@@ -345,13 +366,13 @@ impl Check<'_> {
 
     fn each(
         &mut self,
-        texts: Vec<(Spot, String)>,
+        texts: Vec<(Location, String)>,
         fits: fn(&str) -> bool,
         what: &str,
     ) -> Vec<String> {
-        for (spot, text) in &texts {
+        for (location, text) in &texts {
             if !fits(text) {
-                self.report(spot, format!("`{text}` is not {what}"));
+                self.report(location, format!("`{text}` is not {what}"));
             }
         }
         texts.into_iter().map(|(_, text)| text).collect()
@@ -381,6 +402,6 @@ impl Kind {
     }
 }
 
-fn spot_of<T>(field: &Field<T>) -> Option<Spot> {
-    field.given().map(|(spot, _)| spot.clone())
+fn location_of<T>(field: &Field<T>) -> Option<Location> {
+    field.given().map(|(location, _)| location.clone())
 }
