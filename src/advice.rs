@@ -2,7 +2,7 @@
 //! tokens would say. It may be wrong, and decides nothing. `check` and the log say the same.
 //!
 //! INVARIANT: of what a client sends, a hint repeats only what a token says about itself, and that
-//! through [`Shown`]; never a part of the token's own text.
+//! through [`Escaped`]; never a part of the token's own text.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -20,10 +20,10 @@ use credential::{PLACEHOLDER, WHOLE_ANSWER};
 pub use wait::Wait;
 
 use crate::decision::{Denial, Fault, NoLookUp};
+use crate::escaped::Escaped;
 use crate::keyring::{Keyring, Keys, NoKey};
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::shown::Shown;
 use crate::token::bearer::find_token;
 use crate::token::{Kind, OtherKind, TokenError};
 
@@ -51,13 +51,13 @@ const LIGHTWEIGHT: &str = "this looks like a lightweight access token of Keycloa
     the client";
 
 /// A token as far as it can be read. Nothing in it is to be believed.
-struct Glimpse<'t> {
+struct UnverifiedParts<'t> {
     text: &'t str,
     header: Value,
     claims: Value,
 }
 
-impl<'t> Glimpse<'t> {
+impl<'t> UnverifiedParts<'t> {
     fn of(text: &'t str) -> Self {
         let part = |index| {
             let segment = text.split('.').nth(index).unwrap_or_default();
@@ -127,7 +127,7 @@ pub fn likely_cause(
     request: &Request<'_>,
 ) -> Option<String> {
     let found = find_token(policy.token_places(), request);
-    let token = Glimpse::of(found.as_ref().map_or("", |found| &*found.token));
+    let token = UnverifiedParts::of(found.as_ref().map_or("", |found| &*found.token));
     match &denial.fault {
         Fault::Credential(error) => Some(credential::unusable(error, policy, request)),
         Fault::Token(TokenError::UnknownKey { why, .. }) => {
@@ -158,7 +158,7 @@ pub fn likely_cause(
     }
 }
 
-fn wrong_token(error: &TokenError, token: &Glimpse<'_>) -> Option<String> {
+fn wrong_token(error: &TokenError, token: &UnverifiedParts<'_>) -> Option<String> {
     let text = match error {
         TokenError::Malformed(why) => return malformed(why, token),
         TokenError::TooLong { .. } => return Some(size::what_to_leave_out(token)),
@@ -193,13 +193,13 @@ fn wrong_token(error: &TokenError, token: &Glimpse<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn other_kind(other: &OtherKind, token: &Glimpse<'_>) -> Option<&'static str> {
+fn other_kind(other: &OtherKind, token: &UnverifiedParts<'_>) -> Option<&'static str> {
     Some(match other {
         OtherKind::Encrypted => "let the provider sign its tokens and not encrypt them",
         OtherKind::NotAccepted { .. } => {
             "the provider does not mark its access tokens as `token_types` expects; many use `JWT`"
         }
-        OtherKind::Typed { kind, .. } | OtherKind::Shown { kind, .. } => match kind {
+        OtherKind::Typed { kind, .. } | OtherKind::Escaped { kind, .. } => match kind {
             Kind::IdToken if token.is_dexs() => DEX_TOKEN,
             Kind::IdToken => ID_TOKEN,
             Kind::RefreshToken => REFRESH_TOKEN,
@@ -220,7 +220,7 @@ fn other_kind(other: &OtherKind, token: &Glimpse<'_>) -> Option<&'static str> {
     })
 }
 
-fn malformed(why: &str, token: &Glimpse<'_>) -> Option<String> {
+fn malformed(why: &str, token: &UnverifiedParts<'_>) -> Option<String> {
     if let Some(date) = times::impossible(why, token) {
         return Some(date);
     }
@@ -249,7 +249,7 @@ fn malformed(why: &str, token: &Glimpse<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn unsupported_algorithm(token: &Glimpse<'_>) -> Option<&'static str> {
+fn unsupported_algorithm(token: &UnverifiedParts<'_>) -> Option<&'static str> {
     let alg = token.header.get("alg").and_then(Value::as_str)?;
     let says = |name: &str, kinds: &[&str]| {
         let found = token.claim(name);
@@ -281,7 +281,7 @@ fn unknown_key(
     denial: &Denial,
     policy: &Policy,
     keyring: &Keyring,
-    token: &Glimpse<'_>,
+    token: &UnverifiedParts<'_>,
 ) -> Option<String> {
     let text = match why {
         NoKey::Unfit(why) if why.contains("encryption") => {
@@ -311,7 +311,7 @@ fn unknown_key(
             }
             let kids: Vec<_> = kids
                 .iter()
-                .map(|kid| Shown::from(*kid).to_string())
+                .map(|kid| Escaped::from(*kid).to_string())
                 .collect();
             let hint = match token.is_entras() {
                 true => {
@@ -342,7 +342,7 @@ fn unfit_key(why: &str) -> &'static str {
     }
 }
 
-fn missing_claim(name: &str, token: &Glimpse<'_>) -> Option<String> {
+fn missing_claim(name: &str, token: &UnverifiedParts<'_>) -> Option<String> {
     let text = match name {
         _ if token.is_lightweight() && name != "exp" => LIGHTWEIGHT,
         "aud" if token.is_keycloaks() => {
@@ -361,7 +361,7 @@ fn missing_claim(name: &str, token: &Glimpse<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn claim_mismatch(claim: &str, token: &Glimpse<'_>) -> Option<&'static str> {
+fn claim_mismatch(claim: &str, token: &UnverifiedParts<'_>) -> Option<&'static str> {
     match (claim, token.claim(claim)?) {
         ("token_use", "id") | ("typ", "ID") => Some(ID_TOKEN),
         ("typ", "Refresh" | "Offline") => Some(REFRESH_TOKEN),

@@ -55,7 +55,7 @@ impl<'a> Answer<'a> {
                 denials,
                 request,
             )),
-            Decision::Metadata(resource) => {
+            Decision::Respond(resource) => {
                 Self::Direct(DirectResponse::metadata_of(resource, request))
             }
         }

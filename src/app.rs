@@ -29,7 +29,7 @@ use crate::telemetry::Logging;
 use crate::time::Clock;
 
 /// How long connections may take to end once the drain period is over.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// The service, bound to its addresses. [`App::run`] serves.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ impl App {
         sleep(self.drain).await;
         phase.send_replace(Phase::Stopping);
         let all_ended = async { while servers.join_next().await.is_some() {} };
-        if timeout(LAST_WORDS, all_ended).await.is_err() {
+        if timeout(SHUTDOWN_GRACE, all_ended).await.is_err() {
             tracing::warn!("connections are still open, and are cut");
         }
         result

@@ -90,7 +90,7 @@ fn complain(text: &str) {
 
 /// Where the configuration comes from.
 #[derive(Args, Debug)]
-struct Source {
+struct ConfigInput {
     /// Configuration file (YAML)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["issuer", "audience", "any_audience", "jwks_uri"])]
     config: Option<PathBuf>,
@@ -112,7 +112,7 @@ struct Source {
     jwks_uri: Option<String>,
 }
 
-impl Source {
+impl ConfigInput {
     /// The file, or else the flags, or else the environment: never a mixture, as flags and
     /// variables may be about different providers.
     fn load(&self) -> Result<Config, Failure> {
@@ -210,8 +210,8 @@ fn rename(error: ConfigError, names: [&str; 4]) -> ConfigError {
 
 fn rename_place(problem: &mut Problem, names: [&str; 4]) {
     let mut places = FLAGS.into_iter().zip(names);
-    let place = places.find(|(flag, _)| *flag == problem.spot.path);
+    let place = places.find(|(flag, _)| *flag == problem.location.path);
     if let Some((_, name)) = place {
-        name.clone_into(&mut problem.spot.path);
+        name.clone_into(&mut problem.location.path);
     }
 }

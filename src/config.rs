@@ -17,7 +17,7 @@ pub(crate) mod raw;
 pub mod schema;
 pub(crate) mod values;
 
-pub use document::{Problem, Severity, Spot};
+pub use document::{Location, Problem, Severity};
 pub use values::ProxyUrl;
 
 use crate::answer::denials::Denials;
@@ -283,7 +283,7 @@ pub enum ConfigError {
 
 /// A problem, or a warning, behind the name of the file that it is in: `claimgate.yaml:3:5: …`.
 pub fn in_file(origin: &str, problem: &Problem) -> String {
-    match problem.spot.line {
+    match problem.location.line {
         0 => format!("{origin}: {problem}"),
         _ => format!("{origin}:{problem}"),
     }

@@ -36,7 +36,7 @@ pub enum Decision {
     /// It may not.
     Deny(Denial),
     /// It does not pass either: it asks for the metadata of this resource, and is answered here.
-    Metadata(Arc<Resource>),
+    Respond(Arc<Resource>),
 }
 
 /// Proof that a request may pass: only [`decide`] makes one.
@@ -177,7 +177,7 @@ impl Decision {
         match self {
             Self::Allow(permit) => Some(permit.rule),
             Self::Deny(denial) => denial.rule,
-            Self::Metadata(_) => None,
+            Self::Respond(_) => None,
         }
     }
 
@@ -186,7 +186,7 @@ impl Decision {
         match self {
             Self::Allow(permit) => permit.bearer.as_ref().map(|bearer| bearer.provider),
             Self::Deny(denial) => denial.provider,
-            Self::Metadata(_) => None,
+            Self::Respond(_) => None,
         }
     }
 }

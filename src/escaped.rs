@@ -4,30 +4,30 @@ use std::fmt;
 
 /// Control characters and backslashes are escaped, and what is too long is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown(String);
+pub struct Escaped(String);
 
-impl Shown {
-    const MOST_CHARS: usize = 120;
+impl Escaped {
+    const MAX_CHARS: usize = 120;
 }
 
-impl From<&str> for Shown {
+impl From<&str> for Escaped {
     fn from(text: &str) -> Self {
         let mut shown = String::new();
-        for c in text.chars().take(Self::MOST_CHARS) {
+        for c in text.chars().take(Self::MAX_CHARS) {
             match c {
                 // What is shown stands between backticks.
                 '"' | '\'' => shown.push(c),
                 _ => shown.extend(c.escape_debug()),
             }
         }
-        if text.chars().nth(Self::MOST_CHARS).is_some() {
+        if text.chars().nth(Self::MAX_CHARS).is_some() {
             shown.push('…');
         }
         Self(shown)
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for Escaped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -75,9 +75,9 @@ mod tests {
             ("Zoë", "Zoë"),
             (r#"a == "b" || c == 'd'"#, r#"a == "b" || c == 'd'"#),
         ] {
-            assert_eq!(Shown::from(text).to_string(), expected);
+            assert_eq!(Escaped::from(text).to_string(), expected);
         }
-        let long = Shown::from("x".repeat(100_000).as_str()).to_string();
-        assert_eq!(long, format!("{}…", "x".repeat(Shown::MOST_CHARS)));
+        let long = Escaped::from("x".repeat(100_000).as_str()).to_string();
+        assert_eq!(long, format!("{}…", "x".repeat(Escaped::MAX_CHARS)));
     }
 }

@@ -25,30 +25,30 @@ pub mod budget;
 mod bundle;
 pub mod connections;
 mod frames;
-mod gathered;
 mod keepalive;
+mod no_vectored_writes;
 mod refused;
 pub mod routes;
 
 use budget::{Budget, Share};
 use bundle::Bundle;
 use connections::{Connections, Lease};
-use gathered::{Flags, Gathered};
 use keepalive::Keepalive;
+use no_vectored_writes::{Flags, NoVectoredWrites};
 use refused::Refused;
 
 use crate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
 
 /// The largest DATA frame that `h2` copies behind other frames.
-pub const MOST_COPIED_BYTES: usize = 1_023;
+pub const MAX_COPIED_BYTES: usize = 1_023;
 
 /// How many requests one connection may have under way: as many as Envoy lets one cluster have by
 /// itself (`circuit_breakers`, `max_requests`), as those beyond would be refused.
-const MOST_STREAMS: u32 = 1024;
+const MAX_STREAMS: u32 = 1024;
 
 /// How many requests may be refused while a connection lives, which may be for weeks. Somebody who
 /// does not read could make us keep as many refusals.
-const MOST_REFUSALS: usize = 16 * 1024;
+const MAX_REFUSALS: usize = 16 * 1024;
 
 /// How much one connection may send before it is read, in bytes.
 const WINDOW_BYTES: u32 = 1024 * 1024;
@@ -134,7 +134,7 @@ pub async fn serve<C>(
     C: AsyncRead + AsyncWrite + Unpin,
 {
     let Admitted { shared, lease } = admitted;
-    let connection = Gathered::new(connection, Arc::clone(&shared));
+    let connection = NoVectoredWrites::new(connection, Arc::clone(&shared));
     let mut unfinished = Unfinished {
         share: shared.budget.share(),
         flags: connection.flags(),
@@ -142,10 +142,10 @@ pub async fn serve<C>(
     };
     let mut builder = Builder::new();
     builder
-        .max_concurrent_streams(MOST_STREAMS)
+        .max_concurrent_streams(MAX_STREAMS)
         // A proxy that gave up on all of its requests at once is no attacker.
-        .max_pending_accept_reset_streams(MOST_STREAMS as usize)
-        .max_local_error_reset_streams(Some(MOST_REFUSALS))
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
+        .max_local_error_reset_streams(Some(MAX_REFUSALS))
         .initial_window_size(REQUEST_WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .max_header_list_size(MAX_HEADER_BYTES);

@@ -26,7 +26,7 @@ mod schedule;
 mod source;
 
 pub use fetch::FetchError;
-use provider::Provider;
+use provider::ProviderState;
 use refresher::Refresher;
 use source::Source;
 
@@ -47,7 +47,7 @@ struct Shared {
     keyring: ArcSwap<Keyring>,
     /// Bumped whenever the keyring changes.
     changed: watch::Sender<()>,
-    providers: Vec<Provider>,
+    providers: Vec<ProviderState>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -169,7 +169,7 @@ impl Jwks {
         let shared = Arc::new(Shared {
             keyring: ArcSwap::from_pointee(Keyring::empty(providers.len())),
             changed: watch::Sender::new(()),
-            providers: providers.into_iter().map(Provider::new).collect(),
+            providers: providers.into_iter().map(ProviderState::new).collect(),
             clock,
             metrics,
         });

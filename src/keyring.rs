@@ -20,9 +20,9 @@ mod rsa;
 pub use algorithm::{Algorithm, AlgorithmSet};
 pub use fingerprint::{Fingerprint, Thumbprint};
 pub use jwk::UnfitKey;
-pub(crate) use jwk::{MOST_KID_BYTES, without_bom};
+pub(crate) use jwk::{MAX_KID_BYTES, without_bom};
 
-use crate::shown::Shown;
+use crate::escaped::Escaped;
 use public_key::PublicKey;
 
 /// Which of the configured providers, by its position.
@@ -96,14 +96,14 @@ const fn max_tried(alg: Algorithm) -> usize {
 }
 
 /// How many keys a set may hold.
-pub const MOST_KEYS: usize = 200;
+pub const MAX_KEYS: usize = 200;
 
 impl KeySet {
     /// Reads a JWK Set (RFC 7517 §5).
     ///
     /// # Errors
     ///
-    /// When `json` is not a JWK Set, holds more than [`MOST_KEYS`] keys, or none that is usable.
+    /// When `json` is not a JWK Set, holds more than [`MAX_KEYS`] keys, or none that is usable.
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
         let (keys, unfit) = jwk::read_set(json)?;
         if keys.is_empty() {
@@ -324,7 +324,7 @@ pub enum NoKey {
     OtherAlgorithm(AlgorithmSet),
     /// The key is there, for the tokens of another issuer.
     #[error("the key with this `kid` is for the issuer `{0}` alone")]
-    OtherIssuer(Shown),
+    OtherIssuer(Escaped),
     /// The token names no key, and none is for its algorithm.
     #[error("the token has no `kid`, and no key of the provider is for its algorithm")]
     NoneForAlgorithm,
@@ -343,7 +343,7 @@ pub enum KeySetError {
     #[error("not a JWK Set (RFC 7517 §5): {0}")]
     NotASet(String),
     /// Too large to be honest.
-    #[error("the set holds {0} keys, at most {MOST_KEYS} are read")]
+    #[error("the set holds {0} keys, at most {MAX_KEYS} are read")]
     TooManyKeys(usize),
     /// The set is empty, or none of its keys is fit.
     #[error("no usable key in the set{}", describe(unfit))]
@@ -354,7 +354,7 @@ pub enum KeySetError {
 }
 
 /// How many unfit keys an error names.
-const MOST_DESCRIBED: usize = 5;
+const MAX_DESCRIBED: usize = 5;
 
 fn describe(unfit: &[UnfitKey]) -> String {
     if unfit.is_empty() {
@@ -362,11 +362,11 @@ fn describe(unfit: &[UnfitKey]) -> String {
     }
     let mut each: Vec<_> = unfit
         .iter()
-        .take(MOST_DESCRIBED)
+        .take(MAX_DESCRIBED)
         .map(ToString::to_string)
         .collect();
-    if unfit.len() > MOST_DESCRIBED {
-        each.push(format!("and {} more", unfit.len() - MOST_DESCRIBED));
+    if unfit.len() > MAX_DESCRIBED {
+        each.push(format!("and {} more", unfit.len() - MAX_DESCRIBED));
     }
     format!(": {}", each.join("; "))
 }

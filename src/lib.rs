@@ -3,7 +3,7 @@
 //!
 //! The layers, each of which knows only those above it:
 //!
-//! - **vocabulary**: [`time`], [`request`], [`shown`];
+//! - **vocabulary**: [`time`], [`request`], [`escaped`];
 //! - **core**, pure and total: [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`]
 //!   (what the upstream gets), [`policy`] (what is required), [`decision`] (the verdict), [`answer`] (what the caller is told), [`advice`] (its likely cause);
 //! - **edges**, bytes to and from the core: [`config`], [`ext_authz`], [`http2`], [`telemetry`];
@@ -14,9 +14,9 @@
 //! run the whole service inside a test, see [`app::bind`] and [`dev::issuer`].
 
 // Vocabulary.
+pub mod escaped;
 mod lifecycle;
 pub mod request;
-pub mod shown;
 pub mod time;
 
 // Core.

@@ -44,7 +44,7 @@ pub struct Policy {
 
 /// What a policy is made of.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub struct PolicyBuilder {
     /// Whose tokens are accepted. Their issuers must differ, or the later one is not reached.
     pub providers: Vec<Provider>,
     /// What is required of which requests.
@@ -81,8 +81,8 @@ pub enum CorsPreflight {
 
 impl Policy {
     /// A policy of these parts.
-    pub fn new(parts: Parts) -> Self {
-        let Parts {
+    pub fn new(parts: PolicyBuilder) -> Self {
+        let PolicyBuilder {
             providers,
             rules,
             resources,

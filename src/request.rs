@@ -22,14 +22,14 @@ pub struct Request<'a> {
     /// The header lines.
     pub headers: Headers<'a>,
     /// Who sends it, as far as the proxy can tell.
-    pub source: Source<'a>,
+    pub source: Peer<'a>,
     /// What the proxy's route says about it (Envoy's `context_extensions`): the operator's choice.
     pub context: Vec<(&'a str, &'a str)>,
 }
 
 /// The peer of the proxy's connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Source<'a> {
+pub struct Peer<'a> {
     /// Its IP address, without a port. Empty when it has none.
     pub address: &'a str,
     /// The name in its TLS certificate: the first URI SAN, else the first DNS SAN, else the

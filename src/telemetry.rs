@@ -11,7 +11,7 @@ pub mod lines;
 pub mod metrics;
 
 /// How many lines may wait to be written.
-const MOST_WAITING_LINES: usize = 8 * 1024;
+const MAX_WAITING_LINES: usize = 8 * 1024;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -45,7 +45,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<Logging, String> {
     let colours =
         std::env::var_os("NO_COLOR").is_none() && io::IsTerminal::is_terminal(&io::stderr());
     let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(MOST_WAITING_LINES)
+        .buffered_lines_limit(MAX_WAITING_LINES)
         .lossy(true)
         .finish(io::stderr());
     let lost = writer.error_counter();

@@ -23,13 +23,13 @@ pub mod source;
 mod terms;
 
 pub use error::{OtherKind, TokenError};
-pub use jws::{MOST_TOKEN_BYTES, Unverified};
+pub use jws::{MAX_TOKEN_BYTES, Unverified};
 pub use kind::Kind;
 pub use notes::Notes;
 pub use terms::{Audiences, RequiredClaim, Tenants, Terms};
 
+use crate::escaped::{Escaped, MAX_LISTED};
 use crate::keyring::{Fingerprint, Key, KeySet, NoKey};
-use crate::shown::{MAX_LISTED, Shown};
 use crate::time::UnixTime;
 use crate::trace::{Step, Trace};
 use claims::{Claims, NumericDate};
@@ -126,7 +126,7 @@ impl Unverified<'_> {
         jws::check_length(self.text(), terms.max_token_bytes)?;
         let issuer = self.issuer()?;
         if !terms.accepts_issuer(issuer) {
-            return Err(TokenError::ForeignIssuer(Shown::from(issuer)));
+            return Err(TokenError::ForeignIssuer(Escaped::from(issuer)));
         }
         let key = self.check_signature(terms, keys, issuer, trace)?;
         trace.passed(Step::Signature {
@@ -169,7 +169,7 @@ impl Unverified<'_> {
                 accepted: terms.algorithms,
             });
         }
-        let named = || self.kid().map(Shown::from);
+        let named = || self.kid().map(Escaped::from);
         let unknown = |why| TokenError::UnknownKey { kid: named(), why };
         let candidates = keys.candidates(self.kid(), alg).map_err(unknown)?;
         let mut foreign = None;
@@ -178,7 +178,7 @@ impl Unverified<'_> {
             if let Some(other) = key.issuer()
                 && !terms.key_is_for(other, issuer)
             {
-                foreign = Some(Shown::from(other));
+                foreign = Some(Escaped::from(other));
                 continue;
             }
             trace.tries_key();
@@ -198,18 +198,18 @@ impl Unverified<'_> {
         let found = self.typ().unwrap_or_default();
         if !accepted.is_empty() && !accepted.iter().any(|typ| same_media_type(typ, found)) {
             return Err(OtherKind::NotAccepted {
-                found: Shown::from(found),
+                found: Escaped::from(found),
                 accepted: accepted.clone(),
             }
             .into());
         }
         match Kind::named(found) {
             Some(kind) if !terms.also_accept.contains(&kind) => {
-                let typ = Shown::from(found);
+                let typ = Escaped::from(found);
                 return Err(OtherKind::Typed { typ, kind }.into());
             }
             None if accepted.is_empty() && media_type::names_another_jwt(found) => {
-                return Err(OtherKind::Unlisted(Shown::from(found)).into());
+                return Err(OtherKind::Unlisted(Escaped::from(found)).into());
             }
             Some(_) | None => {}
         }
@@ -217,8 +217,8 @@ impl Unverified<'_> {
             (Kind::AccessToken, _) => Ok(()),
             (kind, _) if terms.also_accept.contains(&kind) => Ok(()),
             (kind, claim) => {
-                let claim = Shown::from(claim);
-                Err(OtherKind::Shown { kind, claim }.into())
+                let claim = Escaped::from(claim);
+                Err(OtherKind::Escaped { kind, claim }.into())
             }
         }
     }
@@ -295,7 +295,7 @@ fn check_audience(
     let Some(audience) = accepted.iter().find(is_found) else {
         let shown = found.iter().take(MAX_LISTED);
         return Err(TokenError::WrongAudience {
-            found: shown.map(|audience| Shown::from(*audience)).collect(),
+            found: shown.map(|audience| Escaped::from(*audience)).collect(),
             accepted: accepted.clone(),
         });
     };
@@ -323,7 +323,7 @@ fn check_required(claims: &Claims, required: &[RequiredClaim]) -> Result<(), Tok
             let text = text.unwrap_or_else(|| found.to_string().into());
             return Err(TokenError::ClaimMismatch {
                 claim: path.to_string(),
-                found: Shown::from(&*text),
+                found: Escaped::from(&*text),
                 expected: any_of.clone(),
             });
         }

@@ -127,6 +127,6 @@ fn describe(decision: &Decision) -> (Option<ProviderId>, String) {
             (provider, format!("{:?} {claims:?}", permit.rule))
         }
         Decision::Deny(denial) => (denial.provider, denial.fault.to_string()),
-        Decision::Metadata(resource) => (None, resource.document().to_owned()),
+        Decision::Respond(resource) => (None, resource.document().to_owned()),
     }
 }

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::{GRAPH, GRAPH_TOKEN, Glimpse, ID_TOKEN};
-use crate::shown::Shown;
+use super::{GRAPH, GRAPH_TOKEN, ID_TOKEN, UnverifiedParts};
+use crate::escaped::Escaped;
 
 /// How many audiences of the token are compared with how many of the provider's.
 const MAX_COMPARED: usize = 16;
 
-pub(super) fn wrong(accepted: &[String], token: &Glimpse<'_>) -> Option<String> {
+pub(super) fn wrong(accepted: &[String], token: &UnverifiedParts<'_>) -> Option<String> {
     let found: Vec<&str> = match token.claims.get("aud")? {
         Value::String(one) => vec![one],
         Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
@@ -20,7 +20,7 @@ pub(super) fn wrong(accepted: &[String], token: &Glimpse<'_>) -> Option<String> 
     for own in accepted.iter().take(MAX_COMPARED) {
         for other in found.iter().take(MAX_COMPARED) {
             if let Some(difference) = difference(own, other) {
-                let other = Shown::from(*other);
+                let other = Escaped::from(*other);
                 return Some(format!("`{other}` and `{own}` differ only by {difference}"));
             }
         }
@@ -42,7 +42,7 @@ pub(super) fn wrong(accepted: &[String], token: &Glimpse<'_>) -> Option<String> 
     Some(text.to_owned())
 }
 
-fn client<'t>(token: &'t Glimpse<'_>) -> Option<&'t str> {
+fn client<'t>(token: &'t UnverifiedParts<'_>) -> Option<&'t str> {
     ["azp", "client_id", "cid", "appid"]
         .into_iter()
         .find_map(|name| token.claim(name))

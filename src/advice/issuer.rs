@@ -2,8 +2,8 @@
 
 use url::{Host, Url};
 
+use crate::escaped::Escaped;
 use crate::policy::Policy;
-use crate::shown::Shown;
 use crate::token::issuer::{TENANT_ID, split_tenant};
 
 /// In bytes. Issuers are URLs of about 60 bytes; a longer text is not parsed, as that can cost more
@@ -40,7 +40,7 @@ pub(super) fn unknown(found: &str, policy: &Policy) -> String {
              write that as `issuer`, as tokens do, and `discovery_url: \
              {}/.well-known/openid-configuration`",
             own.trim_end_matches('/'),
-            found = Shown::from(found),
+            found = Escaped::from(found),
         ),
         Some(own) => format!(
             "it differs from `{own}` by its host: the provider names itself as the client called \
@@ -49,7 +49,7 @@ pub(super) fn unknown(found: &str, policy: &Policy) -> String {
         None => format!(
             "the token is from another provider or environment; add `{}` to `providers` only if you \
              know it and mean to trust it",
-            Shown::from(found)
+            Escaped::from(found)
         ),
     }
 }

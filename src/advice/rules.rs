@@ -1,6 +1,6 @@
 //! Why a rule may refuse a request, or none be found.
 
-use super::{Glimpse, LIGHTWEIGHT};
+use super::{LIGHTWEIGHT, UnverifiedParts};
 use crate::policy::requirement::Refusal;
 use crate::policy::rules::NoRule;
 use crate::request::path::Ambiguity;
@@ -39,7 +39,7 @@ pub(super) fn none(error: &NoRule) -> &'static str {
     }
 }
 
-pub(super) fn refused(refusal: &Refusal, token: &Glimpse<'_>) -> Option<&'static str> {
+pub(super) fn refused(refusal: &Refusal, token: &UnverifiedParts<'_>) -> Option<&'static str> {
     match refusal {
         Refusal::Claim { .. } if token.is_lightweight() && !token.has_roles() => Some(LIGHTWEIGHT),
         Refusal::Scope { .. } => Some(

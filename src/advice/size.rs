@@ -1,10 +1,10 @@
 //! What makes a token too long.
 
-use super::Glimpse;
-use crate::shown::Shown;
+use super::UnverifiedParts;
+use crate::escaped::Escaped;
 
 /// The largest claims, and how the providers that are known to make them large can be told not to.
-pub(super) fn what_to_leave_out(token: &Glimpse<'_>) -> String {
+pub(super) fn what_to_leave_out(token: &UnverifiedParts<'_>) -> String {
     const MAX_NAMED: usize = 3;
     let mut claims: Vec<(usize, &str)> = token
         .claims
@@ -19,7 +19,7 @@ pub(super) fn what_to_leave_out(token: &Glimpse<'_>) -> String {
         .iter()
         .take_while(|(bytes, _)| bytes * 5 > total)
         .take(MAX_NAMED)
-        .map(|(bytes, name)| format!("`{}` ({bytes} bytes)", Shown::from(*name)))
+        .map(|(bytes, name)| format!("`{}` ({bytes} bytes)", Escaped::from(*name)))
         .collect();
     let how = if token.is_entras() {
         "in Entra ID, let the token list only the groups that are assigned to the application, or \

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Glimpse;
+use super::UnverifiedParts;
 use crate::time::UnixTime;
 use crate::token::claims::NumericDate;
 
@@ -12,7 +12,7 @@ use crate::token::claims::NumericDate;
 const A_LITTLE: Duration = Duration::from_mins(10);
 
 /// A token that has ended; of a good one, a clock that is fast makes the same.
-pub(super) fn expired(exp: UnixTime, now: UnixTime, token: &Glimpse<'_>) -> String {
+pub(super) fn expired(exp: UnixTime, now: UnixTime, token: &UnverifiedParts<'_>) -> String {
     let overdue = now.saturating_since(exp);
     let issued = token.claims.get("iat").and_then(Value::as_u64);
     let lifetime = issued.map(|iat| exp.saturating_since(UnixTime::from_secs(iat)));
@@ -47,7 +47,7 @@ pub(super) fn not_yet_valid(start: UnixTime, now: UnixTime) -> String {
 
 /// The first date of a token that is no time of ours, and in which unit it would be one. `why` is
 /// what is wrong with the token.
-pub(super) fn impossible(why: &str, token: &Glimpse<'_>) -> Option<String> {
+pub(super) fn impossible(why: &str, token: &UnverifiedParts<'_>) -> Option<String> {
     if !why.contains("beyond the year") {
         return None;
     }

@@ -40,7 +40,7 @@ impl<'a> Metadata<'a> {
                 token: token.as_deref(),
                 ..known
             },
-            Decision::Metadata(_) => known,
+            Decision::Respond(_) => known,
         }
     }
 

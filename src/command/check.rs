@@ -10,14 +10,14 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::explain::{Report, explain};
-use super::{Failure, Source as ConfigSource, say};
+use super::{ConfigInput, Failure, say};
 use crate::config::{Config, values};
 use crate::ext_authz::proto::auth::CheckRequest;
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use crate::ext_authz::request;
 use crate::jwks::{self, KeysError};
 use crate::keyring::{Keyring, Keys};
-use crate::request::{Request, Source};
+use crate::request::{Peer, Request};
 use crate::time::{Clock as _, SystemClock};
 use crate::token::Unverified;
 use crate::token::bearer::find_token;
@@ -33,7 +33,7 @@ use crate::token::bearer::find_token;
     Exit codes: 0 allow, 1 deny or answered with metadata, 2 could not judge")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    source: ConfigSource,
+    source: ConfigInput,
 
     /// Ask a running server instead: `host:port`, or `unix:///path`
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "issuer", "audience", "any_audience", "jwks_uri"])]
@@ -126,7 +126,7 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
             .collect(),
-        source: Source {
+        source: Peer {
             address: &arguments.source_address,
             principal: &arguments.source_principal,
             certificate: "",

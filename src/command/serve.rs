@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, Source};
+use super::{ConfigInput, Failure};
 use crate::app;
 use crate::config::{ListenAddress, values};
 use crate::telemetry::{self, LogFormat, Logging};
@@ -19,7 +19,7 @@ use crate::time::SystemClock;
     OIDC_ISSUER=https://idp.example.com OIDC_AUDIENCE=orders-api claimgate serve")]
 pub(super) struct Arguments {
     #[command(flatten)]
-    source: Source,
+    source: ConfigInput,
 
     /// Where to serve `Check` instead of the configured address; repeat for more
     #[arg(long, value_name = "ADDRESS", value_parser = values::listen_address)]

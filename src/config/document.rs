@@ -19,7 +19,7 @@ use reader::Reader;
 
 /// Where a value stands in the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spot {
+pub struct Location {
     /// Its line, from 1; 0 when it comes from no file.
     pub line: u64,
     /// Its column, from 1.
@@ -28,8 +28,8 @@ pub struct Spot {
     pub path: String,
 }
 
-impl Spot {
-    /// The spot of a value that was given on the command line.
+impl Location {
+    /// The location of a value that was given on the command line.
     pub fn flag(name: &str) -> Self {
         Self {
             path: name.to_owned(),
@@ -44,7 +44,7 @@ pub struct Problem {
     /// Whether it can be used all the same.
     pub severity: Severity,
     /// Where.
-    pub spot: Spot,
+    pub location: Location,
     /// What, and what to do about it.
     pub message: String,
 }
@@ -61,7 +61,7 @@ pub enum Severity {
 impl fmt::Display for Problem {
     /// `3:5: providers[0].isuer: unknown field; did you mean `issuer`?`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Spot { line, column, path } = &self.spot;
+        let Location { line, column, path } = &self.location;
         if *line > 0 {
             write!(f, "{line}:{column}: ")?;
         }
@@ -81,7 +81,7 @@ impl de::Error for Problem {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self {
             severity: Severity::Error,
-            spot: Spot::default(),
+            location: Location::default(),
             message: message.to_string(),
         }
     }
@@ -96,14 +96,14 @@ pub enum Field<T> {
     /// There, but reported as a problem already.
     Invalid,
     /// There.
-    Given(Spot, T),
+    Given(Location, T),
 }
 
 impl<T> Field<T> {
     /// The value with its place, if it is there and right.
-    pub fn given(&self) -> Option<(&Spot, &T)> {
+    pub fn given(&self) -> Option<(&Location, &T)> {
         match self {
-            Self::Given(spot, value) => Some((spot, value)),
+            Self::Given(location, value) => Some((location, value)),
             Self::Absent | Self::Invalid => None,
         }
     }
@@ -196,9 +196,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
                 let mut part = || parts.next_element::<u64>().map(Option::unwrap_or_default);
                 let (line, column) = (part()?, part()?);
                 let path = parts.next_element()?.unwrap_or_default();
-                let spot = Spot { line, column, path };
+                let location = Location { line, column, path };
                 Ok(match parts.next_element()? {
-                    Some(value) => Field::Given(spot, value),
+                    Some(value) => Field::Given(location, value),
                     None => Field::Invalid,
                 })
             }
@@ -266,7 +266,7 @@ fn not_yaml(error: &serde_saphyr::Error) -> Problem {
         .unwrap_or(what);
     Problem {
         severity: Severity::Error,
-        spot: Spot {
+        location: Location {
             line,
             column,
             path: String::new(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::{ListenAddress, UnixSocket};
-use crate::shown::Shown;
+use crate::escaped::Escaped;
 
 /// `5s`, `100ms`, `24h`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -127,18 +127,18 @@ pub(crate) fn has_blank_ends(text: &str) -> bool {
 
 /// What to say of such a text.
 pub(crate) fn blank_ends(text: &str) -> String {
-    let shown = Shown::from(text);
+    let shown = Escaped::from(text);
     format!("`{shown}` has white space at its beginning or end")
 }
 
 /// The longest address, in bytes: it is shown in errors.
-const MOST_URL_BYTES: usize = 1024;
+const MAX_URL_BYTES: usize = 1024;
 
 /// The address of a document that keys depend on.
 pub(crate) fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
-    let shown = Shown::from(text);
-    if text.len() > MOST_URL_BYTES {
-        return Err(format!("`{shown}` is over {MOST_URL_BYTES} bytes"));
+    let shown = Escaped::from(text);
+    if text.len() > MAX_URL_BYTES {
+        return Err(format!("`{shown}` is over {MAX_URL_BYTES} bytes"));
     }
     if has_blank_ends(text) {
         return Err(blank_ends(text));
@@ -174,7 +174,7 @@ impl ProxyUrl {
         let example = "write for example `http://proxy.example.com:3128`";
         let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; {example}"))?;
         if !matches!(url.scheme(), "http" | "https") {
-            let scheme = Shown::from(url.scheme());
+            let scheme = Escaped::from(url.scheme());
             return Err(format!(
                 "a proxy of the scheme `{scheme}` is not supported; {example}"
             ));
@@ -208,7 +208,7 @@ impl fmt::Debug for ProxyUrl {
 
 /// A URL for people and clients, fit to be quoted in a header.
 pub(crate) fn web_url(text: &str) -> Result<(), String> {
-    let shown = Shown::from(text);
+    let shown = Escaped::from(text);
     if has_blank_ends(text) {
         return Err(blank_ends(text));
     }
@@ -225,7 +225,7 @@ pub(crate) fn web_url(text: &str) -> Result<(), String> {
 
 /// An origin, as browsers send it (RFC 6454 §6.2): no path, in lower case, without a default port.
 pub(crate) fn origin(text: &str) -> Result<(), String> {
-    let shown = Shown::from(text);
+    let shown = Escaped::from(text);
     let fits = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/?#@\"\\".contains(c);
     let is_plain = text
         .split_once("://")

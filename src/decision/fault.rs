@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Reason;
+use crate::escaped::Escaped;
 use crate::policy::requirement::Refusal;
 use crate::policy::rules::NoRule;
-use crate::shown::Shown;
 use crate::token::TokenError;
 use crate::token::bearer::CredentialError;
 use crate::token::source::TokenSource;
@@ -28,7 +28,7 @@ pub enum Fault {
     Token(#[from] TokenError),
     /// The client's: a token from nobody we know.
     #[error("no provider is configured for the token's issuer `{0}`")]
-    UnknownIssuer(Shown),
+    UnknownIssuer(Escaped),
     /// The client's: a token where tokens of its provider are not looked for.
     #[error("the tokens of provider `{provider}` are not taken from the {place}")]
     Misplaced {
@@ -47,7 +47,7 @@ pub enum Fault {
     #[error("the token's key{} is not known, and was not looked up: {why}", named(kid.as_ref()))]
     KeyNotLookedUp {
         /// The key that the token names.
-        kid: Option<Shown>,
+        kid: Option<Escaped>,
         /// Why it was not.
         why: NoLookUp,
         /// When it may be.
@@ -86,7 +86,7 @@ pub enum NoLookUp {
     UsedUp,
 }
 
-fn named(kid: Option<&Shown>) -> String {
+fn named(kid: Option<&Escaped>) -> String {
     kid.map(|kid| format!(" (`kid`: `{kid}`)"))
         .unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Decision, Denial, Fault, Memory, Permit};
+use crate::escaped::Escaped;
 use crate::identity::Bearer;
 use crate::keyring::{Keyring, Keys};
 use crate::policy::condition::{Condition, ConditionFailure};
@@ -11,7 +12,6 @@ use crate::policy::requirement::{Access, Refusal, Requirement};
 use crate::policy::rules::Rule;
 use crate::policy::{CorsPreflight, Policy};
 use crate::request::Request;
-use crate::shown::Shown;
 use crate::time::UnixTime;
 use crate::token::Unverified;
 use crate::token::bearer::{Credential, CredentialError, find_token};
@@ -31,7 +31,7 @@ pub(super) fn judge(
     }
     let target = policy.rules().target(request).map_err(Fault::from)?;
     if let Some(resource) = policy.metadata_for(&target) {
-        return Ok(Decision::Metadata(Arc::clone(resource)));
+        return Ok(Decision::Respond(Arc::clone(resource)));
     }
     let (id, selection) = policy.rules().select(&target).map_err(Fault::from)?;
     let rule = policy.rule(id).ok_or(Fault::Internal)?;
@@ -39,7 +39,7 @@ pub(super) fn judge(
         name: &rule.name,
         selection,
     });
-    let case = Case {
+    let case = Evaluation {
         policy,
         keyring,
         memory,
@@ -57,7 +57,7 @@ pub(super) fn judge(
 }
 
 /// A request under its rule.
-struct Case<'c, M> {
+struct Evaluation<'c, M> {
     policy: &'c Policy,
     keyring: &'c Keyring,
     memory: &'c M,
@@ -66,7 +66,7 @@ struct Case<'c, M> {
     now: UnixTime,
 }
 
-impl<M: Memory> Case<'_, M> {
+impl<M: Memory> Evaluation<'_, M> {
     /// Who may pass: the bearer of a token, or nobody in particular.
     fn judge(&self, trace: &mut impl Trace) -> Result<Option<Bearer>, Denial> {
         let request = self.target.request;
@@ -165,7 +165,7 @@ impl<M: Memory> Case<'_, M> {
         let (id, provider) = self
             .policy
             .by_issuer(issuer)
-            .ok_or_else(|| Fault::UnknownIssuer(Shown::from(issuer)))?;
+            .ok_or_else(|| Fault::UnknownIssuer(Escaped::from(issuer)))?;
         if !provider.token_from.contains(credential.place) {
             return Err(Fault::Misplaced {
                 provider: provider.name.clone(),
@@ -242,10 +242,10 @@ impl<M: Memory> Case<'_, M> {
                 trace.passed(Step::Condition { text });
                 Ok(())
             }
-            Ok(false) => Err(Refusal::Condition(Shown::from(text))),
+            Ok(false) => Err(Refusal::Condition(Escaped::from(text))),
             Err(failure) => Err(Refusal::ConditionFailed {
                 why: failure.to_string(),
-                condition: Shown::from(text),
+                condition: Escaped::from(text),
             }),
         }
     }

@@ -4,61 +4,61 @@
 /// of the answer. The table is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// None, or another scheme.
+    /// The request has no token, or credentials of another scheme.
     MissingToken,
-    /// Repeated, joined, empty, or with spaces inside.
+    /// The credentials are repeated, joined, empty, or have spaces in them.
     MalformedAuthorization,
-    /// Not a JWS with claims.
+    /// The token is not a JWS with claims.
     MalformedToken,
-    /// An `alg` that is not accepted.
+    /// `alg` is not accepted.
     UnsupportedAlgorithm,
-    /// Another kind of token.
+    /// The token is of another kind, such as an ID token.
     UnsupportedType,
-    /// From nobody we know.
+    /// `iss` is not the issuer of a configured provider.
     UnknownIssuer,
-    /// Signed with a key that the provider does not publish.
+    /// The provider does not publish the key that the token names.
     UnknownKey,
-    /// Not signed by the provider.
+    /// The signature does not verify.
     BadSignature,
-    /// Too late.
+    /// `exp` has passed.
     Expired,
-    /// Too early.
+    /// `nbf` or `iat` is in the future.
     NotYetValid,
-    /// For others.
+    /// `aud` does not name this API.
     WrongAudience,
-    /// A claim that must be there is not.
+    /// A required claim is missing.
     MissingClaim,
-    /// A claim has not the value that it must have.
+    /// A required claim has another value.
     ClaimMismatch,
-    /// It lives too long.
+    /// The time from `iat` to `exp` exceeds `max_lifetime`.
     LifetimeTooLong,
-    /// It is bound to a key, and the proof cannot be checked.
+    /// `cnf` binds the token to a key, and the proof of possession cannot be checked.
     SenderConstraintUnmet,
-    /// The rule asks for a login that is newer, or of another kind (RFC 9470).
+    /// The rule requires a more recent or a stronger login (RFC 9470).
     InsufficientUserAuthentication,
-    /// It does not allow enough.
+    /// A required scope is missing.
     InsufficientScope,
-    /// The rule refuses it.
+    /// The rule denies the request.
     AccessDenied,
-    /// No path that could be judged.
+    /// The path is missing, or could be read in two ways.
     AmbiguousPath,
-    /// A method that is not in upper case, or that is no method.
+    /// The method is missing, or not in upper case.
     AmbiguousMethod,
-    /// No host that could be judged.
+    /// The host is missing, or could be read in two ways.
     AmbiguousHost,
-    /// A header that could be read in two ways.
+    /// A header that a rule matches on could be read in two ways.
     AmbiguousHeader,
-    /// The check is larger than what is read.
+    /// The check exceeds the size that is read.
     CheckTooLarge,
     /// The check did not arrive whole, or its bytes are not a `CheckRequest`.
     CheckUnreadable,
-    /// Too many requests are unfinished.
+    /// The memory for unfinished requests is used up.
     Overloaded,
-    /// The provider's keys cannot be had.
+    /// The provider's keys are not available.
     KeysUnavailable,
-    /// The proxy names a rule that there is not.
+    /// The proxy's route names an unknown rule.
     UnknownRule,
-    /// Our own fault.
+    /// A bug in claimgate.
     Internal,
 }
 

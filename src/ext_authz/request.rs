@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use http::HeaderMap as HttpHeaders;
 
-use super::proto::auth::attribute_context::{self, HttpRequest, Peer};
+use super::proto::auth::attribute_context::{self, HttpRequest};
 use super::proto::auth::{AttributeContext, CheckRequest};
 use super::proto::envoy::config::core::v3::{
     Address, HeaderMap, HeaderValue, SocketAddress, address,
 };
 use super::wire;
-use crate::request::{Headers, Request, Source};
+use crate::request::{Headers, Peer, Request};
 
 /// The request that a check is about. What the check does not say is empty, which denies: a check
 /// by the TCP filter has no `request.http` at all.
@@ -48,8 +48,8 @@ pub fn describe(check: &CheckRequest) -> Request<'_> {
     }
 }
 
-fn peer(peer: &Peer) -> Source<'_> {
-    let Peer {
+fn peer(peer: &attribute_context::Peer) -> Peer<'_> {
+    let attribute_context::Peer {
         address,
         principal,
         certificate,
@@ -59,7 +59,7 @@ fn peer(peer: &Peer) -> Source<'_> {
     let address = address
         .as_ref()
         .and_then(|address| address.address.as_ref());
-    Source {
+    Peer {
         address: match address {
             Some(address::Address::SocketAddress(socket)) => &socket.address,
             Some(address::Address::Pipe(_) | address::Address::EnvoyInternalAddress(_)) | None => {
@@ -132,7 +132,7 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
         header_map: Some(HeaderMap { headers }),
         ..HttpRequest::default()
     };
-    let Source {
+    let Peer {
         address,
         principal,
         certificate,
@@ -148,11 +148,11 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
     });
     CheckRequest {
         attributes: Some(AttributeContext {
-            source: Some(Peer {
+            source: Some(attribute_context::Peer {
                 address,
                 principal: (*principal).to_owned(),
                 certificate: (*certificate).to_owned(),
-                ..Peer::default()
+                ..attribute_context::Peer::default()
             }),
             request: Some(attribute_context::Request {
                 http: Some(http),

@@ -20,7 +20,7 @@ use super::response::encoded::PREFIX_BYTES;
 use super::service::Service;
 use crate::decision::{Fault, Unreadable};
 use crate::http2::budget::{Budget, Evicted, Share};
-use crate::http2::{Exchange, MOST_COPIED_BYTES};
+use crate::http2::{Exchange, MAX_COPIED_BYTES};
 
 /// The path of the call.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -36,17 +36,17 @@ const MAX_SENDING: Duration = Duration::from_secs(10);
 
 /// Answers a check.
 pub async fn answer((request, mut respond): Exchange, service: &Service, budget: &Budget) {
-    let patience = request::timeout(request.headers()).unwrap_or(Duration::MAX);
+    let time_left = request::timeout(request.headers()).unwrap_or(Duration::MAX);
     let encoding = Encoding::of(request.headers());
     let arrived = Instant::now();
     let mut share = budget.share();
     let answering = async {
-        let until = arrived + MAX_READING.min(patience / 2);
+        let until = arrived + MAX_READING.min(time_left / 2);
         let reading = read(request.into_body(), encoding, &mut share);
         let check = timeout_at(until, reading)
             .await
             .unwrap_or(Err(Fault::CheckUnreadable(Unreadable::Late)));
-        let left = patience.saturating_sub(arrived.elapsed());
+        let left = time_left.saturating_sub(arrived.elapsed());
         let bytes = check.as_ref().map_or(0, Bytes::len);
         let answer = pin!(service.answer(check.as_deref(), left));
         match share.wait(bytes, answer).await {
@@ -181,7 +181,7 @@ async fn send(
             }
             continue;
         }
-        let part = message.split_to(message.len().min(MOST_COPIED_BYTES).min(room));
+        let part = message.split_to(message.len().min(MAX_COPIED_BYTES).min(room));
         room -= part.len();
         stream.send_data(part, false)?;
     }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use crate::decision::Unreadable::{self, NotACheck};
-use crate::request::{Headers, Request, Source};
+use crate::request::{Headers, Peer, Request};
 
 /// One field of a message (Protocol Buffers, "Encoding").
 enum Value<'a> {
@@ -246,7 +246,7 @@ fn raw_header(message: &[u8]) -> Result<(&str, &[u8]), Unreadable> {
     ))
 }
 
-fn peer<'a>(message: &'a [u8], source: &mut Source<'a>) -> Result<(), Unreadable> {
+fn peer<'a>(message: &'a [u8], source: &mut Peer<'a>) -> Result<(), Unreadable> {
     each(message, |number, value| {
         match number {
             1 => each(value.ok_or(NotACheck)?, |number, value| match number {

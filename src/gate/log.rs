@@ -74,7 +74,7 @@ impl Gate {
                     );
                 }
             }
-            Decision::Metadata(resource) => {
+            Decision::Respond(resource) => {
                 tracing::debug!(url = resource.metadata_url(), "metadata answered");
             }
         }

@@ -9,9 +9,9 @@ use std::time::Duration;
 const MOST: usize = 8;
 
 /// How long the first answer of a bundle waits for the others.
-const PATIENCE: Duration = Duration::from_micros(100);
+const BATCH_BUDGET: Duration = Duration::from_micros(100);
 
-/// The size of bundles: as many requests as are answered within [`PATIENCE`], as far as the last
+/// The size of bundles: as many requests as are answered within [`BATCH_BUDGET`], as far as the last
 /// bundle tells. Slow ones are so left to other cores, one by one.
 #[derive(Clone, Debug)]
 pub(super) struct Bundle(Arc<AtomicUsize>);
@@ -33,7 +33,7 @@ impl Bundle {
         if count == 0 {
             return;
         }
-        let fit = PATIENCE.as_nanos() * count as u128 / took.as_nanos().max(1);
+        let fit = BATCH_BUDGET.as_nanos() * count as u128 / took.as_nanos().max(1);
         let size = usize::try_from(fit).map_or(MOST, |fit| fit.clamp(1, MOST));
         self.0.store(size, Ordering::Relaxed);
     }

@@ -11,7 +11,7 @@ const PERIOD: Duration = Duration::from_secs(15);
 
 /// So often in a row it may not have answered. More than once, as an answer may be there and not be
 /// read yet: after the whole process was stopped for a while.
-const MOST_MISSED: u32 = 1;
+const MAX_MISSED: u32 = 1;
 
 /// Pings of one connection.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Keepalive {
                     Err(_) => return std::future::pending().await,
                 },
                 _ = self.ticks.tick() => match self.missed {
-                    Some(MOST_MISSED) => return,
+                    Some(MAX_MISSED) => return,
                     Some(missed) => self.missed = Some(missed + 1),
                     None => self.missed = pings.send_ping(Ping::opaque()).is_ok().then_some(0),
                 }

@@ -18,7 +18,7 @@ use super::frames::{Frame, Frames};
 /// While the client does not take what is written, nothing more is read: each request that is read
 /// has an answer, which would have to be kept.
 #[derive(Debug)]
-pub(super) struct Gathered<C> {
+pub(super) struct NoVectoredWrites<C> {
     connection: C,
     shared: Arc<Shared>,
     received: Frames,
@@ -47,7 +47,7 @@ impl Flags {
     }
 }
 
-impl<C> Gathered<C> {
+impl<C> NoVectoredWrites<C> {
     pub(super) fn new(connection: C, shared: Arc<Shared>) -> Self {
         Self {
             connection,
@@ -73,7 +73,7 @@ impl<C> Gathered<C> {
     }
 }
 
-impl<C: AsyncRead + Unpin> AsyncRead for Gathered<C> {
+impl<C: AsyncRead + Unpin> AsyncRead for NoVectoredWrites<C> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -96,7 +96,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Gathered<C> {
     }
 }
 
-impl<C: AsyncWrite + Unpin> AsyncWrite for Gathered<C> {
+impl<C: AsyncWrite + Unpin> AsyncWrite for NoVectoredWrites<C> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

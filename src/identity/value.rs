@@ -124,7 +124,7 @@ impl fmt::Write for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::json::Document;
+    use crate::token::json::ClaimsDocument;
     use serde_json::json;
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
             (json!(["a,é"]), Some("%5B%22a%2C%C3%A9%22%5D")),
         ] {
             let claims = json!({"it": claim}).to_string();
-            let claims = Document::object(claims.as_bytes()).unwrap();
+            let claims = ClaimsDocument::object(claims.as_bytes()).unwrap();
             let it = claims.members().get("it").unwrap();
             let found = header_value(it, usize::MAX).unwrap();
             assert_eq!(found.as_deref(), text, "{claim}");

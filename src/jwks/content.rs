@@ -6,8 +6,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::escaped::Escaped;
 use crate::keyring::without_bom;
-use crate::shown::Shown;
 
 /// A document that is not what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub(super) enum Content {
     /// A JSON array.
     List,
     /// Provider metadata, with its `jwks_uri`.
-    Metadata(Shown),
+    Metadata(Escaped),
     /// `{"error": …}`.
-    Error(Shown),
+    Error(Escaped),
 }
 
 /// The members by which JSON objects are told apart.
@@ -62,12 +62,12 @@ impl Content {
                 Members {
                     jwks_uri: Some(uri),
                     ..
-                } => Self::Metadata(Shown::from(&*uri)),
+                } => Self::Metadata(Escaped::from(&*uri)),
                 Members { keys: Some(_), .. } => Self::KeySet,
                 Members { kty: Some(_), .. } => Self::Key,
                 Members {
                     error: Some(error), ..
-                } => Self::Error(Shown::from(&*error)),
+                } => Self::Error(Escaped::from(&*error)),
                 _ if has(b"-----BEGIN ") => Self::Pem,
                 _ => return None,
             },
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_it_looks_like() {
-        let uri = || Shown::from("https://a.example/keys");
+        let uri = || Escaped::from("https://a.example/keys");
         for (body, expected) in [
             (&b""[..], Some(Content::Empty)),
             (b" \r\n", Some(Content::Empty)),
@@ -126,7 +126,7 @@ mod tests {
             ),
             (
                 br#"{"error": "invalid\u0020realm"}"#,
-                Some(Content::Error(Shown::from("invalid realm"))),
+                Some(Content::Error(Escaped::from("invalid realm"))),
             ),
             (br#"{"keys": ["#, None),
             (b"{}", None),

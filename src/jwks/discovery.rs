@@ -5,10 +5,10 @@ use url::Url;
 
 use super::KeysError;
 use super::content::Content;
-use super::fetch::{Document, Fetcher, Wanted};
+use super::fetch::{FetchedDocument, Fetcher, Wanted};
 use crate::config::values::{is_loopback, is_this_machine, key_url};
+use crate::escaped::Escaped;
 use crate::keyring::without_bom;
-use crate::shown::Shown;
 
 /// The members of provider metadata that matter here.
 #[derive(Deserialize)]
@@ -46,7 +46,7 @@ pub(super) async fn find_keys(
 }
 
 /// What came from `url`, if it is metadata at all.
-fn read(document: &Document, url: &Url) -> Result<Metadata, String> {
+fn read(document: &FetchedDocument, url: &Url) -> Result<Metadata, String> {
     let body = without_bom(document.body.as_deref().unwrap_or_default());
     serde_json::from_slice(body).map_err(|error| {
         let what = match Content::of(body) {
@@ -55,7 +55,7 @@ fn read(document: &Document, url: &Url) -> Result<Metadata, String> {
             }
             // It has what metadata has, and something is wrong with that.
             Some(Content::Metadata(_)) | None => {
-                Shown::from(error.to_string().as_str()).to_string()
+                Escaped::from(error.to_string().as_str()).to_string()
             }
             Some(other) => format!("it is {other}"),
         };
@@ -71,7 +71,7 @@ fn keys_of(
     allow_http: bool,
 ) -> Result<Url, KeysError> {
     if metadata.issuer != issuer {
-        let named = Shown::from(metadata.issuer.as_str());
+        let named = Escaped::from(metadata.issuer.as_str());
         let advice = match metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
             true => format!("they differ by a trailing slash; set `issuer: {named}`"),
             // An issuer that has one name outside and another inside, as Keycloak's often does.

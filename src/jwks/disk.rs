@@ -24,7 +24,7 @@ use crate::time::UnixTime;
 const IN_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// How far the clock that stamped a file may have run ahead.
-const MOST_AHEAD: Duration = Duration::from_mins(5);
+const MAX_AHEAD: Duration = Duration::from_mins(5);
 
 /// Where one provider's keys are kept.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(super) struct Disk {
 
 /// What is in the file.
 #[derive(Deserialize, Serialize)]
-struct Kept {
+struct StoredJwks {
     origin: String,
     /// Seconds since 1970.
     fetched: u64,
@@ -89,12 +89,12 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cannot(&error)),
         };
-        let kept: Kept = serde_json::from_slice(&json).map_err(|error| cannot(&error))?;
+        let kept: StoredJwks = serde_json::from_slice(&json).map_err(|error| cannot(&error))?;
         if kept.origin != self.origin {
             return Err(cannot(&"it holds the keys of another configuration"));
         }
         let fetched = UnixTime::from_secs(kept.fetched);
-        if fetched > now.saturating_add(MOST_AHEAD) {
+        if fetched > now.saturating_add(MAX_AHEAD) {
             return Err(cannot(
                 &"by this machine's clock its keys are from the future",
             ));
@@ -118,7 +118,7 @@ impl Disk {
     /// Why it could not be kept.
     pub(super) async fn write(&self, document: &[u8], now: UnixTime) -> Result<(), String> {
         let cannot = |why: &dyn std::fmt::Display| format!("cannot write `{}`: {why}", self.file());
-        let kept = Kept {
+        let kept = StoredJwks {
             origin: self.origin.clone(),
             fetched: now.as_secs(),
             keys: String::from_utf8_lossy(document).into_owned(),

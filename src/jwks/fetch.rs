@@ -20,13 +20,13 @@ pub use error::FetchError;
 use error::causes;
 use proxy::Proxy;
 
-use super::files::{Files, MOST_SMALL_BYTES};
+use super::files::{Files, MAX_SMALL_BYTES};
 use super::schedule::{self, Caching};
 use crate::config::Fetch;
-use crate::shown::Shown;
+use crate::escaped::Escaped;
 
 /// How many redirects within the same origin are followed.
-const MOST_REDIRECTS: usize = 3;
+const MAX_REDIRECTS: usize = 3;
 
 /// Fetches the documents of one provider.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ struct Bearer {
 
 /// A document, and for how long it may be kept.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(super) struct FetchedDocument {
     /// `None` when it is still the one that the asker has.
     pub(super) body: Option<Vec<u8>>,
     pub(super) freshness: Option<Duration>,
@@ -78,12 +78,12 @@ pub(super) struct Document {
     pub(super) redirected: Option<Url>,
 }
 
-impl Document {
+impl FetchedDocument {
     /// Where it is from, for errors.
     pub(super) fn place(&self, url: &Url) -> String {
         match &self.redirected {
             None => format!("`{url}`"),
-            Some(last) => format!("`{url}` (redirected to `{}`)", Shown::from(last.as_str())),
+            Some(last) => format!("`{url}` (redirected to `{}`)", Escaped::from(last.as_str())),
         }
     }
 }
@@ -105,7 +105,7 @@ impl Fetcher {
                 let cannot = |error: &dyn fmt::Display| {
                     format!("cannot use `fetch.ca_file` `{}`: {error}", file.display())
                 };
-                let pem = files.read(file, MOST_SMALL_BYTES).await;
+                let pem = files.read(file, MAX_SMALL_BYTES).await;
                 let pem = pem.map_err(|error| cannot(&error))?;
                 Some(trust::only(&pem).map_err(|error| cannot(&error))?)
             }
@@ -151,7 +151,7 @@ impl Fetcher {
         url: &Url,
         wanted: Wanted,
         known: Option<&HeaderValue>,
-    ) -> Result<Document, FetchError> {
+    ) -> Result<FetchedDocument, FetchError> {
         let proxied = self.proxied.as_ref();
         let proxied = proxied.filter(|proxied| proxied.proxy.is_for(url));
         let unreachable = |error: reqwest::Error| {
@@ -176,7 +176,7 @@ impl Fetcher {
         }
         let mut response = request.send().await.map_err(unreachable)?;
         if response.status() == StatusCode::NOT_MODIFIED && known.is_some() {
-            return Ok(Document {
+            return Ok(FetchedDocument {
                 body: None,
                 freshness: freshness(&response),
                 etag: known.cloned(),
@@ -198,7 +198,7 @@ impl Fetcher {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Document {
+        Ok(FetchedDocument {
             body: Some(body),
             freshness,
             etag,
@@ -240,7 +240,7 @@ impl Fetcher {
         let to = to.as_ref().map_or(location, Url::as_str);
         FetchError::Redirect {
             url,
-            to: Shown::from(to),
+            to: Escaped::from(to),
             why,
             advice,
         }
@@ -255,7 +255,7 @@ fn client(timeout: Duration) -> ClientBuilder {
         .redirect(Policy::custom(|attempt| {
             let from = attempt.previous().last().map(Url::origin);
             let within = from == Some(attempt.url().origin());
-            match within && attempt.previous().len() <= MOST_REDIRECTS {
+            match within && attempt.previous().len() <= MAX_REDIRECTS {
                 true => attempt.follow(),
                 false => attempt.stop(),
             }
@@ -271,7 +271,7 @@ impl Bearer {
             file: self.file.clone(),
             why,
         };
-        let token = self.files.read(&self.file, MOST_SMALL_BYTES).await;
+        let token = self.files.read(&self.file, MAX_SMALL_BYTES).await;
         let token = token.map_err(|error| unusable(error.to_string()))?;
         let token = String::from_utf8_lossy(&token);
         let token = token.trim();

@@ -12,10 +12,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// How long anyone waits for a file.
-const PATIENCE: Duration = Duration::from_secs(2);
+const FILE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The most that is read of a file that holds a token or certificates.
-pub(super) const MOST_SMALL_BYTES: u64 = 1024 * 1024;
+pub(super) const MAX_SMALL_BYTES: u64 = 1024 * 1024;
 
 /// Work on files that may hang: nobody waits long, and one thread at most is lost to it.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Files {
             });
             working.await.map_err(io::Error::other)?
         };
-        timeout(PATIENCE, done).await.unwrap_or_else(|_| {
+        timeout(FILE_TIMEOUT, done).await.unwrap_or_else(|_| {
             let why = "the disk does not answer";
             Err(io::Error::new(io::ErrorKind::TimedOut, why))
         })

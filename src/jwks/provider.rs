@@ -17,11 +17,11 @@ use crate::telemetry::metrics::UnknownKeyOutcome;
 
 /// How many requests wait at once for the keys of one provider. Its invented key ids should not
 /// use up what Envoy may have under way (`circuit_breakers`, 1,024 requests by itself).
-const MOST_WAITING: usize = 128;
+const MAX_WAITING: usize = 128;
 
 /// What is shared between a provider's refresher and those who read or ask.
 #[derive(Debug)]
-pub(super) struct Provider {
+pub(super) struct ProviderState {
     pub(super) settings: KeySettings,
     pub(super) attempts: watch::Sender<Attempts>,
     pub(super) wake: Notify,
@@ -122,13 +122,13 @@ impl Attempts {
     }
 }
 
-impl Provider {
+impl ProviderState {
     pub(super) fn new(settings: KeySettings) -> Self {
         Self {
             settings,
             attempts: watch::Sender::default(),
             wake: Notify::new(),
-            waiting: Semaphore::new(MOST_WAITING),
+            waiting: Semaphore::new(MAX_WAITING),
             kids: RandomState::new(),
             status: ArcSwap::default(),
         }
@@ -147,7 +147,7 @@ impl Provider {
 
     /// Waits for newer keys, which may change what is in doubt; `None` if there are none to be had.
     /// Single flight: one fetch at a time, as many in a row as [`LookUps`] allows, and at most
-    /// [`MOST_WAITING`] requests that wait.
+    /// [`MAX_WAITING`] requests that wait.
     pub(super) async fn look_up(&self, doubt: KeyDoubt<'_>, deadline: Instant) -> Option<LookUp> {
         if !self.may_have_newer(doubt) {
             return None;

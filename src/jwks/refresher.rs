@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::disk::Disk;
 use super::source::{Loaded, Source};
-use super::{KeysError, Provider, Shared, Status, schedule};
+use super::{KeysError, ProviderState, Shared, Status, schedule};
+use crate::escaped::Escaped;
 use crate::keyring::{KeySet, Keys, ProviderId};
-use crate::shown::Shown;
 
 /// How many keys the log names at a time.
 const MAX_LISTED: usize = 10;
@@ -51,11 +51,11 @@ impl Refresher {
         clippy::indexing_slicing,
         reason = "a refresher is made for a provider that is there"
     )]
-    fn provider_of(shared: &Shared, id: ProviderId) -> &Provider {
+    fn provider_of(shared: &Shared, id: ProviderId) -> &ProviderState {
         &shared.providers[id.0]
     }
 
-    fn provider(&self) -> &Provider {
+    fn provider(&self) -> &ProviderState {
         Self::provider_of(&self.shared, self.id)
     }
 
@@ -322,7 +322,7 @@ fn described(keys: &KeySet) -> BTreeSet<String> {
     let described = keys.iter().map(|key| {
         let kid = key.kid().unwrap_or("(without id)");
         let (algorithms, thumbprint) = (key.algorithms(), key.thumbprint());
-        let kid = Shown::from(kid);
+        let kid = Escaped::from(kid);
         format!("`{kid}` for {algorithms}, thumbprint {thumbprint}")
     });
     described.collect()

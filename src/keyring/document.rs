@@ -8,10 +8,10 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::MOST_KEYS;
+use super::MAX_KEYS;
 
 /// How many elements of a member are read: `key_ops` can have eight (RFC 7517 §4.3).
-const MOST_ELEMENTS: usize = 32;
+const MAX_ELEMENTS: usize = 32;
 
 /// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
 pub(super) const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
@@ -28,22 +28,22 @@ pub(super) fn matters(member: &str) -> bool {
 
 /// The document. Members other than `keys` are ignored (RFC 7517 §5); of two with the same name
 /// the last counts (RFC 7517 §4).
-pub(super) struct Document {
+pub(super) struct JwkSetDocument {
     pub(super) keys: Listed,
 }
 
-impl<'de> Deserialize<'de> for Document {
+impl<'de> Deserialize<'de> for JwkSetDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
 
         impl<'de> Visitor<'de> for Members {
-            type Value = Document;
+            type Value = JwkSetDocument;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with an array `keys`")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JwkSetDocument, A::Error> {
                 let mut keys = None;
                 while let Some(name) = map.next_key::<String>()? {
                     match name.as_str() {
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Document {
                         _ => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }
-                keys.map(|keys| Document { keys })
+                keys.map(|keys| JwkSetDocument { keys })
                     .ok_or_else(|| A::Error::custom("it has no array `keys`"))
             }
         }
@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Document {
 
 /// The array `keys`.
 pub(super) struct Listed {
-    /// No more than [`MOST_KEYS`].
+    /// No more than [`MAX_KEYS`].
     pub(super) keys: Vec<Value>,
     /// How many there are in truth.
     pub(super) count: usize,
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Listed {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Listed, A::Error> {
-                let keys = first(&mut sequence, MOST_KEYS, Skim::Key)?;
+                let keys = first(&mut sequence, MAX_KEYS, Skim::Key)?;
                 let more = skip_elements(&mut sequence)?;
                 Ok(Listed {
                     count: keys.len() + more,
@@ -145,7 +145,7 @@ impl<'de> Visitor<'de> for Skim {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
         let elements = match self {
-            Self::Member => first(&mut sequence, MOST_ELEMENTS, Self::Element)?,
+            Self::Member => first(&mut sequence, MAX_ELEMENTS, Self::Element)?,
             Self::Key | Self::Element => Vec::new(),
         };
         skip_elements(&mut sequence)?;

@@ -10,7 +10,7 @@ use super::Key;
 use super::public_key::PublicKey;
 
 /// The SHA-256 thumbprint of a public key (RFC 7638): equal for the same key, whatever its `kid`,
-/// `alg` and `use`. Shown in base64url, as other tools show it.
+/// `alg` and `use`. Escaped in base64url, as other tools show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thumbprint([u8; 32]);
 

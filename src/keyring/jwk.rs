@@ -10,14 +10,14 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::document::{Document, Listed, PRIVATE_MEMBERS, matters};
+use super::document::{JwkSetDocument, Listed, PRIVATE_MEMBERS, matters};
 use super::material::Material;
 use super::public_key::PublicKey;
-use super::{Algorithm, AlgorithmSet, Key, KeySetError, MOST_KEYS, ed25519, rsa};
-use crate::shown::Shown;
+use super::{Algorithm, AlgorithmSet, Key, KeySetError, MAX_KEYS, ed25519, rsa};
+use crate::escaped::Escaped;
 
 /// The longest key id that is read, from a set or from a token, in bytes.
-pub(crate) const MOST_KID_BYTES: usize = 256;
+pub(crate) const MAX_KID_BYTES: usize = 256;
 
 /// A key of the document that is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct UnfitKey {
 impl fmt::Display for UnfitKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kid {
-            Some(kid) => write!(f, "key `{}`: {}", Shown::from(kid.as_str()), self.why),
+            Some(kid) => write!(f, "key `{}`: {}", Escaped::from(kid.as_str()), self.why),
             None => write!(f, "key without id: {}", self.why),
         }
     }
@@ -41,16 +41,16 @@ impl fmt::Display for UnfitKey {
 
 /// The usable and the unfit keys of a JWK Set.
 pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetError> {
-    let Document {
+    let JwkSetDocument {
         keys: Listed {
             keys: listed,
             count,
         },
     } = serde_json::from_slice(without_bom(json)).map_err(|error| {
         // It may quote the document.
-        KeySetError::NotASet(Shown::from(error.to_string().as_str()).to_string())
+        KeySetError::NotASet(Escaped::from(error.to_string().as_str()).to_string())
     })?;
-    if count > MOST_KEYS {
+    if count > MAX_KEYS {
         return Err(KeySetError::TooManyKeys(count));
     }
     let (mut keys, mut unfit) = (Vec::new(), Vec::new());
@@ -95,7 +95,7 @@ fn is_for_something_else(jwk: &Value) -> bool {
 }
 
 fn truncated(kid: &str) -> String {
-    kid.chars().take(MOST_KID_BYTES).collect()
+    kid.chars().take(MAX_KID_BYTES).collect()
 }
 
 fn read_key(jwk: &Value) -> Result<Key, String> {
@@ -106,8 +106,8 @@ fn read_key(jwk: &Value) -> Result<Key, String> {
         ));
     }
     let kid = optional_text(jwk, "kid")?;
-    if kid.is_some_and(|kid| kid.len() > MOST_KID_BYTES) {
-        return Err(format!("its `kid` is over {MOST_KID_BYTES} bytes"));
+    if kid.is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
+        return Err(format!("its `kid` is over {MAX_KID_BYTES} bytes"));
     }
     check_purpose(jwk)?;
     let Material { algorithms, public } = read_material(jwk)?;
@@ -128,7 +128,7 @@ fn check_purpose(jwk: &Map<String, Value>) -> Result<(), String> {
         // `jwt-svid` is what SPIFFE calls it (JWT-SVID §4).
         None | Some("sig" | "jwt-svid") => {}
         Some("enc") => return Err("it is for encryption (`use: enc`)".to_owned()),
-        Some(other) => return Err(format!("its `use` is `{}`", Shown::from(other))),
+        Some(other) => return Err(format!("its `use` is `{}`", Escaped::from(other))),
     }
     match jwk.get("key_ops") {
         None => Ok(()),
@@ -153,7 +153,7 @@ fn restrict(possible: AlgorithmSet, alg: Option<&str>) -> Result<AlgorithmSet, S
         Some(alg) if possible.contains(alg) => Ok([alg].into_iter().collect()),
         _ => Err(format!(
             "its `alg` is `{}`, this kind of key can be for {possible}",
-            Shown::from(name)
+            Escaped::from(name)
         )),
     }
 }
@@ -169,10 +169,13 @@ fn read_material(jwk: &Map<String, Value>) -> Result<Material, String> {
         ("oct", _) => Err("it is symmetric (`kty: oct`)".to_owned()),
         ("EC" | "OKP", Some(curve)) => Err(format!(
             "its curve `{}` is not supported",
-            Shown::from(curve)
+            Escaped::from(curve)
         )),
         ("EC" | "OKP", None) => Err("it has no `crv`".to_owned()),
-        (kty, _) => Err(format!("its `kty` `{}` is not supported", Shown::from(kty))),
+        (kty, _) => Err(format!(
+            "its `kty` `{}` is not supported",
+            Escaped::from(kty)
+        )),
     }
 }
 

@@ -24,8 +24,8 @@ use work::Patterns;
 use super::Target;
 use super::matcher::{McpCall, Observed};
 use super::pattern::Pattern;
-use crate::request::{Request, Source};
-use crate::shown::Shown;
+use crate::escaped::Escaped;
+use crate::request::{Peer, Request};
 use crate::time::UnixTime;
 use crate::token::claims::Claims;
 
@@ -95,8 +95,8 @@ impl Condition {
             line: 1,
             column: 1,
         };
-        if text.len() > cost::MOST_BYTES {
-            return Err(failed(format!("longer than {} bytes", cost::MOST_BYTES)));
+        if text.len() > cost::MAX_BYTES {
+            return Err(failed(format!("longer than {} bytes", cost::MAX_BYTES)));
         }
         std::thread::scope(|scope| {
             std::thread::Builder::new()
@@ -176,9 +176,9 @@ impl Condition {
                 method,
                 host,
                 path,
-                source: Source {
+                source: Peer {
                     address,
-                    ..Source::default()
+                    ..Peer::default()
                 },
                 ..Request::default()
             };
@@ -280,7 +280,7 @@ fn describe(error: &ExecutionError, members: &BTreeSet<String>) -> String {
     match error {
         // Another name is a value.
         ExecutionError::NoSuchKey(name) if members.contains(name.as_str()) => {
-            let name = Shown::from(name.as_str());
+            let name = Escaped::from(name.as_str());
             format!("there is no `{name}`; ask with `has(…)` first")
         }
         ExecutionError::NoSuchKey(_) => "a map has no such member".to_owned(),

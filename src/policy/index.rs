@@ -13,23 +13,23 @@ use super::matcher::{HostPattern, Matcher, PathPattern, Target};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     /// Rules about one host, by that.
-    exact: HashMap<String, Paths>,
+    exact: HashMap<String, PathTrie>,
     /// Rules about hosts below a domain, by that.
-    below: HashMap<String, Paths>,
+    below: HashMap<String, PathTrie>,
     /// How many labels the longest of those domains has.
     most_labels: usize,
     /// Rules about any host.
-    any: Paths,
+    any: PathTrie,
 }
 
 /// Rules by path: what follows a slash leads from one to the next.
 #[derive(Clone, Debug, Default)]
-struct Paths {
+struct PathTrie {
     /// Rules that may be about this path.
     here: Vec<usize>,
     /// Rules that may be about this path, and every one below it.
     onward: Vec<usize>,
-    children: HashMap<String, Paths>,
+    children: HashMap<String, PathTrie>,
     /// How many regular expressions the rules have that are listed here.
     expressions: usize,
 }
@@ -66,7 +66,7 @@ impl Index {
         mut is_about: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
         let mut first = None;
-        let mut search = |paths: &Paths| first = paths.first(&target.path, first, &mut is_about);
+        let mut search = |paths: &PathTrie| first = paths.first(&target.path, first, &mut is_about);
         search(&self.any);
         let host = target.host.as_ref();
         self.exact.get(host).into_iter().for_each(&mut search);
@@ -85,7 +85,7 @@ impl Index {
 
     /// The most regular expressions that a request can be compared with.
     pub(super) fn most_expressions(&self) -> usize {
-        let exact = self.exact.values().map(Paths::most_expressions).max();
+        let exact = self.exact.values().map(PathTrie::most_expressions).max();
         // A host is below each of the domains that it ends in.
         let below = self.below.keys().map(|domain| {
             let dots = domain.match_indices('.').map(|(dot, _)| dot + 1);
@@ -93,13 +93,13 @@ impl Index {
                 .chain(dots)
                 .filter_map(|from| domain.get(from..));
             let paths = ends.filter_map(|end| self.below.get(end));
-            paths.map(Paths::most_expressions).sum::<usize>()
+            paths.map(PathTrie::most_expressions).sum::<usize>()
         });
         self.any.most_expressions() + exact.unwrap_or(0) + below.max().unwrap_or(0)
     }
 }
 
-impl Paths {
+impl PathTrie {
     /// Lists a rule where its paths lead, but only once on the way to each: a request asks it there
     /// about all of its paths.
     fn add(&mut self, rule: usize, matcher: &Matcher) {

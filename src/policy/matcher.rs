@@ -12,8 +12,8 @@ pub use header::{HeaderPattern, Observed, SeenHeaders};
 pub use mcp::{McpCall, McpPattern, NAMED_METHODS, Unclear};
 pub use path_regex::PathRegex;
 
+use crate::escaped::listed;
 use crate::request::Request;
-use crate::shown::listed;
 
 /// A request with its host and path in the form that rules are compared with.
 #[derive(Clone, Debug)]

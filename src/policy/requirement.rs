@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::escaped::{Escaped, listed};
 use crate::keyring::ProviderId;
-use crate::shown::{Shown, listed};
 use crate::time::UnixTime;
 use crate::token::claims::NumericDate;
 use crate::token::json::Json;
@@ -71,14 +71,14 @@ pub enum Refusal {
     Authentication(&'static str),
     /// The condition does not hold.
     #[error("the rule's condition does not hold: {0}")]
-    Condition(Shown),
+    Condition(Escaped),
     /// The condition has no answer.
     #[error("the rule's condition failed: {why}: {condition}")]
     ConditionFailed {
         /// Why.
         why: String,
         /// As the operator wrote it.
-        condition: Shown,
+        condition: Escaped,
     },
 }
 

@@ -8,9 +8,9 @@ use super::index::Index;
 use super::matcher::{Matcher, McpCall, Mismatch, PathRegex, SeenHeaders, Target, Unclear};
 use super::requirement::{Access, Requirement};
 use super::shadow::{self, Escape, Hidden};
+use crate::escaped::Escaped;
 use crate::request::path::{self, Ambiguity};
 use crate::request::{Request, host, method, overrides};
-use crate::shown::Shown;
 use crate::trace::Selection;
 
 /// What is required of some requests.
@@ -44,7 +44,7 @@ pub struct RuleId(pub usize);
 
 /// How paths are read before rules are compared with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Paths {
+pub enum PathMode {
     /// Decoded, and refused if they could be read in two ways.
     #[default]
     Strict,
@@ -58,7 +58,7 @@ pub struct Rules {
     all: Vec<Rule>,
     by_name: HashMap<String, RuleId>,
     index: Index,
-    paths: Paths,
+    paths: PathMode,
     /// What matchers and conditions look at.
     uses: Uses,
     headers: SeenHeaders,
@@ -116,10 +116,10 @@ pub enum NoRule {
     },
     /// The method could be read in two ways, and rules look at it.
     #[error("the method `{0}` is not made of upper-case letters, digits and `-`")]
-    AmbiguousMethod(Shown),
+    AmbiguousMethod(Escaped),
     /// The host could be read in two ways, and rules look at it.
     #[error("the request's host `{0}` is not a host name in lower case, without a dot at its end")]
-    AmbiguousHost(Shown),
+    AmbiguousHost(Escaped),
     /// A header that rules look at says several things.
     #[error(
         "the header `{0}`, which rules look at, says several things, or comes under another name"
@@ -130,7 +130,7 @@ pub enum NoRule {
     UnclearMcpCall(Unclear),
     /// Envoy's route names a rule that there is not.
     #[error("Envoy's route names the rule `{0}`, which is not configured")]
-    Unknown(Shown),
+    Unknown(Escaped),
 }
 
 /// What Envoy's routes look at: where one names a rule, it has chosen by method and path. Envoy
@@ -179,7 +179,7 @@ impl Rule {
 
 impl Rules {
     /// These rules, whose names must differ, or the later one is not reached by name.
-    pub fn new(mut rules: Vec<Rule>, paths: Paths) -> Self {
+    pub fn new(mut rules: Vec<Rule>, paths: PathMode) -> Self {
         rules.push(Rule {
             name: DEFAULT.to_owned(),
             matcher: Some(Matcher::default()),
@@ -226,12 +226,12 @@ impl Rules {
             return Err(NoRule::LongPath { bytes, max_bytes });
         }
         if uses.method && !method::is_canonical(request.method) {
-            return Err(NoRule::AmbiguousMethod(Shown::from(request.method)));
+            return Err(NoRule::AmbiguousMethod(Escaped::from(request.method)));
         }
         let host = match host::canonical(request.host) {
             Some(host) if !self.uses.host || host::is_as_compared(request.host) => host,
             None if !self.uses.host => Cow::Borrowed(""),
-            _ => return Err(NoRule::AmbiguousHost(Shown::from(request.host))),
+            _ => return Err(NoRule::AmbiguousHost(Escaped::from(request.host))),
         };
         let ambiguous = |name: &str| NoRule::AmbiguousHeader(name.to_owned());
         let headers = self.headers.observe(request).map_err(ambiguous)?;
@@ -266,8 +266,8 @@ impl Rules {
             return Err(Ambiguity::NotUtf8);
         }
         match (self.paths, uses.path) {
-            (Paths::Strict, true) => path::of(request),
-            (Paths::AsIs, true) => path::as_sent(request).map(Cow::Borrowed),
+            (PathMode::Strict, true) => path::of(request),
+            (PathMode::AsIs, true) => path::as_sent(request).map(Cow::Borrowed),
             (_, false) => Ok(Cow::Borrowed(request.split_path().0)),
         }
     }
@@ -290,7 +290,7 @@ impl Rules {
     /// this is.
     pub fn select(&self, target: &Target<'_>) -> Result<(RuleId, Selection), NoRule> {
         if let Some(name) = target.request.context(RULE_EXTENSION) {
-            let unknown = || NoRule::Unknown(Shown::from(name));
+            let unknown = || NoRule::Unknown(Escaped::from(name));
             let id = self.by_name.get(name).ok_or_else(unknown)?;
             return Ok((*id, Selection::Named));
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::matcher::{HeaderPattern, HostPattern, Matcher, McpPattern, PathPattern, cover};
-use super::rules::{Paths, Rule};
+use super::rules::{PathMode, Rule};
 
 /// Of a rule that is about more combinations of host, method and path than this, it is not asked
 /// whether others hide it.
@@ -21,7 +21,7 @@ pub struct Hidden {
 
 /// The rules that are never reached. Some are not found: a regular expression hides another only
 /// where that can be told from their texts.
-pub(super) fn hidden(rules: &[Rule], paths: Paths) -> Vec<Hidden> {
+pub(super) fn hidden(rules: &[Rule], paths: PathMode) -> Vec<Hidden> {
     let mut earlier = Index::new(rules, paths);
     let mut found = Vec::new();
     for (position, rule) in rules.iter().enumerate() {
@@ -56,7 +56,7 @@ pub struct Escape {
 /// host pass.
 pub(super) fn escapes(
     rules: &[Rule],
-    paths: Paths,
+    paths: PathMode,
     are_bound: impl Fn(usize) -> bool,
 ) -> Vec<Escape> {
     let mut all = Index::new(rules, paths);
@@ -142,7 +142,7 @@ type Place = (String, String, String);
 
 /// Rules by where they can be found.
 struct Index<'m> {
-    paths: Paths,
+    paths: PathMode,
     /// How many rules could be filed under a header or one of its values.
     common: HashMap<String, usize>,
     matchers: HashMap<usize, &'m Matcher>,
@@ -153,7 +153,7 @@ struct Index<'m> {
 
 impl<'m> Index<'m> {
     /// An index to which some of these rules are added.
-    fn new(rules: &[Rule], paths: Paths) -> Self {
+    fn new(rules: &[Rule], paths: PathMode) -> Self {
         let mut common: HashMap<String, usize> = HashMap::new();
         let matchers = rules.iter().filter_map(|rule| rule.matcher.as_ref());
         for place in matchers
@@ -254,7 +254,7 @@ fn above(host: Option<&HostPattern>) -> Vec<String> {
     above
 }
 
-fn covers(matcher: &Matcher, part: &Part<'_>, paths: Paths) -> bool {
+fn covers(matcher: &Matcher, part: &Part<'_>, paths: PathMode) -> bool {
     let Matcher {
         hosts,
         methods,
@@ -280,8 +280,8 @@ fn covers(matcher: &Matcher, part: &Part<'_>, paths: Paths) -> bool {
             Some(later) => own_paths.iter().any(|path| cover::paths(path, later)),
             // A path that does not begin with `/` is refused before rules are asked, or not.
             None => match paths {
-                Paths::Strict => own_paths.iter().any(cover::is_every_path),
-                Paths::AsIs => false,
+                PathMode::Strict => own_paths.iter().any(cover::is_every_path),
+                PathMode::AsIs => false,
             },
         }
 }

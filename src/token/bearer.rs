@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::source::places::TokenPlaces;
 use super::source::{TokenSource, Unreadable};
+use crate::escaped::joined;
 use crate::request::Request;
-use crate::shown::joined;
 
 /// A token, and where it was.
 #[derive(Clone, Debug, PartialEq, Eq)]

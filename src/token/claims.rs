@@ -4,13 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use super::TokenError;
-use super::json::{Document, Json, Object};
-use crate::shown::Shown;
+use super::json::{ClaimsDocument, Json, Object};
+use crate::escaped::Escaped;
 use crate::time::UnixTime;
 
 /// A JSON object without repeated names, whose `iss` and `sub` are strings if they are there.
 #[derive(Clone, Debug)]
-pub struct Claims(Document);
+pub struct Claims(ClaimsDocument);
 
 /// A claim that holds a time (RFC 7519 §2, `NumericDate`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl fmt::Display for NumericDate {
 }
 
 impl Claims {
-    pub(super) fn new(members: Document) -> Result<Self, TokenError> {
+    pub(super) fn new(members: ClaimsDocument) -> Result<Self, TokenError> {
         let claims = Self(members);
         claims.text("iss")?;
         claims.text("sub")?;
@@ -135,7 +135,7 @@ impl Claims {
 pub(super) fn mismatch(claim: &str, found: &str, expected: &str) -> TokenError {
     TokenError::ClaimMismatch {
         claim: claim.to_owned(),
-        found: Shown::from(found),
+        found: Escaped::from(found),
         expected: vec![expected.to_owned()],
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::claims::NumericDate;
 use super::kind::Kind;
+use crate::escaped::{Escaped, listed};
 use crate::keyring::{Algorithm, AlgorithmSet, NoKey};
-use crate::shown::{Shown, listed};
 use crate::time::UnixTime;
 
 /// Why a token is refused. Grouped by how far it got.
@@ -27,14 +27,14 @@ pub enum TokenError {
     #[error(
         "the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384, ES512, EdDSA and Ed25519"
     )]
-    UnsupportedAlgorithm(Shown),
+    UnsupportedAlgorithm(Escaped),
     /// A kind of token that is no access token.
     #[error("the token is of another kind: {0}")]
     UnsupportedType(#[from] OtherKind),
 
     /// From nobody whom the provider speaks for.
     #[error("the provider does not issue tokens as `{0}`")]
-    ForeignIssuer(Shown),
+    ForeignIssuer(Escaped),
     /// Its `alg` is not accepted from this provider.
     #[error("the token is signed with {alg}, accepted from this provider: {accepted}")]
     AlgorithmNotAccepted {
@@ -47,7 +47,7 @@ pub enum TokenError {
     #[error("no key for the token{}: {why}", named(kid.as_ref()))]
     UnknownKey {
         /// The key that the token names.
-        kid: Option<Shown>,
+        kid: Option<Escaped>,
         /// Why it was not found.
         why: NoKey,
     },
@@ -55,7 +55,7 @@ pub enum TokenError {
     #[error("the signature does not verify{}", named(kid.as_ref()))]
     BadSignature {
         /// The key that the token names.
-        kid: Option<Shown>,
+        kid: Option<Escaped>,
     },
 
     /// Too late.
@@ -88,7 +88,7 @@ pub enum TokenError {
     )]
     WrongAudience {
         /// Its `aud`; of a long list, the beginning.
-        found: Vec<Shown>,
+        found: Vec<Escaped>,
         /// The provider's `audiences`.
         accepted: Vec<String>,
     },
@@ -104,7 +104,7 @@ pub enum TokenError {
         /// Which.
         claim: String,
         /// Its value.
-        found: Shown,
+        found: Escaped,
         /// The provider's `required_claims`.
         expected: Vec<String>,
     },
@@ -136,32 +136,32 @@ pub enum OtherKind {
     #[error("its `typ` is `{typ}`: it is {}", kind.name())]
     Typed {
         /// The token's.
-        typ: Shown,
+        typ: Escaped,
         /// What it is.
         kind: Kind,
     },
     /// Its `typ` says that it is something of its own.
     #[error("its `typ` is `{0}`; if these are access tokens, list it in `token_types`")]
-    Unlisted(Shown),
+    Unlisted(Escaped),
     /// Its `typ` is none that the operator accepts.
     #[error("its `typ` is `{found}`, accepted: {}", listed(accepted, ", "))]
     NotAccepted {
         /// The token's.
-        found: Shown,
+        found: Escaped,
         /// The provider's `token_types`.
         accepted: Vec<String>,
     },
     /// It says so in its claims.
     #[error("its claim `{claim}` shows that it is {}", kind.name())]
-    Shown {
+    Escaped {
         /// What it is.
         kind: Kind,
         /// The claim that tells.
-        claim: Shown,
+        claim: Escaped,
     },
 }
 
-fn named(kid: Option<&Shown>) -> String {
+fn named(kid: Option<&Escaped>) -> String {
     kid.map(|kid| format!(" (`kid`: `{kid}`)"))
         .unwrap_or_default()
 }

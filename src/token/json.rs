@@ -19,7 +19,7 @@ pub use view::{Array, Json, Object};
 
 /// A JSON document.
 #[derive(Clone)]
-pub struct Document {
+pub struct ClaimsDocument {
     /// All names and texts one after another, and the numbers that are not 64-bit integers.
     texts: Box<str>,
     /// All values, each before those inside it; in an object a name before each.
@@ -41,7 +41,7 @@ enum Node {
     Object { end: u16 },
 }
 
-impl Document {
+impl ClaimsDocument {
     /// Reads a JSON object, and nothing behind it. Nesting is bounded by `serde_json`.
     ///
     /// # Errors
@@ -81,13 +81,13 @@ impl Document {
     }
 }
 
-impl fmt::Debug for Document {
+impl fmt::Debug for ClaimsDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&Json::Object(self.members()), f)
     }
 }
 
-/// Fills a [`Document`] as a parser finds its values.
+/// Fills a [`ClaimsDocument`] as a parser finds its values.
 struct Builder {
     texts: String,
     nodes: Vec<Node>,
@@ -98,7 +98,7 @@ struct Builder {
     decimals: Vec<(usize, usize)>,
 }
 
-impl From<&Builder> for Document {
+impl From<&Builder> for ClaimsDocument {
     /// Copies: an allocator that shrinks memory in place leaves it as large as it was.
     fn from(builder: &Builder) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl From<&Builder> for Document {
     }
 }
 
-const _: () = assert!(super::MOST_TOKEN_BYTES / 4 * 3 <= u16::MAX as usize);
+const _: () = assert!(super::MAX_TOKEN_BYTES / 4 * 3 <= u16::MAX as usize);
 
 fn position<E: Error>(position: usize) -> Result<u16, E> {
     u16::try_from(position).map_err(|_| E::custom("too large"))
@@ -271,7 +271,7 @@ impl<'de> Visitor<'de> for &mut Builder {
             map.next_value_seed(&mut *self)?;
         }
         if let Some(name) = self.repeated(&names) {
-            let name = crate::shown::Shown::from(name);
+            let name = crate::escaped::Escaped::from(name);
             return Err(A::Error::custom(format_args!(
                 "member `{name}` occurs twice"
             )));

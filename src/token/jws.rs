@@ -6,17 +6,17 @@ use super::TokenError;
 use super::claims::Claims;
 use super::error::OtherKind;
 use super::issuer::trust_domain;
-use super::json::{Document, Json, Object};
+use super::json::{ClaimsDocument, Json, Object};
 use super::kind::Kind;
 use super::media_type::same_media_type;
-use crate::keyring::{Algorithm, MOST_KID_BYTES};
-use crate::shown::Shown;
+use crate::escaped::Escaped;
+use crate::keyring::{Algorithm, MAX_KID_BYTES};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 /// The longest token that an operator may accept, in bytes: Envoy's default limit for all headers of
 /// a request (`max_request_headers_kb`).
-pub const MOST_TOKEN_BYTES: usize = 60 * 1024;
+pub const MAX_TOKEN_BYTES: usize = 60 * 1024;
 
 /// A well-formed token, as its sender wrote it: nothing in it is to be believed.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<'t> Unverified<'t> {
             return Err(malformed("it has no signature"));
         }
         let signature = decode(signature, "signature")?;
-        let claims = Document::object(&decode(payload, "payload")?)
+        let claims = ClaimsDocument::object(&decode(payload, "payload")?)
             .map_err(|why| malformed(&format!("its payload is not a claims set: {why}")))?;
         let payload_starts = header_text.len() + 1;
         Ok(Self {
@@ -168,17 +168,17 @@ struct Header {
 
 impl Header {
     fn read(segment: &str) -> Result<Self, TokenError> {
-        let header = Document::object(&decode(segment, "header")?)
+        let header = ClaimsDocument::object(&decode(segment, "header")?)
             .map_err(|why| malformed(&format!("its header is not a JOSE header: {why}")))?;
         let members = header.members();
         let alg = text(members, "alg")?.ok_or_else(|| malformed("its header has no `alg`"))?;
         let alg = Algorithm::from_name(alg)
-            .ok_or_else(|| TokenError::UnsupportedAlgorithm(Shown::from(alg)))?;
+            .ok_or_else(|| TokenError::UnsupportedAlgorithm(Escaped::from(alg)))?;
         refuse_extensions(members)?;
         let kid = text(members, "kid")?;
-        if kid.is_some_and(|kid| kid.len() > MOST_KID_BYTES) {
+        if kid.is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
             return Err(malformed(&format!(
-                "its `kid` is over {MOST_KID_BYTES} bytes"
+                "its `kid` is over {MAX_KID_BYTES} bytes"
             )));
         }
         let typ = text(members, "typ")?;
@@ -214,7 +214,7 @@ fn refuse_other_kinds(typ: Option<&str>, cty: Option<&str>) -> Result<(), TokenE
         // Some providers' ID tokens are accepted.
         None | Some(Kind::IdToken) => Ok(()),
         Some(kind) => {
-            let typ = Shown::from(typ.unwrap_or_default());
+            let typ = Escaped::from(typ.unwrap_or_default());
             Err(OtherKind::Typed { typ, kind }.into())
         }
     }

@@ -32,7 +32,7 @@ pub(crate) fn is_scope(text: &str) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::json::Document;
+    use super::super::json::ClaimsDocument;
     use super::*;
 
     #[test]
@@ -48,7 +48,7 @@ mod tests {
             (json!({"scp": ["a b", "", 1, "c\"d", "e\\f", "ö"]}), ""),
             (json!({"scope": {"a": true}}), ""),
         ] {
-            let members = Document::object(claims.to_string().as_bytes()).unwrap();
+            let members = ClaimsDocument::object(claims.to_string().as_bytes()).unwrap();
             let found = scopes(&Claims::new(members).unwrap(), &paths);
             assert_eq!(&*found, expected, "{claims}");
         }

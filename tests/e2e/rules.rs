@@ -416,3 +416,29 @@ async fn ambiguous_paths_without_normalization() {
         assert_eq!(answer.status, status, "{path}: {answer:?}");
     }
 }
+
+/// A page of a listed origin reads a denial, which carries the configured headers; a page of another
+/// origin does not.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn pages_of_listed_origins_read_denials() {
+    let sections = "
+denials:
+  headers: [{ header: x-robots-tag, value: noindex }]
+  cors: { origins: ['https://shop.example'] }
+";
+    let mesh = Mesh::with_sections(EXAMPLE, sections).await;
+    for (origin, shared) in [
+        ("https://shop.example", Some("https://shop.example")),
+        ("https://evil.example", None),
+    ] {
+        let line = format!("origin: {origin}");
+        let answer = http(mesh.envoy.address(), "GET /orders", &[line]).await;
+        assert_eq!(answer.status, 401, "{answer:?}");
+        let header = |name: &str| answer.header(name);
+        assert_eq!(header("access-control-allow-origin"), shared, "{answer:?}");
+        assert_eq!(header("vary"), Some("origin"), "{answer:?}");
+        assert_eq!(header("x-robots-tag"), Some("noindex"), "{answer:?}");
+        assert!(header("www-authenticate").is_some(), "{answer:?}");
+    }
+}

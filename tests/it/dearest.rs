@@ -223,7 +223,7 @@ fn work(config: &Config, path: &str, headers: &[(&str, &str)]) -> (u64, u64) {
                 assert!(denial.fault.to_string().len() < 1_000);
                 likely_cause(denial, policy, keyring, request);
             }
-            other @ Decision::Metadata(_) => panic!("{other:?}"),
+            other @ Decision::Respond(_) => panic!("{other:?}"),
         }
     })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of the crate, each of which may import those of earlier rows and of its own.
 const LAYERS: [&[&str]; 5] = [
-    &["lifecycle", "request", "shown", "time"],
+    &["lifecycle", "request", "escaped", "time"],
     &[
         "keyring", "trace", "token", "identity", "policy", "decision", "answer", "advice",
     ],
@@ -103,7 +103,7 @@ fn breaches_are_found() {
         ("ext_authz/service.rs", "use crate::jwks::Jwks;", None),
         (
             "decision.rs",
-            "use crate::token::{Shown, TokenError};",
+            "use crate::token::{Escaped, TokenError};",
             None,
         ),
         ("decision.rs", "//! Never `async`, never tokio.", None),

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use claimgate::dev::signer::Signer;
+use claimgate::escaped::Escaped;
 use claimgate::keyring::{Algorithm, KeySet};
-use claimgate::shown::Shown;
 use claimgate::telemetry::metrics::TokenCacheMetrics;
 use claimgate::token::claims::ClaimPath;
 use claimgate::token_cache::TokenCache;
@@ -225,7 +225,7 @@ proptest! {
 
     #[test]
     fn what_is_shown_is_short_and_printable(text in any::<String>()) {
-        let shown = Shown::from(text.as_str()).to_string();
+        let shown = Escaped::from(text.as_str()).to_string();
         prop_assert!(!shown.chars().any(char::is_control));
         prop_assert!(shown.chars().count() <= 120 * 10 + 1);
     }

@@ -1,7 +1,7 @@
 //! The index of rules finds what asking each of them would find.
 
 use claimgate::config::Config;
-use claimgate::policy::rules::{Paths, RuleId, Rules};
+use claimgate::policy::rules::{PathMode, RuleId, Rules};
 use claimgate::request::Request;
 use proptest::collection::vec;
 use proptest::option;
@@ -19,10 +19,10 @@ fn configure(paths: &str, rules: &[Value]) -> Config {
 }
 
 /// These rules, also where some of them are never reached.
-fn unchecked(paths: Paths, rules: &[Value]) -> Rules {
+fn unchecked(paths: PathMode, rules: &[Value]) -> Rules {
     let word = match paths {
-        Paths::Strict => "strict",
-        Paths::AsIs => "as_is",
+        PathMode::Strict => "strict",
+        PathMode::AsIs => "as_is",
     };
     let compiled = rules.iter().map(|rule| {
         let config = configure(word, std::slice::from_ref(rule));
@@ -115,7 +115,7 @@ proptest! {
         for (index, rule) in rules.iter_mut().enumerate() {
             rule["name"] = format!("r{index}").into();
         }
-        let paths = if strict { Paths::Strict } else { Paths::AsIs };
+        let paths = if strict { PathMode::Strict } else { PathMode::AsIs };
         let compiled = unchecked(paths, &rules);
         let hidden: Vec<_> = compiled.hidden().iter().map(|hidden| format!("r{}", hidden.rule)).collect();
         for (host, path, method) in requests {

@@ -10,7 +10,7 @@ use claimgate::ext_authz::proto::envoy::config::core::v3::{
 };
 use claimgate::ext_authz::request::describe;
 use claimgate::ext_authz::wire::read;
-use claimgate::request::{Headers, Request, Source};
+use claimgate::request::{self, Headers, Request};
 use proptest::collection::{hash_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -137,7 +137,7 @@ fn described(check: &seen::CheckRequest) -> Request<'_> {
             .address
             .as_ref()
             .and_then(|address| address.kind.as_ref());
-        Source {
+        request::Peer {
             address: match kind {
                 Some(seen::Kind::Socket(socket)) => &socket.address,
                 _ => "",

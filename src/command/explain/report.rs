@@ -72,7 +72,7 @@ pub(in crate::command) struct Report {
 }
 
 /// So many rules are listed for people; scripts get all.
-const MOST_RULES: usize = 20;
+const MAX_RULES: usize = 20;
 
 enum Verdict {
     Allow,
@@ -191,9 +191,9 @@ impl Report {
 
     pub(in crate::command) fn text(&self) -> String {
         let mut lines = vec![self.verdict().words().to_owned()];
-        let shown = self.passed_over.iter().take(MOST_RULES);
+        let shown = self.passed_over.iter().take(MAX_RULES);
         lines.extend(shown.map(|(name, why)| format!("  skip  rule        `{name}`: {why}")));
-        if let Some(more) = self.passed_over.len().checked_sub(MOST_RULES + 1) {
+        if let Some(more) = self.passed_over.len().checked_sub(MAX_RULES + 1) {
             lines.push(format!("        … and {} more rules", more + 1));
         }
         lines.extend(

@@ -6,7 +6,7 @@ use crate::command::Failure;
 use crate::command::explain::{Explained, explain};
 use crate::keyring::Keyring;
 use crate::policy::Policy;
-use crate::request::{Headers, Request, Source};
+use crate::request::{Headers, Peer, Request};
 use crate::token::source::{TokenSource, websocket};
 
 /// What a case came to.
@@ -107,7 +107,7 @@ fn outcome(
         path: &path,
         path_bytes: Some(path.as_bytes()),
         headers,
-        source: Source {
+        source: Peer {
             address: &asked.address,
             principal: &asked.principal,
             certificate: &asked.certificate,

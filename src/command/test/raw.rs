@@ -33,13 +33,13 @@ pub(super) struct Request {
     pub(super) host: Field<String>,
     pub(super) path: Field<String>,
     pub(super) headers: Field<BTreeMap<String, Field<Texts>>>,
-    pub(super) source: Field<Source>,
+    pub(super) source: Field<Peer>,
     pub(super) context: Field<BTreeMap<String, Field<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Source {
+pub(super) struct Peer {
     pub(super) address: Field<String>,
     pub(super) principal: Field<String>,
     pub(super) certificate: Field<String>,

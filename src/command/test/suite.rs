@@ -76,7 +76,7 @@ impl Suite {
             error,
         })?;
         let wrong = |mut problems: Vec<Problem>| {
-            problems.sort_by_key(|problem| (problem.spot.line, problem.spot.column));
+            problems.sort_by_key(|problem| (problem.location.line, problem.location.column));
             ConfigError::Wrong {
                 origin: file.display().to_string(),
                 problems,

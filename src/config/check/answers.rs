@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::Check;
 use crate::answer::denials::{Bodies, Body, Cors, Denials, Origins, Part, Template};
-use crate::config::document::{Field, Spot};
+use crate::config::document::{Field, Location};
 use crate::config::raw;
 use crate::config::raw::answers::{Bodies as RawBodies, Body as RawBody};
 use crate::config::raw::values::Texts;
@@ -34,14 +34,14 @@ impl Check<'_> {
             headers,
             cors,
         } = denials;
-        if let Some((spot, realm)) = realm.given() {
+        if let Some((location, realm)) = realm.given() {
             let quotable = |c: char| c == ' ' || (c.is_ascii_graphic() && c != '"' && c != '\\');
             if realm.is_empty() || !realm.chars().all(quotable) {
-                self.report(spot, "a realm is printable ASCII without `\"` and `\\`");
+                self.report(location, "a realm is printable ASCII without `\"` and `\\`");
             }
         }
-        if let Some((spot, url)) = resource_metadata.given() {
-            self.parsed(spot, values::web_url(url));
+        if let Some((location, url)) = resource_metadata.given() {
+            self.parsed(location, values::web_url(url));
         }
         let expose_reason = expose_reason.value().copied().unwrap_or(true);
         Denials {
@@ -60,27 +60,27 @@ impl Check<'_> {
     ) -> Vec<(HeaderName, String)> {
         let mut taken = HashMap::new();
         let mut read = Vec::new();
-        for (spot, raw::answers::DenialHeader { header, value }) in self.entries(headers) {
-            let header = self.required(&spot, "header", &header);
-            if let Some((spot, name)) = header {
+        for (location, raw::answers::DenialHeader { header, value }) in self.entries(headers) {
+            let header = self.required(&location, "header", &header);
+            if let Some((location, name)) = header {
                 let lower = name.to_ascii_lowercase();
                 if lower.starts_with("access-control-") {
-                    self.report(spot, format!("`{name}` is set by `denials.cors`"));
+                    self.report(location, format!("`{name}` is set by `denials.cors`"));
                 } else if OWN_HEADERS.contains(&lower.as_str()) {
-                    self.report(spot, format!("`{name}` is set by claimgate itself"));
+                    self.report(location, format!("`{name}` is set by claimgate itself"));
                 }
             }
             let name = header.and_then(|header| self.header_name(header, &mut taken));
             let value = self
-                .required(&spot, "value", &value)
-                .and_then(|(spot, text)| self.parsed(spot, values::header_text(text)));
+                .required(&location, "value", &value)
+                .and_then(|(location, text)| self.parsed(location, values::header_text(text)));
             read.extend(name.zip(value));
         }
         read
     }
 
     fn cors(&mut self, cors: Field<raw::answers::Cors>) -> Option<Cors> {
-        let Field::Given(spot, cors) = cors else {
+        let Field::Given(location, cors) = cors else {
             return None;
         };
         let raw::answers::Cors {
@@ -90,22 +90,22 @@ impl Check<'_> {
         let allows_credentials = credentials.value() == Some(&true);
         let origins = match origins {
             Field::Absent => {
-                self.report(&spot, "missing field `origins`");
+                self.report(&location, "missing field `origins`");
                 return None;
             }
             Field::Invalid => return None,
             Field::Given(_, Texts::One(text)) if text == "any" => Origins::Any,
             given @ Field::Given(..) => {
                 let texts = self.texts(given, "at least one origin, or `any` alone");
-                for (spot, text) in &texts {
-                    self.parsed(spot, values::origin(text));
+                for (location, text) in &texts {
+                    self.parsed(location, values::origin(text));
                 }
                 Origins::AnyOf(texts.into_iter().map(|(_, text)| text).collect())
             }
         };
-        if let (Some((spot, true)), Origins::Any) = (credentials.given(), &origins) {
+        if let (Some((location, true)), Origins::Any) = (credentials.given(), &origins) {
             let why = "browsers want origins by name where they send cookies; list them";
-            self.report(spot, why);
+            self.report(location, why);
         }
         Some(Cors {
             origins,
@@ -114,28 +114,28 @@ impl Check<'_> {
     }
 
     fn bodies(&mut self, field: Field<RawBodies>, expose_reason: bool) -> Bodies {
-        let (spot, bodies) = match field {
-            Field::Given(spot, bodies) => (spot, bodies),
+        let (location, bodies) = match field {
+            Field::Given(location, bodies) => (location, bodies),
             Field::Absent | Field::Invalid => return Bodies::default(),
         };
         let by_status = match bodies {
             RawBodies::One(form) => {
                 return Bodies {
-                    default: self.form(&spot, &form),
+                    default: self.form(&location, &form),
                     by_status: BTreeMap::new(),
                 };
             }
             RawBodies::ByStatus(bodies) => bodies,
         };
         if by_status.is_empty() {
-            self.report(&spot, "empty; give a form, or one for each status");
+            self.report(&location, "empty; give a form, or one for each status");
         }
         let mut read = Bodies::default();
         for (status, field) in by_status {
             let body = match field {
-                Field::Given(spot, body) => self.body(&spot, body, expose_reason),
+                Field::Given(location, body) => self.body(&location, body, expose_reason),
                 Field::Absent => {
-                    self.report(&spot, format!("`{status}` has no form"));
+                    self.report(&location, format!("`{status}` has no form"));
                     continue;
                 }
                 Field::Invalid => continue,
@@ -152,32 +152,34 @@ impl Check<'_> {
                         "`{status}` is no status of a denial; there are 400, 401, 403, 413, 500, 503 \
                          and `default`"
                     );
-                    self.report(&spot, why);
+                    self.report(&location, why);
                 }
             }
         }
         read
     }
 
-    fn form(&mut self, spot: &Spot, form: &str) -> Body {
-        self.choice(&Field::Given(spot.clone(), form.to_owned()), &FORMS)
+    fn form(&mut self, location: &Location, form: &str) -> Body {
+        self.choice(&Field::Given(location.clone(), form.to_owned()), &FORMS)
     }
 
-    fn body(&mut self, spot: &Spot, body: RawBody, expose_reason: bool) -> Body {
+    fn body(&mut self, location: &Location, body: RawBody, expose_reason: bool) -> Body {
         let (content_type, template) = match body {
-            RawBody::Form(form) => return self.form(spot, &form),
+            RawBody::Form(form) => return self.form(location, &form),
             RawBody::Template {
                 content_type,
                 template,
             } => (content_type, template),
         };
         if let Err(why) = values::header_text(&content_type) {
-            self.report(spot, format!("content_type: {why}"));
+            self.report(location, format!("content_type: {why}"));
         }
-        let parts = self.parsed(spot, Part::read(&template)).unwrap_or_default();
+        let parts = self
+            .parsed(location, Part::read(&template))
+            .unwrap_or_default();
         if !expose_reason && parts.contains(&Part::Reason) {
             self.report(
-                spot,
+                location,
                 "`{{reason}}` tells what `expose_reason: false` is to hide",
             );
         }
@@ -193,25 +195,25 @@ impl Check<'_> {
     ) -> Vec<(HeaderName, ResponseValue)> {
         let mut taken = HashMap::new();
         let mut read = Vec::new();
-        for (spot, header) in self.entries(headers) {
+        for (location, header) in self.entries(headers) {
             let raw::answers::ResponseHeader {
                 header,
                 value,
                 claim,
             } = header;
             let name = self
-                .required(&spot, "header", &header)
+                .required(&location, "header", &header)
                 .and_then(|header| self.header_name(header, &mut taken));
             let value = match (&value, &claim) {
-                (Field::Given(spot, text), Field::Absent) => self
-                    .parsed(spot, values::header_text(text))
+                (Field::Given(location, text), Field::Absent) => self
+                    .parsed(location, values::header_text(text))
                     .map(ResponseValue::Fixed),
-                (Field::Absent, Field::Given(spot, claim)) => {
-                    self.claim_path(spot, claim).map(ResponseValue::Claim)
+                (Field::Absent, Field::Given(location, claim)) => {
+                    self.claim_path(location, claim).map(ResponseValue::Claim)
                 }
                 (Field::Invalid, _) | (_, Field::Invalid) => None,
                 _ => {
-                    self.report(&spot, "give exactly one of `value` and `claim`");
+                    self.report(&location, "give exactly one of `value` and `claim`");
                     None
                 }
             };

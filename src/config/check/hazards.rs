@@ -1,11 +1,11 @@
 //! What works as it is written, and is likely not what is meant: warnings.
 
 use super::Check;
-use crate::config::document::Spot;
+use crate::config::document::Location;
 use crate::policy::condition::Condition;
 use crate::policy::matcher::{Matcher, PathPattern, PathRegex, cover};
 use crate::policy::requirement::Access;
-use crate::policy::rules::{Paths, Rule, Rules};
+use crate::policy::rules::{PathMode, Rule, Rules};
 
 /// Who decides which host a request names.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,13 @@ pub(super) enum Hosts {
 const SITE_HEADERS: [&str; 2] = ["origin", "sec-fetch-site"];
 
 impl Check<'_> {
-    pub(super) fn warn_of_rule(&mut self, spot: &Spot, rule: &Rule, paths: Paths, hosts: Hosts) {
+    pub(super) fn warn_of_rule(
+        &mut self,
+        location: &Location,
+        rule: &Rule,
+        paths: PathMode,
+        hosts: Hosts,
+    ) {
         let Rule {
             name: _,
             matcher,
@@ -37,49 +43,49 @@ impl Check<'_> {
                     .filter(|guard| !guard.holds_for_strangers());
                 let is_bound = !matcher.hosts.is_empty() && hosts == Hosts::Bound;
                 if guard.is_none() && !is_bound {
-                    self.warn_of_open_rule(spot, matcher);
+                    self.warn_of_open_rule(location, matcher);
                 }
-                self.warn_of_open_paths(spot, matcher, paths);
+                self.warn_of_open_paths(location, matcher, paths);
             }
-            Access::Deny => self.warn_of_weak_denial(spot, matcher, hosts),
+            Access::Deny => self.warn_of_weak_denial(location, matcher, hosts),
             Access::Required(_) => {}
         }
     }
 
-    fn warn_of_open_rule(&mut self, spot: &Spot, matcher: &Matcher) {
+    fn warn_of_open_rule(&mut self, location: &Location, matcher: &Matcher) {
         if matcher.paths.is_empty() {
             let why = "without a `path`, every path is open to requests without a token";
-            self.warn(spot, why);
+            self.warn(location, why);
         } else if matcher.paths.iter().any(cover::is_nearly_every_path) {
             let why = "its `path` is every path, so all are open to requests without a token";
-            self.warn(spot, why);
+            self.warn(location, why);
         }
     }
 
-    fn warn_of_open_paths(&mut self, spot: &Spot, matcher: &Matcher, paths: Paths) {
+    fn warn_of_open_paths(&mut self, location: &Location, matcher: &Matcher, paths: PathMode) {
         for path in &matcher.paths {
             if let PathPattern::Regex(regex) = path
                 && !cover::is_nearly_every_path(path)
                 && let Some(why) = wider_than_it_looks(regex)
             {
-                self.warn(spot, why);
+                self.warn(location, why);
             }
             let is_open = match path {
                 PathPattern::Exact(_) => false,
                 PathPattern::Prefix(_) => true,
                 PathPattern::Regex(regex) => regex.has_many_segments(),
             };
-            if paths == Paths::AsIs && is_open {
+            if paths == PathMode::AsIs && is_open {
                 let why = format!(
                     "with `paths: as_is`, `{path}` is also about `..` below it: name exact paths \
                      where no token is needed"
                 );
-                self.warn(spot, why);
+                self.warn(location, why);
             }
         }
     }
 
-    fn warn_of_weak_denial(&mut self, spot: &Spot, matcher: &Matcher, hosts: Hosts) {
+    fn warn_of_weak_denial(&mut self, location: &Location, matcher: &Matcher, hosts: Hosts) {
         let by_header = !matcher.headers.is_empty();
         let by_host = !matcher.hosts.is_empty() && hosts == Hosts::Chosen;
         let what = match (by_header, by_host) {
@@ -91,7 +97,7 @@ impl Check<'_> {
             let why = format!(
                 "a client that is to be denied can {what}, unless Envoy sees to it; deny by `path`"
             );
-            self.warn(spot, why);
+            self.warn(location, why);
         }
     }
 
@@ -100,11 +106,11 @@ impl Check<'_> {
         if rules.all().any(looks_at_site) {
             return;
         }
-        for spot in std::mem::take(&mut self.cookies) {
+        for location in std::mem::take(&mut self.cookies) {
             let why = "browsers send a cookie also when another site makes them; let rules look at \
                        `Origin`: `condition: '!(\"origin\" in request.headers) || \
                        request.headers[\"origin\"] == \"https://shop.example.com\"'`";
-            self.warn(&spot, why);
+            self.warn(&location, why);
         }
     }
 }

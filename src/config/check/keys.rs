@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::{Check, HOUR, MINUTE, SECOND};
-use crate::config::document::{Field, Spot};
+use crate::config::document::{Field, Location};
 use crate::config::{Fetch, KeySource, Proxy, ProxyUrl, Refresh, raw, values};
 use crate::keyring::KeySet;
 use crate::token::issuer::TENANT_ID;
@@ -14,19 +14,19 @@ use crate::token::issuer::TENANT_ID;
 impl Check<'_> {
     pub(super) fn key_source(
         &mut self,
-        (issuer_spot, issuer): (&Spot, &String),
+        (issuer_location, issuer): (&Location, &String),
         discovery_url: &Field<String>,
         jwks: Field<raw::provider::Jwks>,
         fetch: &Fetch,
     ) -> Option<KeySource> {
-        let source = self.find_source((issuer_spot, issuer), discovery_url, jwks, fetch)?;
+        let source = self.find_source((issuer_location, issuer), discovery_url, jwks, fetch)?;
         if fetch.bearer_token_file.is_some()
             && let Some(url) = source.url()
             && url.scheme() == "http"
             && !values::is_loopback(url)
         {
             let why = format!("`fetch.bearer_token_file` would be sent in the clear to `{url}`");
-            self.report(issuer_spot, why);
+            self.report(issuer_location, why);
         }
         if let (Some(Proxy::Url(_)), Some(url)) = (&fetch.proxy, source.url())
             && url.scheme() == "http"
@@ -36,27 +36,27 @@ impl Check<'_> {
                 "`{url}` is not https: `fetch.proxy` would see and could replace what it answers, so \
                  it is not used for it; leave `fetch.proxy` out"
             );
-            self.report(issuer_spot, why);
+            self.report(issuer_location, why);
         }
         Some(source)
     }
 
     fn find_source(
         &mut self,
-        (issuer_spot, issuer): (&Spot, &String),
+        (issuer_location, issuer): (&Location, &String),
         discovery_url: &Field<String>,
         jwks: Field<raw::provider::Jwks>,
         fetch: &Fetch,
     ) -> Option<KeySource> {
         match (jwks, discovery_url.given()) {
             (Field::Invalid, _) => None,
-            (Field::Given(spot, _), Some(_)) => {
-                self.report(&spot, "`jwks` and `discovery_url` exclude each other");
+            (Field::Given(location, _), Some(_)) => {
+                self.report(&location, "`jwks` and `discovery_url` exclude each other");
                 None
             }
-            (Field::Given(spot, jwks), None) => self.jwks(&spot, &jwks, fetch),
-            (Field::Absent, Some((spot, text))) => {
-                let url = self.parsed(spot, values::key_url(text, fetch.allow_http))?;
+            (Field::Given(location, jwks), None) => self.jwks(&location, &jwks, fetch),
+            (Field::Absent, Some((location, text))) => {
+                let url = self.parsed(location, values::key_url(text, fetch.allow_http))?;
                 Some(KeySource::Discovery {
                     issuer: issuer.to_owned(),
                     metadata: vec![url],
@@ -67,7 +67,7 @@ impl Check<'_> {
                     "`{TENANT_ID}` needs `discovery_url`; for Entra ID it is `https://login.\
                      microsoftonline.com/organizations/v2.0/.well-known/openid-configuration`"
                 );
-                self.report(issuer_spot, why);
+                self.report(issuer_location, why);
                 None
             }
             (Field::Absent, None) => {
@@ -76,7 +76,7 @@ impl Check<'_> {
                     .map_err(|why| format!("{why}; give `jwks.uri` if it has no discovery"));
                 Some(KeySource::Discovery {
                     issuer: issuer.to_owned(),
-                    metadata: self.parsed(issuer_spot, metadata)?,
+                    metadata: self.parsed(issuer_location, metadata)?,
                 })
             }
         }
@@ -84,26 +84,26 @@ impl Check<'_> {
 
     fn jwks(
         &mut self,
-        spot: &Spot,
+        location: &Location,
         jwks: &raw::provider::Jwks,
         fetch: &Fetch,
     ) -> Option<KeySource> {
         let raw::provider::Jwks { uri, file, inline } = jwks;
         match (uri, file, inline) {
-            (Field::Given(spot, uri), Field::Absent, Field::Absent) => self
-                .parsed(spot, values::key_url(uri, fetch.allow_http))
+            (Field::Given(location, uri), Field::Absent, Field::Absent) => self
+                .parsed(location, values::key_url(uri, fetch.allow_http))
                 .map(KeySource::Uri),
             (Field::Absent, Field::Given(..), Field::Absent) => {
                 self.file(file).map(KeySource::File)
             }
-            (Field::Absent, Field::Absent, Field::Given(spot, inline)) => {
+            (Field::Absent, Field::Absent, Field::Given(location, inline)) => {
                 let keys = KeySet::from_json(inline.0.to_string().as_bytes());
-                self.parsed(spot, keys.map_err(|error| error.to_string()))
+                self.parsed(location, keys.map_err(|error| error.to_string()))
                     .map(|keys| KeySource::Inline(Arc::new(keys)))
             }
             (Field::Invalid, _, _) | (_, Field::Invalid, _) | (_, _, Field::Invalid) => None,
             _ => {
-                self.report(spot, "give exactly one of `uri`, `file` and `inline`");
+                self.report(location, "give exactly one of `uri`, `file` and `inline`");
                 None
             }
         }
@@ -130,10 +130,10 @@ impl Check<'_> {
     }
 
     fn proxy(&mut self, proxy: &Field<String>) -> Option<Proxy> {
-        let (spot, text) = proxy.given()?;
+        let (location, text) = proxy.given()?;
         match text.as_str() {
             "from_environment" => Some(Proxy::FromEnvironment),
-            url => self.parsed(spot, ProxyUrl::parse(url)).map(Proxy::Url),
+            url => self.parsed(location, ProxyUrl::parse(url)).map(Proxy::Url),
         }
     }
 

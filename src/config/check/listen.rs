@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::Check;
-use crate::config::document::{Field, Spot};
+use crate::config::document::{Field, Location};
 use crate::config::raw::listen::{Listen, Listens, Socket};
 use crate::config::{ListenAddress, UnixSocket, values};
 
@@ -16,55 +16,57 @@ const MAX_CONNECTIONS: u32 = 1024;
 
 impl Check<'_> {
     pub(super) fn listen(&mut self, listen: Field<Listens>) -> Vec<ListenAddress> {
-        let (spot, listens) = match listen {
-            Field::Given(spot, Listens::One(one)) => (spot.clone(), vec![Field::Given(spot, one)]),
-            Field::Given(spot, Listens::Many(many)) => (spot, many),
+        let (location, listens) = match listen {
+            Field::Given(location, Listens::One(one)) => {
+                (location.clone(), vec![Field::Given(location, one)])
+            }
+            Field::Given(location, Listens::Many(many)) => (location, many),
             Field::Absent | Field::Invalid => return vec![ListenAddress::Tcp(DEFAULT)],
         };
         if listens.is_empty() {
-            self.report(&spot, "empty; give at least one address");
+            self.report(&location, "empty; give at least one address");
         }
         let mut addresses = Vec::new();
         for listen in listens {
             match listen {
-                Field::Given(spot, Listen::Address(text)) if text.is_empty() => {
-                    self.report(&spot, "empty text");
+                Field::Given(location, Listen::Address(text)) if text.is_empty() => {
+                    self.report(&location, "empty text");
                 }
-                Field::Given(spot, Listen::Address(text)) => {
-                    let address = self.parsed(&spot, values::listen_address(&text));
+                Field::Given(location, Listen::Address(text)) => {
+                    let address = self.parsed(&location, values::listen_address(&text));
                     addresses.extend(address.map(|address| self.in_directory(address)));
                 }
-                Field::Given(spot, Listen::Socket(socket)) => {
-                    let socket = self.socket(&spot, &socket);
+                Field::Given(location, Listen::Socket(socket)) => {
+                    let socket = self.socket(&location, &socket);
                     addresses.extend(socket.map(ListenAddress::Unix));
                 }
-                Field::Absent => self.report(&spot, "an entry is empty"),
+                Field::Absent => self.report(&location, "an entry is empty"),
                 Field::Invalid => {}
             }
         }
         addresses
     }
 
-    fn socket(&mut self, spot: &Spot, socket: &Socket) -> Option<UnixSocket> {
+    fn socket(&mut self, location: &Location, socket: &Socket) -> Option<UnixSocket> {
         let Socket { unix, mode, group } = socket;
-        let (spot, path) = self.required(spot, "unix", unix)?;
+        let (location, path) = self.required(location, "unix", unix)?;
         if path.is_empty() {
-            self.report(spot, "empty text");
+            self.report(location, "empty text");
             return None;
         }
         // Whoever copies an address here means its path.
         let path = match values::unix_path(path) {
-            Some(path) => self.parsed(spot, path)?,
+            Some(path) => self.parsed(location, path)?,
             None => PathBuf::from(path),
         };
         let mode = match mode.given() {
-            Some((spot, mode)) => Some(self.parsed(spot, values::file_mode(mode))?),
+            Some((location, mode)) => Some(self.parsed(location, values::file_mode(mode))?),
             None => None,
         };
-        if let Some((spot, group)) = group.given()
+        if let Some((location, group)) = group.given()
             && group.is_empty()
         {
-            self.report(spot, "empty text");
+            self.report(location, "empty text");
         }
         Some(UnixSocket {
             path: self.directory.join(path),
@@ -85,8 +87,11 @@ impl Check<'_> {
 
     pub(super) fn max_connections(&mut self, field: &Field<u32>) -> usize {
         let max = match field.given() {
-            Some((spot, max)) if !(1..=100_000).contains(max) => {
-                self.report(spot, format!("`{max}` is out of range: from 1 to 100000"));
+            Some((location, max)) if !(1..=100_000).contains(max) => {
+                self.report(
+                    location,
+                    format!("`{max}` is out of range: from 1 to 100000"),
+                );
                 MAX_CONNECTIONS
             }
             given => given.map_or(MAX_CONNECTIONS, |(_, max)| *max),

@@ -8,12 +8,12 @@ use url::Url;
 
 use super::{Check, HOUR, KIB, MINUTE, SECOND, section};
 use crate::config::KeySettings;
-use crate::config::document::{Field, Spot};
+use crate::config::document::{Field, Location};
 use crate::config::raw;
 use crate::identity::HeaderName;
 use crate::policy::Provider;
 use crate::token::source::{TokenSource, websocket};
-use crate::token::{MOST_TOKEN_BYTES, Terms};
+use crate::token::{MAX_TOKEN_BYTES, Terms};
 
 /// What a name in HTTP may hold besides letters and digits (RFC 9110 §5.6.2).
 const TOKEN_MARKS: &str = "-_.~!#$%&'*+^`|";
@@ -26,13 +26,13 @@ impl Check<'_> {
         match &providers {
             Field::Invalid => return None,
             Field::Given(_, providers) if !providers.is_empty() => {}
-            Field::Given(spot, _) => {
-                self.report(spot, "at least one provider is needed");
+            Field::Given(location, _) => {
+                self.report(location, "at least one provider is needed");
                 return None;
             }
             Field::Absent => {
                 self.report(
-                    &Spot::flag("providers"),
+                    &Location::flag("providers"),
                     "missing; at least one provider with `issuer` and `audiences` is needed",
                 );
                 return None;
@@ -41,28 +41,28 @@ impl Check<'_> {
         let mut read = Vec::new();
         let mut names = HashMap::new();
         let mut issuers = HashMap::new();
-        for (spot, provider) in self.entries(providers) {
-            let Some((provider, keys)) = self.provider(&spot, provider) else {
+        for (location, provider) in self.entries(providers) {
+            let Some((provider, keys)) = self.provider(&location, provider) else {
                 continue;
             };
             let same = provider
                 .terms
                 .issuers()
-                .find_map(|issuer| issuers.insert(issuer.to_owned(), spot.path.clone()));
+                .find_map(|issuer| issuers.insert(issuer.to_owned(), location.path.clone()));
             if let Some(other) = same {
                 self.report(
-                    &spot,
+                    &location,
                     format!("{other} has the same `issuer`; merge the two"),
                 );
-            } else if let Some(other) = names.insert(provider.name.clone(), spot.path.clone()) {
+            } else if let Some(other) = names.insert(provider.name.clone(), location.path.clone()) {
                 let name = &provider.name;
                 self.report(
-                    &spot,
+                    &location,
                     format!("{other} is called `{name}` too; give each a `name` of its own"),
                 );
             }
             if let Some((place, other)) = contradicting(&provider, &read) {
-                self.report(&spot, contradiction(&place, &other));
+                self.report(&location, contradiction(&place, &other));
             }
             read.push((provider, keys));
         }
@@ -71,7 +71,7 @@ impl Check<'_> {
 
     fn provider(
         &mut self,
-        spot: &Spot,
+        location: &Location,
         provider: raw::provider::Provider,
     ) -> Option<(Provider, KeySettings)> {
         let raw::provider::Provider {
@@ -97,15 +97,15 @@ impl Check<'_> {
         } = provider;
         let fetch = self.fetch(section(fetch));
         let refresh = self.refresh(section(refresh));
-        let audiences = self.audiences(spot, audiences);
-        let max_token_bytes = self.bytes(&max_token_bytes, 16 * KIB, KIB, MOST_TOKEN_BYTES);
+        let audiences = self.audiences(location, audiences);
+        let max_token_bytes = self.bytes(&max_token_bytes, 16 * KIB, KIB, MAX_TOKEN_BYTES);
         let algorithms = self.algorithms(algorithms);
         let also_accept = self.also_accept(also_accept);
         let token_types = self.token_types(token_types, &also_accept);
         let issuer_aliases = self.texts(issuer_aliases, "at least one issuer");
         let audience_claim = match audience_claim.given() {
-            Some((spot, claim)) => self.claim_path(spot, claim),
-            None => self.claim_path(spot, "aud"),
+            Some((location, claim)) => self.claim_path(location, claim),
+            None => self.claim_path(location, "aud"),
         };
         let required_claims = self.required_claims(required_claims);
         let scope_claims = self.scope_claims(scope_claims);
@@ -114,7 +114,7 @@ impl Check<'_> {
             .map(|_| self.duration(&max_lifetime, 24 * HOUR, SECOND, 366 * 24 * HOUR));
         let clock_skew = self.duration(&clock_skew, MINUTE, Duration::ZERO, 5 * MINUTE);
         let token_from = self.token_from(token_from);
-        let issuer = self.required(spot, "issuer", &issuer)?;
+        let issuer = self.required(location, "issuer", &issuer)?;
         if issuer.1.is_empty() {
             self.report(issuer.0, "empty text");
         }
@@ -160,10 +160,10 @@ impl Check<'_> {
     }
 
     fn provider_name(&mut self, name: &Field<String>, issuer: &str) -> String {
-        if let Some((spot, name)) = name.given() {
+        if let Some((location, name)) = name.given() {
             let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
             if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
-                self.report(spot, "a name has 1 to 64 letters, digits and `-_.:`");
+                self.report(location, "a name has 1 to 64 letters, digits and `-_.:`");
             }
             return name.clone();
         }
@@ -177,22 +177,22 @@ impl Check<'_> {
         &mut self,
         sources: Field<Vec<Field<raw::provider::TokenSource>>>,
     ) -> Vec<Arc<TokenSource>> {
-        let Field::Given(spot, listed) = &sources else {
+        let Field::Given(location, listed) = &sources else {
             return vec![Arc::new(TokenSource::authorization())];
         };
         if listed.is_empty() {
-            self.report(spot, "empty; give at least one place, or leave it out");
+            self.report(location, "empty; give at least one place, or leave it out");
         }
         let mut places: Vec<Arc<TokenSource>> = Vec::new();
-        for (spot, source) in self.entries(sources) {
-            let Some(place) = self.token_source(&spot, &source) else {
+        for (location, source) in self.entries(sources) {
+            let Some(place) = self.token_source(&location, &source) else {
                 continue;
             };
             if places.iter().any(|other| **other == place) {
-                self.report(&spot, format!("the {place} is listed already"));
+                self.report(&location, format!("the {place} is listed already"));
             }
             if let Some(other) = places.iter().find(|other| other.contradicts(&place)) {
-                self.report(&spot, contradiction(&place, other));
+                self.report(&location, contradiction(&place, other));
             }
             places.push(Arc::new(place));
         }
@@ -201,7 +201,7 @@ impl Check<'_> {
 
     fn token_source(
         &mut self,
-        spot: &Spot,
+        location: &Location,
         source: &raw::provider::TokenSource,
     ) -> Option<TokenSource> {
         let raw::provider::TokenSource {
@@ -211,40 +211,40 @@ impl Check<'_> {
             query,
             websocket_protocol,
         } = source;
-        if let (Field::Given(spot, _), Field::Absent) = (scheme, header) {
-            self.report(spot, "a scheme goes with a `header`");
+        if let (Field::Given(location, _), Field::Absent) = (scheme, header) {
+            self.report(location, "a scheme goes with a `header`");
             return None;
         }
         match (header, cookie, query, websocket_protocol) {
-            (Field::Given(spot, header), Field::Absent, Field::Absent, Field::Absent) => {
-                self.fits(spot, header, "header name", "-");
+            (Field::Given(location, header), Field::Absent, Field::Absent, Field::Absent) => {
+                self.fits(location, header, "header name", "-");
                 if header.eq_ignore_ascii_case(websocket::HEADER) {
                     let why = "write `websocket_protocol: bearer` for a token behind the \
                                subprotocol `bearer`";
-                    self.report(spot, why);
+                    self.report(location, why);
                 } else if HeaderName::is_of_http(&header.to_ascii_lowercase()) {
                     let why = format!("`{header}` has a meaning of its own; no token is there");
-                    self.report(spot, why);
+                    self.report(location, why);
                 }
-                if let Some((spot, scheme)) = scheme.given() {
-                    self.fits(spot, scheme, "scheme", "-");
+                if let Some((location, scheme)) = scheme.given() {
+                    self.fits(location, scheme, "scheme", "-");
                 }
                 Some(TokenSource::Header {
                     name: header.to_ascii_lowercase(),
                     scheme: scheme.value().cloned(),
                 })
             }
-            (Field::Absent, Field::Given(spot, cookie), Field::Absent, Field::Absent) => {
-                self.fits(spot, cookie, "cookie name", TOKEN_MARKS);
-                self.cookies.push(spot.clone());
+            (Field::Absent, Field::Given(location, cookie), Field::Absent, Field::Absent) => {
+                self.fits(location, cookie, "cookie name", TOKEN_MARKS);
+                self.cookies.push(location.clone());
                 Some(TokenSource::Cookie(cookie.clone()))
             }
-            (Field::Absent, Field::Absent, Field::Given(spot, query), Field::Absent) => {
-                self.fits(spot, query, "query parameter", "-_.~");
+            (Field::Absent, Field::Absent, Field::Given(location, query), Field::Absent) => {
+                self.fits(location, query, "query parameter", "-_.~");
                 Some(TokenSource::Query(query.clone()))
             }
-            (Field::Absent, Field::Absent, Field::Absent, Field::Given(spot, name)) => {
-                self.fits(spot, name, "subprotocol", TOKEN_MARKS);
+            (Field::Absent, Field::Absent, Field::Absent, Field::Given(location, name)) => {
+                self.fits(location, name, "subprotocol", TOKEN_MARKS);
                 Some(TokenSource::WebSocket(name.clone()))
             }
             (Field::Invalid, _, _, _)
@@ -254,18 +254,18 @@ impl Check<'_> {
             _ => {
                 let why =
                     "give exactly one of `header`, `cookie`, `query` and `websocket_protocol`";
-                self.report(spot, why);
+                self.report(location, why);
                 None
             }
         }
     }
 
     /// Reports a name that is not made of letters, digits and `others`.
-    fn fits(&mut self, spot: &Spot, name: &str, what: &str, others: &str) {
+    fn fits(&mut self, location: &Location, name: &str, what: &str, others: &str) {
         let fits = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
         if name.is_empty() || !name.chars().all(fits) {
             let why = format!("`{name}` is not a {what} of letters, digits and `{others}`");
-            self.report(spot, why);
+            self.report(location, why);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Check;
-use crate::config::document::{Field, Spot};
+use crate::config::document::{Field, Location};
 use crate::config::raw::values::Texts;
 use crate::config::values;
 
@@ -44,14 +44,14 @@ impl Check<'_> {
         show: fn(T) -> String,
         bounds: &RangeInclusive<T>,
     ) -> Option<T> {
-        let (spot, text) = field.given()?;
-        let value = self.parsed(spot, read(text))?;
+        let (location, text) = field.given()?;
+        let value = self.parsed(location, read(text))?;
         if bounds.contains(&value) {
             return Some(value);
         }
         let (least, most) = (show(*bounds.start()), show(*bounds.end()));
         self.report(
-            spot,
+            location,
             format!("`{text}` is out of range: from {least} to {most}"),
         );
         None
@@ -63,7 +63,7 @@ impl Check<'_> {
         field: &Field<String>,
         choices: &[(&str, T)],
     ) -> T {
-        let Some((spot, text)) = field.given() else {
+        let Some((location, text)) = field.given() else {
             return T::default();
         };
         match choices.iter().find(|(word, _)| word == text) {
@@ -71,33 +71,35 @@ impl Check<'_> {
             None => {
                 let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
                 let words = words.join("`, `");
-                self.report(spot, format!("`{text}` is not one of `{words}`"));
+                self.report(location, format!("`{text}` is not one of `{words}`"));
                 T::default()
             }
         }
     }
 
     /// Texts that are not empty, with their places; reports when there is none.
-    pub(super) fn texts(&mut self, field: Field<Texts>, wanted: &str) -> Vec<(Spot, String)> {
-        let Field::Given(spot, texts) = field else {
+    pub(super) fn texts(&mut self, field: Field<Texts>, wanted: &str) -> Vec<(Location, String)> {
+        let Field::Given(location, texts) = field else {
             return Vec::new();
         };
         let fields = match texts {
-            Texts::One(text) => vec![Field::Given(spot.clone(), text)],
+            Texts::One(text) => vec![Field::Given(location.clone(), text)],
             Texts::Many(fields) => fields,
         };
         if fields.is_empty() {
-            self.report(&spot, format!("empty; give {wanted}"));
+            self.report(&location, format!("empty; give {wanted}"));
         }
         let mut texts = Vec::new();
         for field in fields {
             match field {
-                Field::Given(spot, text) if text.is_empty() => self.report(&spot, "empty text"),
-                Field::Given(spot, text) => {
-                    self.visible_ends(&spot, &text);
-                    texts.push((spot, text));
+                Field::Given(location, text) if text.is_empty() => {
+                    self.report(&location, "empty text");
                 }
-                Field::Absent => self.report(&spot, "an entry is empty"),
+                Field::Given(location, text) => {
+                    self.visible_ends(&location, &text);
+                    texts.push((location, text));
+                }
+                Field::Absent => self.report(&location, "an entry is empty"),
                 Field::Invalid => {}
             }
         }
@@ -105,29 +107,29 @@ impl Check<'_> {
     }
 
     /// Reports white space at the ends of a text, which is part of it and is not seen.
-    pub(super) fn visible_ends(&mut self, spot: &Spot, text: &str) {
+    pub(super) fn visible_ends(&mut self, location: &Location, text: &str) {
         if values::has_blank_ends(text) {
-            self.report(spot, values::blank_ends(text));
+            self.report(location, values::blank_ends(text));
         }
     }
 
     /// The path of a file or directory, from the directory that the configuration is in.
     pub(super) fn file(&mut self, field: &Field<String>) -> Option<PathBuf> {
-        let (spot, file) = field.given()?;
-        self.visible_ends(spot, file);
+        let (location, file) = field.given()?;
+        self.visible_ends(location, file);
         Some(self.directory.join(file))
     }
 
     /// The entries of a list that are right, with their places; reports empty ones.
-    pub(super) fn entries<T>(&mut self, field: Field<Vec<Field<T>>>) -> Vec<(Spot, T)> {
-        let Field::Given(spot, fields) = field else {
+    pub(super) fn entries<T>(&mut self, field: Field<Vec<Field<T>>>) -> Vec<(Location, T)> {
+        let Field::Given(location, fields) = field else {
             return Vec::new();
         };
         let mut entries = Vec::new();
         for field in fields {
             match field {
-                Field::Given(spot, entry) => entries.push((spot, entry)),
-                Field::Absent => self.report(&spot, "an entry is empty"),
+                Field::Given(location, entry) => entries.push((location, entry)),
+                Field::Absent => self.report(&location, "an entry is empty"),
                 Field::Invalid => {}
             }
         }
@@ -136,17 +138,21 @@ impl Check<'_> {
 
     pub(super) fn required<'f, T>(
         &mut self,
-        parent: &Spot,
+        parent: &Location,
         name: &str,
         field: &'f Field<T>,
-    ) -> Option<(&'f Spot, &'f T)> {
+    ) -> Option<(&'f Location, &'f T)> {
         if matches!(field, Field::Absent) {
             self.report(parent, format!("missing field `{name}`"));
         }
         field.given()
     }
 
-    pub(super) fn parsed<T>(&mut self, spot: &Spot, parsed: Result<T, String>) -> Option<T> {
-        parsed.map_err(|why| self.report(spot, why)).ok()
+    pub(super) fn parsed<T>(
+        &mut self,
+        location: &Location,
+        parsed: Result<T, String>,
+    ) -> Option<T> {
+        parsed.map_err(|why| self.report(location, why)).ok()
     }
 }

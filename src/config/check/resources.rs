@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Check;
-use crate::config::document::{Field, Spot};
+use crate::config::document::{Field, Location};
 use crate::config::raw::answers::ProtectedResource;
 use crate::config::values;
 use crate::policy::Provider;
@@ -17,13 +17,13 @@ impl Check<'_> {
         providers: &[Provider],
     ) -> Vec<Resource> {
         let mut read: Vec<Resource> = Vec::new();
-        for (spot, resource) in self.entries(resources) {
-            let Some(resource) = self.resource(&spot, resource, providers) else {
+        for (location, resource) in self.entries(resources) {
+            let Some(resource) = self.resource(&location, resource, providers) else {
                 continue;
             };
             let same = |other: &Resource| other.metadata_url() == resource.metadata_url();
             if read.iter().any(same) {
-                self.report(&spot, "another one has the same metadata URL");
+                self.report(&location, "another one has the same metadata URL");
             }
             read.push(resource);
         }
@@ -32,7 +32,7 @@ impl Check<'_> {
 
     fn resource(
         &mut self,
-        spot: &Spot,
+        location: &Location,
         resource: ProtectedResource,
         providers: &[Provider],
     ) -> Option<Resource> {
@@ -54,7 +54,7 @@ impl Check<'_> {
         let mut members = Map::new();
         members.insert(
             "authorization_servers".to_owned(),
-            self.authorization_servers(spot, authorization_servers, &accepted)
+            self.authorization_servers(location, authorization_servers, &accepted)
                 .into(),
         );
         members.insert(
@@ -71,31 +71,31 @@ impl Check<'_> {
             ("resource_tos_uri", &resource_tos_uri),
         ];
         for (name, field) in urls {
-            if let Some((spot, url)) = field.given() {
-                self.parsed(spot, values::web_url(url));
+            if let Some((location, url)) = field.given() {
+                self.parsed(location, values::web_url(url));
                 members.insert(name.to_owned(), url.as_str().into());
             }
         }
-        if let Some((spot, name)) = resource_name.given() {
+        if let Some((location, name)) = resource_name.given() {
             if name.is_empty() {
-                self.report(spot, "empty text");
+                self.report(location, "empty text");
             }
             members.insert("resource_name".to_owned(), name.as_str().into());
         }
-        let (spot, identifier) = self.required(spot, "resource", &resource)?;
+        let (location, identifier) = self.required(location, "resource", &resource)?;
         let resource = Resource::new(identifier, members).map_err(|error| error.to_string());
-        self.parsed(spot, resource)
+        self.parsed(location, resource)
     }
 
     fn authorization_servers(
         &mut self,
-        spot: &Spot,
+        location: &Location,
         given: Field<crate::config::raw::values::Texts>,
         accepted: &[&Provider],
     ) -> Vec<String> {
         let given = self.texts(given, "at least one, or leave it out");
-        for (spot, url) in &given {
-            self.parsed(spot, values::web_url(url));
+        for (location, url) in &given {
+            self.parsed(location, values::web_url(url));
         }
         if !given.is_empty() {
             return given.into_iter().map(|(_, url)| url).collect();
@@ -109,7 +109,7 @@ impl Check<'_> {
                 "clients cannot find `{}`; give `authorization_servers`",
                 others.join("`, `")
             );
-            self.report(spot, why);
+            self.report(location, why);
         }
         urls
     }

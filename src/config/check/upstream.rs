@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr as _;
 
 use super::{Check, KIB};
-use crate::config::document::Spot;
+use crate::config::document::Location;
 use crate::config::raw;
 use crate::identity::{HeaderName, Upstream};
 
@@ -20,13 +20,13 @@ impl Check<'_> {
         } = upstream;
         let mut taken = HashMap::new();
         let mut headers = Vec::new();
-        for (spot, raw::ClaimHeader { header, claim }) in self.entries(claim_headers) {
+        for (location, raw::ClaimHeader { header, claim }) in self.entries(claim_headers) {
             let name = self
-                .required(&spot, "header", &header)
+                .required(&location, "header", &header)
                 .and_then(|header| self.header_name(header, &mut taken));
             let path = self
-                .required(&spot, "claim", &claim)
-                .and_then(|(spot, claim)| self.claim_path(spot, claim));
+                .required(&location, "claim", &claim)
+                .and_then(|(location, claim)| self.claim_path(location, claim));
             headers.extend(name.zip(path));
         }
         let scope_header = scope_header
@@ -48,13 +48,13 @@ impl Check<'_> {
 
     pub(super) fn header_name(
         &mut self,
-        (spot, text): (&Spot, &String),
+        (location, text): (&Location, &String),
         taken: &mut HashMap<String, String>,
     ) -> Option<HeaderName> {
         let parsed = HeaderName::from_str(text).map_err(|error| error.to_string());
-        let name = self.parsed(spot, parsed)?;
-        if let Some(other) = taken.insert(name.as_str().to_owned(), spot.path.clone()) {
-            self.report(spot, format!("`{text}` is set by {other} already"));
+        let name = self.parsed(location, parsed)?;
+        if let Some(other) = taken.insert(name.as_str().to_owned(), location.path.clone()) {
+            self.report(location, format!("`{text}` is set by {other} already"));
         }
         Some(name)
     }

@@ -11,8 +11,8 @@ mod access;
 use access::{List, Map, Place};
 
 use super::node::{Content, Node};
-use super::{FIELD, Problem, SPELLED, Severity, Spot, hints};
-use crate::shown::nearest;
+use super::{FIELD, Location, Problem, SPELLED, Severity, hints};
+use crate::escaped::nearest;
 use crate::token::json::Decimal;
 
 /// How messages begin that text is missing where a number is: they get a hint.
@@ -42,7 +42,7 @@ impl<'n> Reader<'n> {
     fn problem(&self, message: String) -> Problem {
         Problem {
             severity: Severity::Error,
-            spot: Spot {
+            location: Location {
                 line: self.node.line,
                 column: self.node.column,
                 path: self.path.clone(),
@@ -54,7 +54,7 @@ impl<'n> Reader<'n> {
     /// Gives problems raised by a visitor, which does not know where it is, their place.
     fn place<T>(&self, result: Result<T, Problem>) -> Result<T, Problem> {
         result.map_err(
-            |problem| match (problem.spot.line, self.hint_for_number()) {
+            |problem| match (problem.location.line, self.hint_for_number()) {
                 (0, Some(hint)) if problem.message.starts_with(EXPECTED_TEXT) => {
                     self.problem(format!("{}; {hint}", problem.message))
                 }
@@ -194,8 +194,8 @@ impl<'n> Reader<'n> {
             let mut problem = self
                 .member(&name.value, node)
                 .problem(self.unknown_name(&name.value, known.unwrap_or_default()));
-            problem.spot.line = name.referenced.line();
-            problem.spot.column = name.referenced.column();
+            problem.location.line = name.referenced.line();
+            problem.location.column = name.referenced.column();
             self.problems.borrow_mut().push(problem);
         }
         // Whoever comments out what is in a section means something else than its absence.

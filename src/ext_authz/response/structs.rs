@@ -166,7 +166,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::token::json::Document;
+    use crate::token::json::ClaimsDocument;
 
     /// What a `Struct` says, as JSON.
     fn said(kind: Option<Kind>) -> serde_json::Value {
@@ -223,7 +223,7 @@ mod tests {
                 json!({"a": [[[r#""e""#], null]]}),
             ),
         ] {
-            let document = Document::object(json.to_string().as_bytes()).unwrap();
+            let document = ClaimsDocument::object(json.to_string().as_bytes()).unwrap();
             let claims = Json::Object(document.members());
             let lengths = measure(claims, 4);
             let mut bytes = Vec::new();

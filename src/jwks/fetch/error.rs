@@ -11,7 +11,7 @@ use url::Url;
 
 use super::Wanted;
 use crate::config::values::is_this_machine;
-use crate::shown::Shown;
+use crate::escaped::Escaped;
 
 /// Why a document could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub enum FetchError {
         /// What was asked for.
         url: Url,
         /// Where the answer leads.
-        to: Shown,
+        to: Escaped,
         /// Why it is not followed.
         why: &'static str,
         /// What to do about it.
@@ -263,7 +263,7 @@ pub(super) fn redirect(to: &Url, wanted: Wanted) -> Option<String> {
     if to.scheme() != "https" && to.scheme() != "http" {
         return None;
     }
-    let to = Shown::from(to.as_str());
+    let to = Escaped::from(to.as_str());
     Some(match wanted {
         Wanted::Keys => format!("if the keys are there, set `jwks.uri: {to}`"),
         Wanted::Metadata => format!(

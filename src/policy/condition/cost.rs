@@ -6,10 +6,10 @@ use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, LiteralValue};
 
 /// The longest expression, in bytes.
-pub(super) const MOST_BYTES: usize = 8 * 1024;
+pub(super) const MAX_BYTES: usize = 8 * 1024;
 
 /// How deep an expression may be nested; a chain such as `a.b.c` is nested, too.
-pub(super) const MOST_DEPTH: usize = 200;
+pub(super) const MAX_DEPTH: usize = 200;
 
 /// The most elements that a macro goes through.
 pub(super) const MAX_ELEMENTS: usize = 500;
@@ -29,7 +29,7 @@ const MAKERS: [&str; 7] = [
 ];
 
 /// So many of them an expression may have.
-pub(super) const MOST_MAKERS: usize = 16;
+pub(super) const MAX_MAKERS: usize = 16;
 
 /// Functions that take no longer than what they are given to read it once, and make nothing of it.
 const READERS: [&str; 8] = [
@@ -44,7 +44,7 @@ const READERS: [&str; 8] = [
 ];
 
 /// How often, at most, lists that are written out make a part of an expression run.
-pub(super) const MOST_REPEATS: usize = 64;
+pub(super) const MAX_REPEATS: usize = 64;
 
 /// What an expression is made of.
 pub(super) fn parts(at: &IdedExpr) -> Vec<&IdedExpr> {

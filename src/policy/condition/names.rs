@@ -1,6 +1,6 @@
 //! The names that there are in conditions.
 
-use crate::shown::nearest;
+use crate::escaped::nearest;
 
 pub(super) const VARIABLES: [&str; 5] = ["claims", "context", "now", "request", "source"];
 pub(super) const REQUEST: [&str; 5] = ["headers", "host", "method", "path", "query"];

@@ -8,7 +8,7 @@ use cel::objects::{Key, Map, Opaque};
 use chrono::DateTime;
 
 use super::Target;
-use crate::request::{Headers, Source};
+use crate::request::{Headers, Peer};
 use crate::time::UnixTime;
 use crate::token::claims::Claims;
 use crate::token::json::{Json, Number};
@@ -132,8 +132,8 @@ fn utf8(bytes: &[u8]) -> String {
     text
 }
 
-pub(super) fn source(source: Source<'_>) -> Value {
-    let Source {
+pub(super) fn source(source: Peer<'_>) -> Value {
+    let Peer {
         address,
         principal,
         certificate,

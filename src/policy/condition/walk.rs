@@ -118,8 +118,8 @@ pub(super) fn check(program: &Program, text: &str) -> Result<Found, ConditionErr
         makers: 0,
     };
     let root = program.expression();
-    if cost::depth(root) > cost::MOST_DEPTH {
-        let what = format!("nested deeper than {}", cost::MOST_DEPTH);
+    if cost::depth(root) > cost::MAX_DEPTH {
+        let what = format!("nested deeper than {}", cost::MAX_DEPTH);
         return Err(walk.wrong(root, what));
     }
     walk.expression(root)?;
@@ -244,8 +244,8 @@ impl<'p> Walk<'p> {
         }
         cost::of_call(call, &self.scope, self.loops).map_err(|what| self.wrong(at, what))?;
         self.makers += usize::from(cost::is_maker(call));
-        if self.makers > cost::MOST_MAKERS {
-            let what = format!("makes more than {} texts and lists", cost::MOST_MAKERS);
+        if self.makers > cost::MAX_MAKERS {
+            let what = format!("makes more than {} texts and lists", cost::MAX_MAKERS);
             return Err(self.wrong(at, what));
         }
         self.constant(at, call)
@@ -315,10 +315,10 @@ impl<'p> Walk<'p> {
         let written = cost::written_length(iter_range);
         let (outer_loops, outer_repeats) = (self.loops, self.repeats);
         self.repeats *= written.unwrap_or(1).max(1);
-        if self.repeats > cost::MOST_REPEATS {
+        if self.repeats > cost::MAX_REPEATS {
             let what = format!(
                 "lists that are written out make this run over {} times",
-                cost::MOST_REPEATS
+                cost::MAX_REPEATS
             );
             return Err(self.wrong(at, what));
         }

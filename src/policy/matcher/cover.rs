@@ -18,16 +18,16 @@ pub fn hosts(own: &HostPattern, later: &HostPattern) -> bool {
 /// Whether the pattern is about every path that `later` is about. Not always found out where one of
 /// them is a regular expression.
 pub fn paths(own: &PathPattern, later: &PathPattern) -> bool {
-    match (Paths::of(own), Paths::of(later)) {
-        (Paths::One(own), Paths::One(later)) => own == later,
-        (Paths::Beginning(own), later) => later.all_begin(|text| text.starts_with(&own)),
-        (Paths::Below(own), Paths::One(later) | Paths::Below(later)) => {
+    match (PathSet::of(own), PathSet::of(later)) {
+        (PathSet::One(own), PathSet::One(later)) => own == later,
+        (PathSet::Beginning(own), later) => later.all_begin(|text| text.starts_with(&own)),
+        (PathSet::Below(own), PathSet::One(later) | PathSet::Below(later)) => {
             own == later || is_below(&own, &later)
         }
-        (Paths::Below(own), later) => later.all_begin(|text| is_below(&own, text)),
-        (Paths::Some(own), Paths::One(later)) => own.is_match(&later),
-        (Paths::Some(own), Paths::Some(later)) => own.text() == later.text(),
-        (Paths::One(_) | Paths::Some(_), _) => false,
+        (PathSet::Below(own), later) => later.all_begin(|text| is_below(&own, text)),
+        (PathSet::Some(own), PathSet::One(later)) => own.is_match(&later),
+        (PathSet::Some(own), PathSet::Some(later)) => own.text() == later.text(),
+        (PathSet::One(_) | PathSet::Some(_), _) => false,
     }
 }
 
@@ -64,10 +64,10 @@ pub fn is_anywhere(own: &PathPattern) -> bool {
 
 /// The segments with which all paths of the pattern begin, as far as that is certain.
 pub fn certain_part(own: &PathPattern) -> String {
-    match Paths::of(own) {
-        Paths::One(path) | Paths::Below(path) => path,
-        Paths::Beginning(text) => whole_segments(&text),
-        Paths::Some(regex) => whole_segments(regex.literal_prefix()),
+    match PathSet::of(own) {
+        PathSet::One(path) | PathSet::Below(path) => path,
+        PathSet::Beginning(text) => whole_segments(&text),
+        PathSet::Some(regex) => whole_segments(regex.literal_prefix()),
     }
 }
 
@@ -77,7 +77,7 @@ fn whole_segments(text: &str) -> String {
 }
 
 /// All paths of a pattern.
-enum Paths<'p> {
+enum PathSet<'p> {
     One(String),
     /// This path and every one below it; of `/`, which is every path, nothing is left.
     Below(String),
@@ -87,7 +87,7 @@ enum Paths<'p> {
     Some(&'p PathRegex),
 }
 
-impl<'p> Paths<'p> {
+impl<'p> PathSet<'p> {
     fn of(pattern: &'p PathPattern) -> Self {
         match pattern {
             PathPattern::Exact(path) => Self::One(path.clone()),

@@ -12,8 +12,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::escaped::listed;
 use crate::request::{Request, is_alias};
-use crate::shown::listed;
 
 /// The calls that a rule is about: those that meet both. What is empty matches any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -21,7 +21,7 @@ fn strict() {
         (r#"{"a":1,}"#, Some("trailing comma")),
         ("", Some("EOF")),
     ] {
-        match (Document::object(json.as_bytes()), error) {
+        match (ClaimsDocument::object(json.as_bytes()), error) {
             (Ok(_), None) => {}
             (Err(found), Some(expected)) => {
                 assert!(found.contains(expected), "{json}: {found}");
@@ -29,11 +29,11 @@ fn strict() {
             (found, expected) => panic!("{json}: {found:?}, expected {expected:?}"),
         }
     }
-    let not_text = Document::object(b"{\"a\":\"\xff\"}");
+    let not_text = ClaimsDocument::object(b"{\"a\":\"\xff\"}");
     assert_eq!(not_text.unwrap_err(), "not UTF-8");
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
     assert!(
-        Document::object(deep.as_bytes())
+        ClaimsDocument::object(deep.as_bytes())
             .unwrap_err()
             .contains("recursion limit")
     );
@@ -49,7 +49,7 @@ fn what_is_read_is_what_is_seen() {
         r#"{"max":18446744073709551615,"min":-9223372036854775808,"é":"ö"}"#,
         r#"{"a":{"b":{"c":{"d":1},"e":2},"f":3},"g":4}"#,
     ] {
-        let document = Document::object(json.as_bytes()).unwrap();
+        let document = ClaimsDocument::object(json.as_bytes()).unwrap();
         let expected: Value = serde_json::from_str(json).unwrap();
         let found = Json::Object(document.members());
         assert_eq!(found.to_string(), expected.to_string(), "{json}");
@@ -75,7 +75,7 @@ fn what_has_no_room_is_refused() {
         format!(r#"{{"a":[{numbers}]}}"#),
         format!(r#"{{"a":[{fractions}]}}"#),
     ] {
-        let error = Document::object(json.as_bytes()).unwrap_err();
+        let error = ClaimsDocument::object(json.as_bytes()).unwrap_err();
         assert!(error.contains("too large"), "{error}");
     }
 }
@@ -83,7 +83,7 @@ fn what_has_no_room_is_refused() {
 #[test]
 fn numbers_keep_their_places() {
     let json = r#"{"1":"2\\\"3","a":[4,5.50,{"6":7e1,"b":[18446744073709551615,-8.25,1e-3]},"9"],"c":10.0}"#;
-    let document = Document::object(json.as_bytes()).unwrap();
+    let document = ClaimsDocument::object(json.as_bytes()).unwrap();
     let found = Json::Object(document.members()).to_string();
     let expected =
         r#"{"1":"2\\\"3","a":[4,5.50,{"6":70,"b":[18446744073709551615,-8.25,1e-3]},"9"],"c":10}"#;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-use super::{Decimal, Document, Node, Number};
+use super::{ClaimsDocument, Decimal, Node, Number};
 
 /// A value of a document.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ pub struct Object<'d>(Inside<'d>);
 /// The nodes inside an array or an object.
 #[derive(Clone, Copy)]
 struct Inside<'d> {
-    document: &'d Document,
+    document: &'d ClaimsDocument,
     from: usize,
     end: usize,
 }
@@ -53,7 +53,7 @@ impl<'d> Iterator for Values<'d> {
         if from >= end {
             return None;
         }
-        let Document {
+        let ClaimsDocument {
             texts,
             nodes,
             integers,
@@ -102,7 +102,7 @@ impl<'d> Array<'d> {
 
 impl<'d> Object<'d> {
     /// The members of the object at this node.
-    pub(super) fn new(document: &'d Document, node: usize, end: usize) -> Self {
+    pub(super) fn new(document: &'d ClaimsDocument, node: usize, end: usize) -> Self {
         Self(Inside {
             document,
             from: node + 1,

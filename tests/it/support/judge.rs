@@ -62,7 +62,7 @@ impl Judge {
             Decision::Deny(denial) => {
                 advice::likely_cause(&denial, &self.policy, &self.keyring, &request)
             }
-            Decision::Allow(_) | Decision::Metadata(_) => None,
+            Decision::Allow(_) | Decision::Respond(_) => None,
         }
     }
 

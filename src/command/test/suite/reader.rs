@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Case, Expect, Request, Token, raw};
 use crate::config::document::Field;
 use crate::config::raw::values::Texts;
-use crate::config::{Config, Problem, Severity, Spot};
+use crate::config::{Config, Location, Problem, Severity};
 use crate::decision::Reason;
 use crate::keyring::ProviderId;
 use crate::time::{Clock as _, SystemClock, UnixTime};
@@ -19,10 +19,10 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    fn report(&mut self, spot: &Spot, message: impl Into<String>) {
+    fn report(&mut self, location: &Location, message: impl Into<String>) {
         self.problems.push(Problem {
             severity: Severity::Error,
-            spot: spot.clone(),
+            location: location.clone(),
             message: message.into(),
         });
     }
@@ -30,13 +30,13 @@ impl Reader {
     pub(super) fn config_file<'s>(&mut self, field: &'s Field<String>) -> Option<&'s String> {
         if let Field::Absent = field {
             let why = "missing; name the configuration file, relative to this one";
-            self.report(&Spot::flag("config"), why);
+            self.report(&Location::flag("config"), why);
         }
         field.value()
     }
 
     pub(super) fn now(&mut self, field: &Field<String>) -> UnixTime {
-        let Some((spot, text)) = field.given() else {
+        let Some((location, text)) = field.given() else {
             return SystemClock.now();
         };
         let since_epoch = humantime::parse_rfc3339(text)
@@ -45,7 +45,7 @@ impl Reader {
         since_epoch.map_or_else(
             || {
                 let why = format!("`{text}` is not a time; write `2026-01-31T10:00:00Z`");
-                self.report(spot, why);
+                self.report(location, why);
                 UnixTime::EPOCH
             },
             UnixTime::from_duration,
@@ -57,28 +57,28 @@ impl Reader {
         cases: Field<Vec<Field<raw::Case>>>,
         config: &Config,
     ) -> Vec<Case> {
-        let Field::Given(spot, fields) = cases else {
+        let Field::Given(location, fields) = cases else {
             self.report(
-                &Spot::flag("cases"),
+                &Location::flag("cases"),
                 "missing; a file without cases tests nothing",
             );
             return Vec::new();
         };
         if fields.is_empty() {
-            self.report(&spot, "empty; a file without cases tests nothing");
+            self.report(&location, "empty; a file without cases tests nothing");
         }
         let mut cases = Vec::new();
         for field in fields {
             match field {
-                Field::Given(spot, case) => cases.extend(self.case(&spot, case, config)),
-                Field::Absent => self.report(&spot, "an entry is empty"),
+                Field::Given(location, case) => cases.extend(self.case(&location, case, config)),
+                Field::Absent => self.report(&location, "an entry is empty"),
                 Field::Invalid => {}
             }
         }
         cases
     }
 
-    fn case(&mut self, spot: &Spot, case: raw::Case, config: &Config) -> Option<Case> {
+    fn case(&mut self, location: &Location, case: raw::Case, config: &Config) -> Option<Case> {
         let raw::Case {
             name,
             request,
@@ -87,36 +87,38 @@ impl Reader {
             expect,
         } = case;
         if let Field::Absent = name {
-            self.report(spot, "missing field `name`");
+            self.report(location, "missing field `name`");
         }
         let name = name.value().cloned();
         if name.as_ref().is_some_and(String::is_empty) {
-            self.report(spot, "an empty `name`");
+            self.report(location, "an empty `name`");
         }
         let request = match request {
             Field::Given(_, request) => self.request(request),
             Field::Absent | Field::Invalid => self.request(raw::Request::default()),
         };
         let token = match (token, raw_token) {
-            (Field::Given(spot, token), Field::Absent) => Some(self.token(&spot, token, config)?),
+            (Field::Given(location, token), Field::Absent) => {
+                Some(self.token(&location, token, config)?)
+            }
             (Field::Absent, Field::Given(_, token)) => Some(Token::Raw(token)),
-            (Field::Given(spot, _), Field::Given(..)) => {
-                self.report(&spot, "`token` and `raw_token` exclude each other");
+            (Field::Given(location, _), Field::Given(..)) => {
+                self.report(&location, "`token` and `raw_token` exclude each other");
                 None
             }
             _ => None,
         };
         let expect = match expect {
-            Field::Given(spot, expect) => self.expect(&spot, expect, config),
+            Field::Given(location, expect) => self.expect(&location, expect, config),
             Field::Absent => {
-                self.report(spot, "missing field `expect`");
+                self.report(location, "missing field `expect`");
                 None
             }
             Field::Invalid => None,
         };
         Some(Case {
             name: name?,
-            line: spot.line,
+            line: location.line,
             request,
             token,
             expect: expect?,
@@ -137,7 +139,7 @@ impl Reader {
         };
         let source = match source {
             Field::Given(_, source) => source,
-            Field::Absent | Field::Invalid => raw::Source::default(),
+            Field::Absent | Field::Invalid => raw::Peer::default(),
         };
         Request {
             method: text(&method, "GET"),
@@ -155,13 +157,13 @@ impl Reader {
         &mut self,
         headers: Field<BTreeMap<String, Field<Texts>>>,
     ) -> Vec<(String, String)> {
-        let Field::Given(spot, headers) = headers else {
+        let Field::Given(location, headers) = headers else {
             return Vec::new();
         };
         let mut lines = Vec::new();
         for (name, field) in headers {
             if let Field::Absent = field {
-                self.report(&spot, format!("`{name}` has no value; write `\"\"`"));
+                self.report(&location, format!("`{name}` has no value; write `\"\"`"));
             }
             let values = self.list(field);
             let name = name.to_ascii_lowercase();
@@ -170,20 +172,20 @@ impl Reader {
         lines
     }
 
-    fn token(&mut self, spot: &Spot, token: raw::Token, config: &Config) -> Option<Token> {
+    fn token(&mut self, location: &Location, token: raw::Token, config: &Config) -> Option<Token> {
         let raw::Token {
             provider,
             claims,
             header,
         } = token;
         let named = match provider.given() {
-            Some((spot, name)) => Some(self.provider(spot, name, config)?),
+            Some((location, name)) => Some(self.provider(location, name, config)?),
             None => None,
         };
         let mut all = config.policy.providers().map(|(id, _)| id);
         let only = all.next().filter(|_| all.next().is_none());
         let Some(provider) = named.or(only) else {
-            self.report(spot, "missing field `provider`: whose token is it?");
+            self.report(location, "missing field `provider`: whose token is it?");
             return None;
         };
         Some(Token::Minted {
@@ -193,7 +195,7 @@ impl Reader {
         })
     }
 
-    fn provider(&mut self, spot: &Spot, name: &str, config: &Config) -> Option<ProviderId> {
+    fn provider(&mut self, location: &Location, name: &str, config: &Config) -> Option<ProviderId> {
         let mut providers = config.policy.providers();
         let found = providers.find(|(_, provider)| provider.name == name);
         if found.is_none() {
@@ -201,14 +203,19 @@ impl Reader {
             let known: Vec<_> = known.map(|(_, provider)| provider.name.as_str()).collect();
             let known = known.join("`, `");
             self.report(
-                spot,
+                location,
                 format!("no provider is called `{name}`; there are `{known}`"),
             );
         }
         found.map(|(id, _)| id)
     }
 
-    fn expect(&mut self, spot: &Spot, expect: raw::Expect, config: &Config) -> Option<Expect> {
+    fn expect(
+        &mut self,
+        location: &Location,
+        expect: raw::Expect,
+        config: &Config,
+    ) -> Option<Expect> {
         let raw::Expect {
             decision,
             reason,
@@ -220,28 +227,32 @@ impl Reader {
             response_headers,
             body,
         } = expect;
-        if let Some((spot, reason)) = reason.given() {
-            self.one_of(spot, reason, Reason::ALL.iter().map(|reason| reason.code()));
+        if let Some((location, reason)) = reason.given() {
+            self.one_of(
+                location,
+                reason,
+                Reason::ALL.iter().map(|reason| reason.code()),
+            );
         }
-        if let Some((spot, rule)) = rule.given() {
-            self.one_of(spot, rule, config.policy.rules().names());
+        if let Some((location, rule)) = rule.given() {
+            self.one_of(location, rule, config.policy.rules().names());
         }
-        if let Some((spot, name)) = provider.given() {
-            self.provider(spot, name, config);
+        if let Some((location, name)) = provider.given() {
+            self.provider(location, name, config);
         }
         let decisions = ["allow", "deny", "metadata"];
         let decision = match (decision.given(), reason.value()) {
-            (Some((spot, word)), reason) => {
-                self.one_of(spot, word, decisions.into_iter());
+            (Some((location, word)), reason) => {
+                self.one_of(location, word, decisions.into_iter());
                 if reason.is_some() && word != "deny" {
-                    self.report(spot, "only a denial has a `reason`");
+                    self.report(location, "only a denial has a `reason`");
                 }
                 decisions.into_iter().find(|known| known == word)
             }
             (None, Some(_)) => Some("deny"),
             (None, None) => {
                 self.report(
-                    spot,
+                    location,
                     "missing field `decision`: `allow`, `deny` or `metadata`",
                 );
                 None

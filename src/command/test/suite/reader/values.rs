@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Reader;
-use crate::config::Spot;
+use crate::config::Location;
 use crate::config::document::Field;
 use crate::config::raw::values::Texts;
 
@@ -15,17 +15,17 @@ impl Reader {
         &mut self,
         field: Field<BTreeMap<String, Field<String>>>,
     ) -> BTreeMap<String, String> {
-        let Field::Given(spot, fields) = field else {
+        let Field::Given(location, fields) = field else {
             return BTreeMap::new();
         };
         if fields.is_empty() {
-            self.report(&spot, "empty; leave it out");
+            self.report(&location, "empty; leave it out");
         }
         let mut texts = BTreeMap::new();
         for (name, field) in fields {
             match field {
                 Field::Given(_, text) => drop(texts.insert(name, text)),
-                Field::Absent => self.report(&spot, format!("`{name}` has no value")),
+                Field::Absent => self.report(&location, format!("`{name}` has no value")),
                 Field::Invalid => {}
             }
         }
@@ -34,19 +34,19 @@ impl Reader {
 
     /// One text or several, none of which is missing.
     pub(super) fn list(&mut self, field: Field<Texts>) -> Vec<String> {
-        let (spot, fields) = match field {
+        let (location, fields) = match field {
             Field::Given(_, Texts::One(text)) => return vec![text],
-            Field::Given(spot, Texts::Many(fields)) => (spot, fields),
+            Field::Given(location, Texts::Many(fields)) => (location, fields),
             Field::Absent | Field::Invalid => return Vec::new(),
         };
         if fields.is_empty() {
-            self.report(&spot, "empty; leave it out");
+            self.report(&location, "empty; leave it out");
         }
         let mut texts = Vec::new();
         for field in fields {
             match field {
                 Field::Given(_, text) => texts.push(text),
-                Field::Absent => self.report(&spot, "an entry is empty"),
+                Field::Absent => self.report(&location, "an entry is empty"),
                 Field::Invalid => {}
             }
         }
@@ -55,14 +55,14 @@ impl Reader {
 
     pub(super) fn one_of<'w>(
         &mut self,
-        spot: &Spot,
+        location: &Location,
         word: &str,
         known: impl Iterator<Item = &'w str>,
     ) {
         let known: Vec<_> = known.collect();
         if !known.contains(&word) {
             let known = known.join("`, `");
-            self.report(spot, format!("`{word}` is not one of `{known}`"));
+            self.report(location, format!("`{word}` is not one of `{known}`"));
         }
     }
 }
