@@ -47,7 +47,7 @@ pub mod app;
 pub mod command;
 pub mod dev;
 
-/// The examples of the README, which are run with the tests.
+/// The examples of the documents, which are run with the tests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-pub struct Readme;
+#[doc = include_str!("../docs/testing.md")]
+pub struct Testing;
