@@ -1,10 +1,8 @@
 //! The guides: each has a configuration and tests of it, and the tests pass; commands print what
 //! they show.
 
-use std::path::Path;
-
-use crate::support::command::{claimgate, run};
-use crate::support::examples::{blocks, files};
+use crate::support::command::run;
+use crate::support::examples::{blocks, files, prints};
 
 #[tokio::test]
 async fn the_configurations_of_the_guides_do_what_they_say() {
@@ -39,28 +37,5 @@ async fn the_configurations_of_the_guides_do_what_they_say() {
                 prints(command, shown, directory.path()).await;
             }
         }
-    }
-}
-
-/// Runs a command of a guide, and compares what it prints. A line `…` stands for any lines.
-async fn prints(command: &str, shown: &str, directory: &Path) {
-    let Some(arguments) = command.strip_prefix("$ claimgate ") else {
-        return;
-    };
-    if shown.starts_with('$') {
-        return;
-    }
-    let arguments: Vec<_> = arguments.split(' ').collect();
-    let mut asked = claimgate(&arguments);
-    let printed = asked.current_dir(directory).output().await.unwrap();
-    let printed = String::from_utf8(printed.stdout).unwrap();
-    let mut rest = printed.as_str();
-    let lines: Vec<_> = shown.lines().collect();
-    for piece in lines.split(|line| line.trim() == "…") {
-        let piece = piece.join("\n");
-        let Some(found) = rest.find(&piece) else {
-            panic!("{command} does not print\n{piece}\nbut\n{printed}")
-        };
-        rest = &rest[found + piece.len()..];
     }
 }

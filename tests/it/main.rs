@@ -16,6 +16,7 @@ mod config;
 mod connections;
 mod dearest;
 mod deploy;
+mod documents;
 mod fetch_errors;
 mod forged;
 mod guides;

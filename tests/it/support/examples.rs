@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::command::claimgate;
+
 /// A file of the repository.
 pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -16,6 +18,14 @@ pub fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+/// The README and the documents under `docs/`.
+pub fn documents() -> Vec<PathBuf> {
+    let mut documents = vec![file("README.md")];
+    documents.extend(files("docs", ".md"));
+    documents.extend(files("docs/guides", ".md"));
+    documents
 }
 
 /// Each fenced block of a document: what stands behind the fence, and the text, without the
@@ -48,10 +58,7 @@ pub fn configurations() -> Vec<(String, String)> {
         let yaml = std::fs::read_to_string(&path).unwrap();
         found.push((path.display().to_string(), yaml));
     }
-    let mut documents = vec![file("README.md")];
-    documents.extend(files("docs", ".md"));
-    documents.extend(files("docs/guides", ".md"));
-    for path in documents {
+    for path in documents() {
         let markdown = std::fs::read_to_string(&path).unwrap();
         for (info, yaml) in blocks(&markdown) {
             let is_whole = yaml.lines().any(|line| line.starts_with("providers:"));
@@ -61,4 +68,27 @@ pub fn configurations() -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// Runs a command of a document, and compares what it prints. A line `…` stands for any lines.
+pub async fn prints(command: &str, shown: &str, directory: &Path) {
+    let Some(arguments) = command.strip_prefix("$ claimgate ") else {
+        return;
+    };
+    if shown.starts_with('$') {
+        return;
+    }
+    let arguments: Vec<_> = arguments.split(' ').collect();
+    let mut asked = claimgate(&arguments);
+    let printed = asked.current_dir(directory).output().await.unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let mut rest = printed.as_str();
+    let lines: Vec<_> = shown.lines().collect();
+    for piece in lines.split(|line| line.trim() == "…") {
+        let piece = piece.join("\n");
+        let Some(found) = rest.find(&piece) else {
+            panic!("{command} does not print\n{piece}\nbut\n{printed}")
+        };
+        rest = &rest[found + piece.len()..];
+    }
 }
