@@ -8,7 +8,9 @@ use claimgate::decision::Reason;
 use crate::support::examples::{blocks, documents, file, prints};
 use crate::support::server::Server;
 
-const PROVIDERS: &str = r#"providers: [{ name: acme, issuer: "https://idp.example.com", audiences: [api], jwks: { inline: { keys: [] } } }]"#;
+/// Its keys are not needed: metrics exist without them.
+const PROVIDERS: &str = "providers: [{ name: acme, issuer: https://idp.example.com, \
+                         audiences: [api], jwks: { uri: 'http://127.0.0.1:1/jwks' } }]";
 
 #[test]
 fn links_lead_to_a_file_and_a_heading() {
