@@ -37,7 +37,15 @@ pub fn render<'a>(
     denials: &'a Denials,
     request: &'a Request<'a>,
 ) -> Rendered<'a> {
-    let mut rendered = match Answer::to(decision, policy, denials, request) {
+    rendered(
+        Answer::to(decision, policy, denials, request),
+        decision,
+        policy,
+    )
+}
+
+fn rendered<'a>(answer: Answer<'a>, decision: &'a Decision, policy: &'a Policy) -> Rendered<'a> {
+    let mut rendered = match answer {
         Answer::Pass(pass) => {
             let mut changes = pass.changes();
             Rendered {

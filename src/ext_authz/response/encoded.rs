@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use super::super::proto::auth::CheckResponse;
 use super::structs::{begin, field, key};
-use super::{Rendered, metadata, ok_response, render};
+use super::{Rendered, metadata, ok_response, rendered};
 use crate::answer::denials::Denials;
 use crate::answer::{Answer, Metadata, Pass};
 use crate::decision::Decision;
@@ -31,15 +31,16 @@ pub(in crate::ext_authz) fn encode(
     denials: &Denials,
     request: &Request<'_>,
 ) -> (Bytes, usize) {
-    if let Answer::Pass(pass) = Answer::to(decision, policy, denials, request)
-        && let Some(answer) = from_notes(&pass, decision)
+    let answer = Answer::to(decision, policy, denials, request);
+    if let Answer::Pass(pass) = &answer
+        && let Some(answer) = from_notes(pass, decision)
     {
         return answer;
     }
     let Rendered {
         response,
         oversized,
-    } = render(decision, policy, denials, request);
+    } = rendered(answer, decision, policy);
     (message(&response), oversized.len())
 }
 
