@@ -121,10 +121,10 @@ impl Gate {
 fn describe(decision: &Decision) -> (Option<ProviderId>, String) {
     match decision {
         Decision::Allow(permit) => {
-            let bearer = permit.bearer.as_ref();
+            let bearer = permit.bearer();
             let claims = bearer.map(|bearer| bearer.token.claims());
             let provider = bearer.map(|bearer| bearer.provider);
-            (provider, format!("{:?} {claims:?}", permit.rule))
+            (provider, format!("{:?} {claims:?}", permit.rule()))
         }
         Decision::Deny(denial) => (denial.provider, denial.fault.to_string()),
         Decision::Respond(resource) => (None, resource.document().to_owned()),

@@ -77,10 +77,10 @@ fn compare(read: &Request<'_>, generated: &CheckRequest) {
 fn judge(request: &Request<'_>, good: &str) {
     let decision = GATE.judge(request);
     if let Decision::Allow(permit) = &decision {
-        let rule = &GATE.policy.rule(permit.rule).unwrap().name;
-        assert_eq!(rule == "public", permit.bearer.is_none());
+        let rule = &GATE.policy.rule(permit.rule()).unwrap().name;
+        assert_eq!(rule == "public", permit.bearer().is_none());
         assert_ne!(rule, "closed");
-        if permit.bearer.is_some() {
+        if permit.bearer().is_some() {
             let lines: Vec<_> = request
                 .headers
                 .lines()

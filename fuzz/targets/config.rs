@@ -40,7 +40,8 @@ fuzz_target!(|data: &[u8]| {
             ..Request::default()
         };
         let now = UnixTime::from_secs(NOW);
-        let decision = decide(&config.policy, &keyring, &(), &request, now, &mut ()).by_what_is_known();
+        let decision =
+            decide(&config.policy, &keyring, &(), &request, now, &mut ()).by_what_is_known();
         // Whoever may pass without a token may pass with any.
         assert!(!matches!(&decision, Decision::Allow(permit) if permit.bearer().is_some()));
     }

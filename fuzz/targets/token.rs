@@ -74,7 +74,7 @@ fn signed(which: usize, data: &[u8]) {
                 || claims["aud"].as_array().unwrap().contains(&AUDIENCE.into())
         );
         assert!(claims["cnf"].is_null());
-        let bearer = permit.bearer.unwrap();
+        let bearer = permit.bearer().unwrap();
         let read = Json::Object(bearer.token.claims().members()).to_string();
         assert!(same(&serde_json::from_str(&read).unwrap(), &claims));
     }
