@@ -130,7 +130,11 @@ fn cases(provider: &Provider) -> Vec<Case> {
             .map(|value| format!("t{number}-{value}"))
             .collect()
     };
-    let condition = |text: &str| json!({"match": {"path": {"prefix": "/"}}, "condition": text});
+    // An ordinary request, without the header, is allowed.
+    let condition = |text: &str| {
+        let text = format!("!('x-tenant' in request.headers) || ({text})");
+        json!({"match": {"path": {"prefix": "/"}}, "condition": text})
+    };
     vec![
         Case {
             what: "10,000 rules by header, a header of commas",
