@@ -117,6 +117,12 @@ fn rules(count: usize, rule: impl Fn(usize) -> Value) -> Vec<Value> {
         .collect()
 }
 
+/// A rule with a condition that an ordinary request, without the header, meets.
+fn condition(text: &str) -> Value {
+    let text = format!("!('x-tenant' in request.headers) || ({text})");
+    json!({"match": {"path": {"prefix": "/"}}, "condition": text})
+}
+
 fn cases(provider: &Provider) -> Vec<Case> {
     let matching = |matches: Value| json!({"match": matches, "scopes": ["orders:read"]});
     let commas = || vec![("x-tenant".to_owned(), ",".repeat(ROOM))];
@@ -129,11 +135,6 @@ fn cases(provider: &Provider) -> Vec<Case> {
         (0..1_000)
             .map(|value| format!("t{number}-{value}"))
             .collect()
-    };
-    // An ordinary request, without the header, is allowed.
-    let condition = |text: &str| {
-        let text = format!("!('x-tenant' in request.headers) || ({text})");
-        json!({"match": {"path": {"prefix": "/"}}, "condition": text})
     };
     vec![
         Case {
