@@ -73,7 +73,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// # Errors
 ///
-/// When it cannot be written. That its reader has read enough, as `head` does, is none.
+/// When it cannot be written. A reader that stops early, as `head` does, is not an error.
 fn say(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -83,12 +83,12 @@ fn ok_response(changes: &Changes<'_>) -> OkHttpResponse {
         oversized: _,
     } = changes;
     OkHttpResponse {
-        headers: options(set),
+        headers: options(set.iter().cloned()),
         headers_to_remove: remove
             .iter()
             .map(|name| name.clone().into_owned())
             .collect(),
-        response_headers_to_add: options(response),
+        response_headers_to_add: options(response.iter().cloned()),
         query_parameters_to_remove: remove_query.iter().map(|name| (*name).to_owned()).collect(),
         ..OkHttpResponse::default()
     }
@@ -109,7 +109,7 @@ pub(super) fn direct(direct: DirectResponse<'_>) -> CheckResponse {
             status: Some(HttpStatus {
                 code: http_status.into(),
             }),
-            headers: options(&headers),
+            headers: options(headers),
             body: body.into_owned(),
         })),
         dynamic_metadata: None,
@@ -127,11 +127,13 @@ fn status(code: i32, message: &str) -> Status {
     }
 }
 
-fn options(headers: &[(&str, Cow<'_, str>)]) -> Vec<HeaderValueOption> {
-    let options = headers.iter().map(|(name, value)| HeaderValueOption {
+fn options<'a>(
+    headers: impl IntoIterator<Item = (&'a str, Cow<'a, str>)>,
+) -> Vec<HeaderValueOption> {
+    let options = headers.into_iter().map(|(name, value)| HeaderValueOption {
         header: Some(HeaderValue {
-            key: (*name).to_owned(),
-            value: value.clone().into_owned(),
+            key: name.to_owned(),
+            value: value.into_owned(),
             raw_value: Vec::new(),
         }),
         append: Some(false),

@@ -110,14 +110,7 @@ impl Pattern {
 
     /// Whether it matches. Takes time in proportion to the text, and no memory.
     pub fn is_match(&self, text: &str) -> bool {
-        // The automaton has the start state that `scope` asks for, and cannot give up.
-        let Ok(start) =
-            self.automaton
-                .start_state(&start::Config::new().anchored(match self.scope {
-                    Scope::Whole => Anchored::Yes,
-                    Scope::Part => Anchored::No,
-                }))
-        else {
+        let Some(start) = self.start() else {
             return false;
         };
         let bytes = text.bytes();
@@ -125,6 +118,16 @@ impl Pattern {
             Direction::Forward => self.run(start, bytes),
             Direction::Backward => self.run(start, bytes.rev()),
         }
+    }
+
+    /// The state before anything is read. The automaton always has the one that `scope` asks for.
+    fn start(&self) -> Option<StateID> {
+        let anchored = match self.scope {
+            Scope::Whole => Anchored::Yes,
+            Scope::Part => Anchored::No,
+        };
+        let config = start::Config::new().anchored(anchored);
+        self.automaton.start_state(&config).ok()
     }
 
     fn run(&self, start: StateID, bytes: impl Iterator<Item = u8>) -> bool {
@@ -147,12 +150,8 @@ impl Pattern {
 
     /// Whether it matches every path of segments that are lower-case letters: `/a`, `/b/cd`.
     pub fn matches_all_plain_paths(&self) -> bool {
-        let config = start::Config::new().anchored(match self.scope {
-            Scope::Whole => Anchored::Yes,
-            Scope::Part => Anchored::No,
-        });
         let automaton = &*self.automaton;
-        let Ok(start) = automaton.start_state(&config) else {
+        let Some(start) = self.start() else {
             return false;
         };
         // Each pair of a state and what was read last is followed once.

@@ -11,7 +11,7 @@ use crate::keyring::ProviderId;
 use crate::policy::condition::Condition;
 use crate::policy::matcher::{Matcher, cover};
 use crate::policy::requirement::{Access, Requirement};
-use crate::policy::rules::{DEFAULT, Expressions, PathMode, Rule, Rules};
+use crate::policy::rules::{DEFAULT, Expressions, PathMode, Rule, RuleId, Rules};
 use crate::policy::shadow::{Escape, Hidden};
 use crate::policy::{CorsPreflight, Provider};
 use crate::token::scopes::is_scope;
@@ -71,7 +71,9 @@ impl Check<'_> {
             let (Some((location, _)), Some(to)) = (locations.get(rule), names.get(to)) else {
                 continue;
             };
-            let matcher = rules.all().nth(rule).and_then(|rule| rule.matcher.as_ref());
+            let matcher = rules
+                .get(RuleId(rule))
+                .and_then(|rule| rule.matcher.as_ref());
             let what = match matcher.is_some_and(|matcher| matcher.headers.is_empty()) {
                 true => "names another host",
                 false => "leaves out its header",

@@ -42,7 +42,7 @@ pub(super) fn each_name<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [
 }
 
 /// The request's cookies without those that a server may read under one of these names, as one
-/// header line; `None` if there are none left. What is no text that a header can carry is left out.
+/// header line; `None` if no cookie is left. Cookies that a header cannot carry as text are left out.
 pub(crate) fn without(headers: &Headers<'_>, taken: &[&str]) -> Option<String> {
     let longest = taken.iter().map(|name| name.len()).max().unwrap_or(0);
     let taken: HashSet<Vec<u8>> = taken.iter().map(|name| spelling::key(name)).collect();
