@@ -15,22 +15,16 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
+use crate::gate::{Gate, Generation};
 use crate::http2::connections::Connections;
-use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
 use crate::listener::{Connection, Listener};
-use crate::policy::Policy;
 use crate::telemetry::exposition::Format;
-use crate::telemetry::metrics::Metrics;
-use crate::token_cache::TokenCache;
 
 /// What there is to be told.
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
-    pub(crate) jwks: Arc<Jwks>,
-    pub(crate) token_cache: Arc<TokenCache>,
-    pub(crate) policy: Arc<Policy>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gate: Gate,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -45,7 +39,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Serves until it is dropped.
 pub(crate) async fn serve(listener: Listener, admin: Admin) {
-    let counted = admin.metrics.admin_connections().clone();
+    let counted = admin.gate.metrics.admin_connections().clone();
     let connections = Arc::new(Connections::new(MAX_CONNECTIONS, counted));
     let routes = Router::new()
         .route("/", get(index))
@@ -103,13 +97,12 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if *admin.phase.borrow() != Phase::Serving {
         missing.push("not ready: shutting down\n".to_owned());
     }
-    for id in admin.jwks.awaited() {
-        let name = admin
-            .policy
-            .provider(id)
-            .map_or("?", |provider| &provider.name);
-        let why = admin
-            .jwks
+    let generation = admin.gate.generation();
+    let Generation { policy, jwks, .. } = &*generation;
+    for id in jwks.awaited() {
+        let provider = policy.provider(id);
+        let name = provider.map_or("?", |provider| &provider.name);
+        let why = jwks
             .status(id)
             .and_then(|status| status.error.clone())
             .map_or_else(
@@ -128,9 +121,8 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     static ONE: Semaphore = Semaphore::const_new(1);
     let turn = ONE.acquire().await;
-    admin.jwks.observe();
-    admin.token_cache.observe();
-    let metrics = Arc::clone(&admin.metrics);
+    admin.gate.generation().observe();
+    let metrics = Arc::clone(&admin.gate.metrics);
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
     let encode = move || {

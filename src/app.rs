@@ -22,7 +22,6 @@ use crate::ext_authz::server;
 use crate::ext_authz::service::Service;
 use crate::gate::Gate;
 use crate::http2::{self, Exchange, Handler, Shared, routes};
-use crate::jwks::Jwks;
 use crate::lifecycle::Phase;
 use crate::listener::{Connection, Listener, listen};
 use crate::telemetry::Logging;
@@ -124,7 +123,7 @@ impl App {
     /// Completes when every provider has keys. They are fetched from [`bind`] on, whether or not
     /// the service runs yet.
     pub async fn ready(&self) {
-        self.service.gate.jwks.all_known().await;
+        self.service.gate.generation().jwks.all_known().await;
     }
 
     /// Serves until `shutdown` completes; then keeps answering for the drain period, while
@@ -168,16 +167,13 @@ impl App {
         let mut helpers = JoinSet::new();
         helpers.spawn(report_health(
             reporter,
-            Arc::clone(&self.service.gate.jwks),
+            self.service.gate.clone(),
             phase.subscribe(),
         ));
         helpers.spawn(admin::serve(
             self.admin,
             Admin {
-                jwks: Arc::clone(&self.service.gate.jwks),
-                token_cache: Arc::clone(&self.service.gate.token_cache),
-                policy: Arc::clone(&self.service.gate.policy),
-                metrics,
+                gate: self.service.gate.clone(),
                 phase: phase.subscribe(),
             },
         ));
@@ -267,14 +263,11 @@ async fn serve(listener: Listener, api: Api, mut phase: watch::Receiver<Phase>) 
 }
 
 /// SERVING while we can judge tokens and nobody asked us to stop.
-async fn report_health(
-    reporter: HealthReporter,
-    jwks: Arc<Jwks>,
-    mut phase: watch::Receiver<Phase>,
-) {
-    let mut changed = jwks.changed();
+async fn report_health(reporter: HealthReporter, gate: Gate, mut phase: watch::Receiver<Phase>) {
+    let mut changed = gate.changed();
     loop {
-        let ready = *phase.borrow_and_update() == Phase::Serving && jwks.awaited().is_empty();
+        let awaited = gate.generation().jwks.awaited();
+        let ready = *phase.borrow_and_update() == Phase::Serving && awaited.is_empty();
         let status = match ready {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,

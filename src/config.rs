@@ -113,7 +113,7 @@ pub struct Admin {
 }
 
 /// Where one provider's keys come from, and how they are kept fresh.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySettings {
     /// The provider's name.
     pub name: String,
@@ -128,7 +128,7 @@ pub struct KeySettings {
 }
 
 /// Where a provider publishes its keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// In the document that its metadata points to.
     Discovery {
@@ -157,7 +157,7 @@ impl KeySource {
 }
 
 /// How a provider's documents are fetched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
     /// For one document, from connecting to the last byte.
     pub timeout: Duration,
@@ -183,7 +183,7 @@ pub enum Proxy {
 }
 
 /// When a provider's keys are fetched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refresh {
     /// The shortest time between two regular fetches.
     pub min: Duration,

@@ -1,5 +1,5 @@
 //! The verdict. [`decide`] is total: whatever it is given, it answers, and nothing becomes an allow
-//! but a [`VerifiedToken`], or a request that its rule lets pass without one.
+//! but a [`VerifiedToken`](crate::token::VerifiedToken), or a request that its rule lets pass without one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ pub use keys_need::{KeyDoubt, KeysNeed};
 pub use memory::Memory;
 pub use reason::Reason;
 
-use crate::identity::Bearer;
+use crate::identity::{Bearer, KnownToken};
 use crate::keyring::{Keyring, ProviderId};
 use crate::policy::Policy;
 use crate::policy::resource::Resource;
 use crate::policy::rules::RuleId;
 use crate::request::Request;
 use crate::time::UnixTime;
-use crate::token::{TokenError, VerifiedToken};
+use crate::token::TokenError;
 use crate::trace::Trace;
 
 /// When to try again if nothing tells when the keys will be there.
@@ -66,7 +66,7 @@ pub struct Denial {
     /// The provider that the token says it is from, if it is a configured one.
     pub provider: Option<ProviderId>,
     /// The token, if it is valid, and refused by the rule.
-    pub token: Option<Arc<VerifiedToken>>,
+    pub token: Option<Arc<KnownToken>>,
     /// What is wrong.
     pub fault: Fault,
 }
@@ -184,7 +184,7 @@ impl Decision {
     /// The provider that the token is from, or says that it is from, if that is a configured one.
     pub fn provider(&self) -> Option<ProviderId> {
         match self {
-            Self::Allow(permit) => permit.bearer.as_ref().map(|bearer| bearer.provider),
+            Self::Allow(permit) => permit.bearer.as_ref().map(Bearer::provider),
             Self::Deny(denial) => denial.provider,
             Self::Respond(_) => None,
         }

@@ -8,9 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 
 mod header_name;
+mod known_token;
 mod value;
 
 pub use header_name::{HeaderName, HeaderNameError};
+pub use known_token::{CachedAnswer, KnownToken};
 use value::{TooLong, header_value};
 
 use crate::keyring::ProviderId;
@@ -24,12 +26,22 @@ use crate::token::source::{TokenSource, cookie, websocket};
 /// Who sends a request, on the evidence of a token.
 #[derive(Clone, Debug)]
 pub struct Bearer {
-    /// Whose token it is.
-    pub provider: ProviderId,
-    /// The evidence.
-    pub token: Arc<VerifiedToken>,
-    /// Where the request carries it.
+    /// The token, with what is remembered of it.
+    pub known: Arc<KnownToken>,
+    /// Where the request carries the token.
     pub place: Arc<TokenSource>,
+}
+
+impl Bearer {
+    /// The provider that issued the token.
+    pub fn provider(&self) -> ProviderId {
+        self.known.provider
+    }
+
+    /// The evidence.
+    pub fn token(&self) -> &VerifiedToken {
+        &self.known.token
+    }
 }
 
 /// What the upstream sees of a request that was allowed, and what its caller sees besides the
@@ -127,7 +139,7 @@ impl Upstream {
         if let Some(name) = &self.scope_header {
             let scopes: Vec<&str> = bearer
                 .iter()
-                .flat_map(|bearer| bearer.token.scopes())
+                .flat_map(|bearer| bearer.token().scopes())
                 .collect();
             let scopes = (!scopes.is_empty()).then(|| scopes.join(" "));
             self.manage(name, scopes.map(Value::Text), changes);
@@ -136,7 +148,7 @@ impl Upstream {
             match bearer {
                 Some(bearer) => changes
                     .set
-                    .push((name.as_str(), bearer.token.payload().into())),
+                    .push((name.as_str(), bearer.token().payload().into())),
                 None => changes.remove.push(name.as_str().into()),
             }
         }
@@ -239,7 +251,7 @@ impl Upstream {
 }
 
 fn claim<'a>(bearer: Option<&'a Bearer>, path: &ClaimPath) -> Option<Json<'a>> {
-    bearer?.token.claims().at(path)
+    bearer?.token().claims().at(path)
 }
 
 /// What a header is to say.

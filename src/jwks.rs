@@ -3,17 +3,20 @@
 //! One task per provider fetches; readers take a snapshot and never wait. The last good keys stay
 //! until newer ones arrive or they are too old to trust. What one provider does, or fails to do,
 //! touches no other.
+//!
+//! A provider outlives the configuration that named it if the next one has the same settings for it.
 
-use std::fmt;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::Guard;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+mod board;
 mod content;
 mod discovery;
 mod disk;
@@ -25,6 +28,7 @@ mod refresher;
 mod schedule;
 mod source;
 
+use board::Board;
 pub use fetch::FetchError;
 use provider::ProviderState;
 use refresher::Refresher;
@@ -33,29 +37,23 @@ use source::Source;
 use crate::config::KeySettings;
 use crate::decision::KeyDoubt;
 use crate::keyring::{KeySet, KeySetError, Keyring, Keys, ProviderId};
-use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
+use crate::telemetry::metrics::{KeyMetrics, PolicyMetrics, UnknownKeyOutcome};
 use crate::time::Clock;
 
-/// The keys of all providers. Dropping it stops the tasks that keep them fresh.
+/// The keys of all providers of one configuration. When it is dropped, the tasks end that keep fresh
+/// the keys of providers that no other configuration has.
 #[derive(Debug)]
 pub struct Jwks {
-    shared: Arc<Shared>,
-    _refreshers: JoinSet<()>,
+    board: Arc<Board>,
+    /// In the order of the policy's providers.
+    providers: Vec<Arc<Provider>>,
 }
 
-struct Shared {
-    keyring: ArcSwap<Keyring>,
-    /// Bumped whenever the keyring changes.
-    changed: watch::Sender<()>,
-    providers: Vec<ProviderState>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
+/// A provider, and the task that keeps its keys fresh until this is dropped.
+#[derive(Debug)]
+struct Provider {
+    state: Arc<ProviderState>,
+    _refresher: JoinSet<()>,
 }
 
 /// How a provider's keys are doing, for people.
@@ -161,32 +159,38 @@ pub struct LookUp {
 impl Jwks {
     /// Starts to fetch the keys of all providers. Those from files, from the configuration itself
     /// and those that an earlier run has kept are there when this returns.
+    ///
+    /// A provider that `earlier` has with the same settings goes on as it is. One whose keys come from
+    /// the same place begins with the keys known so far. `changed` is told whenever keys are replaced.
     pub async fn start(
         providers: Vec<KeySettings>,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
+        clock: &Arc<dyn Clock>,
+        metrics: &PolicyMetrics,
+        changed: watch::Sender<()>,
+        earlier: Option<&Self>,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            keyring: ArcSwap::from_pointee(Keyring::empty(providers.len())),
-            changed: watch::Sender::new(()),
-            providers: providers.into_iter().map(ProviderState::new).collect(),
-            clock,
-            metrics,
-        });
-        let mut refreshers: Vec<_> = (0..shared.providers.len())
-            .map(|index| Refresher::new(Arc::clone(&shared), ProviderId(index)))
+        let board = Arc::new(Board::new(providers.len(), changed));
+        let known: HashMap<&str, &Arc<Provider>> = earlier
+            .into_iter()
+            .flat_map(|earlier| &earlier.providers)
+            .map(|provider| (provider.state.settings.name.as_str(), provider))
             .collect();
+        let providers = providers.into_iter().enumerate().map(|(index, settings)| {
+            let metrics = metrics.keys(ProviderId(index)).cloned().unwrap_or_default();
+            let known = known.get(settings.name.as_str()).copied();
+            Provider::start(settings, known, Arc::clone(clock), metrics)
+        });
         // All at once: a disk that hangs costs the start its patience once.
-        join_all(refreshers.iter_mut().map(Refresher::prepare)).await;
-        Self {
-            shared,
-            _refreshers: refreshers.into_iter().map(Refresher::run).collect(),
+        let providers = join_all(providers).await;
+        for (index, provider) in providers.iter().enumerate() {
+            provider.state.publish_to(&board, ProviderId(index));
         }
+        Self { board, providers }
     }
 
     /// The keys known now.
-    pub fn snapshot(&self) -> Arc<Keyring> {
-        self.shared.keyring.load_full()
+    pub fn snapshot(&self) -> Guard<Arc<Keyring>> {
+        self.board.snapshot()
     }
 
     /// Waits until every provider has keys.
@@ -200,14 +204,14 @@ impl Jwks {
     }
 
     /// Hears whenever the keys of some provider are replaced, or given up.
-    pub(crate) fn changed(&self) -> watch::Receiver<()> {
-        self.shared.changed.subscribe()
+    fn changed(&self) -> watch::Receiver<()> {
+        self.board.changed()
     }
 
     /// The providers without keys.
     pub fn unavailable(&self) -> impl Iterator<Item = ProviderId> {
         let keyring = self.snapshot();
-        (0..self.shared.providers.len())
+        (0..self.providers.len())
             .map(ProviderId)
             .filter(move |id| matches!(keyring.keys(*id), Keys::Unavailable))
     }
@@ -217,7 +221,7 @@ impl Jwks {
     /// others.
     pub fn awaited(&self) -> Vec<ProviderId> {
         let unavailable: Vec<_> = self.unavailable().collect();
-        if unavailable.len() == self.shared.providers.len() {
+        if unavailable.len() == self.providers.len() {
             return unavailable;
         }
         let never_had = |id: &ProviderId| self.status(*id).is_none_or(|status| !status.had_keys);
@@ -226,18 +230,14 @@ impl Jwks {
 
     /// How one provider's keys are doing.
     pub fn status(&self, provider: ProviderId) -> Option<Arc<Status>> {
-        let provider = self.shared.providers.get(provider.0)?;
-        Some(provider.status.load_full())
+        Some(self.state(provider)?.status.load_full())
     }
 
     /// How long a request may wait for keys of this provider.
     pub fn unknown_key_wait(&self, provider: ProviderId) -> Duration {
-        self.shared
-            .providers
-            .get(provider.0)
-            .map_or(Duration::ZERO, |provider| {
-                provider.settings.refresh.unknown_key_wait
-            })
+        self.state(provider).map_or(Duration::ZERO, |provider| {
+            provider.settings.refresh.unknown_key_wait
+        })
     }
 
     /// How old the keys of a provider are.
@@ -254,23 +254,22 @@ impl Jwks {
         doubt: KeyDoubt<'_>,
         deadline: Instant,
     ) -> Option<LookUp> {
-        let look_up = self.shared.providers.get(provider.0)?;
-        let look_up = look_up.look_up(doubt, deadline).await?;
-        if let Some(metrics) = self.shared.metrics.keys(provider) {
-            metrics.unknown_key(look_up.outcome);
-        }
+        let state = self.state(provider)?;
+        let look_up = state.look_up(doubt, deadline).await?;
+        state.metrics.unknown_key(look_up.outcome);
         Some(look_up)
+    }
+
+    fn state(&self, provider: ProviderId) -> Option<&ProviderState> {
+        Some(&self.providers.get(provider.0)?.state)
     }
 
     /// Brings the gauges that change with time up to date.
     pub fn observe(&self) {
         let keyring = self.snapshot();
-        for (index, provider) in self.shared.providers.iter().enumerate() {
-            let id = ProviderId(index);
-            let Some(metrics) = self.shared.metrics.keys(id) else {
-                continue;
-            };
-            let status = provider.status.load();
+        for (index, Provider { state, .. }) in self.providers.iter().map(|it| &**it).enumerate() {
+            let (metrics, id) = (&state.metrics, ProviderId(index));
+            let status = state.status.load();
             let count = match keyring.keys(id) {
                 Keys::Known(keys) => keys.len(),
                 Keys::Unavailable => 0,
@@ -288,11 +287,25 @@ impl Jwks {
     }
 }
 
-impl Shared {
-    fn publish(&self, provider: ProviderId, keys: &Keys) {
-        self.keyring
-            .rcu(|keyring| keyring.with(provider, keys.clone()));
-        self.changed.send_replace(());
+impl Provider {
+    /// The provider with these settings: the `known` one of that name if they are the same.
+    async fn start(
+        settings: KeySettings,
+        known: Option<&Arc<Self>>,
+        clock: Arc<dyn Clock>,
+        metrics: KeyMetrics,
+    ) -> Arc<Self> {
+        let known = match known {
+            Some(known) if known.state.settings == settings => return Arc::clone(known),
+            known => known.filter(|known| known.state.settings.source == settings.source),
+        };
+        let state = Arc::new(ProviderState::new(settings, metrics));
+        let mut refresher = Refresher::new(Arc::clone(&state), clock);
+        refresher.prepare(known.map(|known| &*known.state)).await;
+        Arc::new(Self {
+            state,
+            _refresher: JoinSet::from_iter([refresher.run()]),
+        })
     }
 }
 

@@ -75,6 +75,15 @@ pub struct KeySet {
     fingerprint: Fingerprint,
 }
 
+/// Whether both have the same usable keys.
+impl PartialEq for KeySet {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+impl Eq for KeySet {}
+
 /// How many keys one token is tried against, if it has no `kid` or several keys share that `kid`.
 ///
 /// Anyone can send such a token with a signature that fits no key, and makes us check it by all of

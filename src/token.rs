@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
-use std::sync::OnceLock;
 
 pub mod bearer;
 pub mod claims;
@@ -17,7 +16,6 @@ pub mod json;
 mod jws;
 mod kind;
 mod media_type;
-mod notes;
 pub(crate) mod scopes;
 pub mod source;
 mod terms;
@@ -25,7 +23,6 @@ mod terms;
 pub use error::{OtherKind, TokenError};
 pub use jws::{MAX_TOKEN_BYTES, Unverified};
 pub use kind::Kind;
-pub use notes::Notes;
 pub use terms::{Audiences, RequiredClaim, Tenants, Terms};
 
 use crate::escaped::{Escaped, MAX_LISTED};
@@ -47,15 +44,9 @@ pub struct VerifiedToken {
     keys: Fingerprint,
     from: UnixTime,
     until: UnixTime,
-    notes: OnceLock<Notes>,
 }
 
 impl VerifiedToken {
-    /// Room for notes.
-    pub fn notes(&self) -> &OnceLock<Notes> {
-        &self.notes
-    }
-
     /// What the provider says about the bearer.
     pub fn claims(&self) -> &Claims {
         &self.claims
@@ -81,16 +72,10 @@ impl VerifiedToken {
         self.scopes.split_ascii_whitespace()
     }
 
-    /// About how much memory it takes, its notes included.
+    /// The memory that its parts take, in bytes, about.
     pub fn bytes(&self) -> usize {
-        let own = size_of::<Self>() + self.text.len() + self.claims.bytes() + self.scopes.len();
-        own + self.room_for_notes()
-    }
-
-    /// How much memory notes may take to be kept with it: they are made of claims, each of which
-    /// may be there twice, and encoded, and of the names of headers.
-    pub fn room_for_notes(&self) -> usize {
-        2 * self.text.len() + 1024
+        let kid = self.kid.as_ref().map_or(0, |kid| kid.len());
+        self.text.len() + self.claims.bytes() + self.scopes.len() + kid
     }
 
     /// Whether verifying it by these keys at this time would come to the same. False when any key
@@ -149,7 +134,6 @@ impl Unverified<'_> {
             keys: keys.fingerprint(),
             from,
             until,
-            notes: OnceLock::new(),
         })
     }
 

@@ -17,9 +17,8 @@ use quick_cache::{Lifecycle, Weighter};
 
 use crate::config::TokenCache as Settings;
 use crate::decision::Memory;
-use crate::keyring::ProviderId;
+use crate::identity::KnownToken;
 use crate::telemetry::metrics::TokenCacheMetrics;
-use crate::token::VerifiedToken;
 
 /// The memory of verified tokens, bounded by entries and by bytes. What is used least goes first.
 #[derive(Debug)]
@@ -33,17 +32,17 @@ pub struct TokenCache {
 
 /// A token, found by its text.
 #[derive(Debug)]
-struct Key(Arc<VerifiedToken>);
+struct Key(Arc<KnownToken>);
 
 impl Borrow<str> for Key {
     fn borrow(&self) -> &str {
-        self.0.text()
+        self.0.token.text()
     }
 }
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.text().hash(state);
+        self.0.token.text().hash(state);
     }
 }
 
@@ -78,7 +77,7 @@ impl Hasher for EndHasher {
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.0.text() == other.0.text()
+        self.0.token.text() == other.0.token.text()
     }
 }
 
@@ -86,8 +85,7 @@ impl Eq for Key {}
 
 #[derive(Clone, Debug)]
 struct Entry {
-    provider: ProviderId,
-    token: Arc<VerifiedToken>,
+    known: Arc<KnownToken>,
     weight: u64,
 }
 
@@ -147,26 +145,25 @@ impl TokenCache {
 }
 
 impl Memory for TokenCache {
-    fn recall(&self, token: &str) -> Option<(ProviderId, Arc<VerifiedToken>)> {
+    fn recall(&self, token: &str) -> Option<Arc<KnownToken>> {
         let found = self.entries.as_ref()?.try_get(token).ok().flatten();
         match found {
             Some(_) => self.metrics.hits.inc(),
             None => self.metrics.misses.inc(),
         };
-        found.map(|entry| (entry.provider, entry.token))
+        found.map(|entry| entry.known)
     }
 
-    fn remember(&self, provider: ProviderId, token: &Arc<VerifiedToken>) {
+    fn remember(&self, known: &Arc<KnownToken>) {
         let Some(entries) = &self.entries else {
             return;
         };
         let entry = Entry {
-            provider,
-            token: Arc::clone(token),
-            weight: self.least_weight.max(token.bytes() as u64 + OVERHEAD),
+            known: Arc::clone(known),
+            weight: self.least_weight.max(known.bytes() as u64 + OVERHEAD),
         };
         // Another request holds the lock: the token will come again.
-        let _ = entries.try_insert(Key(Arc::clone(token)), entry);
+        let _ = entries.try_insert(Key(Arc::clone(known)), entry);
     }
 
     fn forget(&self, token: &str) {

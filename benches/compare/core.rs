@@ -11,10 +11,10 @@ use claimgate::dev::signer::Signer;
 use claimgate::ext_authz::service::Service;
 use claimgate::ext_authz::wire;
 use claimgate::gate::Gate;
-use claimgate::keyring::{Algorithm, Keyring, Keys, ProviderId};
+use claimgate::identity::KnownToken;
+use claimgate::keyring::{Algorithm, Keyring, Keys};
 use claimgate::telemetry::metrics::TokenCacheMetrics;
 use claimgate::time::{SystemClock, UnixTime};
-use claimgate::token::VerifiedToken;
 use claimgate::token_cache::TokenCache;
 use criterion::{Criterion, Throughput};
 use futures_util::FutureExt as _;
@@ -111,7 +111,7 @@ impl Core {
     }
 
     /// Tokens, verified.
-    fn verified(&self, count: usize) -> Vec<Arc<VerifiedToken>> {
+    fn verified(&self, count: usize) -> Vec<Arc<KnownToken>> {
         let kept = Kept::default();
         for number in 0..count {
             self.allow(&Provider::check(&self.signer.token(number)), &kept);
@@ -125,7 +125,7 @@ pub fn answer_under(config: &Path, check: &[u8]) -> Vec<u8> {
     let answer = block_on(async {
         let config = Config::load(config).unwrap();
         let gate = Gate::start(config, Arc::new(SystemClock)).await;
-        gate.jwks.all_known().await;
+        gate.generation().jwks.all_known().await;
         let service = Service { gate };
         service.answer(Ok(check), Duration::MAX).await
     });
@@ -141,14 +141,14 @@ pub fn answer(service: &Service, check: &[u8]) -> bytes::Bytes {
 
 /// Keeps what it should remember, and never finds it.
 #[derive(Default)]
-struct Kept(RefCell<Vec<Arc<VerifiedToken>>>);
+struct Kept(RefCell<Vec<Arc<KnownToken>>>);
 
 impl Memory for Kept {
-    fn recall(&self, _: &str) -> Option<(ProviderId, Arc<VerifiedToken>)> {
+    fn recall(&self, _: &str) -> Option<Arc<KnownToken>> {
         None
     }
 
-    fn remember(&self, _: ProviderId, token: &Arc<VerifiedToken>) {
+    fn remember(&self, token: &Arc<KnownToken>) {
         self.0.borrow_mut().push(Arc::clone(token));
     }
 
@@ -275,7 +275,6 @@ fn references(measure: &mut impl FnMut(&str, &str, &mut dyn FnMut())) {
 
 fn token_cache(core: &Core, measure: &mut impl FnMut(&str, &str, &mut dyn FnMut())) {
     let tokens = core.verified(2_000);
-    let provider = core.config.policy.providers().next().unwrap().0;
     let settings = Settings {
         max_entries: 1_000,
         max_bytes: 64 * 1024 * 1024,
@@ -284,11 +283,11 @@ fn token_cache(core: &Core, measure: &mut impl FnMut(&str, &str, &mut dyn FnMut(
     let mut next = 0;
     measure("token cache", "remember, and forget another", &mut || {
         next = (next + 1) % tokens.len();
-        cache.remember(provider, &tokens[next]);
+        cache.remember(&tokens[next]);
     });
-    cache.remember(provider, &tokens[0]);
+    cache.remember(&tokens[0]);
     measure("token cache", "recall", &mut || {
-        assert!(cache.recall(tokens[0].text()).is_some());
+        assert!(cache.recall(tokens[0].token.text()).is_some());
     });
     let unknown = core.signer.token(1_000_000);
     measure("token cache", "recall what is not there", &mut || {

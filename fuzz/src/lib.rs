@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use claimgate::config::{Config, KeySource};
 use claimgate::decision::{Decision, Memory, decide};
 use claimgate::dev::signer::Signer;
+use claimgate::identity::Bearer;
 use claimgate::keyring::{Algorithm, Keyring, Keys, ProviderId};
 use claimgate::policy::Policy;
 use claimgate::request::Request;
@@ -122,8 +123,8 @@ fn describe(decision: &Decision) -> (Option<ProviderId>, String) {
     match decision {
         Decision::Allow(permit) => {
             let bearer = permit.bearer();
-            let claims = bearer.map(|bearer| bearer.token.claims());
-            let provider = bearer.map(|bearer| bearer.provider);
+            let claims = bearer.map(|bearer| bearer.token().claims());
+            let provider = bearer.map(Bearer::provider);
             (provider, format!("{:?} {claims:?}", permit.rule()))
         }
         Decision::Deny(denial) => (denial.provider, denial.fault.to_string()),

@@ -75,7 +75,7 @@ fn signed(which: usize, data: &[u8]) {
         );
         assert!(claims["cnf"].is_null());
         let bearer = permit.bearer().unwrap();
-        let read = Json::Object(bearer.token.claims().members()).to_string();
+        let read = Json::Object(bearer.token().claims().members()).to_string();
         assert!(same(&serde_json::from_str(&read).unwrap(), &claims));
     }
 }

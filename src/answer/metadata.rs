@@ -2,6 +2,7 @@
 //! send it.
 
 use crate::decision::{Decision, Denial};
+use crate::identity::Bearer;
 use crate::policy::Policy;
 use crate::token::VerifiedToken;
 use crate::token::json::Json;
@@ -17,8 +18,11 @@ pub struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// The metadata of a decision.
-    pub fn of(decision: &'a Decision, policy: &'a Policy) -> Self {
+    /// The metadata of a decision, if the configuration wants any.
+    pub fn of(decision: &'a Decision, policy: &'a Policy) -> Option<Self> {
+        if !policy.upstream().dynamic_metadata {
+            return None;
+        }
         let rule = decision.rule().and_then(|id| policy.rule(id));
         let provider = decision.provider().and_then(|id| policy.provider(id));
         let known = Self {
@@ -28,20 +32,31 @@ impl<'a> Metadata<'a> {
             provider: provider.map(|provider| provider.name.as_str()),
             token: None,
         };
-        match decision {
+        Some(match decision {
             Decision::Allow(permit) => Self {
                 decision: "allow",
-                token: permit.bearer().map(|bearer| &*bearer.token),
+                token: permit.bearer().map(Bearer::token),
                 ..known
             },
             Decision::Deny(denial @ Denial { token, .. }) => Self {
                 decision: "deny",
                 reason: Some(denial.reason().code()),
-                token: token.as_deref(),
+                token: token.as_ref().map(|known| &known.token),
                 ..known
             },
             Decision::Respond(_) => known,
-        }
+        })
+    }
+
+    /// The rule that the request was judged by, if it got so far.
+    pub fn rule(&self) -> Option<&'a str> {
+        self.rule
+    }
+
+    /// The same without the rule.
+    #[must_use]
+    pub fn without_rule(self) -> Self {
+        Self { rule: None, ..self }
     }
 
     /// Each name with its value.
@@ -60,7 +75,7 @@ impl<'a> Metadata<'a> {
     }
 
     /// All claims of a valid token.
-    pub fn claims(&self) -> Option<Json<'a>> {
+    fn claims(&self) -> Option<Json<'a>> {
         let claims = self.token?.claims();
         Some(Json::Object(claims.members()))
     }

@@ -6,6 +6,7 @@ pub(super) use report::Report;
 use report::Steps;
 
 use crate::advice;
+use crate::answer::{Answer, Metadata};
 use crate::config::Config;
 use crate::decision::{Decision, Denial, Fault, decide};
 use crate::ext_authz::response::{self, Rendered};
@@ -39,7 +40,10 @@ pub(super) fn explain(
     let Rendered {
         response,
         oversized,
-    } = response::render(&decision, policy, &config.denials, request);
+    } = response::render(
+        Answer::to(&decision, policy, &config.denials, request),
+        Metadata::of(&decision, policy),
+    );
     let most = policy.upstream().max_header_bytes;
     let too_long = oversized.iter().map(|oversized| {
         format!(

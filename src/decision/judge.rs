@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Decision, Denial, Fault, Memory, Permit};
 use crate::escaped::Escaped;
-use crate::identity::Bearer;
+use crate::identity::{Bearer, KnownToken};
 use crate::keyring::{Keyring, Keys};
 use crate::policy::condition::{Condition, ConditionFailure};
 use crate::policy::matcher::Target;
@@ -123,8 +123,8 @@ impl<M: Memory> Evaluation<'_, M> {
         };
         self.check(&bearer, requirement, trace)
             .map_err(|refusal| Denial {
-                provider: Some(bearer.provider),
-                token: Some(Arc::clone(&bearer.token)),
+                provider: Some(bearer.provider()),
+                token: Some(Arc::clone(&bearer.known)),
                 ..Fault::from(refusal).into()
             })?;
         Ok(bearer)
@@ -132,20 +132,22 @@ impl<M: Memory> Evaluation<'_, M> {
 
     /// What this token was found to be before, if that still holds.
     fn recall(&self, credential: &Credential<'_>) -> Option<Bearer> {
-        let (provider, token) = self.memory.recall(&credential.token)?;
-        match self.keyring.keys(provider) {
-            Keys::Known(keys) if token.still_holds(keys, self.now) => {}
+        let known = self.memory.recall(&credential.token)?;
+        match self.keyring.keys(known.provider) {
+            Keys::Known(keys) if known.token.still_holds(keys, self.now) => {}
             Keys::Known(_) | Keys::Unavailable => {
                 self.memory.forget(&credential.token);
                 return None;
             }
         }
-        let known = self.policy.provider(provider)?;
-        known.token_from.contains(credential.place).then(|| Bearer {
-            provider,
-            token,
-            place: Arc::clone(credential.place),
-        })
+        let provider = self.policy.provider(known.provider)?;
+        provider
+            .token_from
+            .contains(credential.place)
+            .then(|| Bearer {
+                known,
+                place: Arc::clone(credential.place),
+            })
     }
 
     fn verify(
@@ -185,11 +187,10 @@ impl<M: Memory> Evaluation<'_, M> {
 
         match token.verify(&provider.terms, keys, self.now, trace) {
             Ok(token) => {
-                let token = Arc::new(token);
-                self.memory.remember(id, &token);
+                let known = Arc::new(KnownToken::new(id, token));
+                self.memory.remember(&known);
                 Ok(Bearer {
-                    provider: id,
-                    token,
+                    known,
                     place: Arc::clone(credential.place),
                 })
             }
@@ -206,11 +207,11 @@ impl<M: Memory> Evaluation<'_, M> {
         requirement: &Requirement,
         trace: &mut impl Trace,
     ) -> Result<(), Refusal> {
-        let provider = self.policy.provider(bearer.provider);
+        let provider = self.policy.provider(bearer.provider());
         let skew = provider
             .map(|provider| provider.terms.clock_skew)
             .unwrap_or_default();
-        requirement.check(bearer.provider, &bearer.token, skew, self.now)?;
+        requirement.check(bearer.provider(), bearer.token(), skew, self.now)?;
         if !requirement.is_empty() {
             trace.passed(Step::Requirement);
         }
@@ -222,7 +223,7 @@ impl<M: Memory> Evaluation<'_, M> {
         bearer: Option<&Bearer>,
         trace: &mut impl Trace,
     ) -> Result<(), Refusal> {
-        let claims = bearer.map(|bearer| bearer.token.claims());
+        let claims = bearer.map(|bearer| bearer.token().claims());
         self.check_condition_by(trace, |condition| {
             condition.holds(self.target, claims, self.now)
         })

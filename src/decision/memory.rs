@@ -2,30 +2,29 @@
 
 use std::sync::Arc;
 
-use crate::keyring::ProviderId;
-use crate::token::VerifiedToken;
+use crate::identity::KnownToken;
 
 /// Remembers verified tokens. `()` remembers nothing.
 ///
 /// INVARIANT: what is recalled for a text was remembered for that very text, under the same
 /// policy. Whether it still holds is for the one who recalls to find out.
 pub trait Memory {
-    /// The evidence that this token gave, and whose it is.
-    fn recall(&self, token: &str) -> Option<(ProviderId, Arc<VerifiedToken>)>;
+    /// What is known of the token with this text.
+    fn recall(&self, token: &str) -> Option<Arc<KnownToken>>;
 
-    /// This token has been verified.
-    fn remember(&self, provider: ProviderId, token: &Arc<VerifiedToken>);
+    /// Keeps a token that was just verified.
+    fn remember(&self, token: &Arc<KnownToken>);
 
     /// The evidence that this token gave holds no more.
     fn forget(&self, token: &str);
 }
 
 impl Memory for () {
-    fn recall(&self, _: &str) -> Option<(ProviderId, Arc<VerifiedToken>)> {
+    fn recall(&self, _: &str) -> Option<Arc<KnownToken>> {
         None
     }
 
-    fn remember(&self, _: ProviderId, _: &Arc<VerifiedToken>) {}
+    fn remember(&self, _: &Arc<KnownToken>) {}
 
     fn forget(&self, _: &str) {}
 }

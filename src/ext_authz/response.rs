@@ -1,25 +1,20 @@
 //! [`Answer`] to `CheckResponse`.
 //!
-//! INVARIANT: only [`pass`] and `encoded` write status code 0, both of a [`Pass`]. Every response has
-//! a status, as Envoy takes an absent one for OK.
+//! INVARIANT: only [`pass`] writes status code 0, for a [`Pass`]. Every response has a status, as Envoy
+//! takes an absent one for OK.
 
 use std::borrow::Cow;
 
 pub(super) mod encoded;
 mod metadata;
-mod structs;
 
 use super::proto::auth::check_response::HttpResponse;
 use super::proto::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use super::proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use super::proto::envoy::r#type::v3::HttpStatus;
 use super::proto::google::rpc::Status;
-use crate::answer::denials::Denials;
 use crate::answer::{Answer, DirectResponse, Metadata, Pass};
-use crate::decision::Decision;
 use crate::identity::{Changes, Oversized};
-use crate::policy::Policy;
-use crate::request::Request;
 
 /// A decision as Envoy reads it.
 #[derive(Debug)]
@@ -30,21 +25,8 @@ pub struct Rendered<'a> {
     pub oversized: Vec<Oversized<'a>>,
 }
 
-/// The answer to a check.
-pub fn render<'a>(
-    decision: &'a Decision,
-    policy: &'a Policy,
-    denials: &'a Denials,
-    request: &'a Request<'a>,
-) -> Rendered<'a> {
-    rendered(
-        Answer::to(decision, policy, denials, request),
-        decision,
-        policy,
-    )
-}
-
-fn rendered<'a>(answer: Answer<'a>, decision: &'a Decision, policy: &'a Policy) -> Rendered<'a> {
+/// An answer, with the metadata that goes with it.
+pub fn render<'a>(answer: Answer<'a>, metadata: Option<Metadata<'_>>) -> Rendered<'a> {
     let mut rendered = match answer {
         Answer::Pass(pass) => {
             let mut changes = pass.changes();
@@ -58,10 +40,7 @@ fn rendered<'a>(answer: Answer<'a>, decision: &'a Decision, policy: &'a Policy) 
             response: self::direct(direct),
         },
     };
-    if policy.upstream().dynamic_metadata {
-        let metadata = Metadata::of(decision, policy);
-        rendered.response.dynamic_metadata = Some(metadata::to_struct(&metadata));
-    }
+    rendered.response.dynamic_metadata = metadata.map(|metadata| metadata::to_struct(&metadata));
     rendered
 }
 
@@ -95,7 +74,7 @@ fn ok_response(changes: &Changes<'_>) -> OkHttpResponse {
 }
 
 /// The answer in the upstream's place.
-pub(super) fn direct(direct: DirectResponse<'_>) -> CheckResponse {
+fn direct(direct: DirectResponse<'_>) -> CheckResponse {
     let DirectResponse {
         code,
         message,

@@ -14,9 +14,8 @@ use super::proto::auth::{CheckRequest, CheckResponse};
 use super::response::encoded::PREFIX_BYTES;
 use super::response::{self, encoded};
 use super::{request, wire};
-use crate::answer::DirectResponse;
-use crate::decision::{Decision, Denial, Fault};
-use crate::gate::{Circumstances, Gate};
+use crate::decision::Fault;
+use crate::gate::{Circumstances, Gate, Judged};
 use crate::request::Request;
 
 /// Answers `Check` by what a [`Gate`] decides.
@@ -58,13 +57,13 @@ impl Service {
                 Ok(request) => request,
                 Err(fault) => return self.unread(fault),
             };
-            let decision = AssertUnwindSafe(self.gate.decide(&request, max_wait))
+            let judged = AssertUnwindSafe(self.gate.decide(&request, max_wait))
                 .catch_unwind()
                 .await
-                .unwrap_or_else(|_| Decision::Deny(Denial::internal()));
-            (self.render(&decision, &request), decision, Some(request))
+                .unwrap_or_else(|_| self.gate.deny(Fault::Internal));
+            (self.render(&judged, &request), judged, Some(request))
         });
-        let (answer, decision, request) = match answered.catch_unwind().await {
+        let (answer, judged, request) = match answered.catch_unwind().await {
             Ok(answered) => answered,
             Err(_) => {
                 tracing::error!("a check could not be handled, and is denied; this is a bug");
@@ -78,27 +77,22 @@ impl Service {
                 took: arrived.elapsed(),
                 max_wait,
             };
-            self.gate.conclude(&decision, circumstances);
+            self.gate.conclude(&judged, circumstances);
         }));
         answer
     }
 
     /// The answer to a check that could not be read.
-    fn unread<'r>(&self, fault: Fault) -> (Bytes, Decision, Option<Request<'r>>) {
-        let denial = Denial::from(fault);
-        let request = Request::default();
-        let direct = DirectResponse::denial(&denial, None, &self.gate.denials, &request);
-        let answer = encoded::message(&response::direct(direct));
-        (answer, Decision::Deny(denial), None)
+    fn unread<'r>(&self, fault: Fault) -> (Bytes, Judged, Option<Request<'r>>) {
+        let judged = self.gate.deny(fault);
+        let (answer, _) = encoded::encode(judged.answer(&Request::default()), judged.metadata());
+        (answer, judged, None)
     }
 
-    fn render(&self, decision: &Decision, request: &Request<'_>) -> Bytes {
-        let Gate {
-            policy, denials, ..
-        } = &self.gate;
-        let (answer, oversized) = encoded::encode(decision, policy, denials, request);
+    fn render(&self, judged: &Judged, request: &Request<'_>) -> Bytes {
+        let (answer, oversized) = encoded::encode(judged.answer(request), judged.metadata());
         self.gate.note_oversized(oversized, || {
-            let rendered = response::render(decision, policy, denials, request);
+            let rendered = response::render(judged.answer(request), None);
             rendered.oversized.iter().map(ToString::to_string).collect()
         });
         answer

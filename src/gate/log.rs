@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::Gate;
+use super::{Gate, Generation, Judged};
 use crate::advice::{self, Wait};
 use crate::decision::{Decision, Denial, Fault, NoLookUp, Reason};
+use crate::jwks::Jwks;
 use crate::keyring::ProviderId;
 use crate::request::Request;
 use crate::telemetry::lines::Line;
@@ -25,9 +26,10 @@ pub struct Circumstances<'a, 'r> {
 
 impl Gate {
     /// Counts and logs a decision.
-    pub fn conclude(&self, decision: &Decision, circumstances: Circumstances<'_, '_>) {
-        self.metrics.checked(decision, circumstances.took);
-        self.log(decision, circumstances);
+    pub fn conclude(&self, judged: &Judged, circumstances: Circumstances<'_, '_>) {
+        judged.generation().metrics.decided(judged.decision());
+        self.metrics.answered(circumstances.took);
+        self.log(judged, circumstances);
     }
 
     /// Counts and logs headers that are not set because their claims are too long. `names` is called
@@ -45,19 +47,20 @@ impl Gate {
 
     /// One event per decision. What the client sent appears only as far as the fault quotes it,
     /// escaped and cut.
-    fn log(&self, decision: &Decision, circumstances: Circumstances<'_, '_>) {
-        let rule = |id| self.policy.rule(id).map(|rule| rule.name.as_str());
-        let provider = |id| {
-            let provider = self.policy.provider(id);
-            provider.map(|provider| provider.name.as_str())
-        };
-        match decision {
+    fn log(&self, judged: &Judged, circumstances: Circumstances<'_, '_>) {
+        let generation = judged.generation();
+        let policy = &generation.policy;
+        let rule = |id| policy.rule(id).map(|rule| rule.name.as_str());
+        let provider = |id| policy.provider(id).map(|provider| provider.name.as_str());
+        match judged.decision() {
             Decision::Allow(permit) => tracing::debug!(
                 rule = rule(permit.rule()),
-                provider = permit.bearer().and_then(|bearer| provider(bearer.provider)),
+                provider = permit
+                    .bearer()
+                    .and_then(|bearer| provider(bearer.provider())),
                 subject = permit
                     .bearer()
-                    .and_then(|bearer| bearer.token.claims().subject()),
+                    .and_then(|bearer| bearer.token().claims().subject()),
                 "allowed"
             ),
             Decision::Deny(denial) => {
@@ -67,9 +70,9 @@ impl Gate {
                         reason = denial.reason().code(),
                         rule = denial.rule.and_then(rule),
                         provider = denial.provider.and_then(provider),
-                        keys_age_seconds = self.age_of_keys(denial),
+                        keys_age_seconds = age_of_keys(generation, denial),
                         detail = %denial.fault,
-                        hint = self.hint(denial, circumstances),
+                        hint = hint(generation, denial, circumstances),
                         "denied"
                     );
                 }
@@ -84,56 +87,61 @@ impl Gate {
     fn may_write(&self, line: Line) -> bool {
         tracing::enabled!(Level::DEBUG) || self.metrics.lines().may_write(line, Instant::now())
     }
+}
 
-    /// The likely cause of a denial.
-    fn hint(&self, denial: &Denial, circumstances: Circumstances<'_, '_>) -> Option<String> {
-        let Circumstances {
-            request,
+/// The likely cause of a denial.
+fn hint(
+    generation: &Generation,
+    denial: &Denial,
+    circumstances: Circumstances<'_, '_>,
+) -> Option<String> {
+    let Circumstances {
+        request,
+        took,
+        max_wait,
+    } = circumstances;
+    let Generation { policy, jwks, .. } = generation;
+    let in_vain = || {
+        let setting = jwks.unknown_key_wait(denial.provider?);
+        Wait {
             took,
-            max_wait,
-        } = circumstances;
-        let in_vain = || {
-            let setting = self.jwks.unknown_key_wait(denial.provider?);
-            Wait {
-                took,
-                most: max_wait,
-                setting,
-            }
-            .in_vain()
-        };
-        if denial.reason() == Reason::KeysUnavailable
-            && let Some(hint) = in_vain()
-        {
-            return Some(hint);
+            most: max_wait,
+            setting,
         }
-        if let Fault::KeysUnavailable
-        | Fault::KeyNotLookedUp {
-            why: NoLookUp::Failed,
-            ..
-        } = denial.fault
-            && let Some(error) = self.unusable_answer(denial.provider?)
-        {
-            return Some(error);
-        }
-        let unread = Request::default();
-        let request = request.unwrap_or(&unread);
-        advice::likely_cause(denial, &self.policy, &self.jwks.snapshot(), request)
+        .in_vain()
+    };
+    if denial.reason() == Reason::KeysUnavailable
+        && let Some(hint) = in_vain()
+    {
+        return Some(hint);
     }
-
-    /// Why the last fetch failed, if the provider answered: that says itself what is wrong.
-    fn unusable_answer(&self, provider: ProviderId) -> Option<String> {
-        let status = self.jwks.status(provider)?;
-        let error = status.error.as_ref().filter(|error| !error.is_network())?;
-        Some(error.to_string())
+    if let Fault::KeysUnavailable
+    | Fault::KeyNotLookedUp {
+        why: NoLookUp::Failed,
+        ..
+    } = denial.fault
+        && let Some(error) = unusable_answer(jwks, denial.provider?)
+    {
+        return Some(error);
     }
+    let unread = Request::default();
+    let request = request.unwrap_or(&unread);
+    advice::likely_cause(denial, policy, &jwks.snapshot(), request)
+}
 
-    /// Where it matters how old they are: newer ones might verify the token.
-    fn age_of_keys(&self, denial: &Denial) -> Option<u64> {
-        match denial.reason() {
-            Reason::UnknownKey | Reason::BadSignature => {
-                Some(self.jwks.age(denial.provider?)?.as_secs())
-            }
-            _ => None,
+/// Why the last fetch failed, if the provider answered: that says itself what is wrong.
+fn unusable_answer(jwks: &Jwks, provider: ProviderId) -> Option<String> {
+    let status = jwks.status(provider)?;
+    let error = status.error.as_ref().filter(|error| !error.is_network())?;
+    Some(error.to_string())
+}
+
+/// Where it matters how old they are: newer ones might verify the token.
+fn age_of_keys(generation: &Generation, denial: &Denial) -> Option<u64> {
+    match denial.reason() {
+        Reason::UnknownKey | Reason::BadSignature => {
+            Some(generation.jwks.age(denial.provider?)?.as_secs())
         }
+        _ => None,
     }
 }

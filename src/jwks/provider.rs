@@ -2,18 +2,20 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::board::Board;
 use super::look_ups::{KidHash, LookUps};
 use super::{LookUp, Status};
 use crate::config::{KeySettings, KeySource};
 use crate::decision::{KeyDoubt, RETRY_AFTER};
-use crate::keyring::KeySet;
-use crate::telemetry::metrics::UnknownKeyOutcome;
+use crate::keyring::{KeySet, Keys, ProviderId};
+use crate::telemetry::metrics::{KeyMetrics, UnknownKeyOutcome};
 
 /// How many requests wait at once for the keys of one provider. Its invented key ids should not
 /// use up what Envoy may have under way (`circuit_breakers`, 1,024 requests by itself).
@@ -23,11 +25,20 @@ const MAX_WAITING: usize = 128;
 #[derive(Debug)]
 pub(super) struct ProviderState {
     pub(super) settings: KeySettings,
+    pub(super) metrics: KeyMetrics,
+    published: Mutex<Published>,
     pub(super) attempts: watch::Sender<Attempts>,
     pub(super) wake: Notify,
     waiting: Semaphore,
     kids: RandomState,
     pub(super) status: ArcSwap<Status>,
+}
+
+/// A provider's keys, and where they are read.
+#[derive(Debug)]
+struct Published {
+    keys: Keys,
+    boards: Vec<(Weak<Board>, ProviderId)>,
 }
 
 /// The fetches of one provider's keys, numbered from 1.
@@ -123,15 +134,49 @@ impl Attempts {
 }
 
 impl ProviderState {
-    pub(super) fn new(settings: KeySettings) -> Self {
+    pub(super) fn new(settings: KeySettings, metrics: KeyMetrics) -> Self {
         Self {
             settings,
+            metrics,
+            published: Mutex::new(Published {
+                keys: Keys::Unavailable,
+                boards: Vec::new(),
+            }),
             attempts: watch::Sender::default(),
             wake: Notify::new(),
             waiting: Semaphore::new(MAX_WAITING),
             kids: RandomState::new(),
             status: ArcSwap::default(),
         }
+    }
+
+    /// The keys in use.
+    pub(super) fn keys(&self) -> Keys {
+        self.published().keys.clone()
+    }
+
+    /// Replaces the keys on every board.
+    pub(super) fn publish(&self, keys: Keys) {
+        let mut published = self.published();
+        published.boards.retain(|(board, id)| {
+            let board = board.upgrade();
+            board.inspect(|board| board.put(*id, &keys)).is_some()
+        });
+        published.keys = keys;
+    }
+
+    /// Puts the keys on this board too, now and whenever they are replaced.
+    pub(super) fn publish_to(&self, board: &Arc<Board>, id: ProviderId) {
+        let mut published = self.published();
+        board.put(id, &published.keys);
+        published.boards.push((Arc::downgrade(board), id));
+    }
+
+    fn published(&self) -> MutexGuard<'_, Published> {
+        // Nothing is half done when somebody panics who holds it.
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// These are the provider's keys from now on.

@@ -10,17 +10,17 @@ use tokio::time::{Instant, sleep_until};
 
 use super::disk::Disk;
 use super::source::{Loaded, Source};
-use super::{KeysError, ProviderState, Shared, Status, schedule};
+use super::{KeysError, ProviderState, Status, schedule};
 use crate::escaped::Escaped;
-use crate::keyring::{KeySet, Keys, ProviderId};
+use crate::keyring::{KeySet, Keys};
+use crate::time::Clock;
 
 /// How many keys the log names at a time.
 const MAX_LISTED: usize = 10;
 
-#[derive(Debug)]
 pub(super) struct Refresher {
-    shared: Arc<Shared>,
-    id: ProviderId,
+    provider: Arc<ProviderState>,
+    clock: Arc<dyn Clock>,
     source: Source,
     disk: Option<Disk>,
     good: Option<(Instant, Arc<KeySet>)>,
@@ -32,14 +32,12 @@ pub(super) struct Refresher {
 }
 
 impl Refresher {
-    pub(super) fn new(shared: Arc<Shared>, id: ProviderId) -> Self {
-        let settings = &Self::provider_of(&shared, id).settings;
-        let (source, disk) = (Source::new(settings), Disk::new(settings));
+    pub(super) fn new(provider: Arc<ProviderState>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            shared,
-            id,
-            source,
-            disk,
+            source: Source::new(&provider.settings),
+            disk: Disk::new(&provider.settings),
+            provider,
+            clock,
             good: None,
             unusable: BTreeSet::new(),
             failures: 0,
@@ -47,23 +45,24 @@ impl Refresher {
         }
     }
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "a refresher is made for a provider that is there"
-    )]
-    fn provider_of(shared: &Shared, id: ProviderId) -> &ProviderState {
-        &shared.providers[id.0]
-    }
-
-    fn provider(&self) -> &ProviderState {
-        Self::provider_of(&self.shared, self.id)
-    }
-
     /// Loads what is on this machine: the keys themselves, or those that an earlier run has kept.
-    pub(super) async fn prepare(&mut self) {
-        match self.source.is_local() {
-            true => self.refresh().await,
-            false => self.restore().await,
+    /// `before` is how the provider was known until now, if its keys came from the same place.
+    pub(super) async fn prepare(&mut self, before: Option<&ProviderState>) {
+        match before {
+            _ if self.source.is_local() => self.refresh().await,
+            Some(before) if self.inherit(before) => {}
+            _ => self.restore().await,
+        }
+    }
+
+    /// Takes the keys that were known until now, if there were any.
+    fn inherit(&mut self, before: &ProviderState) -> bool {
+        match before.keys() {
+            Keys::Known(keys) => {
+                self.adopt(keys, Status::clone(&before.status.load()));
+                true
+            }
+            Keys::Unavailable => false,
         }
     }
 
@@ -72,9 +71,9 @@ impl Refresher {
         let Some(disk) = &self.disk else {
             return;
         };
-        let provider = self.provider();
+        let provider = &self.provider;
         let (name, refresh) = (&provider.settings.name, &provider.settings.refresh);
-        let (keys, age) = match disk.read(self.shared.clock.now(), refresh.max_stale).await {
+        let (keys, age) = match disk.read(self.clock.now(), refresh.max_stale).await {
             Ok(Some(kept)) => kept,
             Ok(None) => return,
             Err(error) => {
@@ -107,7 +106,7 @@ impl Refresher {
             let asked = tokio::select! {
                 () = sleep_until(self.next) => false,
                 () = self.source.changed() => false,
-                () = self.provider().wake.notified() => true,
+                () = self.provider.wake.notified() => true,
             };
             match asked {
                 true => self.load_new().await,
@@ -123,7 +122,7 @@ impl Refresher {
             self.source.forget();
         }
         let loaded = unbroken(self.source.load()).await;
-        let refresh = self.provider().settings.refresh.clone();
+        let refresh = self.provider.settings.refresh.clone();
         let pause = match &loaded {
             Ok(loaded) => {
                 self.failures = 0;
@@ -141,7 +140,7 @@ impl Refresher {
 
     /// Because a request waits, unless a regular fetch has come between.
     async fn load_new(&mut self) {
-        if !self.provider().attempts.borrow().is_asked() {
+        if !self.provider.attempts.borrow().is_asked() {
             return;
         }
         self.begin();
@@ -152,7 +151,7 @@ impl Refresher {
     /// Whether requests wait for what is fetched now.
     fn begin(&self) -> bool {
         let mut asked = false;
-        let attempts = &self.provider().attempts;
+        let attempts = &self.provider.attempts;
         attempts.send_modify(|attempts| asked = attempts.begin());
         asked
     }
@@ -166,14 +165,14 @@ impl Refresher {
                 loaded.document
             }
             Err(error) => {
-                let max = self.provider().settings.refresh.max;
+                let max = self.provider.settings.refresh.max;
                 let wait = error.retry_after().map(|wait| wait.min(max));
                 not_before = wait.map(|wait| Instant::now() + wait);
                 self.failed(error);
                 None
             }
         };
-        let attempts = &self.provider().attempts;
+        let attempts = &self.provider.attempts;
         attempts.send_modify(|attempts| attempts.end(good, not_before));
         if let Some(document) = document {
             self.keep(document);
@@ -182,11 +181,11 @@ impl Refresher {
 
     /// For the next run, when everyone who waits for the keys has them.
     fn keep(&self, document: Arc<[u8]>) {
-        let now = self.shared.clock.now();
+        let now = self.clock.now();
         let Some(disk) = self.disk.clone() else {
             return;
         };
-        let provider = self.provider().settings.name.clone();
+        let provider = self.provider.settings.name.clone();
         // Whoever asks for keys meanwhile does not wait for the disk.
         tokio::spawn(async move {
             if let Err(error) = disk.write(&document, now).await {
@@ -199,7 +198,7 @@ impl Refresher {
         if self.report_change(&keys) {
             // Perhaps by mistake, or one replica differs: tokens of a key that is gone ask for
             // nothing, so we look again soon.
-            let soon = Instant::now() + self.provider().settings.refresh.min;
+            let soon = Instant::now() + self.provider.settings.refresh.min;
             self.next = self.next.min(soon);
         }
         self.report_unusable(&keys);
@@ -210,24 +209,21 @@ impl Refresher {
             had_keys: true,
         };
         self.adopt(keys, status);
-        if let Some(metrics) = self.shared.metrics.keys(self.id) {
-            metrics.fetched.inc();
-        }
+        self.provider.metrics.fetched.inc();
     }
 
     /// From now on these are the provider's keys.
     fn adopt(&mut self, keys: Arc<KeySet>, status: Status) {
         let fetched = status.fetched;
-        self.provider().settle(&keys);
-        self.provider().status.store(Arc::new(status));
-        self.shared
-            .publish(self.id, &Keys::Known(Arc::clone(&keys)));
+        self.provider.settle(&keys);
+        self.provider.status.store(Arc::new(status));
+        self.provider.publish(Keys::Known(Arc::clone(&keys)));
         self.good = fetched.map(|fetched| (fetched, keys));
     }
 
     fn failed(&mut self, error: KeysError) {
-        let before = self.provider().status.load_full();
-        let max_stale = self.provider().settings.refresh.max_stale;
+        let before = self.provider.status.load_full();
+        let max_stale = self.provider.settings.refresh.max_stale;
         let left = match &self.good {
             Some((fetched, _)) => max_stale.saturating_sub(fetched.elapsed()),
             None => Duration::MAX,
@@ -238,25 +234,23 @@ impl Refresher {
             self.next = self.next.min(too_old);
         }
         tracing::warn!(
-            provider = self.provider().settings.name,
+            provider = self.provider.settings.name,
             error = %error,
             failures = self.failures,
             keys_in_use = self.good.as_ref().map_or(0, |(_, keys)| keys.len()),
             next_fetch_seconds = self.next.duration_since(Instant::now()).as_secs(),
             "cannot fetch keys"
         );
-        self.provider().status.store(Arc::new(Status {
+        self.provider.status.store(Arc::new(Status {
             fetched: self.good.as_ref().map(|(fetched, _)| *fetched),
             from_disk: before.from_disk && self.good.is_some(),
             error: Some(Arc::new(error)),
             had_keys: before.had_keys,
         }));
         if left.is_zero() {
-            self.shared.publish(self.id, &Keys::Unavailable);
+            self.provider.publish(Keys::Unavailable);
         }
-        if let Some(metrics) = self.shared.metrics.keys(self.id) {
-            metrics.failed.inc();
-        }
+        self.provider.metrics.failed.inc();
     }
 
     /// Says which keys came and went, when the set is not the one of last time. Whether any went.
@@ -269,7 +263,7 @@ impl Refresher {
         let new = described(keys);
         let removed = list(&old, &new);
         tracing::info!(
-            provider = self.provider().settings.name,
+            provider = self.provider.settings.name,
             keys = keys.len(),
             added = list(&new, &old),
             removed,
@@ -279,8 +273,8 @@ impl Refresher {
                 None => "keys fetched",
             },
         );
-        let provider = &self.provider().settings.name;
-        if let Some(why) = keys.misfit(self.provider().settings.algorithms) {
+        let provider = &self.provider.settings.name;
+        if let Some(why) = keys.misfit(self.provider.settings.algorithms) {
             tracing::warn!(provider, %why, "the provider's keys verify no token");
         }
         if let Some(why) = keys.nameless() {
@@ -295,7 +289,7 @@ impl Refresher {
         let unusable = keys.unfit().iter().filter(|key| !key.is_for_something_else);
         let now: BTreeSet<String> = unusable.map(ToString::to_string).collect();
         let before = std::mem::replace(&mut self.unusable, now);
-        let provider = &self.provider().settings.name;
+        let provider = &self.provider.settings.name;
         let new = || self.unusable.difference(&before);
         for key in new().take(MAX_LISTED) {
             tracing::warn!(provider, key, "a key of the provider is not used");

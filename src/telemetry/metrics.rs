@@ -1,16 +1,15 @@
 //! Metrics, in the Prometheus and OpenMetrics text format. Labels are closed sets, and every
 //! series exists from the start.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+use arc_swap::ArcSwapOption;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
@@ -19,6 +18,7 @@ mod checks;
 mod connections;
 mod counters;
 mod duration;
+mod keys;
 mod lines;
 mod token_cache;
 
@@ -26,6 +26,7 @@ use checks::Checks;
 use connections::Transport;
 pub use connections::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
 use duration::{DurationCollector, Durations};
+pub use keys::{KeyMetrics, UnknownKeyOutcome};
 use lines::LineCollector;
 pub use token_cache::TokenCacheMetrics;
 
@@ -38,119 +39,84 @@ use crate::telemetry::lines::Lines;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    checks: Checks,
+    /// The series of the policy in force.
+    policy: Arc<ArcSwapOption<PolicyMetrics>>,
     durations: Arc<Durations>,
-    keys: Vec<KeyMetrics>,
     token_cache: TokenCacheMetrics,
     dropped_claims: Counter,
     lines: Arc<Lines>,
     transport: Transport,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProviderLabels {
-    provider: String,
+/// What is counted by names that a policy gives.
+#[derive(Debug)]
+pub struct PolicyMetrics {
+    checks: Checks,
+    keys: Vec<(String, KeyMetrics)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FetchLabels {
-    provider: String,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct UnknownKeyLabels {
-    provider: String,
-    outcome: UnknownKeyOutcome,
-}
-
-/// What a token led to that newer keys might verify.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UnknownKeyOutcome {
-    /// The keys were fetched anew.
-    Refreshed,
-    /// A fetch was under way already, and was waited for.
-    Joined,
-    /// Nothing was fetched: the provider does not have the key, as was found out before.
-    Absent,
-    /// Too many fetches were asked for of late; there is no verdict.
-    CoolingDown,
-    /// They could not be fetched.
-    Failed,
-    /// They did not arrive in time.
-    TimedOut,
-    /// Too many waited for them already.
-    TurnedAway,
-}
-
-impl UnknownKeyOutcome {
-    const ALL: [Self; 7] = [
-        Self::Refreshed,
-        Self::Joined,
-        Self::Absent,
-        Self::CoolingDown,
-        Self::Failed,
-        Self::TimedOut,
-        Self::TurnedAway,
-    ];
-}
-
-impl EncodeLabelValue for UnknownKeyOutcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        match self {
-            Self::Refreshed => "refreshed",
-            Self::Joined => "joined",
-            Self::Absent => "absent",
-            Self::CoolingDown => "cooling_down",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::TurnedAway => "turned_away",
+impl PolicyMetrics {
+    /// All series of a policy. Those that `earlier` has under the same names count on.
+    fn new(policy: &Policy, earlier: Option<&Self>) -> Self {
+        let providers = policy.providers();
+        let providers: Vec<&str> = providers.map(|(_, it)| it.name.as_str()).collect();
+        let rules: Vec<&str> = policy.rules().names().collect();
+        let known: HashMap<&str, &KeyMetrics> = earlier
+            .into_iter()
+            .flat_map(|earlier| &earlier.keys)
+            .map(|(name, metrics)| (name.as_str(), metrics))
+            .collect();
+        let metrics_of = |name: &&str| {
+            let metrics = known.get(name).copied().cloned().unwrap_or_default();
+            ((*name).to_owned(), metrics)
+        };
+        Self {
+            checks: Checks::new(&providers, &rules, earlier.map(|earlier| &earlier.checks)),
+            keys: providers.iter().map(metrics_of).collect(),
         }
-        .encode(encoder)
+    }
+
+    /// One check was decided.
+    pub fn decided(&self, decision: &Decision) {
+        self.checks.count(decision);
+    }
+
+    /// What is counted of a provider's keys.
+    pub fn keys(&self, provider: ProviderId) -> Option<&KeyMetrics> {
+        self.keys.get(provider.0).map(|(_, metrics)| metrics)
     }
 }
 
-/// What is counted of one provider's keys.
-#[derive(Clone, Debug)]
-pub struct KeyMetrics {
-    /// Fetches that brought a usable set.
-    pub fetched: Counter,
-    /// Fetches that did not.
-    pub failed: Counter,
-    /// Usable keys now.
-    pub keys: Gauge,
-    /// Seconds since they were fetched; not a number when they never were.
-    pub age: Gauge<f64, AtomicU64>,
-    /// 1 while the last fetch failed and older keys are used.
-    pub stale: Gauge,
-    unknown: [Counter; UnknownKeyOutcome::ALL.len()],
+/// Shows to Prometheus the series of the policy in force.
+#[derive(Debug)]
+struct PolicyCollector(Arc<ArcSwapOption<PolicyMetrics>>);
+
+impl Collector for PolicyCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        match &*self.0.load() {
+            Some(metrics) => {
+                metrics.checks.encode(&mut encoder)?;
+                keys::encode(&metrics.keys, &mut encoder)
+            }
+            None => Ok(()),
+        }
+    }
 }
 
-impl KeyMetrics {
-    /// A request came with an unknown key id.
-    pub fn unknown_key(&self, outcome: UnknownKeyOutcome) {
-        let index = UnknownKeyOutcome::ALL
-            .iter()
-            .position(|other| *other == outcome);
-        if let Some(counter) = index.and_then(|index| self.unknown.get(index)) {
-            counter.inc();
-        }
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Metrics {
-    /// Metrics for the providers and rules of this policy, every series at zero.
-    pub fn new(policy: &Policy) -> Self {
-        let providers: Vec<&str> = policy
-            .providers()
-            .map(|(_, provider)| provider.name.as_str())
-            .collect();
-        let rules: Vec<&str> = policy.rules().names().collect();
+    /// Metrics that know no policy yet.
+    pub fn new() -> Self {
         let mut registry = Registry::with_prefix("claimgate");
-        let checks = Checks::new(&mut registry, &providers, &rules);
+        let policy = Arc::new(ArcSwapOption::empty());
+        registry.register_collector(Box::new(PolicyCollector(Arc::clone(&policy))));
         let durations = Arc::new(Durations::default());
         registry.register_collector(Box::new(DurationCollector(Arc::clone(&durations))));
-        let keys = keys(&mut registry, &providers);
         let token_cache = TokenCacheMetrics::new(&mut registry);
         let lines = Arc::new(Lines::new(Instant::now()));
         registry.register_collector(Box::new(LineCollector(Arc::clone(&lines))));
@@ -168,14 +134,24 @@ impl Metrics {
         );
         Self {
             registry,
-            checks,
+            policy,
             durations,
-            keys,
             token_cache,
             dropped_claims,
             lines,
             transport,
         }
+    }
+
+    /// The series of a policy, every one at zero but those whose names the policy in force has too. They
+    /// are shown from [`Metrics::show`] on.
+    pub fn for_policy(&self, policy: &Policy) -> Arc<PolicyMetrics> {
+        Arc::new(PolicyMetrics::new(policy, self.policy.load().as_deref()))
+    }
+
+    /// Shows these series instead of those of the policy before.
+    pub fn show(&self, metrics: Arc<PolicyMetrics>) {
+        self.policy.store(Some(metrics));
     }
 
     /// What is counted of the memory of verified tokens.
@@ -209,19 +185,13 @@ impl Metrics {
     }
 
     /// One check was answered.
-    pub fn checked(&self, decision: &Decision, took: Duration) {
-        self.checks.count(decision);
+    pub fn answered(&self, took: Duration) {
         self.durations.observe(took);
     }
 
     /// Claims were too long to be sent as headers.
     pub fn claims_dropped(&self, count: usize) {
         self.dropped_claims.inc_by(count as u64);
-    }
-
-    /// What is counted of a provider's keys.
-    pub fn keys(&self, provider: ProviderId) -> Option<&KeyMetrics> {
-        self.keys.get(provider.0)
     }
 
     /// All metrics as `application/openmetrics-text; version=1.0.0`.
@@ -234,61 +204,4 @@ impl Metrics {
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
-}
-
-fn keys(registry: &mut Registry, providers: &[&str]) -> Vec<KeyMetrics> {
-    let fetches = Family::<FetchLabels, Counter>::default();
-    let keys = Family::<ProviderLabels, Gauge>::default();
-    let ages = Family::<ProviderLabels, Gauge<f64, AtomicU64>>::default();
-    let stale = Family::<ProviderLabels, Gauge>::default();
-    let unknown = Family::<UnknownKeyLabels, Counter>::default();
-    registry.register(
-        "jwks_fetches",
-        "Fetches of a provider's keys",
-        fetches.clone(),
-    );
-    registry.register("jwks_keys", "Usable keys of a provider", keys.clone());
-    registry.register(
-        "jwks_age_seconds",
-        "Time since a provider's keys were fetched; not a number if they never were",
-        ages.clone(),
-    );
-    registry.register(
-        "jwks_stale",
-        "Whether the last fetch failed and older keys are used",
-        stale.clone(),
-    );
-    registry.register(
-        "unknown_key",
-        "Tokens that newer keys might verify: of an unknown key, or refused by keys that are not new",
-        unknown.clone(),
-    );
-    providers
-        .iter()
-        .map(|name| {
-            let provider = || (*name).to_owned();
-            let labels = ProviderLabels {
-                provider: provider(),
-            };
-            let fetch = |result| {
-                fetches.get_or_create_owned(&FetchLabels {
-                    provider: provider(),
-                    result,
-                })
-            };
-            KeyMetrics {
-                fetched: fetch("success"),
-                failed: fetch("failure"),
-                keys: keys.get_or_create_owned(&labels),
-                age: ages.get_or_create_owned(&labels),
-                stale: stale.get_or_create_owned(&labels),
-                unknown: UnknownKeyOutcome::ALL.map(|outcome| {
-                    unknown.get_or_create_owned(&UnknownKeyLabels {
-                        provider: provider(),
-                        outcome,
-                    })
-                }),
-            }
-        })
-        .collect()
 }

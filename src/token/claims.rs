@@ -72,6 +72,12 @@ impl Claims {
         self.0.bytes()
     }
 
+    /// The most bytes that they take as a `google.protobuf.Struct`, unless they are nested so deep that
+    /// parts become JSON text.
+    pub fn max_encoded_bytes(&self) -> usize {
+        self.0.max_encoded_bytes()
+    }
+
     /// All of them.
     pub fn members(&self) -> Object<'_> {
         self.0.members()

@@ -79,6 +79,15 @@ impl ClaimsDocument {
         let (nodes, integers) = (size_of_val(&*self.nodes), size_of_val(&*self.integers));
         self.texts.len() + nodes + integers + 3 * PIECE
     }
+
+    /// The most bytes that it takes as a `google.protobuf.Struct`, unless it is nested so deep that
+    /// parts of it become JSON text.
+    pub(super) fn max_encoded_bytes(&self) -> usize {
+        /// The keys and lengths around a name or a value, or a double with those around it.
+        const NODE: usize = 16;
+        // An integer that no double holds becomes text.
+        self.texts.len() + NODE * self.nodes.len() + size_of_val(&*self.integers)
+    }
 }
 
 impl fmt::Debug for ClaimsDocument {

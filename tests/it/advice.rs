@@ -596,7 +596,7 @@ async fn service() -> Service {
     let service = Service {
         gate: Gate::start(config, Arc::new(SystemClock)).await,
     };
-    service.gate.jwks.all_known().await;
+    service.gate.generation().jwks.all_known().await;
     service
 }
 

@@ -312,7 +312,7 @@ async fn trusting(providers: usize, audiences: usize, upstream: Value) -> Servic
     let service = Service {
         gate: Gate::start(config, Arc::new(SystemClock)).await,
     };
-    service.gate.jwks.all_known().await;
+    service.gate.generation().jwks.all_known().await;
     service
 }
 
@@ -336,16 +336,28 @@ fn hinted(service: &Service, token: &str) -> (String, u64) {
         headers: [("authorization", header.as_bytes())].into_iter().collect(),
         ..Request::default()
     };
-    let keyring = service.gate.jwks.snapshot();
+    let keyring = service.gate.generation().jwks.snapshot();
     let now = UnixTime::from_secs(1_767_225_600);
-    let decision =
-        decide(&service.gate.policy, &keyring, &(), &request, now, &mut ()).by_what_is_known();
+    let decision = decide(
+        &service.gate.generation().policy,
+        &keyring,
+        &(),
+        &request,
+        now,
+        &mut (),
+    )
+    .by_what_is_known();
     let Decision::Deny(denial) = decision else {
         panic!("{decision:?}");
     };
     let mut hint = None;
     let measured = allocation_counter::measure(|| {
-        hint = likely_cause(&denial, &service.gate.policy, &keyring, &request);
+        hint = likely_cause(
+            &denial,
+            &service.gate.generation().policy,
+            &keyring,
+            &request,
+        );
     });
     (hint.unwrap(), measured.count_total)
 }

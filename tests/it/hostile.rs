@@ -130,13 +130,13 @@ fn good_in_part() {
             let scene = Scene::set(Over::Plain).await;
             (document.publish)(&scene);
             let gate = Gate::start(&scene.configuration()).await;
-            gate.service.gate.jwks.all_known().await;
+            gate.service.gate.generation().jwks.all_known().await;
             judged(&document, &scene, &gate).await;
         });
         watched(document.what, async {
             let scene = Scene::set(Over::Plain).await;
             let gate = Gate::start(&scene.configuration()).await;
-            gate.service.gate.jwks.all_known().await;
+            gate.service.gate.generation().jwks.all_known().await;
             (document.publish)(&scene);
             sleep(REGULARLY + TIMEOUT).await;
             judged(&document, &scene, &gate).await;
@@ -208,7 +208,7 @@ async fn flapping() {
         let turns = turns.into_iter().flat_map(|bad| [good.clone(), bad]);
         scene.issuer.reply(path, Reply::Turns(turns.collect()));
         let gate = Gate::start(&scene.configuration()).await;
-        gate.service.gate.jwks.all_known().await;
+        gate.service.gate.generation().jwks.all_known().await;
 
         let seconds = 600;
         for second in 0..seconds {
@@ -279,7 +279,7 @@ async fn never_had_keys(answer: &Answer, path: &str) {
 async fn had_keys(answer: &Answer, path: &str) {
     let scene = Scene::set(answer.over).await;
     let gate = Gate::start(&scene.configuration()).await;
-    gate.service.gate.jwks.all_known().await;
+    gate.service.gate.generation().jwks.all_known().await;
     let before = scene.issuer.connections();
     scene.issuer.reply(path, (answer.reply)(&scene, path));
     for _ in 0..ROUNDS {
@@ -347,8 +347,15 @@ async fn left_in_peace(answer: &Answer, scene: &Scene, gate: &Gate, before: usiz
         "{what}: took {taken} bytes"
     );
 
-    let (id, _) = gate.service.gate.policy.providers().next().unwrap();
-    let status = gate.service.gate.jwks.status(id).unwrap();
+    let (id, _) = gate
+        .service
+        .gate
+        .generation()
+        .policy
+        .providers()
+        .next()
+        .unwrap();
+    let status = gate.service.gate.generation().jwks.status(id).unwrap();
     match &status.error {
         Some(found) => assert!(found.to_string().contains(error), "{what}: {found}"),
         // The keys were had from where they were.

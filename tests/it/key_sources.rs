@@ -60,7 +60,10 @@ async fn a_restart_can_do_without_the_issuer() {
     let (issuer, yaml) = after_a_run(&key, directory.path()).await;
 
     let gate = Gate::start_at(&yaml, NOW + 3600).await;
-    assert!(gate.service.gate.jwks.awaited().is_empty(), "ready at once");
+    assert!(
+        gate.service.gate.generation().jwks.awaited().is_empty(),
+        "ready at once"
+    );
     let good = token(&issuer, &key);
     gate.clock.set(NOW);
     assert!(gate.check(&good).await.is_allow());

@@ -99,7 +99,7 @@ async fn a_flood_of_long_claims_is_a_few_lines() {
     let upstream = "upstream: { claim_headers: [{ header: x-auth-team, claim: team }] }";
     let yaml = crate::support::gate::provider(&issuer, "acme", "");
     let gate = Gate::start(&format!("{yaml}{upstream}")).await;
-    gate.service.gate.jwks.all_known().await;
+    gate.service.gate.generation().jwks.all_known().await;
     let claims = serde_json::json!({
         "iss": issuer.url(), "aud": "orders-api", "sub": "alice", "team": "x".repeat(4097),
         "exp": crate::support::gate::NOW + 60,

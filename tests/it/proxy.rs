@@ -85,7 +85,7 @@ async fn keys_come_through_it() {
         let log = Log::start("info");
         let url = format!("{scheme}://{credentials}{}", proxy.address());
         let gate = Gate::start(&scene.yaml(&format!(", proxy: '{url}'"))).await;
-        gate.service.gate.jwks.all_known().await;
+        gate.service.gate.generation().jwks.all_known().await;
         assert!(gate.check(&good_token()).await.is_allow(), "{url}");
 
         let heads = proxy.heads();

@@ -84,7 +84,7 @@ async fn known_keys_outlive_an_outage_until_they_are_too_old() {
 
     sleep(secs(11)).await;
     assert_eq!(gate.check(&good).await.status(), 503);
-    assert_eq!(gate.service.gate.jwks.unavailable().count(), 1);
+    assert_eq!(gate.service.gate.generation().jwks.unavailable().count(), 1);
 
     issuer.publish(&[&real]);
     sleep(secs(11)).await;
@@ -103,19 +103,11 @@ async fn an_issuer_that_comes_late_is_found() {
     let gate = Gate::start(&yaml).await;
     sleep(secs(1)).await;
     assert_eq!(gate.check(&good).await.status(), 503);
-    let error = gate
-        .service
-        .gate
-        .policy
-        .providers()
-        .next()
-        .map(|(id, _)| id);
-    let status = gate.service.gate.jwks.status(error.unwrap()).unwrap();
-    let error = status.error.as_ref().unwrap().to_string();
+    let error = gate.error().unwrap();
     assert!(error.contains("Connection refused"), "{error}");
 
     let _back = Issuer::start_at(address, &[&real]).await;
-    gate.service.gate.jwks.all_known().await;
+    gate.service.gate.generation().jwks.all_known().await;
     assert!(gate.check(&good).await.is_allow());
 }
 
@@ -134,7 +126,7 @@ async fn one_failing_provider_touches_no_other() {
     sleep(secs(60)).await;
     assert!(gate.check(&token(&well, &key)).await.is_allow());
     assert_eq!(gate.check(&token(&ill, &key)).await.status(), 503);
-    assert_eq!(gate.service.gate.jwks.unavailable().count(), 1);
+    assert_eq!(gate.service.gate.generation().jwks.unavailable().count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,18 +239,18 @@ async fn a_provider_that_lost_its_keys_does_not_make_all_unready() {
         other.strip_prefix("providers:\n").unwrap()
     ))
     .await;
-    assert_eq!(gate.service.gate.jwks.awaited().len(), 2);
-    gate.service.gate.jwks.all_known().await;
+    assert_eq!(gate.service.gate.generation().jwks.awaited().len(), 2);
+    gate.service.gate.generation().jwks.all_known().await;
     ill.reply(DISCOVERY, Reply::status(500));
     ill.reply(JWKS, Reply::status(500));
     sleep(secs(120)).await;
-    assert_eq!(gate.service.gate.jwks.unavailable().count(), 1);
-    assert_eq!(gate.service.gate.jwks.awaited(), []);
+    assert_eq!(gate.service.gate.generation().jwks.unavailable().count(), 1);
+    assert_eq!(gate.service.gate.generation().jwks.awaited(), []);
     well.reply(DISCOVERY, Reply::status(500));
     well.reply(JWKS, Reply::status(500));
     sleep(secs(120)).await;
     assert_eq!(
-        gate.service.gate.jwks.awaited().len(),
+        gate.service.gate.generation().jwks.awaited().len(),
         2,
         "nothing can be judged any more"
     );
@@ -438,7 +430,7 @@ async fn an_outage_is_over_soon_after_it_ends() {
     let metadata = json!({"issuer": url, "jwks_uri": format!("{url}{JWKS}")});
     issuer.reply(DISCOVERY, Reply::json(&metadata));
     let back = Instant::now();
-    gate.service.gate.jwks.all_known().await;
+    gate.service.gate.generation().jwks.all_known().await;
     assert!(
         back.elapsed() < secs(61),
         "still down for {:?}",

@@ -147,12 +147,9 @@ async fn an_authoritys_certificate_that_is_listed_itself() {
         let more = format!("fetch: {{ ca_file: {} }}", file.display());
         let gate = Gate::start(&provider(&issuer, "acme", &more)).await;
         let error = loop {
-            let status = gate
-                .service
-                .gate
-                .jwks
-                .status(gate.service.gate.policy.providers().next().unwrap().0);
-            let status = status.unwrap();
+            let generation = gate.service.gate.generation();
+            let (id, _) = generation.policy.providers().next().unwrap();
+            let status = generation.jwks.status(id).unwrap();
             match (&status.error, status.fetched) {
                 (Some(error), _) => break error.to_string(),
                 (None, Some(_)) => break String::new(),

@@ -1,51 +1,42 @@
-//! Answers as bytes. Most are about a token that was answered about before: the headers that it
-//! makes are encoded once and kept with it, and the answer is put together of those.
+//! Answers as bytes. Most of them are allows for a token that was answered before. What such an
+//! answer says apart from the rule is encoded once and kept with the token.
 
 use bytes::Bytes;
 use prost::Message as _;
+use prost_types::Struct;
 
 use super::super::proto::auth::CheckResponse;
-use super::structs::{begin, field, key};
-use super::{Rendered, metadata, ok_response, rendered};
-use crate::answer::denials::Denials;
+use super::{Rendered, metadata, pass, render};
 use crate::answer::{Answer, Metadata, Pass};
-use crate::decision::Decision;
-use crate::policy::Policy;
-use crate::request::Request;
-use crate::token::{Notes, VerifiedToken};
+use crate::identity::CachedAnswer;
 
 /// What stands before each message (gRPC over HTTP/2, `Length-Prefixed-Message`): whether it is
 /// compressed, and its length.
 pub(in crate::ext_authz) const PREFIX_BYTES: usize = 5;
 
-/// Fields of `CheckResponse`.
-const STATUS: u8 = key(1);
-const OK_RESPONSE: u8 = key(3);
-const DYNAMIC_METADATA: u8 = key(4);
+/// The key of `CheckResponse.dynamic_metadata`: field 4, its length follows.
+const DYNAMIC_METADATA: u8 = 4 << 3 | 2;
 
 /// The bytes of an answer, behind the prefix that gRPC wants, and how many headers are not set because
 /// the claim is too long for one.
 pub(in crate::ext_authz) fn encode(
-    decision: &Decision,
-    policy: &Policy,
-    denials: &Denials,
-    request: &Request<'_>,
+    answer: Answer<'_>,
+    metadata: Option<Metadata<'_>>,
 ) -> (Bytes, usize) {
-    let answer = Answer::to(decision, policy, denials, request);
     if let Answer::Pass(pass) = &answer
-        && let Some(answer) = from_notes(pass, decision)
+        && let Some(answer) = cached(pass, metadata)
     {
         return answer;
     }
     let Rendered {
         response,
         oversized,
-    } = rendered(answer, decision, policy);
+    } = render(answer, metadata);
     (message(&response), oversized.len())
 }
 
 /// A message behind its prefix.
-pub(in crate::ext_authz) fn message(response: &CheckResponse) -> Bytes {
+fn message(response: &CheckResponse) -> Bytes {
     let length = response.encoded_len();
     let mut bytes = start(length);
     response.encode_raw(&mut bytes);
@@ -59,48 +50,56 @@ fn start(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// The allow, of what was encoded before; `None` if it depends on more than the token.
-fn from_notes(pass: &Pass<'_>, decision: &Decision) -> Option<(Bytes, usize)> {
+/// The allow, from what was encoded before. `None` if it depends on more than the token and the rule,
+/// or is too large to be kept.
+fn cached(pass: &Pass<'_>, metadata: Option<Metadata<'_>>) -> Option<(Bytes, usize)> {
     if !pass.depends_on_bearer_alone() {
         return None;
     }
-    let policy = pass.policy();
-    let metadata = Metadata::of(decision, policy);
-    let metadata = policy.upstream().dynamic_metadata.then_some(metadata);
-    let token = &pass.permit().bearer()?.token;
-    let notes = match token.notes().get() {
-        Some(notes) => notes,
+    let known = &pass.permit().bearer()?.known;
+    let answer = match known.answer.get() {
+        Some(answer) => answer,
         None => {
-            let made = notes_of(pass, token, metadata.as_ref())?;
-            token.notes().get_or_init(|| made)
+            let answer = cached_answer(pass, metadata);
+            if answer.bytes() > known.room_for_answer() {
+                return None;
+            }
+            known.answer.get_or_init(|| answer)
         }
     };
-    let metadata = metadata.map(|metadata| (metadata, metadata::len(&metadata, &notes.lengths)));
-    let mut length = field(0) + field(notes.changes.len());
-    length += metadata.map_or(0, |(_, length)| field(length));
-    let mut bytes = start(length);
-    // An empty status: OK.
-    begin(STATUS, 0, &mut bytes);
-    begin(OK_RESPONSE, notes.changes.len(), &mut bytes);
-    bytes.extend_from_slice(&notes.changes);
-    if let Some((metadata, length)) = metadata {
-        begin(DYNAMIC_METADATA, length, &mut bytes);
-        metadata::put_all(&metadata, &notes.lengths, &mut bytes);
-    }
-    Some((bytes.into(), notes.oversized))
+    let CachedAnswer {
+        response,
+        metadata: entries,
+        oversized,
+    } = answer;
+    let Some(metadata) = metadata else {
+        let mut bytes = start(response.len());
+        bytes.extend_from_slice(response);
+        return Some((bytes.into(), *oversized));
+    };
+    let rule = metadata.rule().map(|rule| metadata::one("rule", rule));
+    let rule = rule.unwrap_or_default();
+    let length = entries.len() + rule.encoded_len();
+    let mut bytes = start(response.len() + 1 + prost::length_delimiter_len(length) + length);
+    bytes.extend_from_slice(response);
+    bytes.push(DYNAMIC_METADATA);
+    // The buffer has room for all of it.
+    prost::encode_length_delimiter(length, &mut bytes).ok()?;
+    bytes.extend_from_slice(entries);
+    rule.encode_raw(&mut bytes);
+    Some((bytes.into(), *oversized))
 }
 
-/// `None` if the notes are longer than what the token's memory was counted with.
-fn notes_of(
-    pass: &Pass<'_>,
-    token: &VerifiedToken,
-    metadata: Option<&Metadata<'_>>,
-) -> Option<Notes> {
+fn cached_answer(pass: &Pass<'_>, metadata: Option<Metadata<'_>>) -> CachedAnswer {
     let changes = pass.changes();
-    let notes = Notes {
-        changes: ok_response(&changes).encode_to_vec().into(),
+    let metadata = metadata.map(|metadata| metadata::to_struct(&metadata.without_rule()));
+    CachedAnswer {
+        response: self::pass(pass, &changes).encode_to_vec().into(),
+        metadata: metadata
+            .as_ref()
+            .map(Struct::encode_to_vec)
+            .unwrap_or_default()
+            .into(),
         oversized: changes.oversized.len(),
-        lengths: metadata.map(metadata::measure_claims).unwrap_or_default(),
-    };
-    (notes.bytes() <= token.room_for_notes()).then_some(notes)
+    }
 }

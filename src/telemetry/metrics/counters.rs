@@ -1,20 +1,18 @@
 //! Counters by two labels of an open number of values, and an outcome.
 
 use std::collections::hash_map::RandomState;
-use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 
-/// Up to this many series exist from the start, about 10 MB of memory. If there could be more, each
-/// exists from its first event on: ten thousand rules and a thousand providers would make tens of
-/// millions.
+/// Up to this many series exist from the start, in about 1 MB of memory. If there could be more, each
+/// exists from its first event on: 10,000 rules and 1,000 providers would make tens of millions.
 const MAX_PREPARED: usize = 10_000;
 
-/// The most series that come to exist later, about 4 MB of memory: callers choose which rule they meet
-/// and which provider their tokens name, so they could make all of them exist. Further events are
+/// The most series that come to exist later, in about 1 MB of memory. Callers choose which rule they
+/// meet and which provider their tokens name, so they could make all of them exist. Further events are
 /// counted under [`Labels::Other`].
 const MAX_LATER: usize = 4_000;
 
@@ -22,7 +20,7 @@ const MAX_LATER: usize = 4_000;
 const PLACES: usize = 2 * MAX_LATER.next_power_of_two();
 
 /// Which labels besides the outcome a series has.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Labels {
     /// Those at this position.
     At(usize),
@@ -32,12 +30,13 @@ pub(super) enum Labels {
 
 /// Counters by the position of their labels and the number of an outcome. Counting takes no lock, but
 /// for the first time in each series.
+#[derive(Debug)]
 pub(super) struct Counters {
     outcomes: usize,
-    make: Box<dyn Fn(Labels, usize) -> Counter + Send + Sync>,
     series: Series,
 }
 
+#[derive(Debug)]
 enum Series {
     /// All of them, by labels and outcome.
     Prepared(Vec<Counter>),
@@ -55,97 +54,138 @@ enum Series {
 type Key = (usize, usize);
 
 impl Counters {
-    /// Counters for this many combinations of labels, each with this many outcomes.
+    /// Counters for this many combinations of labels, each with this many outcomes. `earlier` ones
+    /// count on.
     pub(super) fn new(
         labels: usize,
         outcomes: usize,
-        make: impl Fn(Labels, usize) -> Counter + Send + Sync + 'static,
+        earlier: impl Iterator<Item = (Labels, usize, Counter)>,
     ) -> Self {
-        let all_of = |labels: Labels| (0..outcomes).map(move |outcome| (labels, outcome));
+        let fresh = |count: usize| (0..count).map(|_| Counter::default()).collect::<Vec<_>>();
         let series = match labels * outcomes <= MAX_PREPARED {
-            true => {
-                let all = (0..labels).map(Labels::At).flat_map(all_of);
-                Series::Prepared(all.map(|(labels, outcome)| make(labels, outcome)).collect())
-            }
+            true => Series::Prepared(fresh(labels * outcomes)),
             false => Series::Later {
                 hasher: RandomState::new(),
                 places: (0..PLACES).map(|_| OnceLock::new()).collect(),
                 count: AtomicUsize::new(0),
-                others: all_of(Labels::Other)
-                    .map(|(labels, outcome)| make(labels, outcome))
-                    .collect(),
+                others: fresh(outcomes),
             },
         };
-        Self {
-            outcomes,
-            make: Box::new(make),
-            series,
+        let mut counters = Self { outcomes, series };
+        for (labels, outcome, counter) in earlier {
+            counters.take(labels, outcome, counter);
+        }
+        counters
+    }
+
+    /// Counts on with an earlier counter, if there is a series with these labels.
+    fn take(&mut self, labels: Labels, outcome: usize, counter: Counter) {
+        match (&mut self.series, labels) {
+            (Series::Prepared(all), Labels::At(labels)) => {
+                if let Some(own) = all.get_mut(labels * self.outcomes + outcome) {
+                    *own = counter;
+                }
+            }
+            // No series stands for others when each has its own.
+            (Series::Prepared(_), Labels::Other) => {}
+            (Series::Later { others, .. }, Labels::Other) => {
+                if let Some(own) = others.get_mut(outcome) {
+                    *own = counter;
+                }
+            }
+            (Series::Later { .. }, Labels::At(labels)) => {
+                // A series without an event would take the place of another.
+                if counter.get() > 0 {
+                    let _ = self.later(labels, outcome, || counter);
+                }
+            }
         }
     }
 
     /// The counter of an outcome. `None` if there are no such labels.
     pub(super) fn get(&self, labels: usize, outcome: usize) -> Option<&Counter> {
-        let key = (labels, outcome);
-        let (hasher, places, count, others) = match &self.series {
-            Series::Prepared(all) => return all.get(labels * self.outcomes + outcome),
-            Series::Later {
-                hasher,
-                places,
-                count,
-                others,
-            } => (hasher, places, count, others),
+        match &self.series {
+            Series::Prepared(all) => all.get(labels * self.outcomes + outcome),
+            Series::Later { .. } => self.later(labels, outcome, Counter::default),
+        }
+    }
+
+    fn later(
+        &self,
+        labels: usize,
+        outcome: usize,
+        make: impl FnOnce() -> Counter,
+    ) -> Option<&Counter> {
+        let Series::Later {
+            hasher,
+            places,
+            count,
+            others,
+        } = &self.series
+        else {
+            return None;
         };
+        let key = (labels, outcome);
         #[expect(
             clippy::cast_possible_truncation,
             reason = "any bits of a hash will do"
         )]
         let first = hasher.hash_one(key) as usize;
+        let mut make = Some(make);
         for step in 0..places.len() {
             let place = places.get(first.wrapping_add(step) % places.len())?;
             if place.get().is_none() && count.fetch_add(1, Ordering::Relaxed) >= MAX_LATER {
                 count.fetch_sub(1, Ordering::Relaxed);
                 return others.get(outcome);
             }
-            let made = || (key, (self.make)(Labels::At(labels), outcome));
-            let (found, counter) = place.get_or_init(made);
+            let (found, counter) = place.get_or_init(|| {
+                (
+                    key,
+                    make.take().map_or_else(Counter::default, |make| make()),
+                )
+            });
             if *found == key {
                 return Some(counter);
             }
         }
         others.get(outcome)
     }
-}
 
-impl fmt::Debug for Counters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counters").finish_non_exhaustive()
+    /// Every series that exists.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Labels, usize, &Counter)> {
+        let (prepared, places, others) = match &self.series {
+            Series::Prepared(all) => (&**all, &[][..], &[][..]),
+            Series::Later { places, others, .. } => (&[][..], &**places, &**others),
+        };
+        let prepared = prepared.iter().enumerate().map(|(index, counter)| {
+            let (labels, outcome) = (index / self.outcomes, index % self.outcomes);
+            (Labels::At(labels), outcome, counter)
+        });
+        let later = places.iter().filter_map(OnceLock::get);
+        let later =
+            later.map(|((labels, outcome), counter)| (Labels::At(*labels), *outcome, counter));
+        let others = others.iter().enumerate();
+        let others = others.map(|(outcome, counter)| (Labels::Other, outcome, counter));
+        prepared.chain(later).chain(others)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicU64;
+    use std::iter;
 
     use super::*;
 
-    /// Counters, and how many have been made.
-    fn counters(labels: usize) -> (Counters, Arc<AtomicU64>) {
-        let made = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&made);
-        let counters = Counters::new(labels, 3, move |_, _| {
-            count.fetch_add(1, Ordering::Relaxed);
-            Counter::default()
-        });
-        (counters, made)
+    fn counters(labels: usize) -> Counters {
+        Counters::new(labels, 3, iter::empty())
     }
 
     #[test]
     fn few_exist_from_the_start() {
-        let (counters, made) = counters(50);
-        assert_eq!(made.load(Ordering::Relaxed), 150);
+        let counters = counters(50);
+        assert_eq!(counters.all().count(), 150);
         counters.get(17, 1).unwrap().inc();
-        assert_eq!(made.load(Ordering::Relaxed), 150);
+        assert_eq!(counters.all().count(), 150);
         assert_eq!(counters.get(17, 1).unwrap().get(), 1);
         assert_eq!(counters.get(17, 2).unwrap().get(), 0);
         assert!(counters.get(50, 0).is_none());
@@ -154,14 +194,36 @@ mod tests {
     /// Callers choose rules and providers, and cannot make memory grow with all of them.
     #[test]
     fn many_are_bounded() {
-        let (counters, made) = counters(40_000);
+        let counters = counters(40_000);
         for labels in 0..10_000 {
             counters.get(labels, 0).unwrap().inc();
         }
-        assert_eq!(made.load(Ordering::Relaxed), MAX_LATER as u64 + 3);
+        assert_eq!(counters.all().count(), MAX_LATER + 3);
         assert_eq!(counters.get(0, 0).unwrap().get(), 1);
         // Those without a series of their own.
         let others = counters.get(9_999, 0).unwrap().get();
         assert_eq!(others, 10_000 - MAX_LATER as u64);
+    }
+
+    /// Whether few series follow many or many few: a counter goes on under its labels.
+    #[test]
+    fn earlier_ones_count_on() {
+        for (before, after) in [(50, 60), (50, 40_000), (40_000, 50), (40_000, 50_000)] {
+            let earlier = counters(before);
+            earlier.get(7, 1).unwrap().inc_by(3);
+            earlier.get(45, 2).unwrap().inc();
+            // 7 becomes 8, and 45 is gone.
+            let moved = earlier
+                .all()
+                .filter_map(|(labels, outcome, counter)| match labels {
+                    Labels::At(7) => Some((Labels::At(8), outcome, counter.clone())),
+                    _ => None,
+                });
+            let later = Counters::new(after, 3, moved);
+            earlier.get(7, 1).unwrap().inc();
+            let counted = |labels, outcome| later.get(labels, outcome).unwrap().get();
+            assert_eq!(counted(8, 1), 4, "{before} {after}");
+            assert_eq!(counted(7, 1) + counted(45, 2), 0, "{before} {after}");
+        }
     }
 }

@@ -128,10 +128,10 @@ async fn jsonwebtoken_accepts_whatever_claimgate_does() {
             let now = UnixTime::from_secs(case.now);
             let gate = Gate::start(config, Arc::new(CaseClock(Some(now)))).await;
             let request = describe(&check);
-            let decision = gate.decide(&request, Duration::from_secs(10)).await;
+            let judged = gate.decide(&request, Duration::from_secs(10)).await;
             let says = |token: &str| -> Option<bool> {
-                let providers = gate
-                    .policy
+                let policy = &judged.generation().policy;
+                let providers = policy
                     .providers()
                     .zip(yaml["providers"].as_array().unwrap());
                 let opinions = providers.map(|((_, provider), yaml)| {
@@ -141,12 +141,12 @@ async fn jsonwebtoken_accepts_whatever_claimgate_does() {
                 });
                 opinions.flatten().reduce(|one, other| one || other)
             };
-            match decision {
+            match judged.decision() {
                 Decision::Allow(permit) => {
                     let Some(bearer) = permit.bearer() else {
                         continue;
                     };
-                    match says(bearer.token.text()) {
+                    match says(bearer.token().text()) {
                         Some(true) => agreed += 1,
                         Some(false) => wrong.push(format!("{name}: refused by jsonwebtoken")),
                         None => {}

@@ -64,7 +64,7 @@ impl Gate {
     /// Trusts one issuer; `more` goes into its provider.
     pub async fn trusting(issuer: &Issuer, more: &str) -> Self {
         let gate = Self::start(&provider(issuer, "acme", more)).await;
-        gate.service.gate.jwks.all_known().await;
+        gate.service.gate.generation().jwks.all_known().await;
         gate
     }
 
@@ -75,15 +75,21 @@ impl Gate {
 
     /// Why the first provider's last fetch failed, if it did.
     pub fn error(&self) -> Option<String> {
-        let (id, _) = self.service.gate.policy.providers().next().unwrap();
-        let status = self.service.gate.jwks.status(id).unwrap();
+        let (id, _) = self
+            .service
+            .gate
+            .generation()
+            .policy
+            .providers()
+            .next()
+            .unwrap();
+        let status = self.service.gate.generation().jwks.status(id).unwrap();
         status.error.as_ref().map(ToString::to_string)
     }
 
     /// The value of a metric's series, by how its line begins.
     pub fn metric(&self, series: &str) -> String {
-        self.service.gate.jwks.observe();
-        self.service.gate.token_cache.observe();
+        self.service.gate.generation().observe();
         let text = self.service.gate.metrics.encode().unwrap();
         let line = text.lines().find(|line| line.starts_with(series));
         let line = line.unwrap_or_else(|| panic!("no `{series}` in\n{text}"));

@@ -1,0 +1,157 @@
+//! What is counted of providers' keys.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// What a token led to that newer keys might verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnknownKeyOutcome {
+    /// The keys were fetched anew.
+    Refreshed,
+    /// A fetch was under way already, and was waited for.
+    Joined,
+    /// Nothing was fetched: the provider does not have the key, as was found out before.
+    Absent,
+    /// Too many fetches were asked for of late; there is no verdict.
+    CoolingDown,
+    /// They could not be fetched.
+    Failed,
+    /// They did not arrive in time.
+    TimedOut,
+    /// Too many waited for them already.
+    TurnedAway,
+}
+
+impl UnknownKeyOutcome {
+    const ALL: [Self; 7] = [
+        Self::Refreshed,
+        Self::Joined,
+        Self::Absent,
+        Self::CoolingDown,
+        Self::Failed,
+        Self::TimedOut,
+        Self::TurnedAway,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Refreshed => "refreshed",
+            Self::Joined => "joined",
+            Self::Absent => "absent",
+            Self::CoolingDown => "cooling_down",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::TurnedAway => "turned_away",
+        }
+    }
+}
+
+/// What is counted of one provider's keys.
+#[derive(Clone, Debug)]
+pub struct KeyMetrics {
+    /// Fetches that brought a usable set.
+    pub fetched: Counter,
+    /// Fetches that did not.
+    pub failed: Counter,
+    /// Usable keys now.
+    pub keys: Gauge,
+    /// Seconds since they were fetched; not a number when they never were.
+    pub age: Gauge<f64, AtomicU64>,
+    /// 1 while the last fetch failed and older keys are used.
+    pub stale: Gauge,
+    unknown: [Counter; UnknownKeyOutcome::ALL.len()],
+}
+
+impl Default for KeyMetrics {
+    fn default() -> Self {
+        let age = Gauge::default();
+        age.set(f64::NAN);
+        Self {
+            fetched: Counter::default(),
+            failed: Counter::default(),
+            keys: Gauge::default(),
+            age,
+            stale: Gauge::default(),
+            unknown: Default::default(),
+        }
+    }
+}
+
+impl KeyMetrics {
+    /// A request came with an unknown key id.
+    pub fn unknown_key(&self, outcome: UnknownKeyOutcome) {
+        let index = UnknownKeyOutcome::ALL
+            .iter()
+            .position(|other| *other == outcome);
+        if let Some(counter) = index.and_then(|index| self.unknown.get(index)) {
+            counter.inc();
+        }
+    }
+}
+
+/// A gauge of each provider: its name, its help, and where it is.
+type ProviderGauge = (
+    &'static str,
+    &'static str,
+    fn(&KeyMetrics) -> &dyn EncodeMetric,
+);
+
+const GAUGES: [ProviderGauge; 3] = [
+    ("jwks_keys", "Usable keys of a provider", |metrics| {
+        &metrics.keys
+    }),
+    (
+        "jwks_age_seconds",
+        "Time since a provider's keys were fetched; not a number if they never were",
+        |metrics| &metrics.age,
+    ),
+    (
+        "jwks_stale",
+        "Whether the last fetch failed and older keys are used",
+        |metrics| &metrics.stale,
+    ),
+];
+
+/// Writes the metrics of all providers, each with its name.
+pub(super) fn encode(
+    providers: &[(String, KeyMetrics)],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    let mut fetches = encoder.encode_descriptor(
+        "jwks_fetches",
+        "Fetches of a provider's keys",
+        None,
+        MetricType::Counter,
+    )?;
+    for (name, metrics) in providers {
+        for (result, count) in [("success", &metrics.fetched), ("failure", &metrics.failed)] {
+            let labels = [("provider", name.as_str()), ("result", result)];
+            count.encode(fetches.encode_family(&labels)?)?;
+        }
+    }
+    for (name, help, of) in GAUGES {
+        let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (provider, metrics) in providers {
+            let labels = [("provider", provider.as_str())];
+            of(metrics).encode(gauge.encode_family(&labels)?)?;
+        }
+    }
+    let mut unknown = encoder.encode_descriptor(
+        "unknown_key",
+        "Tokens that newer keys might verify: of an unknown key, or refused by keys that are not new",
+        None,
+        MetricType::Counter,
+    )?;
+    for (name, metrics) in providers {
+        for (outcome, count) in UnknownKeyOutcome::ALL.iter().zip(&metrics.unknown) {
+            let labels = [("provider", name.as_str()), ("outcome", outcome.name())];
+            count.encode(unknown.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
