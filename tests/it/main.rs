@@ -19,6 +19,7 @@ mod deploy;
 mod documents;
 mod fetch_errors;
 mod forged;
+mod generation;
 mod guides;
 mod hostile;
 mod key_sources;

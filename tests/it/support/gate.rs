@@ -68,6 +68,12 @@ impl Gate {
         gate
     }
 
+    /// Decides by another configuration from now on.
+    pub async fn reload(&self, yaml: &str) {
+        let config = Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}"));
+        self.service.gate.reload(config).await;
+    }
+
     pub async fn check(&self, token: &str) -> Answer {
         let answer = self.service.check(tonic::Request::new(bearer(token))).await;
         Answer::read(answer.unwrap().into_inner())
