@@ -57,15 +57,16 @@ bench-accept: valgrind ## Keep the counts of instructions as they are now
 	cargo bench --locked --bench compare -- --accept
 
 lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml -- --config-path .rustfmt.toml
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo check --locked --no-default-features --bin claimgate
 	CARGO_TARGET_DIR=target cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
 
 fmt: ## Format the code
-	cargo fmt
+	cargo fmt --all
 
 tools: $(ENVOY) $(OIDC) $(TOOLS)/bin/cargo-deny ## Install what tests and lints need, below .tools
 

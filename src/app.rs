@@ -24,7 +24,7 @@ use crate::gate::Gate;
 use crate::http2::{self, Exchange, Handler, Shared, routes};
 use crate::lifecycle::Phase;
 use crate::listener::{Connection, Listener, listen};
-use crate::telemetry::Logging;
+use crate::logging::Logging;
 use crate::time::Clock;
 
 /// How long connections may take to end once the drain period is over.

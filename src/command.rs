@@ -13,6 +13,7 @@ use crate::config::values::has_blank_ends;
 use crate::config::{Config, ConfigError, Problem, ProviderFlags};
 
 mod check;
+#[cfg(feature = "dev")]
 mod dev;
 mod explain;
 mod schema;
@@ -39,6 +40,7 @@ enum Command {
     /// Run the service
     Serve(serve::Arguments),
     /// Try it out: an issuer, the service and, with --envoy, a real Envoy, on this machine only
+    #[cfg(feature = "dev")]
     Dev(dev::Arguments),
     /// Judge one request and explain the decision
     Check(check::Arguments),
@@ -54,6 +56,7 @@ enum Command {
 pub async fn run(arguments: Arguments) -> ExitCode {
     let outcome = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments).await,
+        #[cfg(feature = "dev")]
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Check(arguments) => check::run(arguments).await,
         Command::Validate(arguments) => validate::run(arguments).await,

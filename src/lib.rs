@@ -1,51 +1,37 @@
 //! claimgate is an Envoy external-authorization service: it answers `Check` by validating the
 //! request's bearer token as an OpenID Connect resource server must.
 //!
-//! The layers, each of which knows only those above it:
+//! The crates below this one, each of which knows only those before it:
 //!
-//! - **vocabulary**: [`time`], [`request`], [`escaped`];
-//! - **core**, pure and total: [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`]
-//!   (what the upstream gets), [`policy`] (what is required), [`decision`] (the verdict), [`answer`] (what the caller is told), [`advice`] (its likely cause);
-//! - **edges**, bytes to and from the core: [`config`], [`ext_authz`], [`http2`], [`telemetry`];
-//! - **I/O**: [`gate`] (decides, and gets what a decision needs), [`jwks`], [`token_cache`], the gRPC service in [`ext_authz::service`], the admin listener;
-//! - **composition**: [`app`]; then [`dev`] and the commands.
+//! - `claimgate-core` decides: [`keyring`], [`token`], [`identity`], [`policy`], [`decision`], [`answer`],
+//!   [`advice`];
+//! - `claimgate-config` reads the [`config`]uration;
+//! - `claimgate-gate` keeps deciding going: [`gate`], [`jwks`], [`token_cache`], [`telemetry`];
+//! - `claimgate-dev` is for trying it out: [`dev`].
 //!
-//! [`decision::decide`] is the heart: the server, the command line and the tests all call it. To
-//! run the whole service inside a test, see [`app::bind`] and [`dev::issuer`].
+//! This crate is the program: the protocol ([`ext_authz`]), its transport ([`http2`]), the listeners, the
+//! composition ([`app`]) and the commands. To run the whole service inside a test, see [`app::bind`] and
+//! [`dev::issuer`].
 
-// Vocabulary.
-pub mod escaped;
+pub use claimgate_config as config;
+pub use claimgate_core::{
+    advice, answer, decision, escaped, identity, keyring, policy, request, time, token, trace,
+};
+pub use claimgate_dev as dev;
+pub use claimgate_gate as gate;
+pub use claimgate_gate::{jwks, telemetry, token_cache};
+
 mod lifecycle;
-pub mod request;
-pub mod time;
 
-// Core.
-pub mod advice;
-pub mod answer;
-pub mod decision;
-pub mod identity;
-pub mod keyring;
-pub mod policy;
-pub mod token;
-pub mod trace;
-
-// Edges.
-pub mod config;
 pub mod ext_authz;
 pub mod http2;
-pub mod telemetry;
 
-// I/O.
 mod admin;
-pub mod gate;
-pub mod jwks;
 mod listener;
-pub mod token_cache;
 
-// Composition.
 pub mod app;
 pub mod command;
-pub mod dev;
+pub mod logging;
 
 /// The examples of the documents, which are run with the tests.
 #[cfg(doctest)]

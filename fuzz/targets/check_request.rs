@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use claimgate::answer::{Answer, Metadata};
 use claimgate::decision::Decision;
 use claimgate::ext_authz::proto::auth::CheckRequest;
 use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
@@ -96,7 +97,9 @@ fn judge(request: &Request<'_>, good: &str) {
         }
         is_unambiguous(request);
     }
-    let answer = response::render(&decision, &GATE.policy, &GATE.denials, request).response;
+    let answer = Answer::to(&decision, &GATE.policy, &GATE.denials, request);
+    let metadata = Metadata::of(&decision, &GATE.policy);
+    let answer = response::render(answer, metadata).response;
     let code = answer.status.as_ref().unwrap().code;
     match answer.http_response.unwrap() {
         HttpResponse::OkResponse(ok) => {

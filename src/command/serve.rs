@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{ConfigInput, Failure};
 use crate::app;
 use crate::config::{ListenAddress, values};
-use crate::telemetry::{self, LogFormat, Logging};
+use crate::logging::{self, LogFormat, Logging};
 use crate::time::SystemClock;
 
 /// Runs the service until SIGTERM or SIGINT.
@@ -53,7 +53,7 @@ pub(super) struct Log {
 impl Log {
     /// Starts logging, until what is returned is dropped.
     pub(super) fn init(&self) -> Result<Logging, Failure> {
-        Ok(telemetry::init(self.log_format, &self.log_level)?)
+        Ok(logging::init(self.log_format, &self.log_level)?)
     }
 }
 

@@ -1,20 +1,63 @@
-//! Who may import whom. The layers are those of `docs/ARCHITECTURE.md`.
+//! Who may know whom. The compiler keeps the walls between the crates; these tests keep the crates what
+//! `docs/ARCHITECTURE.md` says that they are.
 
 use std::path::{Path, PathBuf};
 
-/// The modules of the crate, each of which may import those of earlier rows and of its own.
-const LAYERS: [&[&str]; 5] = [
-    &["lifecycle", "request", "escaped", "time"],
-    &[
-        "keyring", "trace", "token", "identity", "policy", "decision", "answer", "advice",
-    ],
-    &["http2", "config", "ext_authz", "telemetry"],
-    &["gate", "jwks", "token_cache", "listener", "admin"],
-    &["app", "dev", "command", "main", "lib"],
-];
+/// A crate of the workspace.
+struct Crate {
+    /// Its folder.
+    folder: &'static str,
+    /// The crates of the workspace that it may depend on.
+    knows: &'static [&'static str],
+    /// What it is made without: crates, and words of the language.
+    without: &'static [&'static str],
+}
 
-/// Files of an I/O kind in a folder of another.
-const EXCEPTIONS: [(&str, usize); 2] = [("ext_authz/service.rs", 3), ("ext_authz.rs", 3)];
+const CRATES: [Crate; 5] = [
+    Crate {
+        folder: "crates/core",
+        knows: &[],
+        without: &[
+            "tokio",
+            "tonic",
+            "prost",
+            "reqwest",
+            "hyper",
+            "axum",
+            "tracing",
+            "clap",
+            "rustls",
+            "async ",
+            ".await",
+            "std::fs",
+            "std::net::Tcp",
+            "std::env",
+        ],
+    },
+    Crate {
+        folder: "crates/config",
+        knows: &["core"],
+        without: &[
+            "tokio", "tonic", "prost", "reqwest", "hyper", "axum", "tracing", "clap", "rustls",
+            "async ", ".await",
+        ],
+    },
+    Crate {
+        folder: "crates/gate",
+        knows: &["core", "config"],
+        without: &["tonic", "prost", "axum", "clap"],
+    },
+    Crate {
+        folder: "crates/dev",
+        knows: &["core"],
+        without: &["tonic", "prost", "reqwest", "clap"],
+    },
+    Crate {
+        folder: ".",
+        knows: &["core", "config", "gate", "dev"],
+        without: &["reqwest"],
+    },
+];
 
 /// A word that only some files may use, and why.
 struct Reserved {
@@ -23,114 +66,155 @@ struct Reserved {
     why: &'static str,
 }
 
-const RESERVED: [Reserved; 5] = [
+const RESERVED: [Reserved; 6] = [
     Reserved {
         word: "ParsedPublicKey",
-        files: &["keyring/"],
+        files: &["crates/core/src/keyring/"],
         why: "signatures are verified in one place",
     },
     Reserved {
         word: "jsonwebtoken::",
-        files: &["dev/signer.rs"],
+        files: &["crates/dev/src/signer.rs"],
         why: "what signs tokens shares nothing with what verifies them",
     },
     Reserved {
         word: "reqwest::",
-        files: &["jwks/fetch.rs", "jwks/fetch/"],
+        files: &[
+            "crates/gate/src/jwks/fetch.rs",
+            "crates/gate/src/jwks/fetch/",
+        ],
         why: "nothing but keys and metadata is fetched",
     },
     Reserved {
         word: "proto::",
         files: &[
-            "ext_authz.rs",
-            "ext_authz/",
-            "app.rs",
-            "command/check.rs",
-            "command/explain/",
+            "src/ext_authz.rs",
+            "src/ext_authz/",
+            "src/app.rs",
+            "src/command/check.rs",
+            "src/command/explain/",
         ],
         why: "generated types stop in ext_authz",
     },
     Reserved {
+        word: "claimgate_gate::",
+        files: &["src/lib.rs"],
+        why: "the program names its crates in one place",
+    },
+    Reserved {
         word: "SystemTime::now",
-        files: &["time.rs"],
+        files: &["crates/core/src/time.rs"],
         why: "the time is an argument",
     },
 ];
 
-/// What the core is made without.
-const NOT_IN_THE_CORE: [&str; 10] = [
-    "tokio", "tonic", "prost", "reqwest", "axum", "tracing", "clap", "async ", ".await", "std::fs",
-];
+#[test]
+fn crates_know_only_those_below() {
+    for Crate {
+        folder,
+        knows,
+        without,
+    } in CRATES
+    {
+        let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        let found = unwanted(&manifest, knows, without);
+        assert!(found.is_empty(), "{folder}/Cargo.toml: {found:?}");
+    }
+}
+
+/// The dependencies of a manifest that it should not have.
+fn unwanted(manifest: &str, knows: &[&str], without: &[&str]) -> Vec<String> {
+    let (_, dependencies) = manifest.split_once("\n[dependencies]\n").unwrap();
+    let names = dependencies
+        .lines()
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty());
+    let unwanted = names.filter(|name| match name.strip_prefix("claimgate-") {
+        Some(own) => !knows.contains(&own),
+        None => without.iter().any(|word| name.starts_with(word)),
+    });
+    unwanted.map(ToOwned::to_owned).collect()
+}
 
 #[test]
-fn imports_point_one_way() {
-    let breaches: Vec<String> = sources().iter().flat_map(|file| breaches(file)).collect();
-    assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+fn every_crate_is_listed() {
+    let folders = std::fs::read_dir(root().join("crates")).unwrap();
+    for folder in folders {
+        let name = folder.unwrap().file_name().into_string().unwrap();
+        let listed = |wall: &Crate| wall.folder == format!("crates/{name}");
+        assert!(CRATES.iter().any(listed), "crates/{name} is not listed");
+    }
+}
+
+#[test]
+fn words_stay_in_their_rooms() {
+    let mut found = Vec::new();
+    for file in sources() {
+        let name = file.strip_prefix(root()).unwrap().to_str().unwrap();
+        found.extend(breaches(name, &std::fs::read_to_string(&file).unwrap()));
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
 /// The rules themselves must be able to fail.
 #[test]
 fn breaches_are_found() {
     for (name, code, expected) in [
+        ("crates/core/src/token/jws.rs", "use tokio::time;", "tokio"),
         (
-            "token/jws.rs",
-            "use crate::config::Config;",
-            Some("token may not import config"),
-        ),
-        ("token/jws.rs", "use tokio::time;", Some("tokio")),
-        ("decision.rs", "pub async fn decide() {}", Some("async")),
-        (
-            "config.rs",
-            "use crate::jwks::Jwks;",
-            Some("config may not import jwks"),
+            "crates/core/src/decision.rs",
+            "pub async fn decide() {}",
+            "async",
         ),
         (
-            "jwks.rs",
-            "use crate::app::App;",
-            Some("jwks may not import app"),
-        ),
-        ("config.rs", "use reqwest::Client;", Some("reqwest::")),
-        (
-            "policy.rs",
-            "let t = jsonwebtoken::decode();",
-            Some("jsonwebtoken::"),
+            "crates/core/src/decision.rs",
+            "//! Never `async`, never tokio.",
+            "",
         ),
         (
-            "ext_authz/response.rs",
-            "use crate::jwks::Jwks;",
-            Some("ext_authz may not import jwks"),
+            "crates/config/src/lib.rs",
+            "use reqwest::Client;",
+            "reqwest::",
         ),
-        ("ext_authz/service.rs", "use crate::jwks::Jwks;", None),
         (
-            "decision.rs",
-            "use crate::token::{Escaped, TokenError};",
-            None,
+            "crates/core/src/policy.rs",
+            "jsonwebtoken::decode();",
+            "jsonwebtoken::",
         ),
-        ("decision.rs", "//! Never `async`, never tokio.", None),
-        ("jwks/fetch.rs", "use reqwest::Client;", None),
+        ("crates/gate/src/lib.rs", "use prost::Message;", "prost"),
+        ("crates/gate/src/jwks/fetch.rs", "use reqwest::Client;", ""),
+        ("src/admin.rs", "use claimgate_gate::Gate;", "one place"),
+        (
+            "src/http2.rs",
+            "use crate::ext_authz::proto::auth;",
+            "proto::",
+        ),
     ] {
-        let found = breaches_in(name, code).join("\n");
+        let found = breaches(name, code).join("\n");
         match expected {
-            Some(text) => assert!(found.contains(text), "{name}: {code}: {found:?}"),
-            None => assert_eq!(found, "", "{name}: {code}"),
+            "" => assert_eq!(found, "", "{name}: {code}"),
+            text => assert!(found.contains(text), "{name}: {code}: {found:?}"),
         }
     }
-}
-
-/// A new module must be given its layer.
-#[test]
-fn every_module_has_a_layer() {
-    for (name, _) in sources().iter().map(|file| relative(file)) {
-        assert!(layer(&name).is_some(), "src/{name} is in no layer");
-    }
+    let manifest =
+        "[package]\n[dependencies]\nclaimgate-gate.workspace = true\ntokio = \"1\"\n\n[lints]\n";
+    assert_eq!(
+        unwanted(manifest, &["core"], &["tokio"]),
+        ["claimgate-gate", "tokio"]
+    );
+    assert_eq!(unwanted(manifest, &["gate"], &["tonic"]), [""; 0]);
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
 fn sources() -> Vec<PathBuf> {
-    let mut directories = vec![root()];
+    let mut directories: Vec<_> = CRATES
+        .iter()
+        .map(|wall| root().join(wall.folder).join("src"))
+        .collect();
     let mut files = Vec::new();
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
@@ -145,51 +229,18 @@ fn sources() -> Vec<PathBuf> {
     files
 }
 
-/// The path below `src`, and the module of the crate that it belongs to.
-fn relative(file: &Path) -> (String, String) {
-    let name = file
-        .strip_prefix(root())
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .to_owned();
-    let module = module(&name);
-    (name, module)
-}
-
-fn module(name: &str) -> String {
-    name.split(['/', '.']).next().unwrap().to_owned()
-}
-
-fn layer(name: &str) -> Option<usize> {
-    let exception = EXCEPTIONS.iter().find(|(file, _)| *file == name);
-    exception
-        .map(|(_, layer)| *layer)
-        .or_else(|| layer_of(&module(name)))
-}
-
-fn layer_of(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|modules| modules.contains(&module))
-}
-
-fn breaches(file: &Path) -> Vec<String> {
-    let (name, _) = relative(file);
-    breaches_in(&name, &std::fs::read_to_string(file).unwrap())
-}
-
-fn breaches_in(name: &str, code: &str) -> Vec<String> {
-    let own = layer(name).unwrap_or(0);
+/// What is wrong with a file, by its path below the root.
+fn breaches(name: &str, code: &str) -> Vec<String> {
+    let wall = CRATES
+        .iter()
+        .find(|wall| name.starts_with(&format!("{}/", wall.folder)));
+    let without = wall.map_or(&[][..], |wall| wall.without);
     let mut found = Vec::new();
     for (number, line) in code.lines().enumerate() {
         let code = line.split("//").next().unwrap();
         let mut breach = |why: String| {
-            found.push(format!("src/{name}:{}: {why}: {}", number + 1, line.trim()));
+            found.push(format!("{name}:{}: {why}: {}", number + 1, line.trim()));
         };
-        for imported in code.split("crate::").skip(1).map(module_name) {
-            if layer_of(imported).is_some_and(|layer| layer > own) {
-                breach(format!("{} may not import {imported}", module(name)));
-            }
-        }
         for Reserved { word, files, why } in &RESERVED {
             let allowed = files
                 .iter()
@@ -198,19 +249,9 @@ fn breaches_in(name: &str, code: &str) -> Vec<String> {
                 breach(format!("{word} is not for this file: {why}"));
             }
         }
-        let core = own <= 1 && layer(name).is_some();
-        for word in NOT_IN_THE_CORE
-            .iter()
-            .filter(|word| core && code.contains(**word))
-        {
-            breach(format!("the core is made without {}", word.trim()));
+        for word in without.iter().filter(|word| code.contains(**word)) {
+            breach(format!("this crate is made without {}", word.trim()));
         }
     }
     found
-}
-
-fn module_name(path: &str) -> &str {
-    path.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .next()
-        .unwrap()
 }

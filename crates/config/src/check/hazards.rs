@@ -1,0 +1,141 @@
+//! What works as it is written, and is likely not what is meant: warnings.
+
+use super::Check;
+use crate::document::Location;
+use claimgate_core::policy::condition::Condition;
+use claimgate_core::policy::matcher::{Matcher, PathPattern, PathRegex, cover};
+use claimgate_core::policy::requirement::Access;
+use claimgate_core::policy::rules::{PathMode, Rule, Rules};
+
+/// Who decides which host a request names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hosts {
+    /// The client.
+    Chosen,
+    /// Envoy, whose `domains` let no other pass.
+    Bound,
+}
+
+/// Headers that tell which site made a browser send a request (Fetch §3.2, Fetch Metadata §2).
+const SITE_HEADERS: [&str; 2] = ["origin", "sec-fetch-site"];
+
+impl Check<'_> {
+    pub(super) fn warn_of_rule(
+        &mut self,
+        location: &Location,
+        rule: &Rule,
+        paths: PathMode,
+        hosts: Hosts,
+    ) {
+        let Rule {
+            name: _,
+            matcher,
+            access,
+            condition,
+        } = rule;
+        let Some(matcher) = matcher else {
+            return;
+        };
+        match access {
+            Access::Public | Access::Optional(_) => {
+                let guard = condition
+                    .as_ref()
+                    .filter(|guard| !guard.holds_for_strangers());
+                let is_bound = !matcher.hosts.is_empty() && hosts == Hosts::Bound;
+                if guard.is_none() && !is_bound {
+                    self.warn_of_open_rule(location, matcher);
+                }
+                self.warn_of_open_paths(location, matcher, paths);
+            }
+            Access::Deny => self.warn_of_weak_denial(location, matcher, hosts),
+            Access::Required(_) => {}
+        }
+    }
+
+    fn warn_of_open_rule(&mut self, location: &Location, matcher: &Matcher) {
+        if matcher.paths.is_empty() {
+            let why = "without a `path`, every path is open to requests without a token";
+            self.warn(location, why);
+        } else if matcher.paths.iter().any(cover::is_nearly_every_path) {
+            let why = "its `path` is every path, so all are open to requests without a token";
+            self.warn(location, why);
+        }
+    }
+
+    fn warn_of_open_paths(&mut self, location: &Location, matcher: &Matcher, paths: PathMode) {
+        for path in &matcher.paths {
+            if let PathPattern::Regex(regex) = path
+                && !cover::is_nearly_every_path(path)
+                && let Some(why) = wider_than_it_looks(regex)
+            {
+                self.warn(location, why);
+            }
+            let is_open = match path {
+                PathPattern::Exact(_) => false,
+                PathPattern::Prefix(_) => true,
+                PathPattern::Regex(regex) => regex.has_many_segments(),
+            };
+            if paths == PathMode::AsIs && is_open {
+                let why = format!(
+                    "with `paths: as_is`, `{path}` is also about `..` below it: name exact paths \
+                     where no token is needed"
+                );
+                self.warn(location, why);
+            }
+        }
+    }
+
+    fn warn_of_weak_denial(&mut self, location: &Location, matcher: &Matcher, hosts: Hosts) {
+        let by_header = !matcher.headers.is_empty();
+        let by_host = !matcher.hosts.is_empty() && hosts == Hosts::Chosen;
+        let what = match (by_header, by_host) {
+            (true, _) => "leave out the header",
+            (false, true) => "name another host",
+            (false, false) => return,
+        };
+        if matcher.paths.is_empty() {
+            let why = format!(
+                "a client that is to be denied can {what}, unless Envoy sees to it; deny by `path`"
+            );
+            self.warn(location, why);
+        }
+    }
+
+    /// Browsers send cookies on their own, also when another site makes them.
+    pub(super) fn warn_of_cookies(&mut self, rules: &Rules) {
+        if rules.all().any(looks_at_site) {
+            return;
+        }
+        for location in std::mem::take(&mut self.cookies) {
+            let why = "browsers send a cookie also when another site makes them; let rules look at \
+                       `Origin`: `condition: '!(\"origin\" in request.headers) || \
+                       request.headers[\"origin\"] == \"https://shop.example.com\"'`";
+            self.warn(&location, why);
+        }
+    }
+}
+
+fn looks_at_site(rule: &Rule) -> bool {
+    let matcher = rule.matcher.as_ref();
+    let mut headers = matcher.into_iter().flat_map(|matcher| &matcher.headers);
+    let looks_at = |condition: &Condition| {
+        let mut names = SITE_HEADERS.iter();
+        names.any(|name| condition.looks_at_header(name))
+    };
+    headers.any(|header| SITE_HEADERS.contains(&header.name()))
+        || rule.condition.as_ref().is_some_and(looks_at)
+}
+
+fn wider_than_it_looks(regex: &PathRegex) -> Option<String> {
+    let text = regex.text();
+    if regex.begins_with_anything() {
+        return Some(format!(
+            "`{text}` opens every path that ends so, whatever is before: begin with the directory"
+        ));
+    }
+    let beginning = regex.runs_on()?;
+    Some(format!(
+        "`{text}` is also about `{beginning}-x/x`; write `{beginning}(/.*)?` for what is below \
+         `{beginning}`"
+    ))
+}

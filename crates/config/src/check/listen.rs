@@ -1,0 +1,101 @@
+//! Where `Check` is served.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::Check;
+use crate::document::{Field, Location};
+use crate::raw::listen::{Listen, Listens, Socket};
+use crate::{ListenAddress, UnixSocket, values};
+
+/// Where `Check` is served unless the configuration says otherwise.
+const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9001);
+
+/// With these, a mesh of 1,000 sidecars still has room, and idle connections take about 16 MiB.
+const MAX_CONNECTIONS: u32 = 1024;
+
+impl Check<'_> {
+    pub(super) fn listen(&mut self, listen: Field<Listens>) -> Vec<ListenAddress> {
+        let (location, listens) = match listen {
+            Field::Given(location, Listens::One(one)) => {
+                (location.clone(), vec![Field::Given(location, one)])
+            }
+            Field::Given(location, Listens::Many(many)) => (location, many),
+            Field::Absent | Field::Invalid => return vec![ListenAddress::Tcp(DEFAULT)],
+        };
+        if listens.is_empty() {
+            self.report(&location, "empty; give at least one address");
+        }
+        let mut addresses = Vec::new();
+        for listen in listens {
+            match listen {
+                Field::Given(location, Listen::Address(text)) if text.is_empty() => {
+                    self.report(&location, "empty text");
+                }
+                Field::Given(location, Listen::Address(text)) => {
+                    let address = self.parsed(&location, values::listen_address(&text));
+                    addresses.extend(address.map(|address| self.in_directory(address)));
+                }
+                Field::Given(location, Listen::Socket(socket)) => {
+                    let socket = self.socket(&location, &socket);
+                    addresses.extend(socket.map(ListenAddress::Unix));
+                }
+                Field::Absent => self.report(&location, "an entry is empty"),
+                Field::Invalid => {}
+            }
+        }
+        addresses
+    }
+
+    fn socket(&mut self, location: &Location, socket: &Socket) -> Option<UnixSocket> {
+        let Socket { unix, mode, group } = socket;
+        let (location, path) = self.required(location, "unix", unix)?;
+        if path.is_empty() {
+            self.report(location, "empty text");
+            return None;
+        }
+        // Whoever copies an address here means its path.
+        let path = match values::unix_path(path) {
+            Some(path) => self.parsed(location, path)?,
+            None => PathBuf::from(path),
+        };
+        let mode = match mode.given() {
+            Some((location, mode)) => Some(self.parsed(location, values::file_mode(mode))?),
+            None => None,
+        };
+        if let Some((location, group)) = group.given()
+            && group.is_empty()
+        {
+            self.report(location, "empty text");
+        }
+        Some(UnixSocket {
+            path: self.directory.join(path),
+            mode,
+            group: group.value().cloned(),
+        })
+    }
+
+    fn in_directory(&self, address: ListenAddress) -> ListenAddress {
+        match address {
+            ListenAddress::Unix(socket) => ListenAddress::Unix(UnixSocket {
+                path: self.directory.join(socket.path),
+                ..socket
+            }),
+            other => other,
+        }
+    }
+
+    pub(super) fn max_connections(&mut self, field: &Field<u32>) -> usize {
+        let max = match field.given() {
+            Some((location, max)) if !(1..=100_000).contains(max) => {
+                self.report(
+                    location,
+                    format!("`{max}` is out of range: from 1 to 100000"),
+                );
+                MAX_CONNECTIONS
+            }
+            given => given.map_or(MAX_CONNECTIONS, |(_, max)| *max),
+        };
+        usize::try_from(max).unwrap_or(usize::MAX)
+    }
+}

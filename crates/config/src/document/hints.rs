@@ -1,0 +1,113 @@
+//! What to write instead, for the mistakes that are made most.
+
+use crate::schema;
+
+/// Fields by the section that they are looked for in, and what to write. The section is named
+/// without the positions of lists; the file itself has no name.
+const MISNAMED: [(&str, &[&str], &str); 13] = [
+    (
+        "",
+        &["issuer", "audience", "audiences", "jwks", "jwks_uri"],
+        "write it below `providers`: `providers: [{ issuer: https://…, audiences: [api] }]`",
+    ),
+    (
+        "",
+        &["listen", "port"],
+        "write `server: { listen: '[::]:9001' }`",
+    ),
+    (
+        "",
+        &["cors"],
+        "write `cors_preflight: allow` for preflights, and `denials: { cors: { origins: [https://…] } }` for what is refused",
+    ),
+    (
+        "",
+        &[
+            "claim_headers",
+            "scope_header",
+            "payload_header",
+            "forward_token",
+        ],
+        "write it below `upstream`",
+    ),
+    (
+        "",
+        &["log", "logging", "log_level", "log_format"],
+        "it is a flag: `serve --log-level info --log-format json`",
+    ),
+    ("", &["tls"], PLAIN_TEXT),
+    ("server", &["tls"], PLAIN_TEXT),
+    ("admin", &["tls"], PLAIN_TEXT),
+    (
+        "providers",
+        &["jwks_uri", "jwks_url", "keys_url"],
+        "write `jwks: { uri: https://… }`",
+    ),
+    ("providers", &["jwks_file"], "write `jwks: { file: … }`"),
+    (
+        "providers",
+        &["tls", "ca", "ca_file"],
+        "write `fetch: { ca_file: ca.pem }`, for a provider whose certificate is of an authority of its own",
+    ),
+    (
+        "rules",
+        &["roles", "role", "groups", "permissions"],
+        "name the claim that holds them: `claims: { roles: [admin] }`; for Keycloak `claims: { realm_access.roles: [admin] }`",
+    ),
+    (
+        "rules",
+        &[
+            "path", "paths", "hosts", "host", "methods", "method", "headers",
+        ],
+        "write it inside `match`: `match: { path: { prefix: /orders } }`",
+    ),
+];
+
+const PLAIN_TEXT: &str = "claimgate serves plain text: keep it on one machine (`listen: \
+    unix:///run/claimgate/check.sock`), or inside a mesh that encrypts; for a provider's certificate, \
+    `fetch.ca_file`";
+
+/// What to write instead of a field that there is not, in the section at `path`.
+pub(super) fn misnamed(path: &str, name: &str, known: &[&str]) -> Option<&'static str> {
+    let section = without_positions(path);
+    // Other documents have no such sections.
+    let is_whole_file = known.contains(&"providers");
+    let found = MISNAMED.iter().find(|(outer, names, _)| {
+        *outer == section && names.contains(&name) && (is_whole_file || !outer.is_empty())
+    });
+    found.map(|(_, _, hint)| *hint)
+}
+
+/// What to write instead of a number, where there should be text.
+pub(super) fn instead_of_number(path: &str, number: &str) -> String {
+    match schema::form(&without_positions(path)).as_deref() {
+        Some("Duration") => format!("write `{number}s`, with its unit"),
+        Some("Size") => format!("write `\"{number}\"`, or with a unit `512KiB`"),
+        Some("SocketAddress") => format!("write `127.0.0.1:{number}`"),
+        Some("Listens") => format!("write `'[::]:{number}'`"),
+        _ => format!("write `\"{number}\"`"),
+    }
+}
+
+/// What to write instead of a text, where there should be a mapping.
+pub(super) fn instead_of_text(path: &str, text: &str) -> Option<String> {
+    let path = without_positions(path);
+    let name = path.rsplit('.').next().unwrap_or_default();
+    match name {
+        "path" => Some(format!(
+            "write `{{ exact: {text} }}`, or `{{ prefix: {text} }}` for all below it"
+        )),
+        "jwks" => Some(format!("write `{{ uri: {text} }}` or `{{ file: {text} }}`")),
+        "server" | "admin" => Some(format!("write `{{ listen: {text} }}`")),
+        _ => None,
+    }
+}
+
+/// `rules[0].match` as `rules.match`.
+fn without_positions(path: &str) -> String {
+    let mut pieces = path.split('[');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| {
+        text + piece.split_once(']').map_or("", |(_, after)| after)
+    })
+}

@@ -1,0 +1,23 @@
+//! What claimgate decides. Pure and total: no async, no I/O, no clock.
+//!
+//! The modules, each of which knows only those above it:
+//!
+//! - vocabulary: [`time`], [`request`], [`escaped`];
+//! - [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`] (what the upstream gets), [`policy`]
+//!   (what is required), [`decision`] (the verdict), [`answer`] (what the caller is told), [`advice`] (its
+//!   likely cause).
+//!
+//! [`decision::decide`] is the heart: the server, the command line and the tests all call it.
+
+pub mod escaped;
+pub mod request;
+pub mod time;
+
+pub mod advice;
+pub mod answer;
+pub mod decision;
+pub mod identity;
+pub mod keyring;
+pub mod policy;
+pub mod token;
+pub mod trace;

@@ -1,0 +1,172 @@
+//! Where a request may carry a token: in the `Authorization` header (RFC 6750 §2.1, RFC 9110
+//! §11.6.2), or in a header, a cookie, a query parameter or a WebSocket subprotocol of the operator's
+//! choice.
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub mod cookie;
+mod header;
+pub mod places;
+mod query;
+mod spelling;
+pub mod websocket;
+
+use crate::request::Request;
+
+/// A place in a request where a token may be.
+#[derive(Clone, Debug)]
+pub enum TokenSource {
+    /// A header.
+    Header {
+        /// Its name, in lower case.
+        name: String,
+        /// What is in front of the token; nothing if the header holds the token alone.
+        scheme: Option<String>,
+    },
+    /// A cookie of this name (RFC 6265 §4.2).
+    Cookie(String),
+    /// A query parameter of this name (RFC 6750 §2.3).
+    Query(String),
+    /// Behind this one among the subprotocols that a WebSocket client offers (RFC 6455 §4.1).
+    WebSocket(String),
+}
+
+impl PartialEq for TokenSource {
+    /// Schemes are the same in any case (RFC 9110 §11.1).
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Header { name, scheme },
+                Self::Header {
+                    name: other_name,
+                    scheme: other_scheme,
+                },
+            ) => {
+                name == other_name
+                    && match (scheme, other_scheme) {
+                        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+                        (one, other) => one == other,
+                    }
+            }
+            (Self::Cookie(one), Self::Cookie(other))
+            | (Self::Query(one), Self::Query(other))
+            | (Self::WebSocket(one), Self::WebSocket(other)) => one == other,
+            (Self::Header { .. } | Self::Cookie(_) | Self::Query(_) | Self::WebSocket(_), _) => {
+                false
+            }
+        }
+    }
+}
+
+impl Eq for TokenSource {}
+
+/// Why there is something, but no one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    Repeated,
+    Empty,
+    Malformed,
+    /// It comes under another name, which some server reads as this one.
+    Misspelled,
+}
+
+impl TokenSource {
+    /// `Authorization: Bearer …`.
+    pub fn authorization() -> Self {
+        Self::Header {
+            name: "authorization".to_owned(),
+            scheme: Some("Bearer".to_owned()),
+        }
+    }
+
+    /// The name of the header that the token is in, cookies aside.
+    pub fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header { name, .. } => Some(name),
+            Self::WebSocket(_) => Some(websocket::HEADER),
+            Self::Cookie(_) | Self::Query(_) => None,
+        }
+    }
+
+    /// Whether the token goes with the whole header that it is in.
+    pub fn is_whole_header(&self) -> bool {
+        matches!(self, Self::Header { .. })
+    }
+
+    /// Whether what fits one place is an error to the other: the same header with and without a scheme,
+    /// or two names that some server reads as one.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Header { name, scheme },
+                Self::Header {
+                    name: other_name,
+                    scheme: other_scheme,
+                },
+            ) => name == other_name && scheme.is_none() != other_scheme.is_none(),
+            (Self::Cookie(one), Self::Cookie(other)) | (Self::Query(one), Self::Query(other)) => {
+                one != other
+                    && (spelling::is_read_as(one.as_bytes(), other)
+                        || spelling::is_read_as(other.as_bytes(), one))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether there is something, whether a token or not.
+    pub(crate) fn is_used(&self, request: &Request<'_>) -> bool {
+        !matches!(self.token(request), Ok(None))
+    }
+
+    pub(super) fn token<'a>(
+        &self,
+        request: &Request<'a>,
+    ) -> Result<Option<Cow<'a, str>>, Unreadable> {
+        let token = match self {
+            Self::Header { name, scheme } => {
+                header::value(&request.headers, name, scheme.as_deref())?.map(Cow::Borrowed)
+            }
+            Self::Cookie(name) => cookie::value(&request.headers, name)?.map(Cow::Borrowed),
+            Self::Query(name) => query::value(request.path, name)?.map(Cow::Borrowed),
+            Self::WebSocket(name) => websocket::value(&request.headers, name)?,
+        };
+        match token.as_deref() {
+            Some("") => Err(Unreadable::Empty),
+            Some(text) if !is_graphic(text) => Err(Unreadable::Malformed),
+            _ => Ok(token),
+        }
+    }
+}
+
+/// Whether all of a text is visible ASCII.
+fn is_graphic(text: &str) -> bool {
+    !any_byte(text, |byte| !byte.is_ascii_graphic())
+}
+
+/// Whether a text has such a byte. To look at every byte of a piece takes less time than to stop at
+/// the first that is one.
+fn any_byte(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
+    let any = |piece: &[u8]| piece.iter().fold(false, |any, byte| any | is_such(*byte));
+    text.as_bytes().chunks(64).any(any)
+}
+
+impl fmt::Display for TokenSource {
+    /// "`Authorization: Bearer` header", "cookie `session`".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, scheme) = match self {
+            Self::Cookie(name) => return write!(f, "cookie `{name}`"),
+            Self::Query(name) => return write!(f, "query parameter `{name}`"),
+            Self::WebSocket(name) => return write!(f, "WebSocket subprotocol `{name}`"),
+            Self::Header { name, scheme } => (name.as_str(), scheme),
+        };
+        let name = match name {
+            "authorization" => "Authorization",
+            name => name,
+        };
+        match scheme {
+            Some(scheme) => write!(f, "`{name}: {scheme}` header"),
+            None => write!(f, "`{name}` header"),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A token in the query (RFC 6750 §2.3).
+
+use super::{Unreadable, spelling};
+
+/// The value of the query parameter. Neither its value nor its name may have escapes: a token needs
+/// none, and Envoy removes a parameter by the name as it was sent.
+///
+/// # Errors
+///
+/// Also when another parameter is one that a server may read under this name.
+pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Unreadable> {
+    let Some((_, query)) = path.split_once('?') else {
+        return Ok(None);
+    };
+    let mut found = None;
+    for parameter in query.split('&') {
+        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if key != name {
+            // Some servers take `;` for a separator too.
+            if parameter
+                .split(';')
+                .any(|part| spelling::is_read_as(name_of(part).as_bytes(), name))
+            {
+                return Err(Unreadable::Misspelled);
+            }
+        } else if found.replace(value).is_some() {
+            return Err(Unreadable::Repeated);
+        }
+    }
+    match found {
+        Some(value) if value.contains(['%', '+', '#', ';']) => Err(Unreadable::Malformed),
+        found => Ok(found),
+    }
+}
+
+/// The name of every parameter. Some servers take `;` for a separator too.
+pub fn names(path: &str) -> impl Iterator<Item = &[u8]> {
+    let (_, query) = path.split_once('?').unwrap_or_default();
+    query.split(['&', ';']).map(|part| name_of(part).as_bytes())
+}
+
+fn name_of(parameter: &str) -> &str {
+    let (name, _) = parameter.split_once('=').unwrap_or((parameter, ""));
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters() {
+        use Unreadable::{Malformed, Misspelled, Repeated};
+        for (path, expected) in [
+            ("/", Ok(None)),
+            ("/t=abc", Ok(None)),
+            ("/?t=abc", Ok(Some("abc"))),
+            ("/?a=1&t=abc&b=2", Ok(Some("abc"))),
+            ("/?tt=abc&a=t=abc", Ok(None)),
+            ("/?t=abc&T=def", Err(Misspelled)),
+            ("/?t=abc&t[]=def", Err(Misspelled)),
+            ("/?t[0]=abc", Err(Misspelled)),
+            ("/?a=1;+t=def", Err(Misspelled)),
+            ("/?t=abc&t.sig=1&t-2=1", Ok(Some("abc"))),
+            ("/?a=1?t=abc", Ok(None)),
+            ("/?t", Ok(Some(""))),
+            ("/?t=", Ok(Some(""))),
+            ("/?t=abc=", Ok(Some("abc="))),
+            ("/?t=abc&t=abc", Err(Repeated)),
+            ("/?t=abc;t=def", Err(Malformed)),
+            ("/?a=1;t=abc", Err(Misspelled)),
+            ("/?t=abc&a=1;%74=def", Err(Misspelled)),
+            ("/?%74=abc", Err(Misspelled)),
+            ("/?t=abc&%74=def", Err(Misspelled)),
+            ("/?t=ab%63", Err(Malformed)),
+            ("/?t=a+b", Err(Malformed)),
+            ("/?t=abc#x", Err(Malformed)),
+        ] {
+            assert_eq!(value(path, "t"), expected, "{path}");
+        }
+    }
+}

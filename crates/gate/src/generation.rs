@@ -1,0 +1,64 @@
+//! Everything that one configuration brings, replaced as one.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::jwks::Jwks;
+use crate::telemetry::metrics::{Metrics, PolicyMetrics};
+use crate::token_cache::TokenCache;
+use claimgate_config::Config;
+use claimgate_core::answer::denials::Denials;
+use claimgate_core::policy::Policy;
+use claimgate_core::time::Clock;
+
+/// What requests are decided by. A request meets one generation from its arrival to its answer.
+#[derive(Debug)]
+pub struct Generation {
+    /// The rules and the providers.
+    pub policy: Arc<Policy>,
+    /// The form of denials.
+    pub denials: Denials,
+    /// The keys of the providers.
+    pub jwks: Jwks,
+    /// The tokens that were verified under this policy.
+    pub token_cache: TokenCache,
+    /// The series of this policy.
+    pub metrics: Arc<PolicyMetrics>,
+}
+
+impl Generation {
+    /// The generation of `config`. What `earlier` has and can be used goes on.
+    pub(super) async fn start(
+        config: Config,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+        changed: watch::Sender<()>,
+        earlier: Option<&Self>,
+    ) -> Self {
+        let Config {
+            server: _,
+            admin: _,
+            policy,
+            keys,
+            token_cache,
+            denials,
+            warnings: _,
+        } = config;
+        let series = metrics.for_policy(&policy);
+        let earlier = earlier.map(|earlier| &earlier.jwks);
+        Self {
+            jwks: Jwks::start(keys, clock, &series, changed, earlier).await,
+            token_cache: TokenCache::new(&token_cache, metrics.token_cache().clone()),
+            policy,
+            denials,
+            metrics: series,
+        }
+    }
+
+    /// Brings the gauges that change with time up to date.
+    pub fn observe(&self) {
+        self.jwks.observe();
+        self.token_cache.observe();
+    }
+}

@@ -1,0 +1,329 @@
+//! Keeps every provider's keys fresh.
+//!
+//! One task per provider fetches; readers take a snapshot and never wait. The last good keys stay
+//! until newer ones arrive or they are too old to trust. What one provider does, or fails to do,
+//! touches no other.
+//!
+//! A provider outlives the configuration that named it if the next one has the same settings for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::Guard;
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+mod board;
+mod content;
+mod discovery;
+mod disk;
+mod fetch;
+mod files;
+mod look_ups;
+mod provider;
+mod refresher;
+mod schedule;
+mod source;
+
+use board::Board;
+pub use fetch::FetchError;
+use provider::ProviderState;
+use refresher::Refresher;
+use source::Source;
+
+use crate::telemetry::metrics::{KeyMetrics, PolicyMetrics, UnknownKeyOutcome};
+use claimgate_config::KeySettings;
+use claimgate_core::decision::KeyDoubt;
+use claimgate_core::keyring::{KeySet, KeySetError, Keyring, Keys, ProviderId};
+use claimgate_core::time::Clock;
+
+/// The keys of all providers of one configuration. When it is dropped, the tasks end that keep fresh
+/// the keys of providers that no other configuration has.
+#[derive(Debug)]
+pub struct Jwks {
+    board: Arc<Board>,
+    /// In the order of the policy's providers.
+    providers: Vec<Arc<Provider>>,
+}
+
+/// A provider, and the task that keeps its keys fresh until this is dropped.
+#[derive(Debug)]
+struct Provider {
+    state: Arc<ProviderState>,
+    _refresher: JoinSet<()>,
+}
+
+/// How a provider's keys are doing, for people.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// When the keys in use were fetched.
+    pub fetched: Option<Instant>,
+    /// Whether they were fetched before this process began, and not confirmed since.
+    pub from_disk: bool,
+    /// Why the last fetch failed, if it did.
+    pub error: Option<Arc<KeysError>>,
+    /// Whether there ever were keys.
+    pub had_keys: bool,
+}
+
+/// Why a provider's keys could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// A document could not be fetched.
+    #[error("{0}")]
+    Fetch(#[source] Box<FetchError>),
+    /// What is in the place of the metadata is something else.
+    #[error("{0}")]
+    NotMetadata(String),
+    /// The metadata is not this provider's, or useless.
+    #[error("{0}")]
+    Metadata(String),
+    /// A file could not be read.
+    #[error("cannot read `{file}`: {error}")]
+    File {
+        /// Which.
+        file: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// What was found is something else than a key set.
+    #[error("{place} is not a JWK Set (RFC 7517 §5): it is {content}")]
+    NotKeys {
+        /// Where it is from.
+        place: String,
+        /// What it is.
+        content: String,
+    },
+    /// What was found is not a usable key set.
+    #[error("{place}: {error}")]
+    Unusable {
+        /// Where it is from.
+        place: String,
+        /// What is wrong with it.
+        error: KeySetError,
+    },
+    /// The fetch settings cannot be used.
+    #[error("{0}")]
+    Settings(String),
+    /// Our own fault.
+    #[error("internal error while fetching keys; this is a bug")]
+    Internal,
+}
+
+impl From<FetchError> for KeysError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Box::new(error))
+    }
+}
+
+impl KeysError {
+    /// Whether nobody answered, and it does not say why: DNS, egress rules, a proxy.
+    pub fn is_network(&self) -> bool {
+        matches!(self, Self::Fetch(error) if error.is_network())
+    }
+
+    /// Whether the keys may have gone elsewhere: nobody is there, or there is something else.
+    fn is_moved(&self) -> bool {
+        match self {
+            Self::Fetch(error) => error.is_not_here() || error.is_unconnected(),
+            Self::NotKeys { .. } | Self::Unusable { .. } => true,
+            Self::NotMetadata(_)
+            | Self::Metadata(_)
+            | Self::File { .. }
+            | Self::Settings(_)
+            | Self::Internal => false,
+        }
+    }
+
+    /// How long the provider asks to be left alone.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fetch(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}
+
+/// What came of asking for newer keys.
+#[derive(Clone, Copy, Debug)]
+pub struct LookUp {
+    /// How it ended.
+    pub outcome: UnknownKeyOutcome,
+    /// When a caller may try again who got no verdict.
+    pub retry_after: Duration,
+}
+
+impl Jwks {
+    /// Starts to fetch the keys of all providers. Those from files, from the configuration itself
+    /// and those that an earlier run has kept are there when this returns.
+    ///
+    /// A provider that `earlier` has with the same settings goes on as it is. One whose keys come from
+    /// the same place begins with the keys known so far. `changed` is told whenever keys are replaced.
+    pub async fn start(
+        providers: Vec<KeySettings>,
+        clock: &Arc<dyn Clock>,
+        metrics: &PolicyMetrics,
+        changed: watch::Sender<()>,
+        earlier: Option<&Self>,
+    ) -> Self {
+        let board = Arc::new(Board::new(providers.len(), changed));
+        let known: HashMap<&str, &Arc<Provider>> = earlier
+            .into_iter()
+            .flat_map(|earlier| &earlier.providers)
+            .map(|provider| (provider.state.settings.name.as_str(), provider))
+            .collect();
+        let providers = providers.into_iter().enumerate().map(|(index, settings)| {
+            let metrics = metrics.keys(ProviderId(index)).cloned().unwrap_or_default();
+            let known = known.get(settings.name.as_str()).copied();
+            Provider::start(settings, known, Arc::clone(clock), metrics)
+        });
+        // All at once: a disk that hangs costs the start its patience once.
+        let providers = join_all(providers).await;
+        for (index, provider) in providers.iter().enumerate() {
+            provider.state.publish_to(&board, ProviderId(index));
+        }
+        Self { board, providers }
+    }
+
+    /// The keys known now.
+    pub fn snapshot(&self) -> Guard<Arc<Keyring>> {
+        self.board.snapshot()
+    }
+
+    /// Waits until every provider has keys.
+    pub async fn all_known(&self) {
+        let mut changed = self.changed();
+        while self.unavailable().next().is_some() {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hears whenever the keys of some provider are replaced, or given up.
+    fn changed(&self) -> watch::Receiver<()> {
+        self.board.changed()
+    }
+
+    /// The providers without keys.
+    pub fn unavailable(&self) -> impl Iterator<Item = ProviderId> {
+        let keyring = self.snapshot();
+        (0..self.providers.len())
+            .map(ProviderId)
+            .filter(move |id| matches!(keyring.keys(*id), Keys::Unavailable))
+    }
+
+    /// The providers that keep us from being ready: those that never had keys. One that had them
+    /// and lost them is not worth turning away the tokens of all the others, unless there are no
+    /// others.
+    pub fn awaited(&self) -> Vec<ProviderId> {
+        let unavailable: Vec<_> = self.unavailable().collect();
+        if unavailable.len() == self.providers.len() {
+            return unavailable;
+        }
+        let never_had = |id: &ProviderId| self.status(*id).is_none_or(|status| !status.had_keys);
+        unavailable.into_iter().filter(never_had).collect()
+    }
+
+    /// How one provider's keys are doing.
+    pub fn status(&self, provider: ProviderId) -> Option<Arc<Status>> {
+        Some(self.state(provider)?.status.load_full())
+    }
+
+    /// How long a request may wait for keys of this provider.
+    pub fn unknown_key_wait(&self, provider: ProviderId) -> Duration {
+        self.state(provider).map_or(Duration::ZERO, |provider| {
+            provider.settings.refresh.unknown_key_wait
+        })
+    }
+
+    /// How old the keys of a provider are.
+    pub fn age(&self, provider: ProviderId) -> Option<Duration> {
+        let fetched = self.status(provider)?.fetched?;
+        Some(fetched.elapsed())
+    }
+
+    /// Newer keys of `provider` may change a verdict: fetches them, within bounds, and waits for
+    /// them until `deadline`. `None` if there is no need to ask, or nobody.
+    pub async fn look_up(
+        &self,
+        provider: ProviderId,
+        doubt: KeyDoubt<'_>,
+        deadline: Instant,
+    ) -> Option<LookUp> {
+        let state = self.state(provider)?;
+        let look_up = state.look_up(doubt, deadline).await?;
+        state.metrics.unknown_key(look_up.outcome);
+        Some(look_up)
+    }
+
+    fn state(&self, provider: ProviderId) -> Option<&ProviderState> {
+        Some(&self.providers.get(provider.0)?.state)
+    }
+
+    /// Brings the gauges that change with time up to date.
+    pub fn observe(&self) {
+        let keyring = self.snapshot();
+        for (index, Provider { state, .. }) in self.providers.iter().map(|it| &**it).enumerate() {
+            let (metrics, id) = (&state.metrics, ProviderId(index));
+            let status = state.status.load();
+            let count = match keyring.keys(id) {
+                Keys::Known(keys) => keys.len(),
+                Keys::Unavailable => 0,
+            };
+            metrics.keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+            metrics.age.set(
+                status
+                    .fetched
+                    .map_or(f64::NAN, |fetched| fetched.elapsed().as_secs_f64()),
+            );
+            metrics.stale.set(i64::from(
+                count > 0 && (status.error.is_some() || status.from_disk),
+            ));
+        }
+    }
+}
+
+impl Provider {
+    /// The provider with these settings: the `known` one of that name if they are the same.
+    async fn start(
+        settings: KeySettings,
+        known: Option<&Arc<Self>>,
+        clock: Arc<dyn Clock>,
+        metrics: KeyMetrics,
+    ) -> Arc<Self> {
+        let known = match known {
+            Some(known) if known.state.settings == settings => return Arc::clone(known),
+            known => known.filter(|known| known.state.settings.source == settings.source),
+        };
+        let state = Arc::new(ProviderState::new(settings, metrics));
+        let mut refresher = Refresher::new(Arc::clone(&state), clock);
+        refresher.prepare(known.map(|known| &*known.state)).await;
+        Arc::new(Self {
+            state,
+            _refresher: JoinSet::from_iter([refresher.run()]),
+        })
+    }
+}
+
+/// Fetches the keys of one provider once, for tools that run and end.
+///
+/// # Errors
+///
+/// Why they could not be had.
+pub async fn fetch_once(settings: &KeySettings) -> Result<Arc<KeySet>, KeysError> {
+    let loaded = Source::new(settings).load().await?;
+    Ok(loaded.keys)
+}
+
+/// Reads what fetching needs (certificate authorities, the proxy), and asks nobody.
+///
+/// # Errors
+///
+/// What cannot be used.
+pub async fn check_settings(settings: &KeySettings) -> Result<(), KeysError> {
+    Source::new(settings).prepare().await
+}

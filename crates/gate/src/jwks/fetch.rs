@@ -1,0 +1,307 @@
+//! Gets a provider's documents over HTTP, within bounds of time, size and origin.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{
+    ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderName, HeaderValue,
+    IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use url::{Origin, Url};
+
+mod error;
+mod proxy;
+mod trust;
+
+pub use error::FetchError;
+use error::causes;
+use proxy::Proxy;
+
+use super::files::{Files, MAX_SMALL_BYTES};
+use super::schedule::{self, Caching};
+use claimgate_config::Fetch;
+use claimgate_core::escaped::Escaped;
+
+/// How many redirects within the same origin are followed.
+const MAX_REDIRECTS: usize = 3;
+
+/// Fetches the documents of one provider.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    direct: Client,
+    proxied: Option<Proxied>,
+    ca_file: Option<PathBuf>,
+    max_bytes: usize,
+    bearer: Option<Bearer>,
+}
+
+/// A client whose every request goes through a proxy.
+struct Proxied {
+    client: Client,
+    proxy: Proxy,
+}
+
+impl fmt::Debug for Proxied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client: _, proxy } = self;
+        write!(f, "Proxied({proxy})")
+    }
+}
+
+/// Which of a provider's documents is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Metadata,
+    Keys,
+}
+
+/// A bearer token that is sent along, to one origin only: metadata may point anywhere.
+#[derive(Debug)]
+struct Bearer {
+    file: PathBuf,
+    origin: Origin,
+    files: Files,
+}
+
+/// A document, and for how long it may be kept.
+#[derive(Debug)]
+pub(super) struct FetchedDocument {
+    /// `None` when it is still the one that the asker has.
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) freshness: Option<Duration>,
+    /// By which to ask whether it has changed (RFC 9110 §8.8.3).
+    pub(super) etag: Option<HeaderValue>,
+    /// Where redirects within the origin led to, if there were any.
+    pub(super) redirected: Option<Url>,
+}
+
+impl FetchedDocument {
+    /// Where it is from, for errors.
+    pub(super) fn place(&self, url: &Url) -> String {
+        match &self.redirected {
+            None => format!("`{url}`"),
+            Some(last) => format!("`{url}` (redirected to `{}`)", Escaped::from(last.as_str())),
+        }
+    }
+}
+
+impl Fetcher {
+    /// Fetches as `settings` say; a bearer token goes to the origin of `trusted` only.
+    ///
+    /// # Errors
+    ///
+    /// When the file of certificate authorities, or the proxy, cannot be used.
+    pub(super) async fn new(
+        settings: &Fetch,
+        trusted: Option<&Url>,
+        files: Files,
+    ) -> Result<Self, String> {
+        let tls = match &settings.ca_file {
+            None => None,
+            Some(file) => {
+                let cannot = |error: &dyn fmt::Display| {
+                    format!("cannot use `fetch.ca_file` `{}`: {error}", file.display())
+                };
+                let pem = files.read(file, MAX_SMALL_BYTES).await;
+                let pem = pem.map_err(|error| cannot(&error))?;
+                Some(trust::only(&pem).map_err(|error| cannot(&error))?)
+            }
+        };
+        let client = || {
+            let client = client(settings.timeout);
+            match tls.clone() {
+                None => client,
+                Some(tls) => client.tls_backend_preconfigured(tls),
+            }
+        };
+        let build = |client: ClientBuilder| client.build().map_err(|error| causes(&error));
+        let proxy = match &settings.proxy {
+            None => None,
+            Some(setting) => Proxy::new(setting, |name| std::env::var(name).ok())?,
+        };
+        let proxied = match proxy {
+            None => None,
+            Some(proxy) => Some(Proxied {
+                client: build(client().proxy(proxy.to_reqwest()?))?,
+                proxy,
+            }),
+        };
+        Ok(Self {
+            direct: build(client())?,
+            proxied,
+            ca_file: settings.ca_file.clone(),
+            max_bytes: settings.max_bytes,
+            bearer: trusted
+                .zip(settings.bearer_token_file.clone())
+                .map(|(url, file)| Bearer {
+                    file,
+                    origin: url.origin(),
+                    files,
+                }),
+        })
+    }
+
+    /// The document at `url`, whose scheme has been checked when the URL was read; without its
+    /// body if it is still the one with the entity tag `known`.
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        wanted: Wanted,
+        known: Option<&HeaderValue>,
+    ) -> Result<FetchedDocument, FetchError> {
+        let proxied = self.proxied.as_ref();
+        let proxied = proxied.filter(|proxied| proxied.proxy.is_for(url));
+        let unreachable = |error: reqwest::Error| {
+            let error = error.without_url();
+            FetchError::Unreachable {
+                url: url.clone(),
+                proxy: proxied.map(|proxied| proxied.proxy.to_string()),
+                why: causes(&error),
+                unconnected: error.is_connect() && !error.is_timeout(),
+                advice: error::unreachable(&error, url, self.ca_file.as_deref()),
+            }
+        };
+        let client = proxied.map_or(&self.direct, |proxied| &proxied.client);
+        let mut request = client
+            .get(url.clone())
+            .header(ACCEPT, "application/json, application/jwk-set+json");
+        if let Some(etag) = known {
+            request = request.header(IF_NONE_MATCH, etag.clone());
+        }
+        if let Some(bearer) = self.bearer_for(url) {
+            request = request.header(AUTHORIZATION, bearer.header().await?);
+        }
+        let mut response = request.send().await.map_err(unreachable)?;
+        if response.status() == StatusCode::NOT_MODIFIED && known.is_some() {
+            return Ok(FetchedDocument {
+                body: None,
+                freshness: freshness(&response),
+                etag: known.cloned(),
+                redirected: None,
+            });
+        }
+        if response.status() != StatusCode::OK {
+            return Err(self.unusable(&response, url, wanted));
+        }
+        let freshness = freshness(&response);
+        let etag = response.headers().get(ETAG).cloned();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > self.max_bytes {
+                return Err(FetchError::TooLarge {
+                    url: url.clone(),
+                    max_bytes: self.max_bytes,
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(FetchedDocument {
+            body: Some(body),
+            freshness,
+            etag,
+            redirected: Some(response.url().clone()).filter(|last| last != url),
+        })
+    }
+
+    /// The bearer token, if it may be sent there.
+    fn bearer_for(&self, url: &Url) -> Option<&Bearer> {
+        let bearer = self.bearer.as_ref();
+        bearer.filter(|bearer| bearer.origin == url.origin())
+    }
+
+    /// What an answer that is not 200 means.
+    fn unusable(&self, response: &Response, url: &Url, wanted: Wanted) -> FetchError {
+        let (url, status) = (url.clone(), response.status());
+        let location = response.headers().get(LOCATION);
+        let location = location.filter(|_| status.is_redirection());
+        let Some(location) = location.and_then(|location| location.to_str().ok()) else {
+            let sent_to = self.bearer.as_ref();
+            let sent_to = sent_to.map(|bearer| bearer.origin.ascii_serialization());
+            let withheld = self.bearer_for(&url).is_none();
+            return FetchError::Status {
+                advice: error::status(status, &url, wanted, sent_to.as_deref(), withheld),
+                url,
+                status,
+                retry_after: retry_after(response),
+            };
+        };
+        let to = response.url().join(location);
+        let (why, advice) = match &to {
+            Ok(to) if to.origin() == url.origin() => ("after too many redirects", None),
+            Ok(to) => (
+                "another origin, which is not followed",
+                error::redirect(to, wanted),
+            ),
+            Err(_) => ("which is no URL", None),
+        };
+        let to = to.as_ref().map_or(location, Url::as_str);
+        FetchError::Redirect {
+            url,
+            to: Escaped::from(to),
+            why,
+            advice,
+        }
+    }
+}
+
+/// A client without what makes a difference between fetchers.
+fn client(timeout: Duration) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
+        .timeout(timeout)
+        .redirect(Policy::custom(|attempt| {
+            let from = attempt.previous().last().map(Url::origin);
+            let within = from == Some(attempt.url().origin());
+            match within && attempt.previous().len() <= MAX_REDIRECTS {
+                true => attempt.follow(),
+                false => attempt.stop(),
+            }
+        }))
+        // Keys must not come by way of whatever the environment names, unless the operator says so.
+        .no_proxy()
+}
+
+impl Bearer {
+    /// Reads the token anew: Kubernetes replaces it every hour or so.
+    async fn header(&self) -> Result<HeaderValue, FetchError> {
+        let unusable = |why: String| FetchError::NoBearerToken {
+            file: self.file.clone(),
+            why,
+        };
+        let token = self.files.read(&self.file, MAX_SMALL_BYTES).await;
+        let token = token.map_err(|error| unusable(error.to_string()))?;
+        let token = String::from_utf8_lossy(&token);
+        let token = token.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(unusable("it does not hold one token".to_owned()));
+        }
+        let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|error| unusable(error.to_string()))?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+}
+
+fn freshness(response: &Response) -> Option<Duration> {
+    schedule::freshness(&Caching {
+        cache_control: text(response, CACHE_CONTROL).unwrap_or_default(),
+        age: text(response, AGE).and_then(|age| age.trim().parse().ok()),
+        date: date(response, DATE),
+        expires: date(response, EXPIRES),
+    })
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    schedule::retry_after(text(response, RETRY_AFTER)?, date(response, DATE))
+}
+
+fn text(response: &Response, name: HeaderName) -> Option<&str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+fn date(response: &Response, name: HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(text(response, name)?).ok()
+}

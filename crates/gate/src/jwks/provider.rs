@@ -1,0 +1,269 @@
+//! Where those who need a provider's keys and the task that fetches them meet.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::board::Board;
+use super::look_ups::{KidHash, LookUps};
+use super::{LookUp, Status};
+use crate::telemetry::metrics::{KeyMetrics, UnknownKeyOutcome};
+use claimgate_config::{KeySettings, KeySource};
+use claimgate_core::decision::{KeyDoubt, RETRY_AFTER};
+use claimgate_core::keyring::{KeySet, Keys, ProviderId};
+
+/// How many requests wait at once for the keys of one provider. Its invented key ids should not
+/// use up what Envoy may have under way (`circuit_breakers`, 1,024 requests by itself).
+const MAX_WAITING: usize = 128;
+
+/// What is shared between a provider's refresher and those who read or ask.
+#[derive(Debug)]
+pub(super) struct ProviderState {
+    pub(super) settings: KeySettings,
+    pub(super) metrics: KeyMetrics,
+    published: Mutex<Published>,
+    pub(super) attempts: watch::Sender<Attempts>,
+    pub(super) wake: Notify,
+    waiting: Semaphore,
+    kids: RandomState,
+    pub(super) status: ArcSwap<Status>,
+}
+
+/// A provider's keys, and where they are read.
+#[derive(Debug)]
+struct Published {
+    keys: Keys,
+    boards: Vec<(Weak<Board>, ProviderId)>,
+}
+
+/// The fetches of one provider's keys, numbered from 1.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// Whether requests have asked for the next one.
+    asked: bool,
+    /// The last one that has begun.
+    begun: u64,
+    /// The last one that has ended.
+    ended: u64,
+    /// The last one that has brought keys.
+    good: u64,
+    /// The provider asks to be left alone until then (`retry-after`).
+    not_before: Option<Instant>,
+    look_ups: LookUps,
+}
+
+/// What a token does that asks for newer keys.
+enum Seek {
+    /// The provider does not have its key.
+    Absent,
+    /// It waits for a fetch that others have asked for.
+    Join(u64),
+    /// It asks for this fetch.
+    Ask(u64),
+    /// It has to come again: the allowance is used up.
+    TooSoon(Duration),
+    /// It has to come again: the provider wants to be left alone.
+    NotNow(Duration),
+}
+
+impl Attempts {
+    fn knows_absent(&self, kid: KidHash, now: Instant) -> bool {
+        self.look_ups.knows_absent(kid, self.good, now)
+    }
+
+    /// A token asks: with a `kid` if the set does not have it.
+    fn seek(&mut self, kid: Option<KidHash>, now: Instant, cooldown: Duration) -> Seek {
+        let next = self.begun + 1;
+        if let Some(kid) = kid {
+            if self.knows_absent(kid, now) {
+                return Seek::Absent;
+            }
+            match self.look_ups.answered_by(kid) {
+                Some(fetch) if fetch > self.ended => return Seek::Join(fetch),
+                _ => {}
+            }
+        }
+        // It may have begun before the key was published: who waits for it may have to ask then.
+        if self.begun > self.ended {
+            return Seek::Join(self.begun);
+        }
+        let seek = match self.not_before.map(|time| time.duration_since(now)) {
+            _ if self.asked => Seek::Join(next),
+            Some(left) if !left.is_zero() => Seek::NotNow(left),
+            _ => match self.look_ups.take(now, cooldown) {
+                Ok(()) => Seek::Ask(next),
+                Err(left) => Seek::TooSoon(left),
+            },
+        };
+        match (kid, &seek) {
+            (Some(kid), Seek::Join(_) | Seek::Ask(_)) => {
+                self.look_ups.seek(kid, next, self.good, now, cooldown);
+            }
+            // A fetch has looked for it, though some time ago.
+            (Some(kid), _) if self.look_ups.has_sought(kid, self.good) => return Seek::Absent,
+            _ => {}
+        }
+        self.asked |= matches!(seek, Seek::Ask(_));
+        seek
+    }
+
+    /// Whether requests wait for a fetch that has not begun.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// A fetch begins. Whether requests have asked for it.
+    pub(super) fn begin(&mut self) -> bool {
+        self.begun += 1;
+        std::mem::take(&mut self.asked)
+    }
+
+    /// The fetch that has begun last ends, well or not.
+    pub(super) fn end(&mut self, good: bool, not_before: Option<Instant>) {
+        self.ended = self.begun;
+        self.not_before = not_before;
+        if good {
+            self.good = self.begun;
+        }
+    }
+}
+
+impl ProviderState {
+    pub(super) fn new(settings: KeySettings, metrics: KeyMetrics) -> Self {
+        Self {
+            settings,
+            metrics,
+            published: Mutex::new(Published {
+                keys: Keys::Unavailable,
+                boards: Vec::new(),
+            }),
+            attempts: watch::Sender::default(),
+            wake: Notify::new(),
+            waiting: Semaphore::new(MAX_WAITING),
+            kids: RandomState::new(),
+            status: ArcSwap::default(),
+        }
+    }
+
+    /// The keys in use.
+    pub(super) fn keys(&self) -> Keys {
+        self.published().keys.clone()
+    }
+
+    /// Replaces the keys on every board.
+    pub(super) fn publish(&self, keys: Keys) {
+        let mut published = self.published();
+        published.boards.retain(|(board, id)| {
+            let board = board.upgrade();
+            board.inspect(|board| board.put(*id, &keys)).is_some()
+        });
+        published.keys = keys;
+    }
+
+    /// Puts the keys on this board too, now and whenever they are replaced.
+    pub(super) fn publish_to(&self, board: &Arc<Board>, id: ProviderId) {
+        let mut published = self.published();
+        board.put(id, &published.keys);
+        published.boards.push((Arc::downgrade(board), id));
+    }
+
+    fn published(&self) -> MutexGuard<'_, Published> {
+        // Nothing is half done when somebody panics who holds it.
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are the provider's keys from now on.
+    pub(super) fn settle(&self, keys: &KeySet) {
+        let kids: Vec<_> = keys.kids().map(|kid| self.kids.hash_one(kid)).collect();
+        let refresh = &self.settings.refresh;
+        let (settling, cooldown) = (refresh.max, refresh.unknown_key_cooldown);
+        self.attempts.send_modify(|attempts| {
+            let look_ups = &mut attempts.look_ups;
+            look_ups.settle(&kids, Instant::now(), settling, cooldown);
+        });
+    }
+
+    /// Waits for newer keys, which may change what is in doubt; `None` if there are none to be had.
+    /// Single flight: one fetch at a time, as many in a row as [`LookUps`] allows, and at most
+    /// [`MAX_WAITING`] requests that wait.
+    pub(super) async fn look_up(&self, doubt: KeyDoubt<'_>, deadline: Instant) -> Option<LookUp> {
+        if !self.may_have_newer(doubt) {
+            return None;
+        }
+        let kid = match doubt {
+            KeyDoubt::UnknownKid(kid) => Some(self.kids.hash_one(kid)),
+            KeyDoubt::Replaced => None,
+        };
+        let now = Instant::now();
+        let mut attempts = self.attempts.subscribe();
+        if kid.is_some_and(|kid| attempts.borrow().knows_absent(kid, now)) {
+            return Some(UnknownKeyOutcome::Absent.into());
+        }
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Some(UnknownKeyOutcome::TurnedAway.into());
+        };
+        let without = |outcome, retry_after| LookUp {
+            outcome,
+            retry_after,
+        };
+        let (fetch, brought) = match self.seek(kid, now) {
+            Seek::Absent => return Some(UnknownKeyOutcome::Absent.into()),
+            Seek::TooSoon(left) => return Some(without(UnknownKeyOutcome::CoolingDown, left)),
+            Seek::NotNow(left) => return Some(without(UnknownKeyOutcome::Failed, left)),
+            Seek::Join(fetch) => (fetch, UnknownKeyOutcome::Joined),
+            Seek::Ask(fetch) => (fetch, UnknownKeyOutcome::Refreshed),
+        };
+        let ended = attempts.wait_for(|attempts| attempts.ended >= fetch);
+        let outcome = match timeout_at(deadline, ended).await {
+            Ok(Ok(attempts)) if attempts.good >= fetch => brought,
+            Ok(_) => UnknownKeyOutcome::Failed,
+            Err(_) => UnknownKeyOutcome::TimedOut,
+        };
+        Some(outcome.into())
+    }
+
+    /// Keys in the configuration stay as they are; and those that were fetched just now are not
+    /// replaced yet.
+    fn may_have_newer(&self, doubt: KeyDoubt<'_>) -> bool {
+        let cooldown = self.settings.refresh.unknown_key_cooldown;
+        match (&self.settings.source, doubt) {
+            (KeySource::Inline(_), _) => false,
+            (_, KeyDoubt::UnknownKid(_)) => true,
+            (_, KeyDoubt::Replaced) => {
+                let fetched = self.status.load().fetched;
+                fetched.is_some_and(|fetched| fetched.elapsed() >= cooldown)
+            }
+        }
+    }
+
+    /// Looks and asks in one step, so that one of many asks.
+    fn seek(&self, kid: Option<KidHash>, now: Instant) -> Seek {
+        let cooldown = self.settings.refresh.unknown_key_cooldown;
+        let mut seek = Seek::Absent;
+        self.attempts.send_if_modified(|attempts| {
+            seek = attempts.seek(kid, now, cooldown);
+            // Nobody waits for a fetch to begin.
+            false
+        });
+        if matches!(seek, Seek::Ask(_)) {
+            self.wake.notify_one();
+        }
+        seek
+    }
+}
+
+impl From<UnknownKeyOutcome> for LookUp {
+    fn from(outcome: UnknownKeyOutcome) -> Self {
+        Self {
+            outcome,
+            retry_after: RETRY_AFTER,
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The task that keeps one provider's keys fresh.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, sleep_until};
+
+use super::disk::Disk;
+use super::source::{Loaded, Source};
+use super::{KeysError, ProviderState, Status, schedule};
+use claimgate_core::escaped::Escaped;
+use claimgate_core::keyring::{KeySet, Keys};
+use claimgate_core::time::Clock;
+
+/// How many keys the log names at a time.
+const MAX_LISTED: usize = 10;
+
+pub(super) struct Refresher {
+    provider: Arc<ProviderState>,
+    clock: Arc<dyn Clock>,
+    source: Source,
+    disk: Option<Disk>,
+    good: Option<(Instant, Arc<KeySet>)>,
+    /// The keys of the last set that cannot be used, as they are named in the log.
+    unusable: BTreeSet<String>,
+    failures: u32,
+    /// When keys are fetched whether or not anybody asks.
+    next: Instant,
+}
+
+impl Refresher {
+    pub(super) fn new(provider: Arc<ProviderState>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            source: Source::new(&provider.settings),
+            disk: Disk::new(&provider.settings),
+            provider,
+            clock,
+            good: None,
+            unusable: BTreeSet::new(),
+            failures: 0,
+            next: Instant::now(),
+        }
+    }
+
+    /// Loads what is on this machine: the keys themselves, or those that an earlier run has kept.
+    /// `before` is how the provider was known until now, if its keys came from the same place.
+    pub(super) async fn prepare(&mut self, before: Option<&ProviderState>) {
+        match before {
+            _ if self.source.is_local() => self.refresh().await,
+            Some(before) if self.inherit(before) => {}
+            _ => self.restore().await,
+        }
+    }
+
+    /// Takes the keys that were known until now, if there were any.
+    fn inherit(&mut self, before: &ProviderState) -> bool {
+        match before.keys() {
+            Keys::Known(keys) => {
+                self.adopt(keys, Status::clone(&before.status.load()));
+                true
+            }
+            Keys::Unavailable => false,
+        }
+    }
+
+    /// Takes the keys that an earlier run has kept, until newer ones are there.
+    async fn restore(&mut self) {
+        let Some(disk) = &self.disk else {
+            return;
+        };
+        let provider = &self.provider;
+        let (name, refresh) = (&provider.settings.name, &provider.settings.refresh);
+        let (keys, age) = match disk.read(self.clock.now(), refresh.max_stale).await {
+            Ok(Some(kept)) => kept,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(provider = name, %error, "the stored keys are not used");
+                return;
+            }
+        };
+        let Some(fetched) = Instant::now().checked_sub(age) else {
+            return;
+        };
+        tracing::info!(
+            provider = name,
+            keys = keys.len(),
+            age_seconds = age.as_secs(),
+            "keys of an earlier run are used until newer ones are fetched"
+        );
+        let status = Status {
+            fetched: Some(fetched),
+            from_disk: true,
+            error: None,
+            had_keys: true,
+        };
+        self.adopt(keys, status);
+    }
+
+    /// Fetches again and again, when the time has come, when a file changes, or when somebody
+    /// asks.
+    pub(super) async fn run(mut self) {
+        loop {
+            let asked = tokio::select! {
+                () = sleep_until(self.next) => false,
+                () = self.source.changed() => false,
+                () = self.provider.wake.notified() => true,
+            };
+            match asked {
+                true => self.load_new().await,
+                false => self.refresh().await,
+            }
+        }
+    }
+
+    /// Because the time has come: the only thing that says when the next time is, so that nobody
+    /// can put it off by asking.
+    async fn refresh(&mut self) {
+        if self.begin() {
+            self.source.forget();
+        }
+        let loaded = unbroken(self.source.load()).await;
+        let refresh = self.provider.settings.refresh.clone();
+        let pause = match &loaded {
+            Ok(loaded) => {
+                self.failures = 0;
+                schedule::after_success(&refresh, loaded.freshness, fastrand::f64())
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                let retry_after = error.retry_after();
+                schedule::after_failure(&refresh, self.failures, retry_after, fastrand::f64())
+            }
+        };
+        self.next = Instant::now() + pause;
+        self.take(loaded);
+    }
+
+    /// Because a request waits, unless a regular fetch has come between.
+    async fn load_new(&mut self) {
+        if !self.provider.attempts.borrow().is_asked() {
+            return;
+        }
+        self.begin();
+        let loaded = unbroken(self.source.load_new()).await;
+        self.take(loaded);
+    }
+
+    /// Whether requests wait for what is fetched now.
+    fn begin(&self) -> bool {
+        let mut asked = false;
+        let attempts = &self.provider.attempts;
+        attempts.send_modify(|attempts| asked = attempts.begin());
+        asked
+    }
+
+    fn take(&mut self, loaded: Result<Loaded, KeysError>) {
+        let good = loaded.is_ok();
+        let mut not_before = None;
+        let document = match loaded {
+            Ok(loaded) => {
+                self.succeeded(loaded.keys);
+                loaded.document
+            }
+            Err(error) => {
+                let max = self.provider.settings.refresh.max;
+                let wait = error.retry_after().map(|wait| wait.min(max));
+                not_before = wait.map(|wait| Instant::now() + wait);
+                self.failed(error);
+                None
+            }
+        };
+        let attempts = &self.provider.attempts;
+        attempts.send_modify(|attempts| attempts.end(good, not_before));
+        if let Some(document) = document {
+            self.keep(document);
+        }
+    }
+
+    /// For the next run, when everyone who waits for the keys has them.
+    fn keep(&self, document: Arc<[u8]>) {
+        let now = self.clock.now();
+        let Some(disk) = self.disk.clone() else {
+            return;
+        };
+        let provider = self.provider.settings.name.clone();
+        // Whoever asks for keys meanwhile does not wait for the disk.
+        tokio::spawn(async move {
+            if let Err(error) = disk.write(&document, now).await {
+                tracing::warn!(provider, %error, "the keys are not kept for the next run");
+            }
+        });
+    }
+
+    fn succeeded(&mut self, keys: Arc<KeySet>) {
+        if self.report_change(&keys) {
+            // Perhaps by mistake, or one replica differs: tokens of a key that is gone ask for
+            // nothing, so we look again soon.
+            let soon = Instant::now() + self.provider.settings.refresh.min;
+            self.next = self.next.min(soon);
+        }
+        self.report_unusable(&keys);
+        let status = Status {
+            fetched: Some(Instant::now()),
+            from_disk: false,
+            error: None,
+            had_keys: true,
+        };
+        self.adopt(keys, status);
+        self.provider.metrics.fetched.inc();
+    }
+
+    /// From now on these are the provider's keys.
+    fn adopt(&mut self, keys: Arc<KeySet>, status: Status) {
+        let fetched = status.fetched;
+        self.provider.settle(&keys);
+        self.provider.status.store(Arc::new(status));
+        self.provider.publish(Keys::Known(Arc::clone(&keys)));
+        self.good = fetched.map(|fetched| (fetched, keys));
+    }
+
+    fn failed(&mut self, error: KeysError) {
+        let before = self.provider.status.load_full();
+        let max_stale = self.provider.settings.refresh.max_stale;
+        let left = match &self.good {
+            Some((fetched, _)) => max_stale.saturating_sub(fetched.elapsed()),
+            None => Duration::MAX,
+        };
+        if left.is_zero() {
+            self.good = None;
+        } else if let Some(too_old) = Instant::now().checked_add(left) {
+            self.next = self.next.min(too_old);
+        }
+        tracing::warn!(
+            provider = self.provider.settings.name,
+            error = %error,
+            failures = self.failures,
+            keys_in_use = self.good.as_ref().map_or(0, |(_, keys)| keys.len()),
+            next_fetch_seconds = self.next.duration_since(Instant::now()).as_secs(),
+            "cannot fetch keys"
+        );
+        self.provider.status.store(Arc::new(Status {
+            fetched: self.good.as_ref().map(|(fetched, _)| *fetched),
+            from_disk: before.from_disk && self.good.is_some(),
+            error: Some(Arc::new(error)),
+            had_keys: before.had_keys,
+        }));
+        if left.is_zero() {
+            self.provider.publish(Keys::Unavailable);
+        }
+        self.provider.metrics.failed.inc();
+    }
+
+    /// Says which keys came and went, when the set is not the one of last time. Whether any went.
+    fn report_change(&self, keys: &KeySet) -> bool {
+        let before = self.good.as_ref().map(|(_, keys)| keys);
+        if before.is_some_and(|before| before.fingerprint() == keys.fingerprint()) {
+            return false;
+        }
+        let old = before.map(|keys| described(keys)).unwrap_or_default();
+        let new = described(keys);
+        let removed = list(&old, &new);
+        tracing::info!(
+            provider = self.provider.settings.name,
+            keys = keys.len(),
+            added = list(&new, &old),
+            removed,
+            "{}",
+            match before {
+                Some(_) => "keys have changed",
+                None => "keys fetched",
+            },
+        );
+        let provider = &self.provider.settings.name;
+        if let Some(why) = keys.misfit(self.provider.settings.algorithms) {
+            tracing::warn!(provider, %why, "the provider's keys verify no token");
+        }
+        if let Some(why) = keys.nameless() {
+            tracing::warn!(provider, %why, "the provider's keys have no ids");
+        }
+        !removed.is_empty()
+    }
+
+    /// Names the keys that cannot be used, each when it appears. Those that are for something else
+    /// are in order.
+    fn report_unusable(&mut self, keys: &KeySet) {
+        let unusable = keys.unfit().iter().filter(|key| !key.is_for_something_else);
+        let now: BTreeSet<String> = unusable.map(ToString::to_string).collect();
+        let before = std::mem::replace(&mut self.unusable, now);
+        let provider = &self.provider.settings.name;
+        let new = || self.unusable.difference(&before);
+        for key in new().take(MAX_LISTED) {
+            tracing::warn!(provider, key, "a key of the provider is not used");
+        }
+        if let Some(more) = new().count().checked_sub(MAX_LISTED + 1) {
+            tracing::warn!(provider, keys = more + 1, "further keys are not used");
+        }
+    }
+}
+
+/// A panic while loading must not end the refresher: it would be the last fetch ever.
+async fn unbroken(
+    loading: impl Future<Output = Result<Loaded, KeysError>>,
+) -> Result<Loaded, KeysError> {
+    AssertUnwindSafe(loading)
+        .catch_unwind()
+        .await
+        .unwrap_or(Err(KeysError::Internal))
+}
+
+/// Each key as it is named in the log: by its thumbprint, too, as a provider may replace a key and
+/// keep its id.
+fn described(keys: &KeySet) -> BTreeSet<String> {
+    let described = keys.iter().map(|key| {
+        let kid = key.kid().unwrap_or("(without id)");
+        let (algorithms, thumbprint) = (key.algorithms(), key.thumbprint());
+        let kid = Escaped::from(kid);
+        format!("`{kid}` for {algorithms}, thumbprint {thumbprint}")
+    });
+    described.collect()
+}
+
+/// What is in the first set and not in the second.
+fn list(these: &BTreeSet<String>, those: &BTreeSet<String>) -> String {
+    let mut shown: Vec<_> = these.difference(those).map(String::as_str).collect();
+    let more = shown.len().saturating_sub(MAX_LISTED);
+    shown.truncate(MAX_LISTED);
+    let listed = shown.join("; ");
+    match more {
+        0 => listed,
+        more => format!("{listed}; and {more} more"),
+    }
+}

@@ -1,0 +1,305 @@
+//! Where one provider's keys come from.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::time::sleep;
+use url::Url;
+
+use super::content::Content;
+use super::fetch::{FetchError, Fetcher, Wanted};
+use super::files::Files;
+use super::{KeysError, discovery};
+use claimgate_config::{KeySettings, KeySource};
+use claimgate_core::keyring::{KeySet, KeySetError};
+
+/// Loads the keys of one provider, again and again.
+#[derive(Debug)]
+pub(super) struct Source {
+    settings: KeySettings,
+    files: Files,
+    /// Made when first needed, so that a wrong `ca_file` can be mended while we run.
+    fetcher: Option<Fetcher>,
+    /// Where discovery last found the keys.
+    discovered: Option<Url>,
+    /// The keys that were fetched last.
+    last: Option<Fetched>,
+    /// The file as it was read last.
+    stamp: Option<Stamp>,
+}
+
+/// Keys that the provider can be asked about again: are they still the same?
+#[derive(Debug)]
+struct Fetched {
+    url: Url,
+    etag: HeaderValue,
+    keys: Arc<KeySet>,
+    document: Option<Arc<[u8]>>,
+}
+
+/// Keys, and for how long the provider says they may be kept.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) keys: Arc<KeySet>,
+    pub(super) freshness: Option<Duration>,
+    /// As it was fetched, if it is to be kept.
+    pub document: Option<Arc<[u8]>>,
+}
+
+/// By which to see that a file is another, or has been written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+/// How often to look whether a file has changed: often enough for people who wait for it. Unlike
+/// notifications it sees through the symbolic links that Kubernetes swaps, and over the network.
+const LOOK_AT_FILE: Duration = Duration::from_secs(1);
+
+impl Source {
+    pub(super) fn new(settings: &KeySettings) -> Self {
+        Self {
+            settings: settings.clone(),
+            files: Files::default(),
+            fetcher: None,
+            discovered: None,
+            last: None,
+            stamp: None,
+        }
+    }
+
+    /// Whether loading needs nobody else.
+    pub(super) fn is_local(&self) -> bool {
+        self.settings.source.url().is_none()
+    }
+
+    /// Completes when the keys are in a file and it has changed.
+    pub(super) async fn changed(&self) {
+        let KeySource::File(file) = &self.settings.source else {
+            return std::future::pending().await;
+        };
+        loop {
+            sleep(LOOK_AT_FILE).await;
+            if self.stamp_of(file).await != self.stamp {
+                return;
+            }
+        }
+    }
+
+    /// Loads the keys, asking the provider's metadata first where they are. When the metadata
+    /// cannot be had, they are taken to be where they were.
+    pub(super) async fn load(&mut self) -> Result<Loaded, KeysError> {
+        let before = self.discovered.take();
+        let mut loaded = self.reload().await;
+        if loaded.is_err() && self.discovered.is_none() {
+            // For now, for the next time, and for requests that wait.
+            self.discovered = before;
+            // Metadata that is there and wrong is another matter than none.
+            if let (Err(error @ (KeysError::Fetch(_) | KeysError::NotMetadata(_))), Some(_)) =
+                (&loaded, &self.discovered)
+            {
+                tracing::warn!(
+                    provider = self.settings.name,
+                    %error,
+                    "cannot fetch metadata; the keys are fetched from where they were"
+                );
+                loaded = self.reload().await;
+            }
+        }
+        if loaded.is_err() && self.settings.fetch.ca_file.is_some() {
+            // Perhaps the file has been replaced.
+            self.fetcher = None;
+        }
+        loaded
+    }
+
+    /// Loads the keys from where they were last time, because a request waits for one that is not
+    /// among those we have: whether they have changed is not the question. When they are not there
+    /// any more, the metadata is asked where they are now.
+    pub(super) async fn load_new(&mut self) -> Result<Loaded, KeysError> {
+        self.forget();
+        let before = self.discovered.clone();
+        let loaded = self.reload().await;
+        match (&loaded, before) {
+            (Err(error), Some(before)) if error.is_moved() => match self.moved(&before).await {
+                Some(url) => self.fetch(&url).await,
+                None => loaded,
+            },
+            _ => loaded,
+        }
+    }
+
+    /// Where the keys are now, if that is elsewhere than before.
+    async fn moved(&mut self, before: &Url) -> Option<Url> {
+        let KeySource::Discovery { issuer, metadata } = self.settings.source.clone() else {
+            return None;
+        };
+        let provider = &self.settings.name.clone();
+        match self.discover(&issuer, &metadata).await {
+            Ok(url) if url == *before => None,
+            Ok(url) => {
+                tracing::info!(provider, from = %before, to = %url, "the provider's keys have moved");
+                self.discovered = Some(url.clone());
+                Some(url)
+            }
+            Err(error) => {
+                tracing::warn!(provider, %error, "cannot find out whether the keys have moved");
+                None
+            }
+        }
+    }
+
+    /// The next load brings the keys whether or not the server thinks that they have changed: a
+    /// request waits for newer ones.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+    }
+
+    async fn reload(&mut self) -> Result<Loaded, KeysError> {
+        match &self.settings.source {
+            KeySource::Inline(keys) => Ok(Loaded {
+                keys: Arc::clone(keys),
+                freshness: None,
+                document: None,
+            }),
+            KeySource::File(file) => {
+                // Before reading: what is written meanwhile is seen next time.
+                let file = file.clone();
+                self.stamp = self.stamp_of(&file).await;
+                self.read_file(&file).await
+            }
+            KeySource::Uri(url) => {
+                let url = url.clone();
+                self.fetch(&url).await
+            }
+            KeySource::Discovery { issuer, metadata } => {
+                let (issuer, metadata) = (issuer.clone(), metadata.clone());
+                let url = match self.discovered.clone() {
+                    Some(url) => url,
+                    None => self.discover(&issuer, &metadata).await?,
+                };
+                self.discovered = Some(url.clone());
+                self.fetch(&url).await
+            }
+        }
+    }
+
+    async fn discover(&mut self, issuer: &str, metadata: &[Url]) -> Result<Url, KeysError> {
+        let allow_http = self.settings.fetch.allow_http;
+        discovery::find_keys(self.fetcher().await?, issuer, metadata, allow_http).await
+    }
+
+    async fn fetch(&mut self, url: &Url) -> Result<Loaded, KeysError> {
+        let last = self.last.take().filter(|last| last.url == *url);
+        let known = last.as_ref().map(|last| &last.etag);
+        let document = self.fetcher().await?.get(url, Wanted::Keys, known).await;
+        let mut document = match document {
+            Ok(document) => document,
+            Err(error) => {
+                // A server that refuses the question is asked a plainer one next time.
+                let refused = matches!(
+                    error,
+                    FetchError::Status { status, .. } if status.is_client_error()
+                );
+                self.last = last.filter(|_| !refused);
+                return Err(error.into());
+            }
+        };
+        let freshness = document.freshness;
+        let loaded = match (document.body.take(), last) {
+            (None, Some(last)) => Loaded {
+                keys: last.keys,
+                freshness,
+                document: last.document,
+            },
+            (body, _) => {
+                let body = body.unwrap_or_default();
+                let loaded = parse(&body, &document.place(url), freshness)?;
+                let kept = self.settings.refresh.cache_dir.is_some();
+                Loaded {
+                    document: kept.then(|| body.into()),
+                    ..loaded
+                }
+            }
+        };
+        self.last = document.etag.map(|etag| Fetched {
+            url: url.clone(),
+            etag,
+            keys: Arc::clone(&loaded.keys),
+            document: loaded.document.clone(),
+        });
+        Ok(loaded)
+    }
+
+    /// Reads what fetching needs, if anything is fetched or a file is named for it.
+    pub(super) async fn prepare(&mut self) -> Result<(), KeysError> {
+        match self.is_local() && self.settings.fetch.ca_file.is_none() {
+            true => Ok(()),
+            false => self.fetcher().await.map(drop),
+        }
+    }
+
+    async fn fetcher(&mut self) -> Result<&Fetcher, KeysError> {
+        if self.fetcher.is_none() {
+            let (fetch, url) = (&self.settings.fetch, self.settings.source.url());
+            let fetcher = Fetcher::new(fetch, url, self.files.clone()).await;
+            self.fetcher = Some(fetcher.map_err(KeysError::Settings)?);
+        }
+        self.fetcher
+            .as_ref()
+            .ok_or_else(|| KeysError::Settings("no HTTP client".to_owned()))
+    }
+
+    async fn stamp_of(&self, file: &Path) -> Option<Stamp> {
+        let file = file.to_owned();
+        let metadata = self.files.run(move || std::fs::metadata(file)).await.ok()?;
+        Some(Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    async fn read_file(&self, file: &Path) -> Result<Loaded, KeysError> {
+        let max_bytes = self.settings.fetch.max_bytes as u64;
+        let json = self.files.read(file, max_bytes).await;
+        let json = json.map_err(|error| KeysError::File {
+            file: file.display().to_string(),
+            error,
+        })?;
+        // A file costs nothing to read: look again as soon as the operator's bounds allow.
+        parse(
+            &json,
+            &format!("`{}`", file.display()),
+            Some(Duration::ZERO),
+        )
+    }
+}
+
+fn parse(json: &[u8], place: &str, freshness: Option<Duration>) -> Result<Loaded, KeysError> {
+    let place = || place.to_owned();
+    let keys = KeySet::from_json(json).map_err(|error| match (&error, Content::of(json)) {
+        (KeySetError::NotASet(_), Some(content)) if content != Content::KeySet => {
+            KeysError::NotKeys {
+                place: place(),
+                content: content.to_string(),
+            }
+        }
+        _ => KeysError::Unusable {
+            place: place(),
+            error,
+        },
+    })?;
+    Ok(Loaded {
+        keys: Arc::new(keys),
+        freshness,
+        document: None,
+    })
+}

@@ -1,0 +1,175 @@
+//! How many of the lines that requests cause are written. A flood of denials is a flood of lines,
+//! which costs the operator more than the client.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
+use tracing_appender::non_blocking::ErrorCounter;
+
+use claimgate_core::decision::Reason;
+
+/// How long a window is in which lines of one kind are counted.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Lines of one kind in one window: enough to see every denial of a service in good health.
+const MAX_LINES: u64 = 100;
+
+/// A kind of line that requests cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A request is denied for this reason.
+    Denied(Reason),
+    /// A claim is too long to be sent as a header.
+    ClaimTooLong,
+}
+
+impl Line {
+    const COUNT: usize = Reason::ALL.len() + 1;
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Denied(reason) => reason as usize,
+            Self::ClaimTooLong => Reason::ALL.len(),
+        }
+    }
+
+    /// What the closing line calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Denied(reason) => reason.code(),
+            Self::ClaimTooLong => "claim_too_long",
+        }
+    }
+}
+
+/// Counts the lines that requests cause, and says which of them may be written: the first
+/// [`MAX_LINES`] of each kind in each [`WINDOW`]. A line at the end of the window tells how many
+/// were left out. Takes no lock.
+#[derive(Debug)]
+pub struct Lines {
+    started: Instant,
+    kinds: [Kind; Line::COUNT],
+    left_out: AtomicU64,
+    /// Counts the lines that nobody read in time.
+    blocked: OnceLock<ErrorCounter>,
+}
+
+#[derive(Debug)]
+struct Kind {
+    /// The number of the window in the upper half, and of its lines in the lower one.
+    window: AtomicU64,
+    /// Lines left out since the last closing line.
+    left_out: AtomicU64,
+}
+
+impl Lines {
+    /// Windows are counted from `now` on.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            started: now,
+            kinds: [const { Kind::new() }; Line::COUNT],
+            left_out: AtomicU64::new(0),
+            blocked: OnceLock::new(),
+        }
+    }
+
+    /// Whether this line may be written. If not, it is counted, and a closing line follows.
+    pub fn may_write(self: &Arc<Self>, line: Line, now: Instant) -> bool {
+        let Some(kind) = self.kinds.get(line.index()) else {
+            return true;
+        };
+        let elapsed = now.saturating_duration_since(self.started).as_secs();
+        let window = elapsed / WINDOW.as_secs();
+        let number = kind.next(window);
+        if number <= MAX_LINES {
+            return true;
+        }
+        kind.left_out.fetch_add(1, Ordering::Relaxed);
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        if number == MAX_LINES + 1 {
+            let ends = self.started + WINDOW * u32::try_from(window + 1).unwrap_or(u32::MAX);
+            self.close_at(line, ends);
+        }
+        false
+    }
+
+    /// Lines that were left out because there were too many of their kind.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
+    /// Lines that were lost because nobody read the log in time.
+    pub fn blocked(&self) -> u64 {
+        let lost = self.blocked.get().map_or(0, ErrorCounter::dropped_lines);
+        lost as u64
+    }
+
+    /// From now on, the lines are counted that this writer loses.
+    pub fn watch(&self, writer: ErrorCounter) {
+        // There is one writer for the process.
+        let _ = self.blocked.set(writer);
+    }
+
+    /// One task a kind and window, at most.
+    fn close_at(self: &Arc<Self>, line: Line, ends: Instant) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let lines = Arc::downgrade(self);
+        runtime.spawn(async move {
+            sleep_until(ends).await;
+            if let Some(lines) = lines.upgrade() {
+                lines.close(line);
+            }
+        });
+    }
+
+    fn close(&self, line: Line) {
+        let kind = self.kinds.get(line.index());
+        match kind.map_or(0, |kind| kind.left_out.swap(0, Ordering::Relaxed)) {
+            0 => {}
+            more => tracing::info!(reason = line.name(), more, "… and {more} more"),
+        }
+    }
+}
+
+impl Kind {
+    const fn new() -> Self {
+        Self {
+            window: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+        }
+    }
+
+    /// The number of the next line in this window, from 1 on. Never waits: of those that begin a
+    /// window together one resets the count, and whoever counts in between counts in either window.
+    fn next(&self, window: u64) -> u64 {
+        const COUNT_BITS: u32 = 32;
+        let found = self.window.load(Ordering::Relaxed);
+        let fresh = window << COUNT_BITS;
+        if found >> COUNT_BITS < window {
+            let (relaxed, counted) = (Ordering::Relaxed, fresh + 1);
+            let begun = self
+                .window
+                .compare_exchange(found, counted, relaxed, relaxed);
+            if begun.is_ok() {
+                return 1;
+            }
+        }
+        let before = self.window.fetch_add(1, Ordering::Relaxed);
+        (before & u64::from(u32::MAX)) + 1
+    }
+}
+
+/// A process that ends, or a configuration that goes, leaves no count untold.
+impl Drop for Lines {
+    fn drop(&mut self) {
+        for reason in Reason::ALL {
+            self.close(Line::Denied(reason));
+        }
+        self.close(Line::ClaimTooLong);
+    }
+}

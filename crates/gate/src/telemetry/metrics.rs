@@ -1,0 +1,207 @@
+//! Metrics, in the Prometheus and OpenMetrics text format. Labels are closed sets, and every
+//! series exists from the start.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+
+mod checks;
+mod connections;
+mod counters;
+mod duration;
+mod keys;
+mod lines;
+mod token_cache;
+
+use checks::Checks;
+use connections::Transport;
+pub use connections::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
+use duration::{DurationCollector, Durations};
+pub use keys::{KeyMetrics, UnknownKeyOutcome};
+use lines::LineCollector;
+pub use token_cache::TokenCacheMetrics;
+
+use crate::telemetry::lines::Lines;
+use claimgate_core::decision::Decision;
+use claimgate_core::keyring::ProviderId;
+use claimgate_core::policy::Policy;
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// The series of the policy in force.
+    policy: Arc<ArcSwapOption<PolicyMetrics>>,
+    durations: Arc<Durations>,
+    token_cache: TokenCacheMetrics,
+    dropped_claims: Counter,
+    lines: Arc<Lines>,
+    transport: Transport,
+}
+
+/// What is counted by names that a policy gives.
+#[derive(Debug)]
+pub struct PolicyMetrics {
+    checks: Checks,
+    keys: Vec<(String, KeyMetrics)>,
+}
+
+impl PolicyMetrics {
+    /// All series of a policy. Those that `earlier` has under the same names count on.
+    fn new(policy: &Policy, earlier: Option<&Self>) -> Self {
+        let providers = policy.providers();
+        let providers: Vec<&str> = providers.map(|(_, it)| it.name.as_str()).collect();
+        let rules: Vec<&str> = policy.rules().names().collect();
+        let known: HashMap<&str, &KeyMetrics> = earlier
+            .into_iter()
+            .flat_map(|earlier| &earlier.keys)
+            .map(|(name, metrics)| (name.as_str(), metrics))
+            .collect();
+        let metrics_of = |name: &&str| {
+            let metrics = known.get(name).copied().cloned().unwrap_or_default();
+            ((*name).to_owned(), metrics)
+        };
+        Self {
+            checks: Checks::new(&providers, &rules, earlier.map(|earlier| &earlier.checks)),
+            keys: providers.iter().map(metrics_of).collect(),
+        }
+    }
+
+    /// One check was decided.
+    pub fn decided(&self, decision: &Decision) {
+        self.checks.count(decision);
+    }
+
+    /// What is counted of a provider's keys.
+    pub fn keys(&self, provider: ProviderId) -> Option<&KeyMetrics> {
+        self.keys.get(provider.0).map(|(_, metrics)| metrics)
+    }
+}
+
+/// Shows to Prometheus the series of the policy in force.
+#[derive(Debug)]
+struct PolicyCollector(Arc<ArcSwapOption<PolicyMetrics>>);
+
+impl Collector for PolicyCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        match &*self.0.load() {
+            Some(metrics) => {
+                metrics.checks.encode(&mut encoder)?;
+                keys::encode(&metrics.keys, &mut encoder)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Metrics that know no policy yet.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("claimgate");
+        let policy = Arc::new(ArcSwapOption::empty());
+        registry.register_collector(Box::new(PolicyCollector(Arc::clone(&policy))));
+        let durations = Arc::new(Durations::default());
+        registry.register_collector(Box::new(DurationCollector(Arc::clone(&durations))));
+        let token_cache = TokenCacheMetrics::new(&mut registry);
+        let lines = Arc::new(Lines::new(Instant::now()));
+        registry.register_collector(Box::new(LineCollector(Arc::clone(&lines))));
+        let transport = Transport::new(&mut registry);
+        let dropped_claims = Counter::default();
+        registry.register(
+            "claim_headers_dropped",
+            "Claims that were too long to be sent to the upstream as a header",
+            dropped_claims.clone(),
+        );
+        registry.register(
+            "build",
+            "The running version",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            registry,
+            policy,
+            durations,
+            token_cache,
+            dropped_claims,
+            lines,
+            transport,
+        }
+    }
+
+    /// The series of a policy, every one at zero but those whose names the policy in force has too. They
+    /// are shown from [`Metrics::show`] on.
+    pub fn for_policy(&self, policy: &Policy) -> Arc<PolicyMetrics> {
+        Arc::new(PolicyMetrics::new(policy, self.policy.load().as_deref()))
+    }
+
+    /// Shows these series instead of those of the policy before.
+    pub fn show(&self, metrics: Arc<PolicyMetrics>) {
+        self.policy.store(Some(metrics));
+    }
+
+    /// What is counted of the memory of verified tokens.
+    pub fn token_cache(&self) -> &TokenCacheMetrics {
+        &self.token_cache
+    }
+
+    /// Which of the lines that requests cause may be written.
+    pub fn lines(&self) -> &Arc<Lines> {
+        &self.lines
+    }
+
+    /// What is counted of connections on which checks come.
+    pub fn check_connections(&self) -> &ConnectionMetrics {
+        &self.transport.check
+    }
+
+    /// What is counted of connections of the operator's listener.
+    pub fn admin_connections(&self) -> &ConnectionMetrics {
+        &self.transport.admin
+    }
+
+    /// What is counted of unfinished requests.
+    pub fn budget(&self) -> &BudgetMetrics {
+        &self.transport.budget
+    }
+
+    /// What is counted of what HTTP/2 refuses.
+    pub fn http2(&self) -> &Http2Metrics {
+        &self.transport.http2
+    }
+
+    /// One check was answered.
+    pub fn answered(&self, took: Duration) {
+        self.durations.observe(took);
+    }
+
+    /// Claims were too long to be sent as headers.
+    pub fn claims_dropped(&self, count: usize) {
+        self.dropped_claims.inc_by(count as u64);
+    }
+
+    /// All metrics as `application/openmetrics-text; version=1.0.0`.
+    ///
+    /// # Errors
+    ///
+    /// When a metric cannot be written, which none of ours does.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,145 @@
+//! Checks answered, by decision, rule and provider; denials, by reason and provider. All of these are
+//! closed sets.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+
+use super::counters::{Counters, Labels};
+use claimgate_core::decision::{Decision, Reason};
+
+/// Stands for rules and providers without a series of their own. No rule and no provider can have this
+/// name.
+const OTHER: &str = "(other)";
+
+/// What stands for no rule and no provider.
+const NONE: &str = "none";
+
+/// The decisions, by their number among the outcomes.
+const DECISIONS: [&str; 3] = ["allow", "deny", "metadata"];
+
+/// The counters.
+#[derive(Debug)]
+pub(super) struct Checks {
+    /// The names of the rules, in the order of their ids, and none.
+    rules: Vec<String>,
+    /// The names of the providers, in the order of their ids, and none.
+    providers: Vec<String>,
+    decided: Counters,
+    denied: Counters,
+}
+
+impl Checks {
+    /// Counters for these rules and providers. Those that `earlier` has under the same names count on.
+    pub(super) fn new(providers: &[&str], rules: &[&str], earlier: Option<&Self>) -> Self {
+        let and_none = |names: &[&str]| -> Vec<String> {
+            let all = names.iter().chain([&NONE]);
+            all.map(ToString::to_string).collect()
+        };
+        let (rules, providers) = (and_none(rules), and_none(providers));
+        let (rule_at, provider_at) = (positions(&rules), positions(&providers));
+        let decided = earlier.into_iter().flat_map(|earlier| {
+            moved(&earlier.decided, |pair| {
+                let (rule, provider) = earlier.pair(pair)?;
+                let rule = rule_at.get(rule)?;
+                Some(rule * providers.len() + provider_at.get(provider)?)
+            })
+        });
+        let denied = earlier.into_iter().flat_map(|earlier| {
+            moved(&earlier.denied, |provider| {
+                provider_at
+                    .get(earlier.providers.get(provider)?.as_str())
+                    .copied()
+            })
+        });
+        Self {
+            decided: Counters::new(rules.len() * providers.len(), DECISIONS.len(), decided),
+            denied: Counters::new(providers.len(), Reason::ALL.len(), denied),
+            rules,
+            providers,
+        }
+    }
+
+    pub(super) fn count(&self, decision: &Decision) {
+        let outcome = match decision {
+            Decision::Allow(_) => 0,
+            Decision::Deny(_) => 1,
+            Decision::Respond(_) => 2,
+        };
+        // The last name is none.
+        let rule = decision.rule().map_or(self.rules.len() - 1, |id| id.0);
+        let provider = decision.provider();
+        let provider = provider.map_or(self.providers.len() - 1, |id| id.0);
+        let pair = rule * self.providers.len() + provider;
+        if let Some(counter) = self.decided.get(pair, outcome) {
+            counter.inc();
+        }
+        if let Decision::Deny(denial) = decision
+            && let Some(counter) = self.denied.get(provider, denial.reason() as usize)
+        {
+            counter.inc();
+        }
+    }
+
+    /// The names of the rule and the provider at a position of the pairs.
+    fn pair(&self, pair: usize) -> Option<(&str, &str)> {
+        let rule = self.rules.get(pair / self.providers.len())?;
+        let provider = self.providers.get(pair % self.providers.len())?;
+        Some((rule, provider))
+    }
+
+    pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counter = MetricType::Counter;
+        let mut checks = encoder.encode_descriptor("checks", "Checks answered", None, counter)?;
+        for (labels, outcome, count) in self.decided.all() {
+            let (rule, provider) = match labels {
+                Labels::At(pair) => self.pair(pair).unwrap_or((NONE, NONE)),
+                Labels::Other => (OTHER, OTHER),
+            };
+            let decision = DECISIONS.get(outcome).copied().unwrap_or(NONE);
+            let labels = [
+                ("decision", decision),
+                ("rule", rule),
+                ("provider", provider),
+            ];
+            count.encode(checks.encode_family(&labels)?)?;
+        }
+        let counter = MetricType::Counter;
+        let mut denials = encoder.encode_descriptor("denials", "Checks denied", None, counter)?;
+        for (labels, outcome, count) in self.denied.all() {
+            let provider = match labels {
+                Labels::At(provider) => self.providers.get(provider).map_or(NONE, String::as_str),
+                Labels::Other => OTHER,
+            };
+            let reason = Reason::ALL.get(outcome);
+            let reason = reason.map_or(NONE, |reason| reason.code());
+            let labels = [("reason", reason), ("provider", provider)];
+            count.encode(denials.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn positions(names: &[String]) -> HashMap<&str, usize> {
+    let names = names.iter().enumerate();
+    names.map(|(index, name)| (name.as_str(), index)).collect()
+}
+
+/// The counters whose labels have a new position.
+fn moved(
+    counters: &Counters,
+    new_position: impl Fn(usize) -> Option<usize>,
+) -> impl Iterator<Item = (Labels, usize, Counter)> {
+    counters
+        .all()
+        .filter_map(move |(labels, outcome, counter)| {
+            let labels = match labels {
+                Labels::At(labels) => Labels::At(new_position(labels)?),
+                Labels::Other => Labels::Other,
+            };
+            Some((labels, outcome, counter.clone()))
+        })
+}

@@ -1,0 +1,175 @@
+//! Remembers verified tokens: most requests carry one that was seen before, and its signature is
+//! the dear part of a check.
+//!
+//! Only tokens that were verified are kept, so that a flood of bad ones displaces none. A token is
+//! found by its whole text, under a hash of its end with a random key. A cache belongs to one policy: a new
+//! configuration has a new, empty one.
+//!
+//! INVARIANT: nobody waits here. Where another request holds a lock, a token is not found, or not
+//! kept, and is verified.
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use quick_cache::{Lifecycle, Weighter};
+
+use crate::telemetry::metrics::TokenCacheMetrics;
+use claimgate_config::TokenCache as Settings;
+use claimgate_core::decision::Memory;
+use claimgate_core::identity::KnownToken;
+
+/// The memory of verified tokens, bounded by entries and by bytes. What is used least goes first.
+#[derive(Debug)]
+pub struct TokenCache {
+    /// Nothing when nothing is to be kept.
+    entries: Option<Cache<Key, Entry, ByWeight, ByEnd, CountEvictions>>,
+    /// The weight of the lightest entry, which bounds how many there are.
+    least_weight: u64,
+    metrics: TokenCacheMetrics,
+}
+
+/// A token, found by its text.
+#[derive(Debug)]
+struct Key(Arc<KnownToken>);
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        self.0.token.text()
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.token.text().hash(state);
+    }
+}
+
+/// Hashes the end of a text alone: there a token has its signature, so that no two verified tokens
+/// have the same one. What other texts have the same end is for the comparison to find out.
+#[derive(Clone, Debug, Default)]
+struct ByEnd(RandomState);
+
+struct EndHasher(<RandomState as BuildHasher>::Hasher);
+
+/// So much of the end: more than the random bits that a lookup needs, in base64url.
+const END_BYTES: usize = 48;
+
+impl BuildHasher for ByEnd {
+    type Hasher = EndHasher;
+
+    fn build_hasher(&self) -> EndHasher {
+        EndHasher(self.0.build_hasher())
+    }
+}
+
+impl Hasher for EndHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let from = bytes.len().saturating_sub(END_BYTES);
+        self.0.write(bytes.get(from..).unwrap_or_default());
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.token.text() == other.0.token.text()
+    }
+}
+
+impl Eq for Key {}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    known: Arc<KnownToken>,
+    weight: u64,
+}
+
+#[derive(Clone, Debug)]
+struct ByWeight;
+
+impl Weighter<Key, Entry> for ByWeight {
+    fn weight(&self, _: &Key, entry: &Entry) -> u64 {
+        entry.weight
+    }
+}
+
+#[derive(Clone, Debug)]
+struct CountEvictions(TokenCacheMetrics);
+
+impl Lifecycle<Key, Entry> for CountEvictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: Key, _: Entry) {
+        self.0.evictions.inc();
+    }
+}
+
+/// What an entry costs besides what its token holds, in bytes: the slot, and the table's share.
+const OVERHEAD: u64 = 128;
+
+impl TokenCache {
+    /// An empty cache within these bounds.
+    pub fn new(settings: &Settings, metrics: TokenCacheMetrics) -> Self {
+        let Settings {
+            max_entries,
+            max_bytes,
+        } = settings;
+        let entries = (*max_entries > 0).then(|| {
+            Cache::with(
+                usize::try_from(*max_entries).unwrap_or(usize::MAX),
+                *max_bytes as u64,
+                ByWeight,
+                ByEnd::default(),
+                CountEvictions(metrics.clone()),
+            )
+        });
+        Self {
+            entries,
+            least_weight: (*max_bytes as u64).div_ceil(u64::from(*max_entries).max(1)),
+            metrics,
+        }
+    }
+
+    /// Brings the gauges up to date.
+    pub fn observe(&self) {
+        let count = self.entries.as_ref().map_or(0, Cache::len);
+        self.metrics
+            .entries
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+impl Memory for TokenCache {
+    fn recall(&self, token: &str) -> Option<Arc<KnownToken>> {
+        let found = self.entries.as_ref()?.try_get(token).ok().flatten();
+        match found {
+            Some(_) => self.metrics.hits.inc(),
+            None => self.metrics.misses.inc(),
+        };
+        found.map(|entry| entry.known)
+    }
+
+    fn remember(&self, known: &Arc<KnownToken>) {
+        let Some(entries) = &self.entries else {
+            return;
+        };
+        let entry = Entry {
+            known: Arc::clone(known),
+            weight: self.least_weight.max(known.bytes() as u64 + OVERHEAD),
+        };
+        // Another request holds the lock: the token will come again.
+        let _ = entries.try_insert(Key(Arc::clone(known)), entry);
+    }
+
+    fn forget(&self, token: &str) {
+        if let Some(entries) = &self.entries {
+            // What is left is not believed when it is found again.
+            let _ = entries.try_remove(token);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Where log lines go.
+
+use std::io;
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// How many lines may wait to be written.
+const MAX_WAITING_LINES: usize = 8 * 1024;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Logging, until it is dropped: then what waits to be written is.
+#[derive(Debug)]
+pub struct Logging {
+    _guard: WorkerGuard,
+    /// Counts the lines that nobody read in time.
+    pub lost: ErrorCounter,
+}
+
+/// Starts logging to standard error, until what is returned is dropped. `filter` is
+/// `tracing-subscriber`'s: a level (`info`), or levels by module (`warn,claimgate=debug`).
+///
+/// Lines are written by a thread of their own: if standard error blocks, they are dropped and
+/// counted, and no check waits.
+///
+/// # Errors
+///
+/// When `filter` is not one.
+pub fn init(format: LogFormat, filter: &str) -> Result<Logging, String> {
+    let filter = read_filter(filter)?;
+    let colours =
+        std::env::var_os("NO_COLOR").is_none() && io::IsTerminal::is_terminal(&io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(MAX_WAITING_LINES)
+        .lossy(true)
+        .finish(io::stderr());
+    let lost = writer.error_counter();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(colours);
+    // Another subscriber may be there already, in tests; then that one is used.
+    let _ = match format {
+        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    hide_panic_messages();
+    Ok(Logging {
+        _guard: guard,
+        lost,
+    })
+}
+
+/// A bare level is ours: libraries say no more than warnings, whatever it is.
+fn read_filter(filter: &str) -> Result<EnvFilter, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let wrong = |why: &str| format!("`{filter}` is not a log level or filter: {why}");
+    let level = filter.trim().to_ascii_lowercase();
+    let directives = match LEVELS.iter().position(|known| *known == level) {
+        Some(position) if position > 2 => format!("warn,claimgate={level}"),
+        Some(_) => level,
+        // A library would take a misspelt level for a module's name, and log nothing.
+        None if !filter.contains('=') => {
+            return Err(wrong(
+                "a level is one of off, error, warn, info, debug and trace",
+            ));
+        }
+        None => filter.to_owned(),
+    };
+    EnvFilter::try_new(directives).map_err(|error| wrong(&error.to_string()))
+}
+
+/// A panic message may quote what was being judged, so only its place is logged.
+fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "panicked; this is a bug");
+    }));
+}
