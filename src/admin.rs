@@ -21,23 +21,23 @@ use crate::lifecycle::Phase;
 use crate::listener::{Connection, Listener};
 use crate::telemetry::exposition::Format;
 
-/// What there is to be told.
+/// What the listener reports on.
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     pub(crate) gate: Gate,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
-/// How many connections there may be at once: probes, Prometheus, and somebody who looks.
+/// The maximum number of connections: enough for probes, Prometheus and a person who looks.
 pub(crate) const MAX_CONNECTIONS: usize = 16;
 
-/// How long the head of a request may take to arrive, and a connection may be idle.
+/// The time limit for the head of a request to arrive, and for a connection to be idle.
 const MAX_READING: Duration = Duration::from_secs(10);
 
-/// The largest head of a request, in bytes.
+/// The maximum size of a request's head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Serves until it is dropped.
+/// Serves until the future is dropped.
 pub(crate) async fn serve(listener: Listener, admin: Admin) {
     let counted = admin.gate.metrics.admin_connections().clone();
     let connections = Arc::new(Connections::new(MAX_CONNECTIONS, counted));
@@ -61,7 +61,7 @@ pub(crate) async fn serve(listener: Listener, admin: Admin) {
                 .header_read_timeout(MAX_READING)
                 .max_buf_size(MAX_HEAD_BYTES);
             let service = TowerToHyperService::new(routes);
-            // An error is the client's: it has gone, or does not speak HTTP.
+            // Errors are the client's: it has gone, or does not speak HTTP.
             match connection {
                 Connection::Tcp(stream) => tokio::select! {
                     _ = server.serve_connection(TokioIo::new(stream), service) => {}
@@ -91,7 +91,7 @@ async fn livez() -> &'static str {
     "alive\n"
 }
 
-/// 200, or 503 with a line for each thing that is missing.
+/// Responds with 200, or with 503 and a line for everything that is missing.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let mut missing = Vec::new();
     if *admin.phase.borrow() != Phase::Serving {
@@ -117,7 +117,8 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     }
 }
 
-/// One page at a time, and beside those who judge: of 10,000 series it takes milliseconds.
+/// Renders one page at a time, on a blocking thread, because 10,000 series take milliseconds and
+/// would delay checks.
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     static ONE: Semaphore = Semaphore::const_new(1);
     let turn = ONE.acquire().await;

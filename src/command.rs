@@ -1,7 +1,7 @@
-//! The commands. Errors go to standard error, data to standard output.
+//! The commands. Errors go to standard error and data to standard output.
 //!
-//! Exit codes: 0 for success or allow, 1 for deny or a problem found, 2 when the command could not
-//! do what it was asked to.
+//! Exit codes: 0 for success or allow, 1 for deny or a problem found, 2 if the command could not do
+//! its work.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -21,13 +21,13 @@ mod serve;
 mod test;
 mod validate;
 
-/// What the command line says.
+/// The parsed command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "claimgate",
     version,
     about = "Validates OpenID Connect bearer tokens for Envoy (ext_authz over gRPC)",
-    after_help = "Try it:  claimgate dev --envoy\n\nExit codes: 0 success or allow, 1 deny or problems found, 2 could not do it",
+    after_help = "Try it:  claimgate dev --envoy\n\nExit codes: 0 success or allow, 1 deny or problems found, 2 the command failed",
     arg_required_else_help = true
 )]
 pub struct Arguments {
@@ -39,14 +39,14 @@ pub struct Arguments {
 enum Command {
     /// Run the service
     Serve(serve::Arguments),
-    /// Try it out: an issuer, the service and, with --envoy, a real Envoy, on this machine only
+    /// Try claimgate on this machine: an issuer, the service and, with --envoy, a real Envoy
     #[cfg(feature = "dev")]
     Dev(dev::Arguments),
     /// Judge one request and explain the decision
     Check(check::Arguments),
-    /// Check a configuration file, and report everything that is wrong with it
+    /// Check a configuration file and report every problem in it
     Validate(validate::Arguments),
-    /// Run table tests of a configuration: requests, and what should become of them
+    /// Run the tests of a configuration: requests with expected decisions
     Test(test::Arguments),
     /// Print the JSON Schema of the configuration
     Schema(schema::Arguments),
@@ -69,14 +69,14 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     })
 }
 
-/// What ends a command early: shown to the user as it is.
+/// An error that ends a command. Its message is shown to the user unchanged.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Writes a result to standard output.
 ///
 /// # Errors
 ///
-/// When it cannot be written. A reader that stops early, as `head` does, is not an error.
+/// Fails if it cannot be written. A reader that stops early, as `head` does, is not an error.
 fn say(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -86,12 +86,12 @@ fn say(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes to standard error. If that fails, there is nowhere to say so.
+/// Writes to standard error. Errors are ignored, because there is nowhere to report them.
 fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Where the configuration comes from.
+/// The source of the configuration.
 #[derive(Args, Debug)]
 struct ConfigInput {
     /// Configuration file (YAML)
@@ -106,18 +106,20 @@ struct ConfigInput {
     #[arg(long, value_name = "AUD")]
     audience: Vec<String>,
 
-    /// Without a file: accept tokens meant for anyone, instead of --audience (environment: `OIDC_ANY_AUDIENCE`, `true` or `false`)
+    /// Without a file: accept tokens for any audience, instead of --audience (environment:
+    /// `OIDC_ANY_AUDIENCE`, `true` or `false`)
     #[arg(long)]
     any_audience: bool,
 
-    /// Without a file: where the keys are, if discovery does not tell (environment: `OIDC_JWKS_URL`)
+    /// Without a file: the URL of the keys, if discovery does not find them (environment:
+    /// `OIDC_JWKS_URL`)
     #[arg(long, value_name = "URL")]
     jwks_uri: Option<String>,
 }
 
 impl ConfigInput {
-    /// The file, or else the flags, or else the environment: never a mixture, as flags and
-    /// variables may be about different providers.
+    /// The file, or else the flags, or else the environment. These are never mixed, because flags
+    /// and variables may describe different providers.
     fn load(&self) -> Result<Config, Failure> {
         if let Some(file) = &self.config {
             return Ok(Config::load(file)?);
@@ -144,7 +146,7 @@ impl ConfigInput {
         } = &given;
         if issuer.is_none() && audiences.is_empty() && !any_audience && jwks_uri.is_none() {
             return Err(
-                "no configuration: give --config FILE, or --issuer URL --audience AUD, or \
+                "no configuration: use --config FILE, or --issuer URL --audience AUD, or \
                         set OIDC_ISSUER and OIDC_AUDIENCE; `claimgate dev` needs none"
                     .into(),
             );
@@ -172,7 +174,7 @@ impl ConfigInput {
     }
 }
 
-/// What flags are called, and the variables that stand for them, in the same order.
+/// The flags, and the environment variables that stand for them, in the same order.
 const FLAGS: [&str; 4] = ["--issuer", "--audience", "--any-audience", "--jwks-uri"];
 const VARIABLES: [&str; 4] = [
     "OIDC_ISSUER",
@@ -181,8 +183,8 @@ const VARIABLES: [&str; 4] = [
     "OIDC_JWKS_URL",
 ];
 
-/// The audiences of a list with commas. White space may stand after a comma; at the ends of the list
-/// it is a mistake, and is left to be reported.
+/// The audiences in a list with commas. White space after a comma is dropped. White space at the
+/// ends of the list is a mistake, so it is kept, and reported later.
 fn audiences(list: String) -> Vec<String> {
     if has_blank_ends(&list) {
         return vec![list];
@@ -195,7 +197,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Names what the user wrote: a flag or a variable.
+/// Replaces flags in an error's locations by the names that the user wrote: flags or variables.
 fn rename(error: ConfigError, names: [&str; 4]) -> ConfigError {
     match error {
         ConfigError::Wrong {

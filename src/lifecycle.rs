@@ -1,12 +1,12 @@
-//! Where the service is in its life.
+//! The phases of the service's life.
 
-/// Moves forward only.
+/// A phase. The service only ever moves to a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Answers.
+    /// Answers requests.
     Serving,
-    /// Answers still, but asks to be left alone.
+    /// Still answers, but asks clients to go elsewhere.
     Draining,
-    /// Ends its connections.
+    /// Closes its connections.
     Stopping,
 }

@@ -1,4 +1,4 @@
-//! Addresses, bound.
+//! Binds the addresses of the configuration.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,13 +13,13 @@ use tokio::time::sleep;
 use crate::config::{ListenAddress, UnixSocket};
 use crate::telemetry::every_minute::EveryMinute;
 
-/// How many connections wait to be accepted.
+/// The maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// How long nobody is let in when the system has no room for another connection.
+/// How long accepting pauses if the system cannot open another connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The mode of a socket that belongs to a group, unless the configuration says otherwise.
+/// The default mode of a socket that belongs to a group.
 const GROUP_MODE: u32 = 0o660;
 
 /// A bound address.
@@ -35,7 +35,7 @@ enum Bound {
     Unix(UnixListener, UnixSocket),
 }
 
-/// Somebody who called.
+/// An accepted connection.
 #[derive(Debug)]
 pub(crate) enum Connection {
     Tcp(TcpStream),
@@ -43,18 +43,18 @@ pub(crate) enum Connection {
 }
 
 impl Listener {
-    /// Binds an address. Port 0 takes any free port.
+    /// Binds an address. Port 0 picks any free port.
     ///
     /// # Errors
     ///
-    /// When the address cannot be had.
+    /// Fails if the address cannot be bound.
     pub(crate) fn tcp(address: SocketAddr) -> io::Result<Self> {
         let listener = of_either_family(address, bind)?;
         let bound = listener.local_addr()?;
         Ok(Bound::Tcp(listener, bound).into())
     }
 
-    /// The address, with the real port.
+    /// The bound address, with the real port.
     pub(crate) fn address(&self) -> ListenAddress {
         match &self.socket {
             Bound::Tcp(_, address) => ListenAddress::Tcp(*address),
@@ -62,7 +62,7 @@ impl Listener {
         }
     }
 
-    /// The address with the real port, if it has one.
+    /// The bound address with the real port. `None` for a Unix domain socket.
     pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
         match &self.socket {
             Bound::Tcp(_, address) => Some(*address),
@@ -70,12 +70,12 @@ impl Listener {
         }
     }
 
-    /// The next connection.
+    /// Waits for the next connection.
     pub(crate) async fn accept(&self) -> Connection {
         loop {
             let accepted = match &self.socket {
                 Bound::Tcp(listener, _) => listener.accept().await.map(|(stream, _)| {
-                    // Answers are small, and awaited.
+                    // Answers are small and a client waits for each, so they must not be delayed.
                     let _ = stream.set_nodelay(true);
                     Connection::Tcp(stream)
                 }),
@@ -107,7 +107,7 @@ impl From<Bound> for Listener {
     }
 }
 
-/// Whether one connection failed before it was accepted, and the next may not.
+/// Whether only this connection failed, so that the next one may succeed.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -121,17 +121,18 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Bound::Unix(_, socket) = &self.socket {
-            // Nothing depends on it: the next run replaces it.
+            // Errors are ignored, because the next run replaces the socket anyway.
             let _ = std::fs::remove_file(&socket.path);
         }
     }
 }
 
-/// Binds an address of the configuration: two for `localhost`, where the system has both families.
+/// Binds an address of the configuration. `localhost` has two, if the system supports both
+/// families.
 ///
 /// # Errors
 ///
-/// When the address cannot be had.
+/// Fails if an address cannot be bound.
 pub(crate) async fn listen(address: &ListenAddress) -> io::Result<Vec<Listener>> {
     match address {
         ListenAddress::Tcp(address) => Ok(vec![Listener::tcp(*address)?]),
@@ -151,7 +152,7 @@ pub(crate) async fn listen(address: &ListenAddress) -> io::Result<Vec<Listener>>
     }
 }
 
-/// Binds an address; `[::]` is `0.0.0.0` where the system has no IPv6.
+/// Binds an address. If the system has no IPv6, `0.0.0.0` replaces `[::]`.
 fn of_either_family<T>(
     address: SocketAddr,
     bind: impl Fn(SocketAddr) -> io::Result<T>,
@@ -160,7 +161,7 @@ fn of_either_family<T>(
         Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
             tracing::info!(
                 port = address.port(),
-                "the system has no IPv6; serving IPv4 alone"
+                "the system has no IPv6; serving IPv4 only"
             );
             bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
         }
@@ -176,7 +177,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if address.ip() == Ipv6Addr::UNSPECIFIED {
-        // Whatever the system's default (`net.ipv6.bindv6only`): IPv4 too.
+        // Accepts IPv4 too, whatever the system's default (`net.ipv6.bindv6only`).
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
@@ -185,13 +186,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// A socket that a former run left behind is replaced; one that somebody serves is not, and
-/// neither is a file that is no socket.
+/// Binds a Unix domain socket. Replaces a socket that an earlier run left behind, but neither a
+/// socket that is in use nor any other file.
 async fn listen_unix(unix: &UnixSocket) -> io::Result<UnixListener> {
     let UnixSocket { path, mode, group } = unix;
     let group = group.as_deref().map(group_id).transpose()?;
     if let Ok(there) = std::fs::symlink_metadata(path) {
-        // Any other error may be that of somebody who is busy.
+        // Any other error may mean that a busy process serves the socket.
         let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
         let dead =
             there.file_type().is_socket() && UnixStream::connect(path).await.is_err_and(refused);
@@ -203,7 +204,7 @@ async fn listen_unix(unix: &UnixSocket) -> io::Result<UnixListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let listening = permit(path, *mode, group).and_then(|()| {
-        // Nobody can connect before this.
+        // Until this call no client can connect, so the permissions apply to all connections.
         socket.listen(BACKLOG)?;
         UnixListener::from_std(socket.into())
     });
@@ -213,7 +214,7 @@ async fn listen_unix(unix: &UnixSocket) -> io::Result<UnixListener> {
     listening
 }
 
-/// Decides who may connect.
+/// Sets the permissions that decide who may connect.
 fn permit(path: &Path, mode: Option<u32>, group: Option<u32>) -> io::Result<()> {
     if let Some(group) = group {
         chown(path, None, Some(group))
@@ -225,7 +226,7 @@ fn permit(path: &Path, mode: Option<u32>, group: Option<u32>) -> io::Result<()> 
     }
 }
 
-/// The number of a group, given by name or number.
+/// The id of a group, which is given by name or number.
 fn group_id(group: &str) -> io::Result<u32> {
     if let Ok(number) = group.parse() {
         return Ok(number);

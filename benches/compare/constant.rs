@@ -1,4 +1,5 @@
-//! The floor: a tonic service that decodes the whole `CheckRequest` and lets every request pass.
+//! The reference: a tonic service that decodes the whole `CheckRequest` and lets every request
+//! pass.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,10 +23,10 @@ use tonic_prost::ProstCodec;
 use crate::message::CheckRequest;
 use crate::rsa::Verification;
 
-/// Answers `Check`.
+/// The `Check` service.
 #[derive(Clone)]
 pub struct Constant {
-    /// What is done for each check besides.
+    /// Extra work for each check.
     work: Option<Arc<Verification>>,
     answer: Arc<CheckResponse>,
 }
@@ -83,7 +84,7 @@ impl Service<http::Request<Body>> for Constant {
 }
 
 impl Constant {
-    /// One that verifies a signature for each check.
+    /// A service that verifies a signature for each check.
     pub fn verifying() -> Self {
         Self {
             work: Some(Arc::new(Verification::new())),
@@ -91,7 +92,7 @@ impl Constant {
         }
     }
 
-    /// One that answers with the `CheckResponse` in this file.
+    /// A service that answers with the `CheckResponse` in this file.
     pub fn answering(file: &Path) -> Self {
         let answer = std::fs::read(file).unwrap();
         Self {
@@ -100,7 +101,7 @@ impl Constant {
         }
     }
 
-    /// Serves until it is killed.
+    /// Serves until the process is killed.
     pub async fn serve(self, address: SocketAddr) {
         let listener = TcpListener::bind(address).await.unwrap();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

@@ -1,4 +1,4 @@
-//! What stands behind the server, without it: a decision, the memory of tokens, an answer.
+//! The work behind the server: a decision, the token cache, an answer.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::report::{Bar, Row, Sample};
 use crate::rsa::Verification;
 use crate::tokens::Provider;
 
-/// A policy with its keys and its memory, and a check under it.
+/// A policy with its keys and its token cache, and a check for it.
 pub struct Core {
     config: Config,
     keyring: Keyring,
@@ -36,8 +36,8 @@ pub struct Core {
 }
 
 impl Core {
-    /// So many rules, of which the last one is about the request; so many providers, of which the
-    /// last one signed the token; so many keys of each.
+    /// A policy with this many rules, of which the last one matches the request, and this many
+    /// providers, of which the last one signed the token. Each provider has `keys` keys.
     pub fn new(alg: Algorithm, rules: usize, providers: usize, keys: usize) -> Self {
         let mut signers: Vec<Provider> = (0..providers)
             .map(|number| Provider::new(number, alg))
@@ -94,23 +94,23 @@ impl Core {
         assert!(matches!(decision, Decision::Allow(_)), "{decision:?}");
     }
 
-    /// A decision about a token that is remembered.
+    /// Decides about a token that is in the cache.
     pub fn decide_remembered(&self) {
         self.allow(&self.check, &self.cache);
     }
 
-    /// About one that never is.
+    /// Decides about a token that is never in the cache.
     fn decide_never_seen(&self) {
         self.allow(&self.check, &());
     }
 
-    /// The service of this policy, which takes and gives bytes.
+    /// The service for this policy, which takes and returns bytes.
     pub fn service(&self) -> Service {
         let gate = block_on(Gate::start(self.config.clone(), Arc::new(SystemClock)));
         Service { gate }
     }
 
-    /// Tokens, verified.
+    /// `count` verified tokens.
     fn verified(&self, count: usize) -> Vec<Arc<KnownToken>> {
         let kept = Kept::default();
         for number in 0..count {
@@ -120,7 +120,7 @@ impl Core {
     }
 }
 
-/// The `CheckResponse` to a check under a configuration whose keys are in files.
+/// The `CheckResponse` to a check, with a configuration whose keys are in files.
 pub fn answer_under(config: &Path, check: &[u8]) -> Vec<u8> {
     let answer = block_on(async {
         let config = Config::load(config).unwrap();
@@ -129,17 +129,17 @@ pub fn answer_under(config: &Path, check: &[u8]) -> Vec<u8> {
         let service = Service { gate };
         service.answer(Ok(check), Duration::MAX).await
     });
-    // Behind the prefix of gRPC.
+    // Without gRPC's prefix of five bytes.
     answer[5..].to_vec()
 }
 
-/// The answer to a check about which nothing has to be waited for.
+/// The answer to a check that does not have to wait for anything.
 pub fn answer(service: &Service, check: &[u8]) -> bytes::Bytes {
     let answer = service.answer(Ok(check), Duration::MAX);
     answer.now_or_never().unwrap()
 }
 
-/// Keeps what it should remember, and never finds it.
+/// A memory that collects every token and never returns one.
 #[derive(Default)]
 struct Kept(RefCell<Vec<Arc<KnownToken>>>);
 
@@ -188,7 +188,7 @@ pub fn rows() -> Vec<Row> {
     grown.iter().flat_map(rows).collect()
 }
 
-/// The least time for this in some rounds, each of some hundred times.
+/// The minimum time for this over several rounds of some hundred calls each.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn best(mut decide: impl FnMut()) -> Duration {
     const ROUNDS: usize = 50;
@@ -204,7 +204,7 @@ fn best(mut decide: impl FnMut()) -> Duration {
     best
 }
 
-/// Measures pieces by themselves. Their names, in the order in which they should be shown.
+/// Measures each piece by itself. Returns their names in the order to show them.
 pub fn pieces(criterion: &mut Criterion) -> Vec<(String, String)> {
     let mut names = Vec::new();
     let mut measure = |group: &str, name: &str, piece: &mut dyn FnMut()| {
@@ -256,7 +256,7 @@ pub fn pieces(criterion: &mut Criterion) -> Vec<(String, String)> {
     names
 }
 
-/// The signature check alone, and a middleware that is given the key.
+/// The signature check alone, and a middleware that already has the key.
 fn references(measure: &mut impl FnMut(&str, &str, &mut dyn FnMut())) {
     let verification = Verification::new();
     let verify = &mut || verification.run();

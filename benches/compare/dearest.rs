@@ -1,5 +1,6 @@
-//! The dearest requests that an Envoy with default limits lets through (60 KiB of headers, 100
-//! lines), under thousands of rules of each kind: their CPU time, and the memory that stays.
+//! The most expensive requests that an Envoy with default limits lets through (60 KiB of headers,
+//! 100 lines), with thousands of rules of each kind: their CPU time, and the memory that remains
+//! allocated.
 
 use std::path::{Path, PathBuf};
 
@@ -14,12 +15,12 @@ use crate::report::{Bar, Row, Sample};
 use crate::scene::Scene;
 use crate::tokens::{Provider, written};
 
-/// What Envoy accepts of headers by default, in bytes, less what the other lines take.
+/// The headers that Envoy accepts by default, in bytes, minus what the other lines take.
 const ROOM: usize = 58_000;
 
 const CHECKS: usize = 200;
 
-/// A configuration, and the request that is dearest under it.
+/// A configuration, and the most expensive request for it.
 struct Case {
     what: &'static str,
     rules: Vec<Value>,
@@ -117,7 +118,7 @@ fn rules(count: usize, rule: impl Fn(usize) -> Value) -> Vec<Value> {
         .collect()
 }
 
-/// A rule with a condition that an ordinary request, without the header, meets.
+/// A rule with a condition that holds for an ordinary request, which lacks the header.
 fn condition(text: &str) -> Value {
     let text = format!("!('x-tenant' in request.headers) || ({text})");
     json!({"match": {"path": {"prefix": "/"}}, "condition": text})

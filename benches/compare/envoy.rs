@@ -1,4 +1,4 @@
-//! Whole requests through a real Envoy with one worker: by way of claimgate, and by other ways.
+//! Whole requests through a real Envoy with one worker: with claimgate, and with alternatives.
 
 mod configuration;
 
@@ -8,18 +8,18 @@ use crate::report::{Bar, Row, Sample};
 use crate::scene::Scene;
 use configuration::configuration;
 
-/// What Envoy asks about a request.
+/// What Envoy uses to authorize a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Nothing,
     JwtAuthn,
     JwtAuthnWithCache,
     Constant,
-    /// With the answer that claimgate gives.
+    /// Constant allow with the answer that claimgate gives.
     ConstantWithClaims,
     Claimgate,
     ClaimgateOnUnix,
-    /// Without claims for anybody.
+    /// claimgate without passing on claims.
     ClaimgateAlone,
 }
 
@@ -38,13 +38,13 @@ impl Way {
     }
 }
 
-/// An Envoy that asks whoever it asks.
+/// An Envoy with its authorization service.
 pub struct Mesh {
     envoy: Server,
     _asked: Option<Server>,
 }
 
-/// The one token that is used again and again, and tokens that never are.
+/// Which tokens the requests carry: the same one each time, or each time a new one.
 #[derive(Clone, Copy)]
 pub enum Tokens {
     One,
@@ -100,7 +100,7 @@ impl Mesh {
         }
     }
 
-    /// Requests in each second, as fast as they are answered.
+    /// Requests per second, sent as fast as they are answered.
     fn rate(&self, scene: &Scene, tokens: Tokens) -> f64 {
         let count = scene.count;
         let load = self.load(scene, tokens, Pace::Closed { count });
@@ -108,10 +108,11 @@ impl Mesh {
     }
 }
 
-/// Requests in each second of which the bar is about the 99th percentile.
+/// Requests per second at which the bar limits the 99th percentile.
 const RATE: f64 = 3_000.0;
 
-/// The rows with bars: claimgate beside a constant allow whose answer is the same work for Envoy.
+/// The rows with bars: claimgate beside a constant allow whose answer causes the same work in
+/// Envoy.
 pub fn rows(scene: &Scene) -> Vec<Row> {
     let pairs = [
         ("no claims passed on", Way::ClaimgateAlone, Way::Constant),

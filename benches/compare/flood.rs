@@ -1,4 +1,5 @@
-//! Tokens that name keys which nobody has, while the provider does not answer: what others notice.
+//! A flood of tokens with unknown key ids while the provider does not respond: how it affects valid
+//! checks.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +15,7 @@ use crate::report::{Bar, Row, Sample};
 use crate::scene::Scene;
 use crate::tokens::{Provider, with_claims};
 
-/// Valid checks in each second; under the flood, as many with an unknown key besides.
+/// Valid checks per second. The flood adds as many with an unknown key.
 const RATE: f64 = 4_000.0;
 const SECONDS: f64 = 1.5;
 
@@ -42,7 +43,7 @@ pub fn row(scene: &Scene) -> Row {
             let keys = KeyEndpoint::start(&provider);
             let jwks = json!({"uri": format!("http://{}/keys", keys.address())});
             let mut configured = provider.configured(&jwks);
-            // Longer than the measurement: all the time there is a fetch under way.
+            // Longer than the measurement, so a fetch is under way all the time.
             configured["fetch"] = json!({"timeout": "1m"});
             let config = with_claims(&scene.directory, "flood", &[configured]);
             let server = Server::claimgate(SERVER, &config).wait(Protocol::Check, &valid[0]);
@@ -67,7 +68,7 @@ pub fn row(scene: &Scene) -> Row {
     }
 }
 
-/// Publishes keys, until it hangs.
+/// Publishes keys until it is told to hang.
 struct KeyEndpoint {
     address: std::net::SocketAddr,
     hangs: Arc<AtomicBool>,

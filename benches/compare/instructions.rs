@@ -1,6 +1,6 @@
-//! How many instructions the way of a check takes, counted by callgrind: the same on every run, so
-//! that a change that makes it longer is seen in review. What takes its time in cryptography is left
-//! out, as that differs by processor.
+//! Counts the instructions that a check takes, with callgrind. The count is the same on every run,
+//! so a review sees any change that adds instructions. Cryptography is left out, because its
+//! instructions differ by processor.
 
 use std::collections::BTreeMap;
 use std::process::{Command, ExitCode, Stdio};
@@ -17,12 +17,12 @@ const BASELINE: &str = concat!(
     "/benches/compare/instructions.json"
 );
 
-/// How much more than the baseline is let pass, in percent.
+/// The maximum increase over the baseline, in percent.
 const TOLERANCE: f64 = 3.0;
 
 const TIMES: usize = 1_000;
 
-/// What is counted.
+/// The cases to count.
 const CASES: [&str; 6] = [
     "decide, token remembered",
     "decide, token remembered, 10,000 rules",
@@ -32,7 +32,7 @@ const CASES: [&str; 6] = [
     "token read",
 ];
 
-/// Does a case many times, for callgrind to watch.
+/// Runs a case many times while callgrind watches.
 pub fn run(case: &str) {
     let rules = if case.ends_with("10,000 rules") {
         10_000
@@ -69,13 +69,13 @@ pub fn run(case: &str) {
     }
 }
 
-/// The first time is for what is made once and kept.
+/// Calls it once before callgrind counts, to fill caches.
 fn watched(piece: impl Fn()) {
     piece();
     counted(&piece);
 }
 
-/// What callgrind counts in, by its name.
+/// The function in which callgrind counts, by its name.
 #[inline(never)]
 fn counted(piece: &dyn Fn()) {
     for _ in 0..TIMES {
@@ -84,7 +84,7 @@ fn counted(piece: &dyn Fn()) {
     std::hint::black_box(());
 }
 
-/// Counts every case, and compares with what was counted before; or keeps the new counts.
+/// Counts every case. Compares the counts with the baseline, or stores them as the new baseline.
 pub fn compare(accept: bool) -> ExitCode {
     let found: BTreeMap<&str, u64> = CASES.map(|case| (case, count(case))).into();
     if accept {
@@ -126,7 +126,7 @@ pub fn compare(accept: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Instructions for one time.
+/// The instructions for one call.
 fn count(case: &str) -> u64 {
     let own = std::env::current_exe().unwrap();
     let output = Command::new("valgrind")

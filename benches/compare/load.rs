@@ -1,8 +1,8 @@
-//! Asks a server over HTTP/2: as fast as it answers, or at a fixed rate. It runs as a process of its
-//! own, on a core of its own, and says what it found in a line of JSON.
+//! Sends requests over HTTP/2: as fast as they are answered, or at a fixed rate. It runs as a
+//! separate process on a separate core, and prints its result as one line of JSON.
 //!
-//! At a fixed rate the time of a request counts from when it was due, not from when it was sent: a
-//! server that makes its clients wait cannot hide it.
+//! At a fixed rate, the time of a request counts from when it was due, not from when it was sent.
+//! So a server that makes its clients wait cannot hide it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,27 +20,27 @@ use tokio::task::JoinSet;
 
 use crate::message;
 
-/// What to ask, whom and how.
+/// What to send, where and how.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Load {
     pub server: Server,
     pub protocol: Protocol,
-    /// What [`write`] wrote.
+    /// The file that [`write`] wrote.
     pub file: PathBuf,
     pub pace: Pace,
     pub connections: usize,
-    /// By connection; at a fixed rate there is no limit.
+    /// Concurrent streams per connection. Ignored at a fixed rate.
     pub streams: usize,
     pub refused: Refused,
 }
 
-/// Which requests are refused; any other number of them is an error.
+/// Which requests must be refused. Any other outcome is an error.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Refused {
     None,
-    /// The last of each so many.
+    /// The last of every `n`.
     OneOf(usize),
-    /// Those that were late, or none.
+    /// Any number, because late requests are refused.
     Any,
 }
 
@@ -50,7 +50,7 @@ pub enum Server {
     Unix(PathBuf),
 }
 
-/// What the file holds, and how it is asked.
+/// The contents of the file, and how to send them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
     /// `CheckRequest`s, for a `Check` server.
@@ -61,19 +61,19 @@ pub enum Protocol {
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Pace {
-    /// So many requests as fast as they are answered.
+    /// `count` requests, as fast as they are answered.
     Closed { count: usize },
-    /// So many requests in each second.
+    /// `rate` requests per second.
     Open { rate: f64, seconds: f64 },
 }
 
-/// What was found.
+/// The result of a load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     pub seconds: f64,
     pub count: usize,
     pub refused: usize,
-    /// Of the requests that were allowed, in milliseconds.
+    /// Of the allowed requests, in milliseconds.
     pub p50: f64,
     pub p99: f64,
 }
@@ -84,7 +84,7 @@ impl Outcome {
     }
 }
 
-/// Writes messages to a file, each behind its length.
+/// Writes messages to a file, each prefixed with its length.
 pub fn write(file: &Path, messages: impl IntoIterator<Item = impl AsRef<[u8]>>) {
     let mut bytes = Vec::new();
     for message in messages {
@@ -105,7 +105,7 @@ fn read(file: &Path) -> Vec<Bytes> {
     messages
 }
 
-/// Asks one thing. Whether it was allowed.
+/// Sends one message. Returns whether it was allowed.
 async fn ask(mut client: SendRequest<Bytes>, protocol: Protocol, message: Bytes) -> bool {
     std::future::poll_fn(|context| client.poll_ready(context))
         .await
@@ -128,7 +128,7 @@ async fn ask(mut client: SendRequest<Bytes>, protocol: Protocol, message: Bytes)
         first.get_or_insert(data);
     }
     match protocol {
-        // Its first field is a status without a code.
+        // In an allow, the first field is a status without a code.
         Protocol::Check => is_ok && first.is_some_and(|data| data[5..].starts_with(&[0x0a, 0])),
         Protocol::Http => is_ok,
     }
@@ -146,7 +146,7 @@ impl Server {
         }
     }
 
-    /// Waits until it allows this.
+    /// Waits until the server allows this message.
     pub async fn first(&self, protocol: Protocol, message: &[u8]) {
         let message = Bytes::copy_from_slice(message);
         loop {
@@ -169,14 +169,14 @@ where
     let handshake = builder.handshake(connection).await;
     let (client, connection) = handshake.map_err(std::io::Error::other)?;
     tokio::spawn(async move {
-        // When the server goes, so does everything else.
+        // If the server ends, the measurement fails elsewhere.
         let _ = connection.await;
     });
     Ok(client)
 }
 
 impl Load {
-    /// Does it.
+    /// Runs the load.
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
     pub async fn run(&self) -> Outcome {
         let messages: Arc<Vec<Bytes>> = Arc::new(read(&self.file));
@@ -204,7 +204,7 @@ impl Load {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "a position among them"
+                reason = "an index into the times"
             )]
             let time = times.get((last as f64 * part) as usize);
             time.map_or(0.0, |time| time.as_secs_f64() * 1e3)
@@ -218,7 +218,7 @@ impl Load {
         }
     }
 
-    /// The times of requests that were allowed, and nothing for others.
+    /// The times of allowed requests; refused requests yield nothing.
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
     async fn closed(
         &self,
@@ -260,7 +260,7 @@ impl Load {
         clients: &[SendRequest<Bytes>],
     ) -> Vec<Option<Duration>> {
         let (due, mut requests) = mpsc::unbounded_channel();
-        // The runtime's timer is too coarse.
+        // The runtime's timer is too coarse, so a thread paces the requests.
         let pacer = std::thread::spawn(move || {
             let start = Instant::now();
             for number in 0.. {
@@ -279,7 +279,7 @@ impl Load {
         let mut tasks = JoinSet::new();
         let mut number = 0;
         while let Some(due) = requests.recv().await {
-            // Of two kinds of messages in turn, both go over all connections.
+            // Spreads both kinds of alternating messages over all connections.
             let client = clients[number / 2 % clients.len()].clone();
             let message = messages[number % messages.len()].clone();
             number += 1;

@@ -1,7 +1,7 @@
-//! Measures claimgate beside its references, in one run: `make bench`.
+//! Measures claimgate beside its references in one run: `make bench`.
 //!
-//! Servers run on one core and whoever asks them on another; what counts is the CPU time of the
-//! server for each check, and of that the ratio to a reference that was measured in turn with it.
+//! Servers run on one core and their clients on another. The result is the CPU time of the server
+//! per check, as a ratio to a reference that is measured alternately with it.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,20 +37,20 @@ mod tokens;
 
 use report::Row;
 
-/// That of claimgate: the reference should not be slower for want of it.
+/// The same allocator as claimgate's, so that the reference is not slower for lack of it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // That of claimgate, too: on one core it has one worker.
+    // The same runtime as claimgate's: one worker on one core.
     let runtime = || {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.enable_all().build().unwrap()
     };
     match arguments.as_slice() {
-        // As processes of their own, on a core of their own.
+        // These run as separate processes on a separate core.
         ["constant", address] => {
             let constant = constant::Constant::default();
             runtime().block_on(constant.serve(address.parse().unwrap()));
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         ["instructions", case] => instructions::run(case),
         ["--quick", "--bench"] => return instructions::compare(false),
         ["--accept", "--bench"] => return instructions::compare(true),
-        // Files to look at, and to run the processes above with by hand.
+        // Writes files to inspect, and to run the processes above by hand.
         ["--scene", directory, "--bench"] => {
             scene::Scene::set_up(directory.as_ref());
         }
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
             let directory = tempfile::tempdir().unwrap();
             plot::draw(&scene::Scene::set_up(directory.path()));
         }
-        // One table, to look at.
+        // Prints one table.
         ["--only", part, "--bench"] => {
             let directory = tempfile::tempdir().unwrap();
             let scene = scene::Scene::set_up(directory.path());

@@ -1,5 +1,5 @@
-//! Envoy's `CheckRequest` with every field that Envoy fills, for a service that decodes it whole; and
-//! one such message, of about 1.9 KB.
+//! Envoy's `CheckRequest` with every field that Envoy fills, for a service that decodes the whole
+//! message; and one such message of about 1.9 KB.
 
 use std::collections::HashMap;
 
@@ -95,7 +95,7 @@ pub struct Http {
     pub body: String,
 }
 
-/// What a browser sends.
+/// The headers that a browser sends.
 const HEADERS: [(&str, &str); 14] = [
     ("accept", "application/json, text/plain, */*"),
     ("accept-encoding", "gzip, deflate, br, zstd"),
@@ -122,7 +122,7 @@ const HEADERS: [(&str, &str); 14] = [
 const PATH: &str = "/orders/4711?expand=items";
 const HOST: &str = "api.example.com";
 
-/// The call of a check.
+/// The HTTP/2 request of a gRPC call to `Check`.
 pub fn call() -> http::Request<()> {
     http::Request::post("http://claimgate/envoy.service.auth.v3.Authorization/Check")
         .header("content-type", "application/grpc")
@@ -132,7 +132,7 @@ pub fn call() -> http::Request<()> {
         .unwrap()
 }
 
-/// A message as gRPC frames it.
+/// A message with gRPC's prefix.
 pub fn framed(message: &[u8]) -> Bytes {
     let mut framed = Vec::with_capacity(5 + message.len());
     framed.put_u8(0);
@@ -141,7 +141,7 @@ pub fn framed(message: &[u8]) -> Bytes {
     framed.into()
 }
 
-/// A request of a browser's with this token.
+/// A browser's request with this token.
 pub fn request(token: &str) -> http::Request<()> {
     let mut request = http::Request::get(format!("http://{HOST}{PATH}"));
     for (name, value) in HEADERS {
@@ -151,7 +151,7 @@ pub fn request(token: &str) -> http::Request<()> {
     request.body(()).unwrap()
 }
 
-/// What Envoy sends about a request of a browser's with this token, if any.
+/// The `CheckRequest` that Envoy sends for a browser's request, with this token if any.
 pub fn check(token: Option<&str>) -> CheckRequest {
     let pseudo = [
         (":authority", HOST),

@@ -1,5 +1,5 @@
-//! Peers of the Check and admin ports that send half of something and hold on: how long the checks of
-//! others wait, and how much memory it takes.
+//! Peers of the Check and admin ports that send half of a message and then hold the connection: how
+//! long other checks wait, and how much memory this takes.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -14,16 +14,16 @@ use crate::process::{CLIENT, SERVER, Server, ask};
 use crate::report::{Bar, Row, Sample};
 use crate::scene::Scene;
 
-/// Valid checks in each second.
+/// Valid checks per second.
 const RATE: f64 = 1_000.0;
 const SECONDS: f64 = 1.5;
 
-/// What hostile peers hold on to.
+/// What the hostile peers send.
 #[derive(Clone, Copy)]
 enum Hold {
     /// Calls of the health service that announce 4 MiB.
     Announced,
-    /// Checks of which 200 KiB came, and no end.
+    /// Checks of which 200 KiB arrive, without an end.
     Unfinished,
     /// Requests to the admin port without their last line.
     HalfHeads,
@@ -82,14 +82,14 @@ fn under(scene: &Scene, hold: Hold) -> (f64, f64) {
     (p99, growth)
 }
 
-/// Peers on a thread of their own, until dropped.
+/// Peers on a separate thread, until dropped.
 struct Held {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Held {
-    /// Returns when all of them hold on.
+    /// Returns once all peers hold their connections.
     fn start(check: SocketAddr, admin: SocketAddr, hold: Hold) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (ready, all) = std::sync::mpsc::channel();
@@ -145,8 +145,8 @@ impl Drop for Held {
 
 type Call = (h2::client::ResponseFuture, h2::SendStream<Bytes>);
 
-/// Ten calls on each of so many connections, each with these bytes and no end. What the server
-/// refuses is no matter.
+/// Ten calls on each of `connections` connections, each with these bytes and no end. It does not
+/// matter what the server refuses.
 async fn calls(address: SocketAddr, connections: usize, path: &str, bytes: &[u8]) -> Vec<Call> {
     let bytes = Bytes::copy_from_slice(bytes);
     let mut held = Vec::new();
@@ -170,7 +170,7 @@ async fn calls(address: SocketAddr, connections: usize, path: &str, bytes: &[u8]
             held.push((response, stream));
         }
     }
-    // Lets what was queued go out.
+    // Lets the queued frames be sent.
     tokio::time::sleep(Duration::from_millis(200)).await;
     held
 }

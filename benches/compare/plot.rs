@@ -1,4 +1,4 @@
-//! Latency as there is more to do, as a picture.
+//! Draws how latency grows with the load.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::server;
 
 const SECONDS: f64 = 1.5;
 
-/// Of the lines, in turn.
+/// The colors of the lines, in order.
 const COLORS: [RGBColor; 4] = [
     RGBColor(200, 60, 50),
     RGBColor(225, 150, 30),
@@ -21,14 +21,14 @@ const COLORS: [RGBColor; 4] = [
     RGBColor(30, 100, 190),
 ];
 
-/// A line of a plot: requests in each second, and milliseconds.
+/// A line of a plot: requests per second and milliseconds.
 struct Line {
     name: String,
     points: Vec<(f64, f64)>,
 }
 
 impl Line {
-    /// Asks at these rates, until the server does not keep up.
+    /// Measures at these rates until the server does not keep up.
     fn of(name: &str, rates: &[f64], load: impl Fn(Pace) -> Load) -> Self {
         let mut points = Vec::new();
         for rate in rates {
@@ -36,9 +36,9 @@ impl Line {
                 rate: *rate,
                 seconds: SECONDS,
             };
-            // What disturbs a measurement only makes it longer.
+            // Disturbances only make a measurement longer, so the shorter one counts.
             let outcomes: [Outcome; 2] = [(); 2].map(|()| ask(CLIENT, &load(pace)));
-            // What is late beyond the deadline of a check is refused.
+            // A server refuses requests that are late beyond the deadline of a check.
             if outcomes.iter().all(|outcome| outcome.refused > 0) {
                 break;
             }
@@ -61,7 +61,7 @@ pub fn draw(scene: &Scene) {
         ("constant allow", server::constant(scene, Work::Nothing)),
         ("claimgate, token remembered", server::claimgate(scene)),
     ];
-    // Whoever asks cannot ask for much more, on one core.
+    // The client itself cannot send many more on one core.
     let rates: Vec<f64> = (1..=7).map(|step| 10_000.0 * f64::from(step)).collect();
     let line = |(name, server): &(&str, Server)| {
         ask(CLIENT, &server.checks(&scene.one, 10_000));

@@ -1,4 +1,4 @@
-//! Processes on cores of their own, and what they cost.
+//! Processes on separate cores, and what they cost.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use crate::load::{self, Load, Outcome, Pace, Protocol, Refused};
 
-/// The core of the servers, and that of whoever asks them.
+/// The core of the servers, and the core of the clients.
 pub const SERVER: &str = "0";
 pub const CLIENT: &str = "1";
 pub const BOTH: &str = "0,1";
 
-/// A process that serves; it is killed when dropped.
+/// A server process. It is killed when dropped.
 pub struct Server {
     child: Child,
     pub server: load::Server,
@@ -24,12 +24,12 @@ pub struct Server {
 pub enum Work<'a> {
     Nothing,
     Verification,
-    /// It answers with the `CheckResponse` in this file.
+    /// Answers with the `CheckResponse` in this file.
     Answer(&'a Path),
 }
 
 impl Server {
-    /// The reference, from this very program.
+    /// The reference, run from this program.
     pub fn constant(cores: &str, work: Work<'_>) -> Self {
         let address = free_address();
         let own = std::env::current_exe().unwrap();
@@ -43,7 +43,7 @@ impl Server {
         Self::start(command, load::Server::Tcp(address))
     }
 
-    /// claimgate with this configuration, the release build.
+    /// The release build of claimgate with this configuration.
     pub fn claimgate(cores: &str, config: &Path) -> Self {
         let address = free_address();
         let listen = address.to_string();
@@ -56,7 +56,7 @@ impl Server {
         Self::claimgate_on(cores, config, load::Server::Unix(socket), &listen)
     }
 
-    /// The same, and where its admin listener is.
+    /// The same, with the address of its admin listener.
     pub fn claimgate_with_admin(cores: &str, config: &Path) -> (Self, SocketAddr) {
         let (check, admin) = (free_address(), free_address());
         let mut command = serve(cores, config);
@@ -71,7 +71,7 @@ impl Server {
         Self::start(command, server)
     }
 
-    /// What `command` starts, which serves there.
+    /// Starts `command`, which must serve on the address in `server`.
     pub fn start(mut command: Command, server: load::Server) -> Self {
         let child = command
             .stdout(Stdio::null())
@@ -81,7 +81,7 @@ impl Server {
         Self { child, server }
     }
 
-    /// Waits until it allows this.
+    /// Waits until the server allows this message.
     pub fn wait(self, protocol: Protocol, message: &[u8]) -> Self {
         block_on(async {
             let first = self.server.first(protocol, message);
@@ -91,7 +91,7 @@ impl Server {
         self
     }
 
-    /// CPU time so far, of all its threads.
+    /// The CPU time of all its threads so far.
     fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let nanoseconds = tasks
@@ -101,7 +101,7 @@ impl Server {
         Duration::from_nanos(nanoseconds)
     }
 
-    /// Resident memory, in MiB.
+    /// Resident memory in MiB.
     pub fn resident(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let mut lines = status.lines();
@@ -110,7 +110,8 @@ impl Server {
         kib / 1024.0
     }
 
-    /// So many checks as fast as they are answered, over two connections with 32 streams each.
+    /// A load of `count` checks as fast as they are answered, over two connections with 32 streams
+    /// each.
     pub fn checks(&self, file: &Path, count: usize) -> Load {
         Load {
             server: self.server.clone(),
@@ -123,7 +124,7 @@ impl Server {
         }
     }
 
-    /// Microseconds of CPU time for each request of a load.
+    /// Microseconds of CPU time per request of a load.
     pub fn cost(&self, cores: &str, load: &Load) -> f64 {
         let before = self.cpu();
         let outcome = ask(cores, load);
@@ -131,7 +132,7 @@ impl Server {
     }
 }
 
-/// `claimgate serve` with this configuration.
+/// The command `claimgate serve` with this configuration.
 fn serve(cores: &str, config: &Path) -> Command {
     let mut command = pinned(cores, Path::new(env!("CARGO_BIN_EXE_claimgate")));
     command.arg("serve").arg("--config").arg(config);
@@ -140,19 +141,19 @@ fn serve(cores: &str, config: &Path) -> Command {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // What has ended already is no matter.
+        // An error means that the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs this to its end, here.
+/// Runs a future to completion.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap().block_on(future)
 }
 
-/// Has a load asked by a process of its own.
+/// Runs a load in a separate process.
 pub fn ask(cores: &str, load: &Load) -> Outcome {
     let own = std::env::current_exe().unwrap();
     let mut command = pinned(cores, &own);

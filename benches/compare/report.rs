@@ -1,10 +1,10 @@
-//! What was measured, as tables.
+//! Formats the results as tables.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-/// Where the results go.
+/// The directory for the results.
 pub const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs");
 
 /// A figure, measured several times.
@@ -12,18 +12,18 @@ pub const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs");
 pub struct Sample(Vec<f64>);
 
 impl Sample {
-    /// So often each figure is measured.
+    /// How many times each figure is measured.
     const TIMES: usize = 5;
 
-    /// What this measures.
+    /// Measures a figure.
     pub fn of(mut measure: impl FnMut() -> f64) -> Self {
         let mut values: Vec<f64> = (0..Self::TIMES).map(|_| measure()).collect();
         values.sort_by(f64::total_cmp);
         Self(values)
     }
 
-    /// How two compare, each of which is measured several times in turn, with the least of each: what
-    /// disturbs a measurement only makes it longer.
+    /// Compares two figures, measured alternately. Takes the minimum of each, because disturbances
+    /// only make a measurement longer.
     pub fn of_least(mut measure: impl FnMut() -> [f64; 2]) -> f64 {
         let mut least = [f64::INFINITY; 2];
         for _ in 0..4 {
@@ -48,7 +48,7 @@ impl Sample {
     }
 }
 
-/// How far a figure may go.
+/// The bar that a figure must meet.
 #[derive(Clone, Copy, Debug)]
 pub enum Bar {
     AtLeast(f64),
@@ -65,7 +65,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether the bar is met by more than one of the measurements.
+    /// Whether more than one of the measurements meets the bar.
     pub fn is_met(&self) -> bool {
         let [_, next_to_least, .., next_to_most, _] = self.sample.0.as_slice() else {
             panic!("measured too seldom")
@@ -78,7 +78,7 @@ impl Row {
     }
 }
 
-/// The rows in Markdown.
+/// The rows as a Markdown table.
 pub fn table(rows: &[Row]) -> String {
     let has_bars = rows.iter().any(|row| row.bar.is_some());
     let (head, line) = match has_bars {
@@ -108,7 +108,7 @@ pub fn table(rows: &[Row]) -> String {
     table
 }
 
-/// What criterion found for these, as multiples of the first.
+/// Criterion's results for these pieces, as multiples of the first.
 pub fn pieces(names: &[(String, String)], directory: &Path) -> String {
     let nanoseconds = |(group, name): &(String, String)| {
         let file = directory.join(group).join(name).join("new/estimates.json");
@@ -128,7 +128,7 @@ pub fn pieces(names: &[(String, String)], directory: &Path) -> String {
     table
 }
 
-/// Fills in `performance.md`, as `docs/PERFORMANCE.md`.
+/// Fills in `performance.md` and writes it to `docs/PERFORMANCE.md`.
 pub fn write(parts: &[(&str, &str)]) {
     let mut text = include_str!("performance.md").to_owned();
     let machine = machine();

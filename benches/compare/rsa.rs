@@ -1,4 +1,4 @@
-//! One RSA-2048 signature check of aws-lc, by a key that is parsed already.
+//! One RSA-2048 signature check by aws-lc, with a parsed key.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};

@@ -1,4 +1,4 @@
-//! What a check costs as there is more of something: tokens, connections, streams, cores.
+//! How the cost of a check grows with the number of tokens, connections, streams and cores.
 
 use std::path::{Path, PathBuf};
 
@@ -74,7 +74,7 @@ fn at_once(scene: &Scene, connections: usize, streams: usize) -> Row {
     })
 }
 
-/// Where each check takes an RSA verification.
+/// A setting in which each check takes an RSA verification.
 fn shared_cores(scene: &Scene, connections: usize, streams: usize) -> Row {
     let what = format!(
         "two cores, of which whoever asks takes its part, every RS256 token verified, connections: \
@@ -91,7 +91,7 @@ fn shared_cores(scene: &Scene, connections: usize, streams: usize) -> Row {
     })
 }
 
-/// Tokens whose verification takes so long that whoever asks hardly takes a part of the cores.
+/// Tokens whose verification takes so long that the client uses hardly any of the cores' time.
 struct Slow {
     config: PathBuf,
     checks: PathBuf,
@@ -131,7 +131,7 @@ impl Slow {
     }
 }
 
-/// So many checks, over so many connections with so many streams each.
+/// A load of `count` checks over this many connections with this many streams each.
 fn load_of(server: &Server, file: &Path, [connections, streams]: [usize; 2], count: usize) -> Load {
     Load {
         connections,
@@ -140,7 +140,7 @@ fn load_of(server: &Server, file: &Path, [connections, streams]: [usize; 2], cou
     }
 }
 
-/// Checks of such a load in each second, as fast as they are answered.
+/// The checks per second of such a load, sent as fast as they are answered.
 fn rate(server: &Server, client: &str, file: &Path, at_once: [usize; 2], count: usize) -> f64 {
     let load = |count| load_of(server, file, at_once, count);
     ask(client, &load(count / 3));

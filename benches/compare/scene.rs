@@ -1,4 +1,4 @@
-//! Tokens and checks in files, and the configuration under which they are good.
+//! Tokens and checks in files, and the configurations for which they are valid.
 
 use std::path::{Path, PathBuf};
 
@@ -7,34 +7,34 @@ use claimgate::keyring::Algorithm;
 use crate::tokens::{Provider, configurations};
 use crate::{core, load};
 
-/// So many tokens are used where each is another.
+/// The number of different tokens.
 pub const TOKENS: usize = 10_000;
 
-/// What the servers are asked.
+/// The files to measure with.
 pub struct Scene {
     pub directory: PathBuf,
     pub providers: Vec<Provider>,
     pub config: PathBuf,
-    /// The same, without claims for anybody; and that verifies each token anew.
+    /// Configurations without claims for the upstream, and without a token cache.
     pub config_alone: PathBuf,
     pub config_forgetful: PathBuf,
-    /// The answer to the first check under the first of them.
+    /// The answer to the first check, with the first configuration.
     pub answer: PathBuf,
-    /// Checks: one; one of each token; one of each of others.
+    /// Checks: one; one per token; one per token of another set.
     pub one: PathBuf,
     pub all: PathBuf,
     pub others: PathBuf,
     /// Checks of the first thousand tokens.
     pub thousand: PathBuf,
-    /// The same, every tenth with the signature of another token.
+    /// The same, but every tenth has the signature of another token.
     pub tenth_bad: PathBuf,
     /// Tokens: one; all.
     pub one_token: PathBuf,
     pub tokens: PathBuf,
-    /// The first check, and its token.
+    /// The first check and its token.
     pub first: Vec<u8>,
     pub token: String,
-    /// So many requests go through Envoy for one figure.
+    /// The number of requests through Envoy for one figure.
     pub count: usize,
 }
 
@@ -80,7 +80,7 @@ impl Scene {
     }
 }
 
-/// Checks of these tokens, every tenth with the signature of the one before.
+/// Checks of these tokens, of which every tenth has the signature of the previous token.
 fn tenth_bad(tokens: &[String]) -> Vec<Vec<u8>> {
     let bad = |number: usize| {
         let [(signed, _), (_, signature)] =
@@ -98,7 +98,7 @@ fn checks(tokens: &[String]) -> Vec<Vec<u8>> {
     tokens.iter().map(|token| Provider::check(token)).collect()
 }
 
-/// So many tokens, their numbers from here on; signed on two cores.
+/// `TOKENS` tokens, numbered from `from`. They are signed on two cores.
 fn signed(providers: &[Provider], from: usize) -> Vec<String> {
     let sign = |numbers: std::ops::Range<usize>| -> Vec<String> {
         let signed = numbers.map(|number| providers[number % providers.len()].token(number));

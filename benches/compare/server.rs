@@ -1,4 +1,4 @@
-//! The whole server, beside one that lets every request pass.
+//! The whole server, beside a service that lets every request pass.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use crate::process::{CLIENT, SERVER, Server, Work, ask};
 use crate::report::{Bar, Row, Sample};
 use crate::scene::{Scene, TOKENS};
 
-/// So often a remembered token is asked about.
+/// The number of checks with a cached token.
 const CHECKS: usize = 60_000;
 
 /// The rows with bars.
@@ -43,7 +43,7 @@ pub fn rows(scene: &Scene) -> Vec<Row> {
     ]
 }
 
-/// The server with everything that it needs, on its core.
+/// claimgate with everything it needs, on its core.
 pub fn claimgate(scene: &Scene) -> Server {
     Server::claimgate(SERVER, &scene.config).wait(Protocol::Check, &scene.first)
 }
@@ -62,7 +62,7 @@ fn remembered(scene: &Scene) -> f64 {
     cost(&constant) / cost(&claimgate)
 }
 
-/// After as many other tokens, so that memory has been had from the system.
+/// Measured after as many other tokens, so that the memory is already allocated.
 fn never_seen(scene: &Scene) -> f64 {
     let (constant, claimgate) = (constant(scene, Work::Verification), claimgate(scene));
     let cost = |server: &Server| {
@@ -72,7 +72,7 @@ fn never_seen(scene: &Scene) -> f64 {
     cost(&claimgate) / cost(&constant)
 }
 
-/// Each token is asked about twice, so that all that is ever kept of it is there.
+/// Each token is checked twice, so that everything ever cached for it is in memory.
 fn resident(scene: &Scene) -> f64 {
     let claimgate = claimgate(scene);
     ask(CLIENT, &claimgate.checks(&scene.all, 2 * TOKENS));

@@ -1,4 +1,4 @@
-//! Tokens, and the configurations under which they are good.
+//! Tokens, and the configurations for which they are valid.
 
 use std::path::{Path, PathBuf};
 
@@ -26,21 +26,21 @@ impl Provider {
         format!("https://{}.example.com/realms/acme", self.name)
     }
 
-    /// A token of an ordinary shape: about 1 KB with an RSA signature.
+    /// A token of ordinary shape: about 1 KB with an RSA signature.
     pub fn token(&self, number: usize) -> String {
         self.signer.token(&self.claims(number)).unwrap()
     }
 
-    /// One of about so many bytes.
+    /// A token of about `bytes` bytes.
     pub fn token_of(&self, bytes: usize) -> String {
         let mut claims = self.claims(0);
         let missing = bytes.saturating_sub(self.token(0).len());
-        // Base64url takes four characters for three bytes.
+        // Base64url turns three bytes into four characters.
         claims["more"] = "x".repeat(missing * 3 / 4).into();
         self.signer.token(&claims).unwrap()
     }
 
-    /// One that names a key that its provider does not have.
+    /// A token that names a key its provider does not have.
     pub fn token_of_unknown_key(&self, number: usize) -> String {
         let mut header = self.signer.header();
         header["kid"] = format!("unknown-{number}").into();
@@ -67,12 +67,12 @@ impl Provider {
         })
     }
 
-    /// What Envoy asks about a request with this token.
+    /// The `CheckRequest` that Envoy sends for a request with this token.
     pub fn check(token: &str) -> Vec<u8> {
         message::check(Some(token)).encode_to_vec()
     }
 
-    /// The same without a token.
+    /// The same for a request without a token.
     pub fn check_without_token() -> Vec<u8> {
         message::check(None).encode_to_vec()
     }
@@ -81,7 +81,7 @@ impl Provider {
         directory.join(format!("{}.json", self.name))
     }
 
-    /// As a configuration names it, with its key in a file.
+    /// The provider as a configuration describes it, with its key in a file.
     pub fn with_key_file(&self, directory: &Path) -> Value {
         let file = self.key_file(directory);
         let keys = json!({"keys": [self.signer.jwk()]});
@@ -89,7 +89,7 @@ impl Provider {
         self.configured(&json!({"file": file}))
     }
 
-    /// As a configuration names it, with its keys from here.
+    /// The provider as a configuration describes it, with these keys.
     pub fn configured(&self, jwks: &Value) -> Value {
         json!({
             "name": self.name,
@@ -100,8 +100,8 @@ impl Provider {
     }
 }
 
-/// Configurations for these providers, whose keys are in files: with claims for the upstream and for
-/// Envoy, without, and without memory.
+/// Configurations for these providers, with keys in files: one with claims for the upstream and
+/// Envoy, one without, and one without a token cache.
 pub fn configurations(directory: &Path, providers: &[Provider]) -> [PathBuf; 3] {
     let providers: Vec<Value> = providers
         .iter()
@@ -115,13 +115,13 @@ pub fn configurations(directory: &Path, providers: &[Provider]) -> [PathBuf; 3] 
     ]
 }
 
-/// Writes a configuration under which every token is verified anew.
+/// Writes a configuration without a token cache, so that every token is verified.
 pub fn forgetful(directory: &Path, name: &str, providers: &[Value]) -> PathBuf {
     let config = json!({"providers": providers, "token_cache": {"max_entries": 0}});
     written(directory, name, &config)
 }
 
-/// Writes a configuration: two claims as headers, and metadata.
+/// Writes a configuration with two claims as headers, and metadata.
 pub fn with_claims(directory: &Path, name: &str, providers: &[Value]) -> PathBuf {
     let config = json!({
         "providers": providers,

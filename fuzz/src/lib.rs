@@ -1,4 +1,4 @@
-//! What the targets share: a gate that trusts three keys made for this run, and one good token of
+//! Shared by the targets: a gate that trusts three keys created for this run, and a good token of
 //! each.
 
 use std::sync::{Arc, LazyLock};
@@ -15,28 +15,28 @@ use claimgate::time::UnixTime;
 use claimgate::token_cache::TokenCache;
 use serde_json::json;
 
-/// The `iss` that is trusted.
+/// The trusted `iss`.
 pub const ISSUER: &str = "https://idp.example.com";
-/// The `aud` that is accepted.
+/// The accepted `aud`.
 pub const AUDIENCE: &str = "orders-api";
-/// When everything happens.
+/// The time of every decision.
 pub const NOW: u64 = 1_767_225_600;
 
-/// Whom we trust, and who is trusted.
+/// A policy, its trusted keys, and tokens that they sign.
 pub struct Gate {
-    /// What is required.
+    /// The policy.
     pub policy: Arc<Policy>,
-    /// What a refused caller reads.
+    /// What a refused caller receives.
     pub denials: claimgate::answer::denials::Denials,
     keyring: Keyring,
     cache: TokenCache,
-    /// The keys that are trusted.
+    /// The trusted keys.
     pub signers: Vec<Signer>,
-    /// One good token of each.
+    /// A good token of each key.
     pub good: Vec<String>,
 }
 
-/// The same for all inputs of a run.
+/// The gate for all inputs of a run.
 pub static GATE: LazyLock<Gate> = LazyLock::new(Gate::new);
 
 impl Gate {
@@ -91,7 +91,8 @@ impl Gate {
         }
     }
 
-    /// Judges a request: afresh, then twice with a memory. All must agree.
+    /// Judges a request three times: without a memory, then twice with one. All decisions must
+    /// agree.
     pub fn judge(&self, request: &Request<'_>) -> Decision {
         let fresh = self.decide(&(), request);
         for _ in 0..2 {
@@ -106,7 +107,7 @@ impl Gate {
         decide(&self.policy, &self.keyring, memory, request, now, &mut ()).by_what_is_known()
     }
 
-    /// Judges a request that carries these bytes as its bearer token.
+    /// Judges a request with these bytes as its bearer token.
     pub fn judge_token(&self, token: &[u8]) -> Decision {
         let line = [b"Bearer ", token].concat();
         self.judge(&Request {

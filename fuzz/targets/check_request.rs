@@ -1,6 +1,5 @@
-//! Bytes as a `CheckRequest`, alone and with a good token added: nothing panics, both readers make
-//! the same request of them, only a good token is allowed, and the answer is one that Envoy reads as
-//! it is meant.
+//! Bytes as a `CheckRequest`, alone and with a good token added. Nothing panics, both readers see
+//! the same request, only a good token is allowed, and Envoy reads the answer as it is meant.
 
 #![no_main]
 
@@ -22,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let read = wire::read(data);
     let generated = CheckRequest::decode(data);
-    // The generated type reads all fields, and refuses what is wrong in those that are not used.
+    // The generated type reads all fields, so it also rejects errors in fields that are not used.
     if let (Ok(request), Ok(generated)) = (&read, &generated) {
         compare(request, generated);
     }
@@ -46,8 +45,8 @@ fuzz_target!(|data: &[u8]| {
     judge(&wire::read(&bytes).unwrap(), &good);
 });
 
-/// Whether both readers saw the same. Of two headers of one name, the generated map keeps one; the
-/// other reader sees both.
+/// Checks that both readers saw the same. Of two headers with one name, the generated map keeps
+/// one; the other reader sees both.
 fn compare(read: &Request<'_>, generated: &CheckRequest) {
     let described = request::describe(generated);
     let names: Vec<_> = read.headers.names().collect();
@@ -88,7 +87,7 @@ fn judge(request: &Request<'_>, good: &str) {
                 .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
                 .collect();
             assert_eq!(lines.len(), 1);
-            // The scheme is taken in any case, with any number of spaces behind it.
+            // A scheme matches in any case, with any number of spaces after it.
             let line = std::str::from_utf8(lines[0].1).unwrap();
             assert_eq!(line.rsplit(' ').next(), good.rsplit(' ').next());
         } else {
@@ -139,7 +138,7 @@ fn judge(request: &Request<'_>, good: &str) {
     }
 }
 
-/// What an allow has passed, in other words.
+/// Checks, with independent code, what an allowed request must satisfy.
 fn is_unambiguous(request: &Request<'_>) {
     assert_ne!(request.method, "DELETE");
     assert_eq!(request.method, request.method.to_ascii_uppercase());

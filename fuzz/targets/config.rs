@@ -1,5 +1,5 @@
-//! Bytes as a configuration: nothing panics, what is wrong is said with its place, and whatever is
-//! right allows no token that nobody has signed.
+//! Bytes as a configuration. Nothing panics, every problem has a location, and no valid
+//! configuration allows a token that nobody signed.
 
 #![no_main]
 
@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
         let now = UnixTime::from_secs(NOW);
         let decision =
             decide(&config.policy, &keyring, &(), &request, now, &mut ()).by_what_is_known();
-        // Whoever may pass without a token may pass with any.
+        // A rule may let a request pass whatever its token is, but then the allow has no bearer.
         assert!(!matches!(&decision, Decision::Allow(permit) if permit.bearer().is_some()));
     }
 });

@@ -1,5 +1,5 @@
-//! Bytes as a JWK Set: nothing panics, the bounds hold, and no key of such a set verifies what a
-//! stranger has signed.
+//! Bytes as a JWK Set. Nothing panics, the limits hold, and no key in such a set verifies what a
+//! stranger signed.
 
 #![no_main]
 

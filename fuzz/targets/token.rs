@@ -26,8 +26,8 @@ fn raw(token: &[u8]) {
     }
 }
 
-/// Each three bytes are a place and what to write there; from a place beyond the end on, the token
-/// is cut or grows.
+/// Every three bytes are a position and a value to write there. A position beyond the end cuts or
+/// extends the token.
 fn changed(which: usize, changes: &[u8]) {
     let which = which % GATE.good.len();
     let good = GATE.good[which].as_bytes();
@@ -41,7 +41,7 @@ fn changed(which: usize, changes: &[u8]) {
         }
     }
     if let Decision::Allow(_) = GATE.judge_token(&token) {
-        // An ECDSA signature may be written in two ways; all else must be as it was.
+        // An ECDSA signature can be written in two ways; everything else must be unchanged.
         let signed = |token: &[u8]| token.iter().rposition(|byte| *byte == b'.');
         let until = signed(good);
         assert_eq!(signed(&token), until);
@@ -50,7 +50,7 @@ fn changed(which: usize, changes: &[u8]) {
     }
 }
 
-/// What the provider signs is well-formed as a rule, but need not be.
+/// The provider's header and claims are usually well-formed, but need not be.
 fn signed(which: usize, data: &[u8]) {
     let signer = &GATE.signers[which % GATE.signers.len()];
     let text = String::from_utf8_lossy(data);
@@ -80,7 +80,7 @@ fn signed(which: usize, data: &[u8]) {
     }
 }
 
-/// Whether two values differ in nothing but how their numbers are spelled and rounded.
+/// Whether two values differ only in how their numbers are spelled and rounded.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {

@@ -1,4 +1,4 @@
-//! `claimgate check`: one request, judged and explained.
+//! `claimgate check`: judges one request and explains the decision.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "issuer", "audience", "any_audience", "jwks_uri"])]
     target: Option<String>,
 
-    /// File with the token, or `-` for standard input. Without it, only --header counts
+    /// File with the token, or `-` for standard input. Without it, the request has only the
+    /// --header lines
     #[arg(long, value_name = "FILE")]
     token: Option<PathBuf>,
 
@@ -59,19 +60,20 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LINE", value_parser = header_line)]
     header: Vec<(String, String)>,
 
-    /// Address of the sender, which conditions may look at
+    /// Address of the sender, for conditions
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     source_address: String,
 
-    /// Name in the sender's TLS certificate, which conditions may look at
+    /// Name in the sender's TLS certificate, for conditions
     #[arg(long, value_name = "NAME", default_value = "")]
     source_principal: String,
 
-    /// A context extension of Envoy's route, `name=value`, such as `claimgate.rule=orders`; repeat for more
+    /// A context extension of Envoy's route, `name=value`, such as `claimgate.rule=orders`; repeat
+    /// for more
     #[arg(long, value_name = "EXTENSION", value_parser = extension)]
     context: Vec<(String, String)>,
 
-    /// How the answer looks
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -108,7 +110,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     Ok(report.exit_code())
 }
 
-/// The check that Envoy would ask for.
+/// The `CheckRequest` that Envoy would send for this request.
 fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
     let mut lines = arguments.header.clone();
     if let Some(file) = &arguments.token {
@@ -139,7 +141,7 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
     }))
 }
 
-/// The token, with or without `Bearer` in front, as it was copied from somewhere.
+/// Reads the token and removes a leading `Bearer`, because tokens are often copied with it.
 fn read_token(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     if file == Path::new("-") {
@@ -173,10 +175,10 @@ async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
         .await
         .map_err(|status| {
             let message = status.message();
-            format!("`{target}` does not answer as claimgate's gRPC address would: {message}")
+            format!("`{target}` does not answer like claimgate's gRPC server: {message}")
         })?;
     let response = answer.into_inner();
-    // The server tells what it tells any caller.
+    // The server reveals no more than it would to any caller.
     let failed = response
         .status
         .as_ref()
@@ -184,7 +186,7 @@ async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
         .map(|status| {
             (
                 status.message.clone(),
-                "the server's log says more".to_owned(),
+                "see the server's log for details".to_owned(),
             )
         });
     Ok(Report {
@@ -208,7 +210,7 @@ async fn connect_to_socket(path: PathBuf) -> Result<Channel, tonic::transport::E
         .await
 }
 
-/// The cause of all causes, which is what helps.
+/// The innermost cause, which is the most helpful one.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -222,11 +224,11 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
     let (keyring, unavailable) = keys_for(config, &request).await;
     let now = SystemClock.now();
     let mut report = explain(config, &keyring, &request, now, unavailable).report;
-    report.say_how_old_keys_are("fetched just now; those of a running service may be older");
+    report.say_how_old_keys_are("fetched just now; a running service may have older ones");
     Ok(report)
 }
 
-/// The keys of the one provider that the token says it is from: no other is asked.
+/// The keys of the one provider that the token claims to be from. No other provider is contacted.
 async fn keys_for(config: &Config, request: &Request<'_>) -> (Keyring, Option<KeysError>) {
     let empty = Keyring::empty(config.keys.len());
     let found = find_token(config.policy.token_places(), request).ok();

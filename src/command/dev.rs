@@ -1,4 +1,4 @@
-//! `claimgate dev`: everything on one machine.
+//! `claimgate dev`: an issuer, the service and Envoy on one machine.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,22 +20,22 @@ use crate::time::SystemClock;
 const AUDIENCE: &str = "orders-api";
 
 /// Runs a real OIDC issuer, the service and, with --envoy, a real Envoy in front of an API that
-/// echoes what reaches it. Nothing is kept, and nothing listens beyond loopback.
+/// echoes each request. Nothing is stored, and nothing listens beyond loopback.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     claimgate dev\n  \
     claimgate dev --envoy --envoy-bin ./envoy\n  \
     claimgate dev --envoy --state dev.json    # for scripts: addresses and a token as JSON")]
 pub(super) struct Arguments {
-    /// Also run a real Envoy, in front of an API that echoes what reaches it
+    /// Also run a real Envoy, in front of an API that echoes each request
     #[arg(long)]
     envoy: bool,
 
-    /// The Envoy to run
+    /// The Envoy binary
     #[arg(long, value_name = "PATH", default_value = "envoy", requires = "envoy")]
     envoy_bin: PathBuf,
 
-    /// Write addresses and a token to this file as JSON, once all is ready
+    /// Write addresses and a token to this file as JSON, once everything is ready
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
@@ -73,7 +73,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     app.ready().await;
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(app.run(async {
-        // The sender is dropped when everything ends, which is a reason to stop too.
+        // The sender is also dropped when `run` ends early, which must stop the service too.
         let _ = stopping.await;
     }));
 
@@ -110,7 +110,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     };
     tokio::select! {
         () = stopped => {
-            // An error means that the service has ended by itself, which the join tells.
+            // An error means that the service has already ended; the join below reports why.
             let _ = stop.send(());
             serving.await??;
             Ok(ExitCode::SUCCESS)
@@ -123,12 +123,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The address asked for, or the usual one if its port is free, or any.
+/// The requested address; or else the usual one if its port is free; or else any free port.
 fn address(asked: Option<SocketAddr>, usual: u16) -> Result<SocketAddr, Failure> {
     match asked {
         Some(address) if address.ip().is_loopback() => Ok(address),
         Some(address) => Err(format!(
-            "{address} is not a loopback address; `claimgate dev` gives a token to whoever asks, \
+            "{address} is not a loopback address; `claimgate dev` gives a token to anyone who asks, \
              so it listens on loopback only"
         )
         .into()),
@@ -167,7 +167,7 @@ upstream:
     Ok(app::bind(config, SystemClock).await?)
 }
 
-/// Written beside its place and moved there, so that nobody reads half of it.
+/// Writes the file under another name and renames it, so that no script reads half of it.
 fn write_state(file: &Path, state: &Value) -> std::io::Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(".new");
@@ -205,17 +205,17 @@ impl Running {
         let try_it = match envoy {
             Some(envoy) => format!(
                 "\
-An API behind Envoy. With the token it answers 200, and shows the claim headers that reached it:
+An API behind Envoy. With the token, it answers 200 and shows the claim headers that it received:
 
   curl -i -H \"Authorization: Bearer $TOKEN\" http://{envoy}/orders
 
-Without, it answers 401 and says why:
+Without the token, it answers 401 and says why:
 
   curl -i http://{envoy}/orders"
             ),
             None => format!(
                 "\
-Judge the token, as Envoy would ask:
+Judge the token as Envoy would:
 
   echo $TOKEN | claimgate check --target {check} --token -"
             ),
@@ -234,7 +234,7 @@ A token, valid for an hour:
 
 {try_it}
 
-Mint another one, with any claims:
+Mint another token, with any claims:
 
   TOKEN=$(curl -s {issuer}/token -d audience={AUDIENCE} -d sub=bob -d expires_in=60 | sed 's/.*access_token\":\"\\([^\"]*\\).*/\\1/')
 

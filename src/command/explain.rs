@@ -1,4 +1,4 @@
-//! A request, judged as the service would, and each step that led there.
+//! Judges a request as the service would, and records each step.
 
 mod report;
 
@@ -17,16 +17,16 @@ use crate::request::Request;
 use crate::time::UnixTime;
 use crate::trace::Selection;
 
-/// A decision in words.
+/// A decision and its explanation.
 pub(super) struct Explained {
-    /// The name of the rule, if it got so far.
+    /// The name of the rule, if the decision got that far.
     pub(super) rule: Option<String>,
-    /// The name of the provider, if it got so far.
+    /// The name of the provider, if the decision got that far.
     pub(super) provider: Option<String>,
     pub(super) report: Report,
 }
 
-/// Judges a request by these keys. `unavailable` is why there are none, if that is known.
+/// Judges a request with these keys. `unavailable` says why keys are missing, if known.
 pub(super) fn explain(
     config: &Config,
     keyring: &Keyring,
@@ -47,7 +47,7 @@ pub(super) fn explain(
     let most = policy.upstream().max_header_bytes;
     let too_long = oversized.iter().map(|oversized| {
         format!(
-            "`{}` is not set: its claim takes {}, `upstream.max_header_bytes` is {most}",
+            "`{}` is not set: its claim takes {}; `upstream.max_header_bytes` is {most}",
             oversized.header,
             oversized.length()
         )
@@ -66,7 +66,7 @@ pub(super) fn explain(
         report.failed = Some((reason, failure(denial, policy)));
         report.likely_cause = advice::likely_cause(denial, policy, keyring, request);
         let unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
-        // What was answered says itself what is wrong.
+        // If the provider responded, the error itself says what is wrong, so a guess adds nothing.
         if unavailable
             .as_ref()
             .is_some_and(|error| !error.is_network())
@@ -84,7 +84,7 @@ pub(super) fn explain(
     }
 }
 
-/// What is wrong, in full.
+/// The complete error message.
 fn failure(denial: &Denial, policy: &Policy) -> String {
     let known = match denial.fault {
         Fault::UnknownIssuer(_) => policy.providers(),
@@ -96,7 +96,7 @@ fn failure(denial: &Denial, policy: &Policy) -> String {
     format!("{}; configured: `{}`", denial.fault, known.join("`, `"))
 }
 
-/// The rules that come before the one that the request was judged by, and why each is not about it.
+/// The rules before the selected one, and why each does not match the request.
 fn passed_over(
     policy: &Policy,
     request: &Request<'_>,
@@ -112,7 +112,7 @@ fn passed_over(
             .into_iter()
             .map(|(name, why)| (name.to_owned(), why.to_string()))
             .collect(),
-        // Nobody asked the others.
+        // The route named the rule, so no other rule was compared.
         Ok((_, Selection::Named)) | Err(_) => Vec::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! `claimgate schema`.
+//! `claimgate schema`: prints the JSON Schema of the configuration.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use crate::config::schema;
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  \
     claimgate schema > claimgate.schema.json\n\n\
-    With the YAML extension of an editor, the first line of a configuration then says:\n  \
+    With the YAML extension of an editor, make this the first line of a configuration:\n  \
     # yaml-language-server: $schema=claimgate.schema.json")]
 pub(super) struct Arguments {}
 

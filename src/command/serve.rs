@@ -1,4 +1,4 @@
-//! `claimgate serve`.
+//! `claimgate serve`: runs the service.
 
 use std::process::ExitCode;
 
@@ -21,11 +21,11 @@ pub(super) struct Arguments {
     #[command(flatten)]
     source: ConfigInput,
 
-    /// Where to serve `Check` instead of the configured address; repeat for more
+    /// Serve `Check` on this address instead of the configured one; repeat for more
     #[arg(long, value_name = "ADDRESS", value_parser = values::listen_address)]
     listen: Vec<ListenAddress>,
 
-    /// Where to serve health and metrics instead of the configured address
+    /// Serve health and metrics on this address instead of the configured one
     #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address)]
     admin_listen: Option<std::net::SocketAddr>,
 
@@ -33,10 +33,10 @@ pub(super) struct Arguments {
     log: Log,
 }
 
-/// How to log.
+/// Logging options.
 #[derive(Args, Debug)]
 pub(super) struct Log {
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, value_enum, default_value_t, env = "CLAIMGATE_LOG_FORMAT")]
     log_format: LogFormat,
 
@@ -51,7 +51,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Starts logging, until what is returned is dropped.
+    /// Starts logging. It ends when the returned value is dropped.
     pub(super) fn init(&self) -> Result<Logging, Failure> {
         Ok(logging::init(self.log_format, &self.log_level)?)
     }
@@ -67,15 +67,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         config.admin.listen = address;
     }
     for warning in &config.warnings {
-        tracing::warn!(%warning, "the configuration is likely not what is meant");
+        tracing::warn!(%warning, "the configuration is probably not what you want");
     }
-    // Before anything is announced, so that a signal is never missed.
+    // Installed before anything is announced, so that no signal is missed.
     let stopped = stop_signal()?;
     for (_, provider) in config.policy.providers() {
         tracing::info!(
             provider = provider.name,
             issuer = provider.terms.issuer,
-            "trusting"
+            "trusting this provider"
         );
     }
     let app = app::bind(config, SystemClock).await?;
@@ -89,8 +89,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Completes at the first SIGTERM or SIGINT. At an interrupt after that the process ends at once:
-/// whoever sits at the terminal does not want to wait.
+/// Completes at the first SIGTERM or SIGINT. A later SIGINT ends the process at once, because a
+/// user at a terminal does not want to wait.
 pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,4 +1,4 @@
-//! `claimgate test`: the operator's own tests of a policy, as tables.
+//! `claimgate test`: runs the operator's own tests of a policy.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -16,29 +16,30 @@ use super::{Failure, complain, say};
 use judge::Outcome;
 use suite::Suite;
 
-/// Judges the requests of test files by their configurations, and compares with what they expect.
+/// Judges the requests in test files by their configurations, and compares the results with the
+/// expected ones.
 #[derive(Args, Debug)]
 #[command(after_help = "A test file:\n\n  \
     config: claimgate.yaml              # relative to this file\n  \
     now: 2026-01-01T12:00:00Z           # default: the time of the run\n  \
     cases:\n    \
-      - name: whoever may write, may write\n      \
+      - name: a client that may write, may write\n      \
         request: { method: POST, host: api.example.com, path: /orders, headers: { x-tenant: blue } }\n      \
         token: { provider: acme, claims: { sub: alice, scope: \"orders:write\" } }\n      \
         expect: { decision: allow, rule: orders-write, headers: { x-auth-subject: alice } }\n    \
-      - name: nobody else may\n      \
+      - name: no other client may\n      \
         request: { method: POST, host: api.example.com, path: /orders }\n      \
         expect: { reason: missing_token, status: 401 }\n\n\
-    Tokens are signed by a key made for the test, and are valid but for what `claims` and `header`\n\
-    change (`null` takes away). `raw_token` is judged by keys that the configuration has in a file\n\
-    or inline. Nothing is fetched.\n\n\
+    Tokens are signed with a key made for the test. They are valid except for what `claims` and\n\
+    `header` change (`null` removes a member). A `raw_token` is judged with the keys that the\n\
+    configuration has in a file or inline. Nothing is fetched.\n\n\
     Exit codes: 0 all passed, 1 some failed, 2 a file is wrong")]
 pub(super) struct Arguments {
     /// The test files
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// How the report looks
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }

@@ -1,4 +1,4 @@
-//! `claimgate validate`.
+//! `claimgate validate`: checks a configuration file.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,11 +10,11 @@ use crate::config::{Config, ConfigError, KeySettings, KeySource, in_file};
 use crate::jwks;
 use crate::keyring::KeySet;
 
-/// Checks a configuration file: every problem at once, each with its line, column and path.
+/// Checks a configuration file and reports every problem with its line, column and path.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0 all is well (there may be warnings), 1 there are problems: with the \
-    file, with --strict warnings too, with --online a provider that cannot be used, 2 the file \
+    after_help = "Exit codes: 0 the file is valid (it may have warnings), 1 there are problems: in the \
+    file, including warnings with --strict, or with --online a provider that cannot be used, 2 the file \
     cannot be read"
 )]
 pub(super) struct Arguments {
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Take warnings for errors
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
 
@@ -55,7 +55,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
     };
-    // The default rule is nobody's.
+    // The default rule is not the operator's, so it is not counted.
     let rules = config.policy.rules().names().count().saturating_sub(1);
     let (providers, rules) = (count(config.keys.len(), "provider"), count(rules, "rule"));
     let warnings = match config.warnings.len() {
@@ -70,7 +70,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if let Some(max_path) = expressions.max_path_bytes() {
         say(&format!(
             "regular expressions: {} KiB; a request is compared with up to {}, and its path may \
-             have {max_path} bytes",
+             have up to {max_path} bytes",
             expressions.memory.div_ceil(1024),
             expressions.most_per_request,
         ))?;
@@ -87,8 +87,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-/// Whether a provider can be used as configured, as far as that can be seen: with `online`, the
-/// provider is asked.
+/// Whether a provider can be used as configured. Contacts the provider only with `online`.
 async fn usable(settings: &KeySettings, online: bool) -> Result<bool, Failure> {
     let mut usable = true;
     let mut problem = |why: &dyn std::fmt::Display| {
@@ -104,7 +103,7 @@ async fn usable(settings: &KeySettings, online: bool) -> Result<bool, Failure> {
         ));
     }
     let local = matches!(settings.source, KeySource::File(_));
-    // Fetching would find out, and say the same again.
+    // With `online`, the fetch below reports the same problems.
     if (!online || local)
         && let Err(error) = jwks::check_settings(settings).await
     {

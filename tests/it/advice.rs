@@ -102,7 +102,11 @@ async fn likely_causes() {
     let aud = |audience: Value| claims(json!({"aud": audience}));
     let entra = |tenant: &str| format!("https://login.microsoftonline.com/{tenant}/v2.0");
     let rows = [
-        ("no token at all", Text(""), "its login failed unnoticed"),
+        (
+            "no token at all",
+            Text(""),
+            "its login probably failed unnoticed",
+        ),
         (
             "an opaque token",
             Text("2YotnFZFEjr1zCsicMWpAA"),
@@ -116,32 +120,32 @@ async fn likely_causes() {
         (
             "the whole answer",
             Text("{\"access_token\":\"a.b.c\"}"),
-            "take the text of `access_token` alone",
+            "send only the text of `access_token`",
         ),
         (
             "the whole answer, with more in it",
             Text("{\"access_token\":\"a.b.c\",\"token_type\":\"Bearer\",\"expires_in\":300}"),
-            "take the text of `access_token` alone",
+            "send only the text of `access_token`",
         ),
         (
             "the whole answer, with spaces",
             Text("{ \"access_token\": \"a.b.c\" }"),
-            "take the text of `access_token` alone",
+            "send only the text of `access_token`",
         ),
         (
             "the whole answer, alone in the header",
             Line("{\"access_token\":\"a.b.c\",\"expires_in\":300}"),
-            "take the text of `access_token` alone",
+            "send only the text of `access_token`",
         ),
         (
             "two tokens",
             Line("Bearer 2YotnFZFEjr1zCsicMWpAA, Bearer 2YotnFZFEjr1zCsicMWpAA"),
-            "a proxy adds a second one",
+            "a proxy adds a second token",
         ),
         (
-            "a token alone",
+            "only a token",
             Line("eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwcyJ9.c2lnbmF0dXJl"),
-            "must write `Bearer ` in front of it",
+            "must write `Bearer ` before it",
         ),
         (
             "an opaque token alone",
@@ -171,12 +175,12 @@ async fn likely_causes() {
         (
             "a colon",
             Line("Bearer: eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwcyJ9.c2lnbmF0dXJl"),
-            "between the scheme and the token stands one space",
+            "exactly one space must separate the scheme",
         ),
         (
             "the scheme twice",
             Line("Bearer Bearer eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwcyJ9.c2lnbmF0dXJl"),
-            "the scheme is there twice",
+            "the scheme occurs twice",
         ),
         ("undefined", Text("undefined"), "this is a placeholder"),
         ("null", Text("null"), "this is a placeholder"),
@@ -216,7 +220,7 @@ async fn likely_causes() {
         (
             "encrypted",
             Text("eyJhbGciOiJFUzI1NiJ9.a.b.c.d"),
-            "and not encrypt them",
+            "without encrypting them",
         ),
         (
             "a shared secret",
@@ -248,7 +252,7 @@ async fn likely_causes() {
                 json!({"alg": "HS512", "typ": "JWT"}),
                 json!({"typ": "verify-email"}),
             ),
-            "that Keycloak makes for itself: send the `access_token`",
+            "that Keycloak issues for its own use: send the `access_token`",
         ),
         (
             "an ID token by a shared secret",
@@ -263,7 +267,7 @@ async fn likely_causes() {
         (
             "a curve that is not known",
             header(json!({"alg": "EdDSA", "kid": "ed448"})),
-            "a kind of key that claimgate does not know",
+            "a kind of key that claimgate does not support",
         ),
         (
             "keys without names",
@@ -273,7 +277,7 @@ async fn likely_causes() {
         (
             "none",
             header(json!({"alg": "none"})),
-            "anyone can write such",
+            "anyone could have written it",
         ),
         (
             "milliseconds",
@@ -286,21 +290,21 @@ async fn likely_causes() {
             "`iat` is in nanoseconds",
         ),
         (
-            "no date",
+            "not a date",
             claims(json!({"exp": 1.7e26})),
-            "that is no date in any unit",
+            "that is not a date in any unit",
         ),
         (
             "no date, a little smaller",
             claims(json!({"exp": 1e20})),
-            "that is no date in any unit",
+            "that is not a date in any unit",
         ),
         (
             "no date, and no number that many readers know",
             Claims(
                 r#"{"iss": "https://sso.example.com/realms/acme", "aud": "orders-api", "exp": 1e400}"#,
             ),
-            "a number in the token is larger than readers of JSON take",
+            "a number in the token is larger than JSON parsers accept",
         ),
         (
             "too long",
@@ -320,7 +324,7 @@ async fn likely_causes() {
                 json!({"typ": null}),
                 json!({"iss": "https://id.acme.example/dex", "at_hash": "Tz0qLb8TyYc5mPf7sGhAVg"}),
             ),
-            "access tokens of Dex are of the form of ID tokens",
+            "Dex's access tokens look like ID tokens",
         ),
         (
             "Dex's access token, by its subject",
@@ -328,7 +332,7 @@ async fn likely_causes() {
                 json!({"typ": null}),
                 json!({"sub": "CgVhbGljZRIEbGRhcA", "at_hash": "Tz0qLb8TyYc5mPf7sGhAVg"}),
             ),
-            "access tokens of Dex are of the form of ID tokens",
+            "Dex's access tokens look like ID tokens",
         ),
         (
             "an ID token",
@@ -343,7 +347,7 @@ async fn likely_causes() {
         (
             "a client assertion",
             Changed(json!({"typ": "JWT"}), json!({"sub": KEYCLOAK})),
-            "this is how a client logs in",
+            "this token authenticates a client",
         ),
         (
             "a slash",
@@ -373,7 +377,7 @@ async fn likely_causes() {
         (
             "ADFS's ID token",
             iss("https://sts.acme.example/adfs"),
-            "ADFS calls itself so in ID tokens",
+            "ADFS uses this name in ID tokens",
         ),
         (
             "the public name of a provider that is known by another one",
@@ -434,7 +438,7 @@ async fn likely_causes() {
         (
             "a key for encryption",
             header(json!({"kid": "enc"})),
-            "the key set has this `kid`, but for encryption",
+            "the key set has this `kid`, but only for encryption",
         ),
         (
             "a key of personal accounts",
@@ -452,7 +456,7 @@ async fn likely_causes() {
         (
             "changed",
             header(json!({"sign": "wrong"})),
-            "changed or cut on its way",
+            "changed or cut in transit",
         ),
         (
             "old",
@@ -462,7 +466,7 @@ async fn likely_causes() {
         (
             "old, or our clock is fast",
             claims(json!({"iat": 999_999_700, "exp": 1_000_000_000})),
-            "It lived for 5 min and ended",
+            "It lived for 5 min and expired",
         ),
         (
             "early",
@@ -478,7 +482,7 @@ async fn likely_causes() {
         (
             "an audience's slash",
             aud(json!(["https://orders"])),
-            "`https://orders` and `https://orders/` differ only by a slash",
+            "`https://orders` and `https://orders/` differ only in a trailing slash",
         ),
         (
             "an audience's case",
@@ -488,7 +492,7 @@ async fn likely_causes() {
         (
             "Entra's prefix",
             aud(json!("x")),
-            "Entra ID has it in tokens of version 1.0",
+            "Entra ID writes it in tokens of version 1.0",
         ),
         (
             "an audience's slash, behind many others",
@@ -500,7 +504,7 @@ async fn likely_causes() {
         (
             "user info",
             aud(json!("https://acme.auth0.com/userinfo")),
-            "the client asked for no API",
+            "the client did not request an API",
         ),
         (
             "the client itself",
@@ -515,7 +519,7 @@ async fn likely_causes() {
         (
             "no audience in Keycloak",
             aud(Value::Null),
-            "Keycloak names no audience by itself",
+            "Keycloak adds no audience by default",
         ),
         (
             "no audience in a lightweight token",

@@ -1,4 +1,4 @@
-//! The binary, as somebody at a terminal or a script meets it.
+//! The binary, as users and scripts see it.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::support::gate::provider;
 use crate::support::issuer::{DISCOVERY, Issuer, Reply};
 use crate::support::keys::signer;
 
-/// A token that is good now, by the wall clock.
+/// A token that is valid now, by the wall clock.
 fn token(issuer: &Issuer, claims: &Value) -> String {
     let mut all =
         json!({"iss": issuer.url(), "aud": "orders-api", "sub": "alice", "exp": 4_102_444_800_u64});
@@ -87,7 +87,7 @@ async fn check_explains() {
     });
     let forged = check(&[], forged).await;
     for line in [
-        "ok    keys        1 usable, fetched just now; those of a running service may be older",
+        "ok    keys        1 usable, fetched just now; a running service may have older ones",
         "FAIL  bad_signature: the signature does not verify (`kid`: `real`)",
     ] {
         assert!(forged.out.contains(line), "{}", forged.out);
@@ -133,11 +133,11 @@ async fn check_explains() {
         undecided.out
     );
     assert!(undecided.out.contains("answers 502"), "{}", undecided.out);
-    // It was reached.
+    // The server was reached.
     assert!(!undecided.out.contains("likely cause"), "{}", undecided.out);
 }
 
-/// `claimgate schema | head -1`: that the reader has read enough is no error.
+/// `claimgate schema | head -1`: a reader that stops early is not an error.
 #[tokio::test]
 async fn a_reader_may_leave_early() {
     for arguments in [&["schema"][..], &["--no-such-flag"]] {
@@ -233,7 +233,7 @@ async fn validate_reports() {
     );
 }
 
-/// Reads log lines until one holds `text`.
+/// Reads log lines until one contains `text`.
 async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, text: &str) -> Value {
     while let Some(line) = lines.next_line().await.unwrap() {
         let event: Value =
@@ -312,7 +312,7 @@ async fn serve_from_variables_alone_until_sigterm() {
     );
 }
 
-/// Whoever is supposed to read the log may be stuck: checks are answered all the same.
+/// If the reader of the log hangs, checks are still answered.
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_nothing() {
     let issuer = issuer().await;
@@ -334,7 +334,7 @@ async fn a_log_that_nobody_reads_stops_nothing() {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let event = line_with(&mut lines, "serving Check").await;
     let address = event["address"].as_str().unwrap();
-    // From here on nobody reads. A pipe holds 64 KiB, a line has over 100 bytes.
+    // From here on, nobody reads the pipe. It holds 64 KiB, and a line has over 100 bytes.
     let client = AuthorizationClient::connect(format!("http://{address}"))
         .await
         .unwrap();
@@ -348,7 +348,8 @@ async fn a_log_that_nobody_reads_stops_nothing() {
     drop(lines);
 }
 
-/// Tokens for anyone are accepted only where a variable of its own says so, and the log tells it.
+/// Tokens for any audience are accepted only if a dedicated variable says so, and the log warns
+/// about it.
 #[tokio::test]
 async fn any_audience_has_a_name_of_its_own() {
     let issuer = issuer().await;
@@ -369,11 +370,15 @@ async fn any_audience_has_a_name_of_its_own() {
     };
     let mut child = serve("OIDC_ANY_AUDIENCE", "true");
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let event = line_with(&mut lines, "the configuration is likely not what is meant").await;
+    let event = line_with(
+        &mut lines,
+        "the configuration is probably not what you want",
+    )
+    .await;
     assert_eq!(event["level"], "WARN");
     let warning = event["warning"].as_str().unwrap();
     assert!(
-        warning.starts_with("OIDC_ANY_AUDIENCE: warning: tokens meant for any other API"),
+        warning.starts_with("OIDC_ANY_AUDIENCE: warning: tokens for any other API"),
         "{warning}"
     );
     line_with(&mut lines, "serving Check").await;
@@ -383,7 +388,7 @@ async fn any_audience_has_a_name_of_its_own() {
         (
             "OIDC_AUDIENCE",
             "any",
-            "OIDC_AUDIENCE: `any` would be an audience of that name",
+            "OIDC_AUDIENCE: `any` would be an audience with that name",
         ),
         ("OIDC_AUDIENCE", "a ", "OIDC_AUDIENCE: `a ` has white space"),
         (
@@ -406,7 +411,7 @@ async fn what_cannot_start_says_why() {
     let _holder = std::net::TcpListener::bind(&taken);
     let idp = ["--issuer", "https://idp.example.com", "--audience", "a"];
     for (arguments, expected) in [
-        (vec!["serve"], "no configuration: give --config FILE"),
+        (vec!["serve"], "no configuration: use --config FILE"),
         (
             vec!["serve", "--issuer", "https://idp.example.com"],
             "--audience: empty",
@@ -419,7 +424,7 @@ async fn what_cannot_start_says_why() {
                 "--audience",
                 "any",
             ],
-            "--audience: `any` would be an audience of that name",
+            "--audience: `any` would be an audience with that name",
         ),
         (
             vec!["serve", "--config", "/nonexistent.yaml"],
@@ -476,7 +481,7 @@ async fn what_cannot_start_says_why() {
     }
 }
 
-/// Waits for a file that is moved into its place when it is whole.
+/// Waits for a file that is renamed into place when it is complete.
 async fn state(file: &Path, child: &mut Child) -> Value {
     loop {
         if let Ok(text) = std::fs::read_to_string(file) {
@@ -572,8 +577,8 @@ async fn dev_has_it_all() {
     assert!(said.contains("claimgate is ready"), "{said}");
 }
 
-/// With few descriptors, half-sent requests and idle connections keep nobody out, and keys can be
-/// fetched.
+/// With few file descriptors, half-sent requests and idle connections lock nobody out, and keys can
+/// be fetched.
 #[tokio::test]
 async fn few_descriptors_are_shared_out() {
     let issuer = issuer().await;
@@ -613,7 +618,7 @@ async fn few_descriptors_are_shared_out() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 
-    // A key that is new has to be fetched.
+    // A new key must be fetched.
     let new = signer(Es256, "new");
     issuer.publish(&[&*new]);
     let claims =

@@ -116,11 +116,11 @@ extra: 1
             "14:26: providers[1].fetch.allow_http: expected true or false, found text",
             "14:44: providers[1].fetch.max_bytes: expected text, found a number; write `\"1\"`, or with a unit `512KiB`",
             "15:31: providers[1].refresh.max: `5m` is out of range: from 10m to 30d",
-            "16:13: providers[2].issuer: `http://three.example.com` is not https, so anyone on the way could replace the keys; set `fetch.allow_http: true` to accept that; give `jwks.uri` if it has no discovery",
+            "16:13: providers[2].issuer: `http://three.example.com` is not https, so anyone on the network path could replace the keys; set `fetch.allow_http: true` to accept that; set `jwks.uri` if it has no discovery",
             "19:20: providers[3].audiences[1]: expected text, found a number; write `\"7\"`",
-            "22:17: upstream.claim_headers[0].header: `host` has a meaning of its own on the way to the upstream; choose another name, such as `x-auth-subject`",
+            "22:17: upstream.claim_headers[0].header: `host` already has a meaning on the way to the upstream; choose another name, such as `x-auth-subject`",
             "23:29: upstream.claim_headers[1].claim: `a..b` has an empty name",
-            "24:17: upstream.claim_headers[2].header: `X-A` is set by upstream.claim_headers[1].header already",
+            "24:17: upstream.claim_headers[2].header: `X-A` is already set by upstream.claim_headers[1].header",
             "25:7: upstream.claim_headers[3]: missing field `header`",
             "26:19: upstream.payload_header: `x a` is not a header name made of letters, digits and hyphens",
             "27:19: denials.realm: a realm is printable ASCII without `\"` and `\\`",
@@ -252,16 +252,16 @@ fn flags_make_a_provider() {
         (flags(Some(issuer), &[], None), "--audience: empty"),
         (
             flags(Some(issuer), &["any"], None),
-            "--audience: `any` would be an audience of that name; to accept tokens meant for \
-             anyone, there is another flag: `--any-audience`",
+            "--audience: `any` would be an audience with that name; to accept tokens for any \
+             audience, use the flag `--any-audience`",
         ),
         (
             flags(Some(issuer), &["a", "any"], None),
-            "there is another flag",
+            "use the flag `--any-audience`",
         ),
         (
             any(&["a"]),
-            "--any-audience: accepts every audience, and some are given",
+            "--any-audience: accepts every audience, so it excludes `--audience`",
         ),
         (
             flags(Some("https://idp.example.com "), &["a"], None),

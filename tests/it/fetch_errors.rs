@@ -1,5 +1,5 @@
-//! What the operator reads when keys cannot be had: the same text in the log, on `/readyz`, from
-//! `check` and from `validate --online`, and in it what to do.
+//! What operators read if keys cannot be fetched. The text is the same in the log, on `/readyz`,
+//! from `check` and from `validate --online`, and says what to do.
 
 use bytes::Bytes;
 use claimgate::keyring::Algorithm::{Es256, Rs256};
@@ -13,7 +13,7 @@ use crate::support::issuer::{DISCOVERY, Issuer, JWKS, Part, Reply};
 use crate::support::keys::signer;
 use crate::support::log::Log;
 
-/// A provider that does not give its keys.
+/// A provider whose keys cannot be fetched.
 struct Scene {
     issuer: Issuer,
     elsewhere: Issuer,
@@ -21,7 +21,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// `text`, with the addresses and files of the scene filled in.
+    /// `text` with the addresses and files of the scene inserted.
     fn filled(&self, text: &str) -> String {
         text.replace("SELF", &self.issuer.url())
             .replace("PORT", &self.issuer.address().port().to_string())
@@ -51,9 +51,9 @@ struct Row {
     set: fn(&Scene),
     /// The provider's fields.
     provider: &'static str,
-    /// What the text holds.
+    /// What the text contains.
     says: &'static [&'static str],
-    /// What it does not.
+    /// What the text does not contain.
     silent: &'static [&'static str],
 }
 
@@ -92,7 +92,7 @@ fn rows() -> Vec<Row> {
             },
             provider: "issuer: 'http://0.0.0.0:PORT', fetch: { allow_http: true }",
             says: &[
-                "`http://localhost:8080/realms/a/certs?x` is on this very machine",
+                "`http://localhost:8080/realms/a/certs?x` is on this machine",
                 "`jwks.uri: http://0.0.0.0:PORT/realms/a/certs?x`",
                 "`KC_HOSTNAME`",
             ],
@@ -148,7 +148,7 @@ fn rows() -> Vec<Row> {
                 scene.keys(Reply::Raw(parts));
             },
             provider: ACME,
-            says: &["it is compressed (gzip), which was not asked for"],
+            says: &["it is compressed (gzip), although that was not requested"],
             silent: &["line 1"],
         },
         Row {
@@ -162,7 +162,7 @@ fn rows() -> Vec<Row> {
             what: "keys for metadata",
             set: |_| {},
             provider: "issuer: SELF, discovery_url: 'SELF/jwks'",
-            says: &["it is a key set, whose address belongs into `jwks.uri: SELF/jwks`"],
+            says: &["it is a key set; set `jwks.uri: SELF/jwks` instead"],
             silent: &[],
         },
         Row {
@@ -220,7 +220,7 @@ fn rows() -> Vec<Row> {
             provider: "issuer: SELF, fetch: { bearer_token_file: DIR/token }",
             says: &[
                 "answers 403",
-                "`fetch.bearer_token_file` is sent to `SELF` alone",
+                "`fetch.bearer_token_file` is sent only to `SELF`",
                 "set `jwks.uri: ELSEWHERE/openid/v1/jwks`",
             ],
             silent: &["t0k3n"],
@@ -232,7 +232,7 @@ fn rows() -> Vec<Row> {
                 scene.keys(Reply::status(403));
             },
             provider: "issuer: SELF, fetch: { bearer_token_file: DIR/token }",
-            says: &["answers 403", "was sent, and does not suffice"],
+            says: &["answers 403", "was sent, but is not sufficient"],
             silent: &["t0k3n", "alone"],
         },
         Row {
@@ -286,7 +286,7 @@ fn rows() -> Vec<Row> {
             provider: "issuer: 'https://127.0.0.1:PORT', fetch: { ca_file: DIR/ca.pem }",
             says: &[
                 "`CA:TRUE`",
-                "if this very certificate is in `fetch.ca_file` `DIR/ca.pem`",
+                "only if this exact certificate is in `fetch.ca_file` `DIR/ca.pem`",
             ],
             silent: &[],
         },
@@ -298,7 +298,7 @@ fn rows() -> Vec<Row> {
                 scene.write("ca.pem", &pem);
             },
             provider: "issuer: 'https://127.0.0.1:PORT', fetch: { ca_file: DIR/ca.pem }",
-            says: &["the URL must have a name that the certificate is for"],
+            says: &["the host name in the URL must be one that the certificate covers"],
             silent: &[],
         },
         Row {
@@ -330,7 +330,7 @@ fn rows() -> Vec<Row> {
                 scene.write("ca.pem", key);
             },
             provider: "issuer: SELF, fetch: { ca_file: DIR/ca.pem }",
-            says: &["`DIR/ca.pem`: it holds no PEM certificate"],
+            says: &["`DIR/ca.pem`: it contains no PEM certificate"],
             silent: &["BEGIN"],
         },
     ]
@@ -379,7 +379,7 @@ async fn it_says_what_to_do() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The commands print what the service logs, and a denial's line is no other guess.
+/// The commands print what the service logs, and a denial's line does not guess otherwise.
 #[tokio::test]
 async fn the_commands_say_the_same() {
     let real = signer(Es256, "real");
@@ -419,10 +419,10 @@ async fn the_commands_say_the_same() {
     assert!(checked.out.contains(&error), "{}", checked.out);
     assert!(!checked.out.contains("likely cause"), "{}", checked.out);
 
-    // That nobody answers has causes that only the operator can find.
+    // If nobody responds, only the operator can find the cause.
     drop(issuer);
     let checked = run(&check, &token).await;
-    let guess = "likely cause: the provider cannot be reached from here: DNS, egress rules";
+    let guess = "likely cause: claimgate cannot reach the provider: check DNS, egress rules";
     assert_eq!(checked.code, Some(2), "{}", checked.out);
     assert!(
         checked.out.contains("in a container") || checked.out.contains(guess),
@@ -431,7 +431,7 @@ async fn the_commands_say_the_same() {
     );
 }
 
-/// Keys that are there, and will not do: `validate` and the log say so before the first token.
+/// Keys that exist but are useless: `validate` and the log report them before the first token.
 #[tokio::test]
 async fn keys_that_verify_nothing() {
     let (rsa, ec) = (signer(Rs256, "rsa"), signer(Es256, "ec"));

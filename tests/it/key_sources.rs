@@ -450,7 +450,10 @@ async fn a_bearer_token_is_sent_where_the_operator_said() {
     assert_eq!((issuer.asked(DISCOVERY), issuer.asked(JWKS)), asked);
     assert!(gate.check(&token(&issuer, &key)).await.is_allow());
     let error = gate.error().unwrap();
-    assert!(error.contains("does not hold one token"), "{error}");
+    assert!(
+        error.contains("does not contain exactly one token"),
+        "{error}"
+    );
     assert!(!error.contains("two words"), "{error}");
 }
 

@@ -193,14 +193,14 @@ async fn a_wait_in_vain_says_what_to_set() {
             "100m",
             "100ms",
             "waited 50 ms for the provider's keys, which is half of the 100 ms that Envoy's time-out \
-             left: set `timeout` of Envoy's `grpc_service` to more than twice \
+             left: set `timeout` in Envoy's `grpc_service` to more than twice \
              `refresh.unknown_key_wait` (100 ms)",
         ),
         (
             "200m",
             "2s",
             "waited 100 ms for the provider's keys, which is half of the 200 ms that Envoy's time-out \
-             left: set `timeout` of Envoy's `grpc_service` to more than twice \
+             left: set `timeout` in Envoy's `grpc_service` to more than twice \
              `refresh.unknown_key_wait` (2000 ms)",
         ),
     ] {

@@ -306,7 +306,7 @@ fn what_the_configuration_cannot_mean() {
         ("[1, +104567890123456789012]", "not written as in JSON"),
         (
             "yes",
-            "`yes` is read as true; write it so, or in quotes if it is text",
+            "`yes` is read as true; write it like that, or in quotes if it is text",
         ),
         ("{ a: 1 }", "expected a value, or a list of values"),
         ("[]", "expected a value, or a list of values"),
@@ -327,18 +327,15 @@ fn what_the_configuration_cannot_mean() {
         }
     }
     for (condition, problem) in [
-        (
-            "claims.id == 9007199254740993.0",
-            "stands for several integers",
-        ),
-        ("claims.id == -1e16", "stands for several integers"),
+        ("claims.id == 9007199254740993.0", "equals several integers"),
+        ("claims.id == -1e16", "equals several integers"),
         (
             "claims.id == 104567890123456789012",
-            "compared as text: `string(claims.id) ==",
+            "as text: `string(claims.id) ==",
         ),
         (
             "claims.id == 18446744073709551616u",
-            "compared as text: `string(claims.id) ==",
+            "as text: `string(claims.id) ==",
         ),
     ] {
         let rule = json!([{"name": "rule", "condition": condition}]);

@@ -481,7 +481,7 @@ async fn metadata_from_elsewhere_does_not_lead_here() {
         .await;
         issuer.asked_at_least(DISCOVERY, 2).await;
         let error = gate.error().unwrap();
-        assert!(error.contains("is on this very machine"), "{host}: {error}");
+        assert!(error.contains("is on this machine"), "{host}: {error}");
     }
 }
 

@@ -211,11 +211,11 @@ async fn a_wrong_file_is_refused_whole() {
         ),
         (
             "config: claimgate.yaml\ncases: [{ name: a, token: {}, expect: { decision: allow } }]",
-            "missing field `provider`: whose token is it?",
+            "missing field `provider`: name the provider of the token",
         ),
         (
             "config: claimgate.yaml\ncases: [{ name: a, token: { provider: b }, expect: { decision: allow } }]",
-            "no provider is called `b`; there are `acme`, `entra`, `mesh`",
+            "no provider is called `b`; configured: `acme`, `entra`, `mesh`",
         ),
         (
             "config: claimgate.yaml\ncases: [{ name: a, token: { provider: acme }, raw_token: b, expect: { decision: allow } }]",
@@ -227,11 +227,11 @@ async fn a_wrong_file_is_refused_whole() {
         ),
         (
             "config: claimgate.yaml\ncases: [{ name: a, expect: { decision: deny, headers: {} } }]",
-            "empty; leave it out",
+            "empty; remove it",
         ),
         (
             "config: claimgate.yaml\ncases: [{ name: a, request: { headers: { x-a: [] } }, expect: { decision: deny } }]",
-            "empty; leave it out",
+            "empty; remove it",
         ),
         (
             "config: claimgate.yaml\ncases: [{ name: a, request: { context: { a: ~ } }, expect: { decision: deny } }]",

@@ -1,4 +1,4 @@
-//! What Envoy is told: whom to ask about requests, all of which it answers itself.
+//! Envoy's configuration. Envoy asks a server about each request, and answers the request itself.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ fn filters(way: Way, asked: Option<&load::Server>, scene: &Scene) -> Vec<Value> 
     filters
 }
 
-/// As much of what claimgate is asked for as this filter does: both claims as headers.
+/// The filter's share of what claimgate does: both claims as headers.
 fn jwt_authn(scene: &Scene, cache: &Value) -> Value {
     let providers: serde_json::Map<String, Value> = scene
         .providers
@@ -70,7 +70,7 @@ fn jwt_authn(scene: &Scene, cache: &Value) -> Value {
     })
 }
 
-/// Envoy on this port, with what a way needs, and the server that is asked.
+/// An Envoy on this port with the filters of `way`, and the server that it asks.
 pub(super) fn configuration(
     port: u16,
     way: Way,

@@ -1,4 +1,4 @@
-//! From what was written to what it means. Goes on after a problem, to find the next one.
+//! Turns what was written into what it means. Continues after a problem, to find the next one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const KIB: usize = 1024;
 
-/// A whole file.
+/// Resolves a whole file.
 pub(super) fn root(
     root: Field<Root>,
     problems: Vec<Problem>,
@@ -50,7 +50,7 @@ pub(super) fn root(
     check.finish(config)
 }
 
-/// A provider from the command line.
+/// Resolves a provider from the command line.
 pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
     let mut check = Check {
         problems: Vec::new(),
@@ -71,13 +71,13 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
     let audiences = match (flags.any_audience, flags.audiences.as_slice()) {
         (true, []) => any,
         (true, _) => {
-            let why = "accepts every audience, and some are given";
+            let why = "accepts every audience, so it excludes `--audience`";
             check.report(&Location::flag("--any-audience"), why);
             any
         }
         (false, audiences) if audiences.iter().any(|audience| audience == "any") => {
-            let why = "`any` would be an audience of that name; to accept tokens meant for anyone, \
-                       there is another flag: `--any-audience`, or `OIDC_ANY_AUDIENCE=true`";
+            let why = "`any` would be an audience with that name; to accept tokens for any audience, \
+                       use the flag `--any-audience`, or `OIDC_ANY_AUDIENCE=true`";
             check.report(&Location::flag("--audience"), why);
             Field::Invalid
         }
@@ -118,7 +118,7 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
 struct Check<'d> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
-    /// The places where cookies carry tokens.
+    /// The locations of cookies that carry tokens.
     cookies: Vec<Location>,
     /// The memory of all automata so far, in bytes.
     automata_bytes: usize,
@@ -142,7 +142,7 @@ impl Check<'_> {
         }
     }
 
-    /// Notes what works as it is written and is likely not what is meant.
+    /// Records a setting that works as written but is probably not what the operator wants.
     fn warn(&mut self, location: &Location, message: impl Into<String>) {
         self.warnings.push(Problem {
             severity: Severity::Warning,
@@ -246,7 +246,7 @@ impl Check<'_> {
     }
 }
 
-/// A section that is absent has every default.
+/// The section, or one with every default if it is absent.
 fn section<T: Default>(field: Field<T>) -> T {
     match field {
         Field::Given(_, section) => section,

@@ -1,8 +1,8 @@
-//! A YAML document whose every value knows where it stands, and a deserializer over it that
-//! reports all that is wrong, not only the first thing.
+//! A YAML document whose values know their location, with a deserializer that reports every problem
+//! and not only the first.
 //!
-//! A [`Field`] catches what goes wrong inside it; an unknown name is reported and passed over.
-//! So one run over a document finds every misspelt name and every value of the wrong type.
+//! A [`Field`] catches the errors inside it, and unknown names are reported and skipped. So one
+//! pass over a document finds every misspelt name and every value of the wrong type.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,19 +17,19 @@ mod reader;
 use node::Node;
 use reader::Reader;
 
-/// Where a value stands in the configuration.
+/// The location of a value in the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
-    /// Its line, from 1; 0 when it comes from no file.
+    /// The line, from 1; 0 if the value is not from a file.
     pub line: u64,
-    /// Its column, from 1.
+    /// The column, from 1.
     pub column: u64,
-    /// Its place among the names: `providers[0].issuer`, or a command-line flag.
+    /// The path of names, such as `providers[0].issuer`, or a command-line flag.
     pub path: String,
 }
 
 impl Location {
-    /// The location of a value that was given on the command line.
+    /// The location of a value from the command line.
     pub fn flag(name: &str) -> Self {
         Self {
             path: name.to_owned(),
@@ -41,20 +41,20 @@ impl Location {
 /// Something that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Whether it can be used all the same.
+    /// Whether the configuration is still usable.
     pub severity: Severity,
-    /// Where.
+    /// Where the problem is.
     pub location: Location,
-    /// What, and what to do about it.
+    /// What is wrong and what to do about it.
     pub message: String,
 }
 
-/// Whether a configuration with a problem can be used.
+/// Whether a configuration with the problem is usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// It cannot.
+    /// It is not usable.
     Error,
-    /// It can, and does what it says; that is likely not what is meant.
+    /// It is usable and does what it says, but that is probably not what the operator wants.
     Warning,
 }
 
@@ -90,17 +90,17 @@ impl de::Error for Problem {
 /// A value of the configuration that may be absent or wrong.
 #[derive(Clone, Debug, Default)]
 pub enum Field<T> {
-    /// Not in the document, or `null`.
+    /// The document does not have it, or it is `null`.
     #[default]
     Absent,
-    /// There, but reported as a problem already.
+    /// The document has it, but it is wrong and already reported.
     Invalid,
-    /// There.
+    /// The document has it.
     Given(Location, T),
 }
 
 impl<T> Field<T> {
-    /// The value with its place, if it is there and right.
+    /// The value with its location, if it is present and correct.
     pub fn given(&self) -> Option<(&Location, &T)> {
         match self {
             Self::Given(location, value) => Some((location, value)),
@@ -108,20 +108,20 @@ impl<T> Field<T> {
         }
     }
 
-    /// The value, if it is there and right.
+    /// The value, if it is present and correct.
     pub fn value(&self) -> Option<&T> {
         self.given().map(|(_, value)| value)
     }
 }
 
-/// What a [`Field`] asks its deserializer for, so that [`Reader`] knows to say where it stands.
+/// The name by which a [`Field`] identifies itself to [`Reader`], which then provides its location.
 const FIELD: &str = "$claimgate::Field";
 
-/// What [`Spelled`] asks its deserializer for.
+/// The name by which [`Spelled`] identifies itself to [`Reader`].
 const SPELLED: &str = "$claimgate::Spelled";
 
-/// Text, a number, true or false, as the file spells it: `1.0` stays `1.0`, and a number of any
-/// length is exact. Numbers must be spelled as in JSON.
+/// Text, a number, true or false, exactly as the file spells it: `1.0` stays `1.0`, and a number of
+/// any length is exact. Numbers must be spelled as in JSON.
 #[derive(Clone, Debug)]
 pub struct Spelled(pub String);
 
@@ -208,7 +208,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     }
 }
 
-/// To a schema, a field is what is in it.
+/// In a schema, a field looks like its value.
 impl<T: JsonSchema> JsonSchema for Field<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -227,11 +227,11 @@ impl<T: JsonSchema> JsonSchema for Field<T> {
     }
 }
 
-/// Reads a document into `T`, with every problem found on the way.
+/// Reads a document into `T` and collects every problem on the way.
 ///
 /// # Errors
 ///
-/// When it is no YAML at all, or not of `T`'s outer form; then there is one problem.
+/// Fails with a single problem if the text is not YAML, or does not have the outer form of `T`.
 pub fn read<T: Default + for<'de> Deserialize<'de>>(
     yaml: &str,
 ) -> Result<(Field<T>, Vec<Problem>), Problem> {
@@ -247,7 +247,7 @@ fn not_yaml(error: &serde_saphyr::Error) -> Problem {
         .map_or((0, 0), |location| (location.line(), location.column()));
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
-    // The location is shown in front, as everywhere.
+    // The location is printed in front of every message, so it is removed here.
     let what = first.strip_prefix("error: ").unwrap_or(first);
     let what = match what.split_once(": ") {
         Some((place, what)) if place.starts_with("line ") => what,
@@ -255,11 +255,11 @@ fn not_yaml(error: &serde_saphyr::Error) -> Problem {
     };
     let several = "multiple YAML documents";
     let what = if what.starts_with(several) {
-        "it holds several documents; remove `---`"
+        "it contains several documents; remove `---`"
     } else {
         what
     };
-    // Advice for whoever calls the parser, not for whoever wrote the file.
+    // This advice is for callers of the parser, not for the author of the file.
     let what = what
         .split(", set DuplicateKeyPolicy")
         .next()

@@ -1,7 +1,7 @@
-//! The configuration: what the operator wrote ([`raw`]), then what it means ([`Config`]).
+//! The configuration: first what the operator wrote ([`raw`]), then what it means ([`Config`]).
 //!
-//! A [`Config`] is whole and right, or there is none: every problem is reported at once, each
-//! with its place and what to do about it.
+//! A [`Config`] is always complete and correct. Otherwise there is none, and every problem is
+//! reported at once, each with its location and what to do about it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,51 +24,52 @@ use claimgate_core::answer::denials::Denials;
 use claimgate_core::keyring::{AlgorithmSet, KeySet};
 use claimgate_core::policy::Policy;
 
-/// Everything that the operator decides.
+/// Everything that the operator configures.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where and how `Check` is served.
+    /// The gRPC server for `Check`.
     pub server: Server,
-    /// Where health and metrics are served.
+    /// The HTTP listener for health and metrics.
     pub admin: Admin,
-    /// What a decision depends on.
+    /// What decisions depend on.
     pub policy: Arc<Policy>,
-    /// Where each provider's keys come from, in the order of the policy's providers.
+    /// The source of each provider's keys, in the order of the policy's providers.
     pub keys: Vec<KeySettings>,
-    /// How many verified tokens are remembered.
+    /// The limits of the token cache.
     pub token_cache: TokenCache,
-    /// What a refused caller reads.
+    /// What a refused caller receives.
     pub denials: Denials,
-    /// What works as it is written and is likely not what is meant, in the order of the file.
+    /// Settings that work as written but are probably not what the operator wants, in file order.
     pub warnings: Vec<Problem>,
 }
 
-/// The memory of verified tokens.
+/// The cache of verified tokens.
 #[derive(Clone, Debug)]
 pub struct TokenCache {
-    /// At most so many; none at 0.
+    /// The maximum number of tokens; 0 disables the cache.
     pub max_entries: u32,
-    /// At most about so much memory.
+    /// The maximum memory in bytes, approximately.
     pub max_bytes: usize,
 }
 
 /// The gRPC server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// At least one address.
+    /// The addresses to listen on; at least one.
     pub listen: Vec<ListenAddress>,
-    /// At most this many connections at once, on all addresses together.
+    /// The maximum number of connections at once, across all addresses.
     pub max_connections: usize,
-    /// How long to keep answering after the signal to stop, while clients move on.
+    /// How long the service keeps answering after the signal to stop, while clients move on.
     pub drain: Duration,
 }
 
-/// Where the gRPC server listens.
+/// An address on which the gRPC server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
-    /// An IP address and port; port 0 takes any.
+    /// An IP address and port. Port 0 picks any free port.
     Tcp(SocketAddr),
-    /// This port of both loopback addresses, `127.0.0.1` and `[::1]`; port 0 takes any.
+    /// The same port on both loopback addresses, `127.0.0.1` and `[::1]`. Port 0 picks any free
+    /// port.
     Localhost(u16),
     /// A Unix domain socket.
     Unix(UnixSocket),
@@ -77,11 +78,11 @@ pub enum ListenAddress {
 /// A Unix domain socket, and who may connect to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixSocket {
-    /// Its path.
+    /// The socket's path.
     pub path: PathBuf,
-    /// Its mode; what the process's umask leaves, if there is none and no group.
+    /// The file mode. `None` with a `group` means `0660`; without one, the process's umask decides.
     pub mode: Option<u32>,
-    /// The group that it belongs to: a name or a number.
+    /// The group that owns the socket: a name or a number.
     pub group: Option<String>,
 }
 
@@ -108,45 +109,45 @@ impl fmt::Display for ListenAddress {
 /// The operator's HTTP listener.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// An IP address and port; port 0 takes any.
+    /// An IP address and port. Port 0 picks any free port.
     pub listen: SocketAddr,
 }
 
-/// Where one provider's keys come from, and how they are kept fresh.
+/// The source of one provider's keys, and how they are kept fresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySettings {
     /// The provider's name.
     pub name: String,
-    /// Where they are.
+    /// Where the keys come from.
     pub source: KeySource,
-    /// How they are fetched.
+    /// How the keys are fetched.
     pub fetch: Fetch,
-    /// When they are fetched.
+    /// When the keys are fetched.
     pub refresh: Refresh,
-    /// The algorithms that the provider's tokens may be signed with.
+    /// The algorithms that the provider may sign tokens with.
     pub algorithms: AlgorithmSet,
 }
 
-/// Where a provider publishes its keys.
+/// Where a provider's keys come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
-    /// In the document that its metadata points to.
+    /// The document that the provider's metadata names.
     Discovery {
-        /// What the metadata's `issuer` must be.
+        /// The value that the metadata's `issuer` must have.
         issuer: String,
-        /// Where the metadata may be, in the order in which to try.
+        /// The URLs where the metadata may be, in the order to try them.
         metadata: Vec<Url>,
     },
-    /// At a known address.
+    /// A key set at this URL.
     Uri(Url),
-    /// In a file.
+    /// A key set in this file.
     File(PathBuf),
-    /// In the configuration.
+    /// A key set in the configuration itself.
     Inline(Arc<KeySet>),
 }
 
 impl KeySource {
-    /// Where the first question goes, if anybody is asked.
+    /// The first URL to contact. `None` if no fetch is needed.
     pub fn url(&self) -> Option<&Url> {
         match self {
             Self::Discovery { metadata, .. } => metadata.first(),
@@ -159,65 +160,65 @@ impl KeySource {
 /// How a provider's documents are fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
-    /// For one document, from connecting to the last byte.
+    /// The time limit for one document, from connecting to the last byte.
     pub timeout: Duration,
-    /// Trust these certificate authorities (PEM) instead of the system's.
+    /// The certificate authorities (PEM) to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The file with the bearer token that is sent along: for the Kubernetes API server.
+    /// A file with a bearer token to send along, for the Kubernetes API server.
     pub bearer_token_file: Option<PathBuf>,
-    /// Whether plain HTTP is accepted from hosts other than this one.
+    /// Whether plain HTTP is accepted from other machines.
     pub allow_http: bool,
-    /// The largest document that is read.
+    /// The maximum size of a document in bytes.
     pub max_bytes: usize,
-    /// The proxy that https goes through.
+    /// The proxy for https.
     pub proxy: Option<Proxy>,
 }
 
-/// Which proxy is used.
+/// Which proxy to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proxy {
-    /// This one.
+    /// The proxy at this URL.
     Url(ProxyUrl),
-    /// The one that `HTTPS_PROXY` or `ALL_PROXY` names, except for the hosts in `NO_PROXY`.
+    /// The proxy that `HTTPS_PROXY` or `ALL_PROXY` names, except for hosts in `NO_PROXY`.
     FromEnvironment,
 }
 
 /// When a provider's keys are fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refresh {
-    /// The shortest time between two regular fetches.
+    /// The minimum time between two regular fetches.
     pub min: Duration,
-    /// The longest time between two regular fetches.
+    /// The maximum time between two regular fetches.
     pub max: Duration,
-    /// How long keys are used while none can be fetched.
+    /// How long keys stay in use while every fetch fails.
     pub max_stale: Duration,
-    /// Tokens may ask for 3 fetches at once, and for one more in each of these.
+    /// The cool-down of fetches that tokens ask for: 3 at once, then one more per cool-down.
     pub unknown_key_cooldown: Duration,
-    /// How long a request waits for such a fetch.
+    /// The maximum time that a request waits for such a fetch.
     pub unknown_key_wait: Duration,
-    /// Where the last good keys are kept, so that a restart can do without the provider.
+    /// The directory that stores the last good keys, so that a restart works without the provider.
     pub cache_dir: Option<PathBuf>,
 }
 
-/// A provider given on the command line or in the environment.
+/// A provider from the command line or the environment.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderFlags {
-    /// The exact `iss` of its tokens.
+    /// The exact `iss` of the provider's tokens.
     pub issuer: Option<String>,
-    /// Accepted audiences.
+    /// The accepted audiences.
     pub audiences: Vec<String>,
-    /// Whether tokens meant for anyone are accepted, instead of naming audiences.
+    /// Whether tokens for any audience are accepted.
     pub any_audience: bool,
-    /// Where its keys are; found by discovery if absent.
+    /// The URL of the keys. If absent, discovery finds them.
     pub jwks_uri: Option<String>,
 }
 
 impl Config {
-    /// Reads a configuration file. Paths in it are relative to the directory that it is in.
+    /// Reads a configuration file. Paths in it are relative to its directory.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is not right: then with every problem.
+    /// Fails if the file cannot be read, or if it is wrong; then the error lists every problem.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let yaml = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
             file: file.to_owned(),
@@ -234,7 +235,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When it is not right: then with every problem.
+    /// Fails if the text is wrong; the error lists every problem.
     pub fn from_yaml(yaml: &str) -> Result<Self, ConfigError> {
         Self::parse(yaml, Path::new("")).map_err(|problems| ConfigError::Wrong {
             origin: "configuration".to_owned(),
@@ -246,7 +247,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When the flags do not make a provider: then with every problem.
+    /// Fails if the flags are not a valid provider; the error lists every problem.
     pub fn from_flags(flags: &ProviderFlags) -> Result<Self, ConfigError> {
         check::flags(flags).map_err(|problems| ConfigError::Wrong {
             origin: "command line".to_owned(),
@@ -266,22 +267,22 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read `{}`: {error}", file.display())]
     Unreadable {
-        /// Which.
+        /// The file that cannot be read.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// It is not right.
+    /// The configuration is wrong.
     #[error("{}", list(origin, problems))]
     Wrong {
-        /// Where it comes from: a file's name.
+        /// The source of the configuration, such as a file name.
         origin: String,
-        /// All that is wrong, and every warning, in the order of the file.
+        /// Every problem and every warning, in file order.
         problems: Vec<Problem>,
     },
 }
 
-/// A problem, or a warning, behind the name of the file that it is in: `claimgate.yaml:3:5: …`.
+/// The problem or warning, prefixed with the file name: `claimgate.yaml:3:5: …`.
 pub fn in_file(origin: &str, problem: &Problem) -> String {
     match problem.location.line {
         0 => format!("{origin}: {problem}"),

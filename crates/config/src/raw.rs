@@ -1,5 +1,5 @@
-//! What the operator wrote, before anyone asks what it means. Field for field the YAML file: the
-//! comments on the fields are the descriptions of the JSON Schema.
+//! What the operator wrote, before its meaning is known. It mirrors the YAML file field by field,
+//! and the comments on the fields are the descriptions in the JSON Schema.
 
 use std::collections::BTreeMap;
 
@@ -26,50 +26,50 @@ use rules::Rule;
 #[serde(default)]
 #[schemars(title = "claimgate", deny_unknown_fields, extend("required" = ["providers"]))]
 pub struct Root {
-    /// Where and how `Check` is served.
+    /// The gRPC server for `Check`.
     pub server: Field<Server>,
-    /// The operator's HTTP listener: health and metrics.
+    /// The operator's HTTP listener, for health and metrics.
     pub admin: Field<Admin>,
-    /// Whose tokens are accepted, and on what terms.
+    /// The providers whose tokens are accepted, and on what terms.
     #[schemars(length(min = 1))]
     pub providers: Field<Vec<Field<Provider>>>,
-    /// The memory of verified tokens, whose signatures are not checked again.
+    /// The cache of verified tokens, whose signatures are not checked again.
     pub token_cache: Field<TokenCache>,
-    /// What the upstream sees of a request that was allowed.
+    /// What the upstream receives with an allowed request.
     pub upstream: Field<Upstream>,
-    /// Headers that are set on the upstream's answer to a request that was allowed.
+    /// Headers to set on the upstream's response to an allowed request.
     pub response_headers: Field<Vec<Field<ResponseHeader>>>,
-    /// How paths are compared with rules: `strict` (the default) decodes them, and refuses those
+    /// How paths are compared with rules. `strict` (the default) decodes them and refuses paths
     /// that could be read in two ways; `as_is` compares byte by byte.
     #[schemars(with = "forms::Paths")]
     pub paths: Field<String>,
-    /// What is required of which requests. The first rule that is about a request says; if none
-    /// is, a valid token is required.
+    /// What each request requires. The first rule that matches a request decides; if none matches,
+    /// a valid token is required.
     pub rules: Field<Vec<Field<Rule>>>,
-    /// What becomes of CORS preflight requests, which never have a token: `judge` (the default)
-    /// leaves it to the rules, `allow` lets them pass. With a body it is none.
+    /// How CORS preflight requests are treated, which never carry a token: `judge` (the default)
+    /// applies the rules, `allow` lets them pass. A request with a body is never a preflight.
     #[schemars(with = "forms::CorsPreflight")]
     pub cors_preflight: Field<String>,
-    /// APIs whose metadata (RFC 9728) is served, and named in challenges: what MCP clients need
-    /// to find the authorization server.
+    /// APIs whose metadata (RFC 9728) is served and named in challenges. MCP clients need it to
+    /// find the authorization server.
     pub protected_resources: Field<Vec<Field<ProtectedResource>>>,
-    /// What a refused caller reads.
+    /// What a refused caller receives.
     pub denials: Field<Denials>,
 }
 
-/// Where and how `Check` is served.
+/// The gRPC server for `Check`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Server {
     /// One address or several: `host:port`, `unix:///path`, or `{ unix, mode, group }`. Default:
-    /// `[::]:9001`, which takes IPv4 too; `0.0.0.0:9001` where the system has no IPv6.
+    /// `[::]:9001`, which also accepts IPv4; `0.0.0.0:9001` if the system has no IPv6.
     pub listen: Field<Listens>,
-    /// How many connections there may be at once. One more closes the one that has been idle for
-    /// longest. Default: 1024, or fewer where the limit of open files asks for it.
+    /// The maximum number of connections at once. A further connection closes the one that has been
+    /// idle longest. Default: 1024, or fewer if the limit of open files requires it.
     #[schemars(range(min = 1, max = 100_000))]
     pub max_connections: Field<u32>,
-    /// How long to keep answering after SIGTERM. Default: `5s`, at most `10m`.
+    /// How long the service keeps answering after SIGTERM. Default: `5s`, at most `10m`.
     #[schemars(with = "Duration")]
     pub drain: Field<String>,
 }
@@ -84,43 +84,42 @@ pub struct Admin {
     pub listen: Field<String>,
 }
 
-/// The memory of verified tokens.
+/// The cache of verified tokens.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct TokenCache {
-    /// How many are kept; none at 0. Default: 10000.
+    /// The maximum number of tokens; 0 disables the cache. Default: 10000.
     #[schemars(range(max = 10_000_000))]
     pub max_entries: Field<u32>,
-    /// How much memory they may take. Default: `64MiB`.
+    /// The maximum memory. Default: `64MiB`.
     #[schemars(with = "Size")]
     pub max_bytes: Field<String>,
 }
 
-/// What the upstream sees of a request that was allowed.
+/// What the upstream receives with an allowed request.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Upstream {
-    /// Headers that carry a claim each. They are set or removed on every allow, so no client can
+    /// Headers that each carry a claim. They are set or removed on every allow, so no client can
     /// choose their value.
     pub claim_headers: Field<Vec<Field<ClaimHeader>>>,
-    /// The header that carries all scopes, with spaces between them. Default: none.
+    /// The header that carries all scopes, separated by spaces. Default: none.
     #[schemars(with = "HeaderName")]
     pub scope_header: Field<String>,
-    /// The header that carries all claims: base64url of JSON. Default: none.
+    /// The header that carries all claims, as base64url of JSON. Default: none.
     #[schemars(with = "HeaderName")]
     pub payload_header: Field<String>,
-    /// The longest claim that is sent as a header, encoded; for a longer one, the header is
-    /// removed. Servers refuse headers over 8 to 64 KiB in all. Default: `4KiB`, from `1KiB` to
-    /// `60KiB`.
+    /// The maximum length of a claim sent as a header, after encoding. If a claim is longer, its
+    /// header is removed. Servers refuse headers over 8 to 64 KiB in total. Default: `4KiB`, from
+    /// `1KiB` to `60KiB`.
     #[schemars(with = "Size")]
     pub max_header_bytes: Field<String>,
-    /// Whether the upstream gets the token. `false` takes it away from where it was. Default:
-    /// `true`.
+    /// Whether the upstream receives the token. `false` removes it from its place. Default: `true`.
     pub forward_token: Field<bool>,
-    /// Whether Envoy's other filters and its access log get to know the decision, the reason and
-    /// the claims, as dynamic metadata. Default: `true`.
+    /// Whether Envoy's other filters and its access log receive the decision, the reason and the
+    /// claims as dynamic metadata. Default: `true`.
     pub dynamic_metadata: Field<bool>,
 }
 
@@ -129,13 +128,13 @@ pub struct Upstream {
 #[serde(default)]
 #[schemars(deny_unknown_fields, extend("required" = ["header", "claim"]))]
 pub struct ClaimHeader {
-    /// Its name, such as `x-auth-subject`.
+    /// The header's name, such as `x-auth-subject`.
     #[schemars(with = "HeaderName")]
     pub header: Field<String>,
-    /// The claim: names with dots between them, or a JSON pointer.
+    /// The claim: names separated by dots, or a JSON pointer.
     #[schemars(with = "ClaimPath")]
     pub claim: Field<String>,
 }
 
-/// Claims by path, each with the values of which it must have one.
+/// Claims by path, each with its accepted values.
 pub type ClaimValues = BTreeMap<String, Field<values::Values>>;

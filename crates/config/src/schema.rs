@@ -1,4 +1,4 @@
-//! The JSON Schema (2020-12) of the configuration, for editors and for those who generate files.
+//! The JSON Schema (2020-12) of the configuration, for editors and tools that generate files.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::raw::Root;
 
-/// The schema. It accepts what [`Config::load`](super::Config::load) does, but for what a schema
-/// cannot say, such as that two names differ, or that one rule hides another.
+/// The schema. It accepts what [`Config::load`](super::Config::load) accepts, except for rules that
+/// a schema cannot express: for example that two names differ, or that no rule hides another.
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Root>().to_value();
@@ -21,7 +21,8 @@ pub fn schema() -> Value {
     schema
 }
 
-/// Every field that there is: `providers.fetch.timeout`, without the positions of lists.
+/// Every field in the configuration, such as `providers.fetch.timeout`. List positions are left
+/// out.
 pub fn fields() -> BTreeSet<String> {
     let schema = schema();
     let mut found = BTreeSet::new();
@@ -29,7 +30,7 @@ pub fn fields() -> BTreeSet<String> {
     found
 }
 
-/// What the value of a field looks like: `Duration` for `providers.clock_skew`.
+/// The name of the form that a field's value has: `Duration` for `providers.clock_skew`.
 pub(crate) fn form(path: &str) -> Option<String> {
     let root = schema();
     let mut at = &root;

@@ -1,4 +1,4 @@
-//! Texts of the configuration that mean more than text: durations, sizes, addresses.
+//! Parses texts with a special form: durations, sizes, addresses.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,14 +10,14 @@ use url::{Host, Url};
 use super::{ListenAddress, UnixSocket};
 use claimgate_core::escaped::Escaped;
 
-/// `5s`, `100ms`, `24h`, `1h 30m`.
+/// Reads `5s`, `100ms`, `24h`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| {
         format!("`{text}` is not a duration; write for example `30s`, `100ms` or `24h`")
     })
 }
 
-/// A duration in its largest whole unit: `90s`, `15m`, `24h`, `365d`.
+/// The duration in its largest whole unit: `90s`, `15m`, `24h`, `365d`.
 pub(crate) fn in_words(duration: Duration) -> String {
     let units = [
         (86_400_000, "d"),
@@ -35,7 +35,7 @@ pub(crate) fn in_words(duration: Duration) -> String {
         )
 }
 
-/// `65536`, `512KiB`, `1MiB`.
+/// Reads `65536`, `512KiB`, `1MiB`.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = match text
         .trim()
@@ -53,7 +53,7 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("`{text}` is not a size; write for example `512KiB` or `1MiB`"))
 }
 
-/// A size in its largest whole unit: `512KiB`, `64MiB`.
+/// The size in its largest whole unit: `512KiB`, `64MiB`.
 pub(crate) fn in_units(bytes: usize) -> String {
     match (bytes % (1024 * 1024), bytes % 1024) {
         (0, _) => format!("{}MiB", bytes / 1024 / 1024),
@@ -62,7 +62,7 @@ pub(crate) fn in_units(bytes: usize) -> String {
     }
 }
 
-/// `0.0.0.0:9001`, `localhost:9001` or `unix:///run/claimgate/check.sock`.
+/// Reads `0.0.0.0:9001`, `localhost:9001` or `unix:///run/claimgate/check.sock`.
 pub fn listen_address(text: &str) -> Result<ListenAddress, String> {
     if let Some(path) = unix_path(text) {
         return path.map(|path| ListenAddress::Unix(UnixSocket::from(path)));
@@ -74,8 +74,8 @@ pub fn listen_address(text: &str) -> Result<ListenAddress, String> {
     })
 }
 
-/// The path of `unix:///path`, `unix:/path` or `unix:path`, as gRPC names sockets; `None` if the
-/// text means something else.
+/// The path in `unix:///path`, `unix:/path` or `unix:path`, gRPC's names for sockets. `None` if the
+/// text does not begin with `unix:`.
 pub fn unix_path(text: &str) -> Option<Result<PathBuf, String>> {
     let rest = text.strip_prefix("unix:")?;
     let path = rest.strip_prefix("//").unwrap_or(rest);
@@ -88,7 +88,8 @@ pub fn unix_path(text: &str) -> Option<Result<PathBuf, String>> {
     })
 }
 
-/// `0660`: what `chmod` takes, of three digits.
+/// Reads a mode such as `0660`, as `chmod` takes it: three octal digits, with or without a leading
+/// 0.
 pub(crate) fn file_mode(text: &str) -> Result<u32, String> {
     let is_octal = |digits: &str| {
         digits.len() == 3 && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit))
@@ -103,7 +104,7 @@ pub(crate) fn file_mode(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("`{text}` is not the mode of a file; write for example `'0660'`"))
 }
 
-/// `127.0.0.1:9002`, `[::1]:9002` or `localhost:9002`.
+/// Reads `127.0.0.1:9002`, `[::1]:9002` or `localhost:9002`.
 pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
     let literal = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
@@ -114,8 +115,8 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// Whether a text begins or ends with something that is not seen: white space, also of other
-/// scripts, a zero-width character or a byte order mark. Such an issuer or audience is no token's.
+/// Whether the text begins or ends with an invisible character: white space of any script, a
+/// zero-width character or a byte order mark. No token has such an issuer or audience.
 pub fn has_blank_ends(text: &str) -> bool {
     let is_blank = |c: char| {
         c.is_whitespace()
@@ -125,16 +126,17 @@ pub fn has_blank_ends(text: &str) -> bool {
     text.starts_with(is_blank) || text.ends_with(is_blank)
 }
 
-/// What to say of such a text.
+/// The message for such a text.
 pub(crate) fn blank_ends(text: &str) -> String {
     let shown = Escaped::from(text);
     format!("`{shown}` has white space at its beginning or end")
 }
 
-/// The longest address, in bytes: it is shown in errors.
+/// The maximum length of a URL in bytes, because errors show it.
 const MAX_URL_BYTES: usize = 1024;
 
-/// The address of a document that keys depend on.
+/// Reads the URL of a document that keys depend on. Requires https except on this machine, unless
+/// `allow_http` is set.
 pub fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
     let shown = Escaped::from(text);
     if text.len() > MAX_URL_BYTES {
@@ -145,13 +147,13 @@ pub fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
     }
     let url = Url::parse(text).map_err(|error| format!("`{shown}` is not a URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a URL with a user name or password in it is not accepted".to_owned());
+        return Err("a URL with a user name or password is not accepted".to_owned());
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if allow_http || is_loopback(&url) => Ok(url),
         "http" => Err(format!(
-            "`{shown}` is not https, so anyone on the way could replace the keys; \
+            "`{shown}` is not https, so anyone on the network path could replace the keys; \
              set `fetch.allow_http: true` to accept that"
         )),
         other => Err(format!(
@@ -160,7 +162,7 @@ pub fn key_url(text: &str, allow_http: bool) -> Result<Url, String> {
     }
 }
 
-/// The address of a proxy, of which only scheme, host and port are ever shown.
+/// The URL of a proxy. Only its scheme, host and port are ever shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyUrl(Url);
 
@@ -169,25 +171,24 @@ impl ProxyUrl {
     ///
     /// # Errors
     ///
-    /// When it is not that. What is wrong is said without the text, which may hold a password.
+    /// Fails if the text is anything else. The message does not quote it, because it may contain a
+    /// password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let example = "write for example `http://proxy.example.com:3128`";
         let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; {example}"))?;
         if !matches!(url.scheme(), "http" | "https") {
             let scheme = Escaped::from(url.scheme());
             return Err(format!(
-                "a proxy of the scheme `{scheme}` is not supported; {example}"
+                "a proxy with the scheme `{scheme}` is not supported; {example}"
             ));
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            return Err(format!(
-                "the address of a proxy ends with its port; {example}"
-            ));
+            return Err(format!("the URL of a proxy ends with its port; {example}"));
         }
         Ok(Self(url))
     }
 
-    /// User name and password, still percent-encoded, if there are any.
+    /// The user name and password, still percent-encoded. `None` if the URL has neither.
     pub fn credentials(&self) -> Option<(&str, &str)> {
         let (user, password) = (self.0.username(), self.0.password());
         (!user.is_empty() || password.is_some()).then(|| (user, password.unwrap_or_default()))
@@ -206,7 +207,7 @@ impl fmt::Debug for ProxyUrl {
     }
 }
 
-/// A URL for people and clients, fit to be quoted in a header.
+/// Checks a URL for people and clients: it must be safe to quote in a header.
 pub(crate) fn web_url(text: &str) -> Result<(), String> {
     let shown = Escaped::from(text);
     if has_blank_ends(text) {
@@ -223,7 +224,8 @@ pub(crate) fn web_url(text: &str) -> Result<(), String> {
     }
 }
 
-/// An origin, as browsers send it (RFC 6454 §6.2): no path, in lower case, without a default port.
+/// Checks an origin: it must be written as browsers send it (RFC 6454 §6.2), in lower case, without
+/// a path or a default port.
 pub(crate) fn origin(text: &str) -> Result<(), String> {
     let shown = Escaped::from(text);
     let fits = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/?#@\"\\".contains(c);
@@ -242,16 +244,17 @@ pub(crate) fn origin(text: &str) -> Result<(), String> {
     }
 }
 
-/// Text that a header carries as it is: visible ASCII, and spaces inside (RFC 9110 §5.5).
+/// Checks text that a header can carry unchanged: visible ASCII and inner spaces (RFC 9110 §5.5).
 pub(crate) fn header_text(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
     match text.bytes().all(fits) && text.trim() == text && !text.is_empty() {
         true => Ok(text.to_owned()),
-        false => Err("a header carries visible ASCII, without spaces at its ends".to_owned()),
+        false => Err("a header value is visible ASCII without spaces at its ends".to_owned()),
     }
 }
 
-/// Whether a URL may reach this very machine, in whatever way it is written: for refusing it.
+/// Whether the URL may reach this machine in any spelling. Used to refuse URLs, so it errs on the
+/// side of true.
 pub fn is_this_machine(url: &Url) -> bool {
     let address = match url.host() {
         Some(Host::Domain(name)) => {
@@ -265,7 +268,8 @@ pub fn is_this_machine(url: &Url) -> bool {
     address.is_loopback() || address.is_unspecified()
 }
 
-/// Whether a URL names this very machine and can mean no other: for trusting it.
+/// Whether the URL certainly names this machine. Used to trust URLs, so it errs on the side of
+/// false.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

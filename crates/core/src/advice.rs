@@ -1,8 +1,8 @@
-//! The likely cause of a denial, and what to do about it: what people who have seen many such
-//! tokens would say. It may be wrong, and decides nothing. `check` and the log say the same.
+//! Guesses the likely cause of a denial and says what to do about it. A guess may be wrong, and it
+//! never affects the decision. `claimgate check` and the log print the same hint.
 //!
-//! INVARIANT: of what a client sends, a hint repeats only what a token says about itself, and that
-//! through [`Escaped`]; never a part of the token's own text.
+//! INVARIANT: of what a client sends, a hint repeats only what a token says about itself, always
+//! through [`Escaped`], and never a part of the token's encoded text.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -27,30 +27,30 @@ use crate::request::Request;
 use crate::token::bearer::find_token;
 use crate::token::{Kind, OtherKind, TokenError};
 
-/// Microsoft Graph, as an audience.
+/// The audiences of Microsoft Graph.
 const GRAPH: [&str; 2] = [
     "00000003-0000-0000-c000-000000000000",
     "https://graph.microsoft.com",
 ];
 
-const GRAPH_TOKEN: &str = "this is a token for Microsoft Graph, which nobody else can verify; \
-    ask for a scope of your own API, such as `api://…/.default`";
+const GRAPH_TOKEN: &str = "this is a token for Microsoft Graph, which only Microsoft can verify; \
+    request a scope of your own API, such as `api://…/.default`";
 
 const ID_TOKEN: &str = "this is an ID token, which is for the client: send the `access_token` of the \
-    token response; for a provider that has nothing else, or whose access tokens are of the same \
-    form (Dex), `also_accept: [id_token]`";
+    token response; if the provider issues nothing else, or its access tokens look the same (Dex), \
+    set `also_accept: [id_token]`";
 
-const DEX_TOKEN: &str = "access tokens of Dex are of the form of ID tokens, and cannot be told from \
-    them: `also_accept: [id_token]` for this provider";
+const DEX_TOKEN: &str = "Dex's access tokens look like ID tokens and cannot be told apart from \
+    them: set `also_accept: [id_token]` for this provider";
 
 const REFRESH_TOKEN: &str =
     "this is a refresh token: send the `access_token` of the token response";
 
 const LIGHTWEIGHT: &str = "this looks like a lightweight access token of Keycloak: switch on \"Add to \
-    lightweight access token\" in the mapper, or \"Always use lightweight access token\" off in \
-    the client";
+    lightweight access token\" in the mapper, or switch off \"Always use lightweight access token\" \
+    in the client";
 
-/// A token as far as it can be read. Nothing in it is to be believed.
+/// The parts of a token that could be read. Nothing in it can be trusted.
 struct UnverifiedParts<'t> {
     text: &'t str,
     header: Value,
@@ -89,20 +89,21 @@ impl<'t> UnverifiedParts<'t> {
         self.issuer_holds("microsoftonline.com") || self.issuer_holds("sts.windows.net")
     }
 
-    /// Keycloak leaves out of such a token what a mapper does not add on purpose, `sub` first.
+    /// Keycloak omits from a lightweight token everything that no mapper adds on purpose, `sub`
+    /// first.
     fn is_lightweight(&self) -> bool {
         self.is_keycloaks()
             && self.claim("typ") == Some("Bearer")
             && self.claims.get("sub").is_none()
     }
 
-    /// Whether any of Keycloak's mappers has written roles into it.
+    /// Whether any Keycloak mapper has added roles to the token.
     fn has_roles(&self) -> bool {
         let written = ["realm_access", "resource_access"];
         written.iter().any(|name| self.claims.get(name).is_some())
     }
 
-    /// Dex's `sub` is a message of two texts: the user's id, and that of the connector.
+    /// Dex's `sub` is a protobuf message with two strings: the user's id and the connector's id.
     fn is_dexs(&self) -> bool {
         let names_two = |sub: &str| {
             let sub = BASE64_URL_SAFE_NO_PAD.decode(sub).ok()?;
@@ -118,8 +119,8 @@ impl<'t> UnverifiedParts<'t> {
     }
 }
 
-/// Why this request was refused, as far as one can guess. Reads the token's JSON, so it costs more
-/// than the decision did.
+/// The likely reason for this denial. Reads the token's JSON, so it costs more than the decision
+/// itself.
 pub fn likely_cause(
     denial: &Denial,
     policy: &Policy,
@@ -136,15 +137,15 @@ pub fn likely_cause(
         Fault::Token(error) => wrong_token(error, &token),
         Fault::UnknownIssuer(_) => Some(issuer::unknown(token.claim("iss")?, policy)),
         Fault::Misplaced { .. } => {
-            Some("let it be sent where it is looked for, or add that place to the provider's `token_from`".to_owned())
+            Some("let the client send it in a place that accepts this provider's tokens, or add its place to the provider's `token_from`".to_owned())
         }
         Fault::KeysUnavailable
         | Fault::KeyNotLookedUp {
             why: NoLookUp::Failed,
             ..
         } => Some(
-            "the provider cannot be reached from here: DNS, egress rules, `jwks.uri`; where a proxy \
-             is the only way out, `fetch.proxy`"
+            "claimgate cannot reach the provider: check DNS, egress rules and `jwks.uri`; if a proxy \
+             is the only way out, set `fetch.proxy`"
                 .to_owned(),
         ),
         Fault::NoRule(error) => Some(rules::none(error).to_owned()),
@@ -166,7 +167,7 @@ fn wrong_token(error: &TokenError, token: &UnverifiedParts<'_>) -> Option<String
         TokenError::UnsupportedType(kind) => other_kind(kind, token)?,
         TokenError::BadSignature { .. } if token.header.get("nonce").is_some() => GRAPH_TOKEN,
         TokenError::BadSignature { .. } => {
-            "the token was changed or cut on its way, or it is from another environment whose key \
+            "the token was changed or cut in transit, or it is from another environment whose key \
              has the same `kid`"
         }
         TokenError::Expired { exp, now, .. } => return Some(times::expired(*exp, *now, token)),
@@ -177,15 +178,15 @@ fn wrong_token(error: &TokenError, token: &UnverifiedParts<'_>) -> Option<String
         TokenError::MissingClaim(name) => return missing_claim(name, token),
         TokenError::ClaimMismatch { claim, .. } => claim_mismatch(claim, token)?,
         TokenError::SenderConstraintUnmet => {
-            "the client asked for a token bound by DPoP or mTLS; let it ask for a plain bearer token"
+            "the client requested a token bound by DPoP or mTLS; let it request a plain bearer token"
         }
         TokenError::LifetimeTooLong { .. } => {
-            "the provider's setting for this client or API; or raise `max_lifetime`"
+            "shorten the lifetime in the provider's settings for this client or API, or raise `max_lifetime`"
         }
         TokenError::AlgorithmNotAccepted { alg, accepted } => {
             return Some(format!(
                 "if the provider signs with {alg} on purpose, add it to the provider's \
-                 `algorithms`; else let it sign with {accepted}"
+                 `algorithms`; otherwise let it sign with {accepted}"
             ));
         }
         TokenError::ForeignIssuer(_) | TokenError::UnknownKey { .. } => return None,
@@ -195,16 +196,16 @@ fn wrong_token(error: &TokenError, token: &UnverifiedParts<'_>) -> Option<String
 
 fn other_kind(other: &OtherKind, token: &UnverifiedParts<'_>) -> Option<&'static str> {
     Some(match other {
-        OtherKind::Encrypted => "let the provider sign its tokens and not encrypt them",
+        OtherKind::Encrypted => "let the provider sign its tokens without encrypting them",
         OtherKind::NotAccepted { .. } => {
-            "the provider does not mark its access tokens as `token_types` expects; many use `JWT`"
+            "the provider does not mark its access tokens as `token_types` expects; many providers use `JWT`"
         }
         OtherKind::Typed { kind, .. } | OtherKind::Escaped { kind, .. } => match kind {
             Kind::IdToken if token.is_dexs() => DEX_TOKEN,
             Kind::IdToken => ID_TOKEN,
             Kind::RefreshToken => REFRESH_TOKEN,
             Kind::Assertion => {
-                "this is how a client logs in at the provider: send the token that it gets for it"
+                "this token authenticates a client at the provider: send the access token that the client gets in return"
             }
             Kind::AccessToken
             | Kind::RegistrationToken
@@ -226,8 +227,8 @@ fn malformed(why: &str, token: &UnverifiedParts<'_>) -> Option<String> {
     }
     let text = match (token.text, token.text.matches('.').count()) {
         _ if why.contains("number out of range") => {
-            "a number in the token is larger than readers of JSON take: let the provider write dates \
-             as the seconds since 1970"
+            "a number in the token is larger than JSON parsers accept: let the provider write dates \
+             as seconds since 1970"
         }
         (text, _) if credential::is_placeholder(text) => PLACEHOLDER,
         (text, _) if text.starts_with(['{', '"', '\'']) => WHOLE_ANSWER,
@@ -235,16 +236,16 @@ fn malformed(why: &str, token: &UnverifiedParts<'_>) -> Option<String> {
             "Google's access tokens are for Google's own APIs: send an ID token for your audience"
         }
         (_, 0) => {
-            "an opaque token, which only its provider can read: most providers issue a JWT when the \
+            "an opaque token, which only its provider can read: most providers issue a JWT if the \
              client names your API in `audience` or `resource`"
         }
         (_, 1) => "the token was cut off when it was copied, or is not signed",
         (text, 2) if text.ends_with('.') => "the token is not signed",
         (text, 2) if text.contains('=') => {
-            "its parts are padded with `=`, which no JWT has (AWS load balancers do that)"
+            "its parts are padded with `=`, which a JWT never has (AWS load balancers add it)"
         }
         (_, 2) if token.header.is_object() && token.claims.is_object() => return None,
-        _ => "the token was cut off, or changed, when it was copied",
+        _ => "the token was cut off or changed when it was copied",
     };
     Some(text.to_owned())
 }
@@ -262,15 +263,17 @@ fn unsupported_algorithm(token: &UnverifiedParts<'_>) -> Option<&'static str> {
             }
             () if says("typ", &["ID"]) || says("token_use", &["id"]) => ID_TOKEN,
             () if token.is_keycloaks() => {
-                "this is one of the tokens that Keycloak makes for itself: send the `access_token` \
+                "this is a token that Keycloak issues for its own use: send the `access_token` \
                  of the token response"
             }
             () => {
-                "the provider signs with a shared secret: let it sign with a key pair, RS256 or \
+                "the provider signs with a shared secret: let it sign with a key pair, using RS256 or \
                  ES256 (Auth0: the API's signing algorithm; Authentik: the provider's signing key)"
             }
         },
-        alg if alg.eq_ignore_ascii_case("none") => "the token is not signed: anyone can write such",
+        alg if alg.eq_ignore_ascii_case("none") => {
+            "the token is not signed, so anyone could have written it"
+        }
         "ES256K" => "let the provider sign with ES256 or RS256",
         _ => return None,
     })
@@ -285,14 +288,14 @@ fn unknown_key(
 ) -> Option<String> {
     let text = match why {
         NoKey::Unfit(why) if why.contains("encryption") => {
-            "the key set has this `kid`, but for encryption: the provider signs with the wrong key"
+            "the key set has this `kid`, but only for encryption: the provider signs with the wrong key"
         }
         NoKey::OtherIssuer(_) => {
             "the key is for the accounts of another tenant; is the token from a personal account?"
         }
         NoKey::Unfit(why) => return Some(unfit_key(why).to_owned()),
         NoKey::OtherAlgorithm(_) => {
-            "the token's header does not go with the provider's key: was it made by hand?"
+            "the token's header does not match the provider's key: was the token made by hand?"
         }
         NoKey::NoneForAlgorithm | NoKey::KidNeeded { .. } => {
             "let the provider put `kid` into its tokens' headers"
@@ -305,8 +308,8 @@ fn unknown_key(
             let kids: Vec<_> = keys.iter().filter_map(|key| key.kid()).take(5).collect();
             if kids.is_empty() {
                 return Some(format!(
-                    "`{name}` publishes its keys without `kid`, and so has none that the token's \
-                     `kid` could name: let it publish them with `kid`, or issue tokens without"
+                    "`{name}` publishes its keys without `kid`, so the token's `kid` matches none of \
+                     them: let it publish them with `kid`, or issue tokens without"
                 ));
             }
             let kids: Vec<_> = kids
@@ -329,16 +332,16 @@ fn unknown_key(
     Some(text.to_owned())
 }
 
-/// A key that the provider signs with, and claimgate cannot use.
+/// The hint for a key that the provider signs with and that claimgate cannot use.
 fn unfit_key(why: &str) -> &'static str {
     if why.contains("curve") || why.contains("kty") {
-        "the provider signs with a kind of key that claimgate does not know: let it sign with \
+        "the provider signs with a kind of key that claimgate does not support: let it sign with \
          RS256, ES256 or Ed25519"
     } else if why.contains("private") {
-        "the provider publishes a private key, which anyone can sign with: let it make a new one"
+        "the provider publishes a private key, so anyone can sign with it: let it create a new one"
     } else {
-        "the provider's key set has a fault, so the key that it signs with cannot be used: let it \
-         publish the key rightly, or make a new one"
+        "the provider's key set is faulty, so the key that it signs with cannot be used: let it \
+         publish the key correctly, or create a new one"
     }
 }
 
@@ -346,16 +349,20 @@ fn missing_claim(name: &str, token: &UnverifiedParts<'_>) -> Option<String> {
     let text = match name {
         _ if token.is_lightweight() && name != "exp" => LIGHTWEIGHT,
         "aud" if token.is_keycloaks() => {
-            "Keycloak names no audience by itself: add an audience mapper to the client scope"
+            "Keycloak adds no audience by default: add an audience mapper to the client scope"
         }
         "aud" if token.issuer_holds("cognito-idp.") => {
             "Cognito's access tokens have no `aud`: set `audience_claim: client_id`"
         }
         "aud" => "let the provider name your API as the audience, or set `audience_claim`",
-        "exp" => "a token without end is none to accept; legacy Kubernetes tokens are such",
+        "exp" => {
+            "a token that never expires is not accepted; legacy Kubernetes tokens are like that"
+        }
         "tid" => "not a token of Entra ID, or a very old one",
         "iat" => "`max_lifetime` needs it",
-        "token_use" | "typ" => "not an access token, or `required_claims` is for another provider",
+        "token_use" | "typ" => {
+            "not an access token, or `required_claims` is meant for another provider"
+        }
         _ => return None,
     };
     Some(text.to_owned())

@@ -1,8 +1,8 @@
-//! Text from outside, made fit to be shown in logs and errors.
+//! Makes text from outside safe to show in logs and errors.
 
 use std::fmt;
 
-/// Control characters and backslashes are escaped, and what is too long is cut.
+/// Text with control characters and backslashes escaped, cut after 120 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Escaped(String);
 
@@ -15,7 +15,7 @@ impl From<&str> for Escaped {
         let mut shown = String::new();
         for c in text.chars().take(Self::MAX_CHARS) {
             match c {
-                // What is shown stands between backticks.
+                // Messages put the text between backticks, so quotes need no escape.
                 '"' | '\'' => shown.push(c),
                 _ => shown.extend(c.escape_debug()),
             }
@@ -33,12 +33,13 @@ impl fmt::Display for Escaped {
     }
 }
 
-/// Names in backticks, at most [`MAX_LISTED`] of them: an operator may have configured thousands.
+/// The names in backticks. Lists at most [`MAX_LISTED`], because an operator may configure
+/// thousands.
 pub fn listed(names: &[impl fmt::Display], between: &str) -> String {
     joined_by(names, between, |name| format!("`{name}`"))
 }
 
-/// The same of what has its own backticks.
+/// Like [`listed`], for items that have their own backticks.
 pub fn joined(items: &[impl fmt::Display], between: &str) -> String {
     joined_by(items, between, ToString::to_string)
 }
@@ -51,10 +52,11 @@ fn joined_by<T>(items: &[T], between: &str, text: impl Fn(&T) -> String) -> Stri
     }
 }
 
-/// How many names an error lists.
+/// The maximum number of names that an error lists.
 pub const MAX_LISTED: usize = 8;
 
-/// The one of the known names that was probably meant: a letter or two are wrong, or two swapped.
+/// The known name that was probably meant: at most one edit, plus one for every four letters of the
+/// known name, away from `name`. A swap of two neighbouring letters is one edit.
 pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     known
         .map(|known| (strsim::damerau_levenshtein(name, known), known))

@@ -1,7 +1,7 @@
-//! Verified claims as headers that the upstream can trust.
+//! Sends verified claims to the upstream as headers that it can trust.
 //!
-//! A header that claimgate manages is either set or removed, on every allow, be it without a
-//! token, so that no value of the client's choosing can pass under its name.
+//! On every allow, public paths included, each header that claimgate manages is either set or
+//! removed. So a client can never choose its value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,10 +23,10 @@ use crate::token::json::Json;
 use crate::token::source::places::TokenPlaces;
 use crate::token::source::{TokenSource, cookie, websocket};
 
-/// Who sends a request, on the evidence of a token.
+/// The sender of a request, proven by a token.
 #[derive(Clone, Debug)]
 pub struct Bearer {
-    /// The token, with what is remembered of it.
+    /// The token, with everything cached for it.
     pub known: Arc<KnownToken>,
     /// Where the request carries the token.
     pub place: Arc<TokenSource>,
@@ -38,44 +38,44 @@ impl Bearer {
         self.known.provider
     }
 
-    /// The evidence.
+    /// The verified token.
     pub fn token(&self) -> &VerifiedToken {
         &self.known.token
     }
 }
 
-/// What the upstream sees of a request that was allowed, and what its caller sees besides the
-/// upstream's answer.
+/// What the upstream receives with an allowed request, and what the caller receives besides the
+/// upstream's response.
 #[derive(Clone, Debug, Default)]
 pub struct Upstream {
-    /// Claims to be sent, each under a name of its own.
+    /// The claims to send, each with the header that carries it.
     pub claim_headers: Vec<(HeaderName, ClaimPath)>,
-    /// The header that carries the scopes.
+    /// The header that carries the token's scopes.
     pub scope_header: Option<HeaderName>,
-    /// The header that carries all claims.
+    /// The header that carries all claims, as the token encodes them.
     pub payload_header: Option<HeaderName>,
-    /// The longest claim that is sent as a header, in bytes after encoding.
+    /// The maximum length in bytes of a claim sent as a header, after encoding.
     pub max_header_bytes: usize,
-    /// Whether the upstream gets the token too.
+    /// Whether the token stays in the request.
     pub forward_token: bool,
-    /// Whether Envoy's other filters get to know what was decided, and the claims.
+    /// Whether Envoy's other filters receive the decision and the claims.
     pub dynamic_metadata: bool,
-    /// Headers of the answer.
+    /// Headers to set on the response.
     pub response_headers: Vec<(HeaderName, ResponseValue)>,
 }
 
-/// What a header of the answer says.
+/// The value of a response header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseValue {
-    /// Always this.
+    /// The same text on every response.
     Fixed(String),
-    /// The claim, if there is one.
+    /// A claim of the token. Without the claim, the header is left alone.
     Claim(ClaimPath),
 }
 
 impl Upstream {
-    /// The changes to a request of this bearer, or of nobody in particular. `places` are all
-    /// places where tokens are looked for; `misleading` headers are taken away.
+    /// The changes to a request with this bearer, or to one without a token. `places` are all
+    /// places where tokens are looked for; every `misleading` header is removed.
     pub fn changes<'a>(
         &'a self,
         bearer: Option<&'a Bearer>,
@@ -109,8 +109,8 @@ impl Upstream {
         changes
     }
 
-    /// Whether the changes to a request depend on nothing but the bearer: not on where the token is,
-    /// nor on what else the request sends.
+    /// Whether the changes depend on the bearer alone: not on where the token is, and not on what
+    /// else the request sends. Then the cached answer for the token can be reused.
     pub fn depends_on_bearer_alone(
         &self,
         bearer: &Bearer,
@@ -124,8 +124,8 @@ impl Upstream {
         is_first && is_taken_simply && !names.any(|sent| self.is_unwanted(places, misleading, sent))
     }
 
-    /// Whether a header is one that is managed, or in which tokens are looked for, under another
-    /// spelling of its name; or a misleading one under any.
+    /// Whether `sent` must be removed: a misspelling of a managed header or of a header that may
+    /// carry a token, or any spelling of a misleading header.
     fn is_unwanted(&self, places: &TokenPlaces, misleading: &[&str], sent: &str) -> bool {
         self.managed().any(|name| is_alias(name.as_str(), sent))
             || places.is_alias(sent)
@@ -154,7 +154,7 @@ impl Upstream {
         }
     }
 
-    /// Sets a header, or removes it when there is no value that fits.
+    /// Sets the header, or removes it if no value fits.
     fn manage<'a>(
         &self,
         name: &'a HeaderName,
@@ -167,7 +167,7 @@ impl Upstream {
         }
     }
 
-    /// The value as text, unless it is too long for a header, which is noted.
+    /// The value as text. `None` if it is too long, which is recorded in `oversized`.
     fn fitting<'a>(
         &self,
         name: &'a HeaderName,
@@ -185,9 +185,9 @@ impl Upstream {
         }
     }
 
-    /// Servers in the tradition of CGI read `x_auth_subject`, or any mixture, as `x-auth-subject`;
-    /// some read any other character in a hyphen's place like that. The same goes for the headers
-    /// in which tokens are looked for.
+    /// Removes headers that the upstream may mistake for a managed one or for one that may carry a
+    /// token. Servers in the CGI tradition read `x_auth_subject`, or any mix of `-` and `_`, as
+    /// `x-auth-subject`; some treat any other character in place of a hyphen like that.
     fn remove_aliases<'a>(
         &'a self,
         places: &TokenPlaces,
@@ -208,7 +208,7 @@ impl Upstream {
         }
     }
 
-    /// Takes tokens away from where they are, and nothing else.
+    /// Removes tokens from their places and keeps everything else there.
     fn take_tokens<'a>(
         &self,
         places: &[&'a TokenSource],
@@ -218,10 +218,10 @@ impl Upstream {
         let (mut cookies, mut protocols) = (Vec::new(), Vec::new());
         for place in places {
             match place {
-                // A header of that name is set or removed anyway.
+                // `manage_headers` sets or removes a header with that name anyway.
                 TokenSource::Header { name, .. }
                     if self.managed().any(|own| own.as_str() == name) => {}
-                // Two places may be in one header, under two schemes.
+                // Two places may share one header, under two schemes.
                 TokenSource::Header { name, .. } if changes.remove.contains(&name.into()) => {}
                 TokenSource::Header { name, .. } => changes.remove.push(name.as_str().into()),
                 TokenSource::Cookie(name) => cookies.push(name.as_str()),
@@ -254,7 +254,7 @@ fn claim<'a>(bearer: Option<&'a Bearer>, path: &ClaimPath) -> Option<Json<'a>> {
     bearer?.token().claims().at(path)
 }
 
-/// What a header is to say.
+/// The value of a header before it is encoded.
 #[derive(Clone)]
 enum Value<'a> {
     Claim(Json<'a>),
@@ -271,36 +271,36 @@ impl Value<'_> {
     }
 }
 
-/// Changes to a request, and to the answer to it. No name is in both lists of the request's: Envoy
+/// Changes to a request and to its response. No name is in both `set` and `remove`, because Envoy
 /// removes last.
 #[derive(Clone, Debug, Default)]
 pub struct Changes<'a> {
-    /// Replaces whatever the client sent under the name.
+    /// Replaces every value under the name.
     pub set: Vec<(&'a str, Cow<'a, str>)>,
     /// Removes every value under the name.
     pub remove: Vec<Cow<'a, str>>,
-    /// Removes every query parameter of these names.
+    /// Removes every query parameter with one of these names.
     pub remove_query: Vec<&'a str>,
-    /// Replaces whatever the upstream answers under the name.
+    /// Replaces every value that the upstream's response has under the name.
     pub response: Vec<(&'a str, Cow<'a, str>)>,
-    /// Headers that are not set because the claim is too long.
+    /// Headers that are not set because their claim is too long.
     pub oversized: Vec<Oversized<'a>>,
 }
 
 /// A header whose claim is longer than `max_header_bytes`.
 #[derive(Clone)]
 pub struct Oversized<'a> {
-    /// Its name.
+    /// The header's name.
     pub header: &'a str,
     value: Value<'a>,
 }
 
 impl Oversized<'_> {
-    /// More than `max_header_bytes` can be.
+    /// In bytes: above the largest possible `max_header_bytes`.
     const MAX_MEASURED: usize = 60 * 1024;
 
-    /// The length of the claim, encoded, in words. It is measured only here, as that takes longer than to
-    /// find that the claim is too long.
+    /// The length of the encoded claim, as text. Measured only when it is reported, because
+    /// measuring takes longer than finding that the claim is too long.
     pub fn length(&self) -> String {
         match self.value.text(Self::MAX_MEASURED) {
             Ok(text) => format!("{} bytes", text.map_or(0, |text| text.len())),

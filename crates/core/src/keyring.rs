@@ -1,8 +1,8 @@
-//! Whom we trust now: the public keys of every provider, as one immutable snapshot.
+//! The public keys of every provider, as one immutable snapshot.
 //!
-//! A key set is read leniently key by key and strictly per algorithm: a key that is not fit to
-//! verify tokens is left out and said so, the others stay. What a key may verify is settled
-//! here, when it is loaded; a token never widens it.
+//! A key set is read key by key: a key that cannot verify tokens is left out and reported, and the
+//! rest stay usable. Each key is bound to its algorithms here, when it is loaded; a token can never
+//! widen them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,7 +25,7 @@ pub use jwk::{MAX_KID_BYTES, without_bom};
 use crate::escaped::Escaped;
 use public_key::PublicKey;
 
-/// Which of the configured providers, by its position.
+/// A configured provider, by its position in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProviderId(pub usize);
 
@@ -33,27 +33,28 @@ pub struct ProviderId(pub usize);
 #[derive(Clone, Debug)]
 pub struct Keyring(Box<[Keys]>);
 
-/// What is known of one provider's keys.
+/// The state of one provider's keys.
 #[derive(Clone, Debug)]
 pub enum Keys {
-    /// The last good set.
+    /// The last good key set.
     Known(Arc<KeySet>),
-    /// None was ever had, or the last one is too old to trust.
+    /// No key set was ever fetched, or the last one is too old to trust.
     Unavailable,
 }
 
 impl Keyring {
-    /// A keyring for `providers` providers, none of whose keys are known.
+    /// A keyring for `providers` providers, without any keys yet.
     pub fn empty(providers: usize) -> Self {
         Self(vec![Keys::Unavailable; providers].into())
     }
 
-    /// The keys of one provider. A provider of another configuration has none.
+    /// The keys of one provider. An id from another configuration, out of range here, gets
+    /// [`Keys::Unavailable`].
     pub fn keys(&self, provider: ProviderId) -> &Keys {
         self.0.get(provider.0).unwrap_or(&Keys::Unavailable)
     }
 
-    /// This keyring, with the keys of one provider replaced.
+    /// A copy of this keyring with the keys of one provider replaced.
     #[must_use]
     pub fn with(&self, provider: ProviderId, keys: Keys) -> Self {
         let mut all = self.0.clone();
@@ -69,13 +70,13 @@ impl Keyring {
 pub struct KeySet {
     keys: Vec<Key>,
     by_kid: HashMap<Box<str>, Vec<usize>>,
-    /// All keys, in the order in which they are tried for a token without `kid`.
+    /// Indexes of all keys, in the order in which a token without `kid` tries them.
     unnamed: Vec<usize>,
     unfit: Vec<UnfitKey>,
     fingerprint: Fingerprint,
 }
 
-/// Whether both have the same usable keys.
+/// Two sets are equal if they have the same usable keys.
 impl PartialEq for KeySet {
     fn eq(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
@@ -84,11 +85,12 @@ impl PartialEq for KeySet {
 
 impl Eq for KeySet {}
 
-/// How many keys one token is tried against, if it has no `kid` or several keys share that `kid`.
+/// The maximum number of keys tried for one token that has no `kid`, or whose `kid` several keys
+/// share.
 ///
-/// Anyone can send such a token with a signature that fits no key, and makes us check it by all of
-/// them. One check on P-384 or P-521 costs several times as much as the others, so that only two
-/// keys are tried there: a key and its successor.
+/// Anyone can send such a token with a signature that fits no key, which forces a check against
+/// each of these keys. A check on P-384 or P-521 costs several times as much as the others, so only
+/// two keys are tried there: the current one and its successor.
 const fn max_tried(alg: Algorithm) -> usize {
     match alg {
         Algorithm::Es384 | Algorithm::Es512 => 2,
@@ -104,7 +106,7 @@ const fn max_tried(alg: Algorithm) -> usize {
     }
 }
 
-/// How many keys a set may hold.
+/// The maximum number of keys in a set.
 pub const MAX_KEYS: usize = 200;
 
 impl KeySet {
@@ -112,7 +114,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// When `json` is not a JWK Set, holds more than [`MAX_KEYS`] keys, or none that is usable.
+    /// Fails if `json` is not a JWK Set, holds more than [`MAX_KEYS`] keys, or has no usable key.
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
         let (keys, unfit) = jwk::read_set(json)?;
         if keys.is_empty() {
@@ -137,15 +139,15 @@ impl KeySet {
         })
     }
 
-    /// The keys that a token with this `kid` and `alg` may have been signed with: a few, without
-    /// duplicates, the likeliest and cheapest first.
+    /// The keys that may have signed a token with this `kid` and `alg`: at most four,
+    /// without duplicates, the likeliest and cheapest first.
     ///
     /// # Errors
     ///
-    /// [`NoKey`] says why there is none.
+    /// [`NoKey`] says why no key qualifies.
     pub fn candidates(&self, kid: Option<&str>, alg: Algorithm) -> Result<Vec<&Key>, NoKey> {
         let max = max_tried(alg);
-        // An empty `kid` counts as absent, as it does in a key set.
+        // An empty `kid` counts as absent, as in a key set.
         let Some(kid) = kid.filter(|kid| !kid.is_empty()) else {
             let fitting = self.fitting(&self.unnamed, alg, max + 1);
             return match fitting.len() {
@@ -169,7 +171,7 @@ impl KeySet {
         }
     }
 
-    /// The first `max` of these keys that verify `alg`. A key that is listed twice counts once.
+    /// The first `max` of these keys that verify `alg`. A key listed twice counts once.
     fn fitting(&self, indexes: &[usize], alg: Algorithm, max: usize) -> Vec<&Key> {
         let mut fitting: Vec<&Key> = Vec::new();
         let keys = indexes.iter().filter_map(|index| self.keys.get(*index));
@@ -194,23 +196,24 @@ impl KeySet {
             )
     }
 
-    /// By which to see whether two sets verify the same.
+    /// Equal for two sets that verify the same tokens.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// How many keys are usable.
+    /// The number of usable keys.
     #[expect(clippy::len_without_is_empty, reason = "a key set is never empty")]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The usable keys, in the order of the document.
+    /// The usable keys, in document order.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
         self.keys.iter()
     }
 
-    /// Why no token can be verified that is signed by one of `accepted`, if that is so.
+    /// Explains why these keys can verify no token signed with one of `accepted`. `None` if at
+    /// least one key can.
     pub fn misfit(&self, accepted: AlgorithmSet) -> Option<String> {
         if self
             .keys
@@ -227,7 +230,7 @@ impl KeySet {
         ))
     }
 
-    /// Why tokens that name a key are refused, if none of the keys has a name.
+    /// Explains why every token that names a key is refused, if no key in the set has a `kid`.
     pub fn nameless(&self) -> Option<&'static str> {
         self.by_kid.is_empty().then_some(
             "no key has a `kid`, so a token whose header names one is refused; let the provider \
@@ -235,49 +238,49 @@ impl KeySet {
         )
     }
 
-    /// The ids of all keys of the document, those that are not used included.
+    /// The ids of all keys in the document, including unused keys.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
         let usable = self.by_kid.keys().map(|kid| &**kid);
         usable.chain(self.unfit.iter().filter_map(|unfit| unfit.kid.as_deref()))
     }
 
-    /// The keys of the document that are not used, and why.
+    /// The keys in the document that are not used, each with the reason.
     pub fn unfit(&self) -> &[UnfitKey] {
         &self.unfit
     }
 }
 
-/// A public key, and what it may verify.
+/// A public key and the algorithms that it may verify.
 #[derive(Clone)]
 pub struct Key {
     kid: Option<Box<str>>,
     algorithms: AlgorithmSet,
-    /// Whether the document has an `alg` for it.
+    /// Whether the document gives this key an `alg`.
     names_alg: bool,
     issuer: Option<Box<str>>,
     public: PublicKey,
 }
 
 impl Key {
-    /// Its id in the set (RFC 7517 §4.5).
+    /// The key's id in the set (RFC 7517 §4.5).
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The signature algorithms that it may verify.
+    /// The signature algorithms that this key may verify.
     pub fn algorithms(&self) -> AlgorithmSet {
         self.algorithms
     }
 
-    /// The only `iss` whose tokens it verifies, if the provider says so: Entra ID keeps the keys of
-    /// several issuers in one set. It may hold `{tenantid}`.
+    /// The only `iss` whose tokens this key verifies, if the provider restricts it: Entra ID
+    /// publishes the keys of several issuers in one set. May contain `{tenantid}`.
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
-    /// Sorts the keys that one token is tried against: first those with an `alg`, then those without
-    /// an id, as the token has none either, then the smaller ones, which cost less. The digest makes
-    /// the order independent of the document's, as the fingerprint is.
+    /// The sort key for the order in which one token tries keys: keys with an `alg` first, then
+    /// keys without an id (such a token has none either), then smaller keys, which cost less. The
+    /// digest makes the order independent of document order, as the fingerprint is.
     fn turn(&self) -> (bool, bool, usize, [u8; 32]) {
         let digest = fingerprint::key_digest(self);
         (
@@ -288,23 +291,24 @@ impl Key {
         )
     }
 
-    /// Whether it is the same key for the same issuer, so that trying both is of no use.
+    /// Whether both are the same key for the same issuer, so that trying both is pointless.
     fn is_another_name_of(&self, other: &Self) -> bool {
         self.public.is(&other.public) && self.issuer == other.issuer
     }
 
-    /// By which to recognise it under another `kid`, or to see that it is another under the same.
+    /// Identifies the key material: it recognises one key under two ids, and tells two keys under
+    /// one id apart.
     pub fn thumbprint(&self) -> Thumbprint {
         Thumbprint::of(&self.public)
     }
 
-    /// Whether a signature by `alg` may be checked with this key.
+    /// Whether this key may check a signature made with `alg`.
     pub fn verifies(&self, alg: Algorithm) -> bool {
         self.algorithms.contains(alg)
     }
 
-    /// Whether `signature` (RFC 7518 §3.3–3.5, RFC 8037 §3.1) is this key's over `message`. False
-    /// for an algorithm that the key is not for.
+    /// Whether `signature` (RFC 7518 §3.3–3.5, RFC 8037 §3.1) is this key's signature over
+    /// `message`. False if the key does not verify `alg`.
     pub fn accepts(&self, alg: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         self.verifies(alg) && self.public.accepts(alg, message, signature)
     }
@@ -322,25 +326,25 @@ impl fmt::Debug for Key {
 /// Why a key set has no key for a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoKey {
-    /// Perhaps the provider has a new key that we have not fetched yet.
+    /// The provider may have a new key that has not been fetched yet.
     #[error("the provider's key set has no key with this `kid`")]
     UnknownKid(Box<str>),
-    /// The key is there, but unfit.
+    /// The key exists but cannot verify tokens.
     #[error("the key with this `kid` cannot verify tokens: {0}")]
     Unfit(String),
-    /// The key is there, for other algorithms.
+    /// The key exists, but for other algorithms.
     #[error("the key with this `kid` is for {0}")]
     OtherAlgorithm(AlgorithmSet),
-    /// The key is there, for the tokens of another issuer.
-    #[error("the key with this `kid` is for the issuer `{0}` alone")]
+    /// The key exists, but for the tokens of another issuer.
+    #[error("the key with this `kid` is only for the issuer `{0}`")]
     OtherIssuer(Escaped),
-    /// The token names no key, and none is for its algorithm.
+    /// The token has no `kid`, and no key is for its algorithm.
     #[error("the token has no `kid`, and no key of the provider is for its algorithm")]
     NoneForAlgorithm,
-    /// The token names no key, and too many would have to be tried.
+    /// The token has no `kid`, and too many keys would have to be tried.
     #[error("the token has no `kid`, and more than {max} keys would have to be tried")]
     KidNeeded {
-        /// How many are tried at most.
+        /// The maximum number of keys tried.
         max: usize,
     },
 }
@@ -348,21 +352,21 @@ pub enum NoKey {
 /// Why a document is not a usable key set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
-    /// Not JSON, or no object with an array `keys`.
+    /// The document is not JSON, or not an object with an array `keys`.
     #[error("not a JWK Set (RFC 7517 §5): {0}")]
     NotASet(String),
-    /// Too large to be honest.
-    #[error("the set holds {0} keys, at most {MAX_KEYS} are read")]
+    /// The set has more than [`MAX_KEYS`] keys, which no honest provider publishes.
+    #[error("the set holds {0} keys; at most {MAX_KEYS} are read")]
     TooManyKeys(usize),
-    /// The set is empty, or none of its keys is fit.
+    /// The set is empty, or none of its keys can verify tokens.
     #[error("no usable key in the set{}", describe(unfit))]
     NoUsableKey {
-        /// What is wrong with each.
+        /// The unusable keys, each with the reason.
         unfit: Vec<UnfitKey>,
     },
 }
 
-/// How many unfit keys an error names.
+/// The maximum number of unusable keys that an error names.
 const MAX_DESCRIBED: usize = 5;
 
 fn describe(unfit: &[UnfitKey]) -> String {

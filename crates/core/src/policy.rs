@@ -1,5 +1,5 @@
-//! What is required of a request: by which rule, whom to trust, on what terms, and what the
-//! upstream gets.
+//! The operator's policy: which providers are trusted, what each rule requires of a request, and
+//! what the upstream receives.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,15 +26,15 @@ use crate::token::issuer::{TENANT_ID, split_tenant};
 use crate::token::source::TokenSource;
 use crate::token::source::places::TokenPlaces;
 
-/// Everything that a decision depends on, besides keys, time and the request. Immutable.
+/// Everything that a decision depends on, apart from the keys, the time and the request. Immutable.
 #[derive(Clone, Debug)]
 pub struct Policy {
     providers: Vec<Provider>,
-    /// By each `iss`, and by each template of one.
+    /// Keyed by every `iss`, and by every template with [`TENANT_ID`].
     by_issuer: HashMap<String, ProviderId>,
-    /// The longest token that some provider accepts, in bytes.
+    /// The largest `max_token_bytes` of any provider.
     max_token_bytes: usize,
-    /// Everywhere that some provider's tokens may be.
+    /// Every place that may carry a token of some provider.
     token_places: TokenPlaces,
     rules: Rules,
     resources: Vec<Arc<Resource>>,
@@ -42,45 +42,46 @@ pub struct Policy {
     upstream: Upstream,
 }
 
-/// What a policy is made of.
+/// The parts of a [`Policy`].
 #[derive(Clone, Debug)]
 pub struct PolicyBuilder {
-    /// Whose tokens are accepted. Their issuers must differ, or the later one is not reached.
+    /// The providers whose tokens are accepted. If two share an issuer, only the first is used for
+    /// it.
     pub providers: Vec<Provider>,
-    /// What is required of which requests.
+    /// The rules.
     pub rules: Rules,
-    /// What has metadata. Their identifiers must differ, or the later one is not reached.
+    /// The resources with metadata. If two share an identifier, only the first is used.
     pub resources: Vec<Resource>,
-    /// What becomes of CORS preflight requests.
+    /// How CORS preflight requests are treated.
     pub cors_preflight: CorsPreflight,
-    /// What the upstream gets.
+    /// What the upstream receives.
     pub upstream: Upstream,
 }
 
 /// An OpenID provider whose tokens are accepted.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    /// What logs and metrics call it; unique.
+    /// The name in logs and metrics. Unique.
     pub name: String,
-    /// What its tokens must be.
+    /// What its tokens must satisfy.
     pub terms: Terms,
-    /// Where a request carries them.
+    /// The places where a request may carry its tokens.
     pub token_from: Vec<Arc<TokenSource>>,
 }
 
-/// What becomes of a browser's question whether it may send a request, which never has a token.
+/// How CORS preflights are treated: a browser asks whether it may send a request, without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CorsPreflight {
-    /// The rules say.
+    /// The rules decide, as for any request.
     #[default]
     Judge,
-    /// It may pass, unless its rule denies every request, or has a condition that does not hold,
-    /// be it only in those of its parts that do not look at claims, method or headers.
+    /// The preflight passes, unless its rule denies every request or has a condition that does not
+    /// hold. Of a condition, only the parts that do not use claims, method or headers count.
     Allow,
 }
 
 impl Policy {
-    /// A policy of these parts.
+    /// Builds a policy from its parts.
     pub fn new(parts: PolicyBuilder) -> Self {
         let PolicyBuilder {
             providers,
@@ -118,10 +119,10 @@ impl Policy {
         }
     }
 
-    /// The provider whose tokens have this `iss`: exactly one that is configured, or that of an
-    /// accepted tenant.
+    /// The provider whose tokens have this `iss`: a configured issuer, or that of an accepted
+    /// tenant.
     pub fn by_issuer(&self, issuer: &str) -> Option<(ProviderId, &Provider)> {
-        // What stands for any tenant is the name of none.
+        // A text with the placeholder in it is a template and not an issuer.
         if issuer.contains(TENANT_ID) {
             return None;
         }
@@ -134,17 +135,17 @@ impl Policy {
             .then_some((id, provider))
     }
 
-    /// The longest token that is looked at, whoever it is from.
+    /// The maximum length in bytes of a token while its provider is unknown.
     pub fn max_token_bytes(&self) -> usize {
         self.max_token_bytes
     }
 
-    /// Where to look for tokens.
+    /// The places that may carry a token.
     pub fn token_places(&self) -> &TokenPlaces {
         &self.token_places
     }
 
-    /// The provider of this id, unless it is another configuration's.
+    /// The provider with this id. `None` for an id from another configuration.
     pub fn provider(&self, id: ProviderId) -> Option<&Provider> {
         self.providers.get(id.0)
     }
@@ -162,13 +163,13 @@ impl Policy {
         &self.rules
     }
 
-    /// The rule of this id, unless it is another configuration's.
+    /// The rule with this id. `None` for an id from another configuration.
     pub fn rule(&self, id: RuleId) -> Option<&Rule> {
         self.rules.get(id)
     }
 
-    /// The resource whose metadata a request is for (RFC 9728 §3.1): read, or asked by a browser
-    /// whether it may be read.
+    /// The resource whose metadata the request asks for (RFC 9728 §3.1). Includes a browser's
+    /// preflight for it.
     pub fn metadata_for(&self, target: &Target<'_>) -> Option<&Arc<Resource>> {
         if !matches!(target.request.method, "GET" | "HEAD" | "OPTIONS") {
             return None;
@@ -179,7 +180,8 @@ impl Policy {
             .find(|resource| resource.host() == target.host && resource.is_at(path))
     }
 
-    /// The resource that a request is for: of those on its host, that with the longest path.
+    /// The resource that the request belongs to: on its host, the one with the longest matching
+    /// path.
     pub fn resource_of(&self, request: &Request<'_>) -> Option<&Resource> {
         if self.resources.is_empty() {
             return None;
@@ -194,12 +196,12 @@ impl Policy {
             .map(|(_, resource)| resource)
     }
 
-    /// What becomes of CORS preflight requests.
+    /// How CORS preflight requests are treated.
     pub fn cors_preflight(&self) -> CorsPreflight {
         self.cors_preflight
     }
 
-    /// What the upstream gets.
+    /// What the upstream receives.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
     }

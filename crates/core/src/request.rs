@@ -1,4 +1,4 @@
-//! The facts about a request that a decision may look at. Borrowed from the wire, never copied.
+//! The facts about a request that a decision may use. Borrowed from the wire message, not copied.
 
 pub mod by_header_name;
 pub mod host;
@@ -6,43 +6,45 @@ pub mod method;
 pub mod overrides;
 pub mod path;
 
-/// One HTTP request, as the proxy describes it. Every text but [`context`](Self::context) is the
-/// client's choice: trust none.
+/// One HTTP request as the proxy describes it. The client chooses every text except
+/// [`context`](Self::context), so none of those texts is trusted.
 #[derive(Clone, Debug, Default)]
 pub struct Request<'a> {
-    /// As sent, case included. Empty when there is none.
+    /// As the client sent it, case included. Empty if the proxy sends none.
     pub method: &'a str,
-    /// The authority, with its port and in the client's case.
+    /// The authority with its port, in the case that the client used.
     pub host: &'a str,
     /// The raw path with its query. Empty for CONNECT without a path and for TCP checks.
     pub path: &'a str,
-    /// The bytes that the client sent as the path, where the proxy tells them: in `path`, it may
-    /// have replaced those that are not UTF-8.
+    /// The path as the bytes that the client sent, if the proxy provides them. In `path`, the proxy
+    /// may have replaced bytes that are not UTF-8.
     pub path_bytes: Option<&'a [u8]>,
     /// The header lines.
     pub headers: Headers<'a>,
-    /// Who sends it, as far as the proxy can tell.
+    /// The sender, as far as the proxy can tell.
     pub source: Peer<'a>,
-    /// What the proxy's route says about it (Envoy's `context_extensions`): the operator's choice.
+    /// What the proxy's route configuration says about the request (Envoy's `context_extensions`).
+    /// The operator chooses it.
     pub context: Vec<(&'a str, &'a str)>,
 }
 
-/// The peer of the proxy's connection.
+/// The other end of the connection to the proxy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Peer<'a> {
-    /// Its IP address, without a port. Empty when it has none.
+    /// The IP address without a port. Empty if there is none.
     pub address: &'a str,
-    /// The name in its TLS certificate: the first URI SAN, else the first DNS SAN, else the
-    /// subject. Empty when it showed none.
+    /// The name in the TLS certificate: the first URI SAN, else the first DNS SAN, else the
+    /// subject. Empty without a certificate.
     pub principal: &'a str,
-    /// Its TLS certificate as the proxy encodes it: URL-encoded PEM. Empty when it showed none, or
-    /// the proxy does not tell.
+    /// The TLS certificate as the proxy encodes it: URL-encoded PEM. Empty without a certificate,
+    /// or if the proxy does not send it.
     pub certificate: &'a str,
 }
 
 impl<'a> Request<'a> {
-    /// Whether the client speaks gRPC, and so reads a refusal from `grpc-message`, not from a
-    /// body. As Envoy tells them: `application/grpc`, `application/grpc+proto`; not gRPC-Web.
+    /// Whether the client speaks gRPC, so that it reads a denial from `grpc-message` and not from a
+    /// body. The same test as Envoy's: `application/grpc` and `application/grpc+proto`, but not
+    /// gRPC-Web.
     pub fn is_grpc(&self) -> bool {
         self.headers.all("content-type").any(|value| {
             let rest = value.strip_prefix(b"application/grpc");
@@ -50,20 +52,20 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// The path without the query, and the query without its `?`. Envoy never separates them.
+    /// The path without its query, and the query without its `?`. Envoy sends both as one text.
     pub fn split_path(&self) -> (&'a str, &'a str) {
         self.path.split_once('?').unwrap_or((self.path, ""))
     }
 
-    /// What the proxy's route says under this name.
+    /// The value that the proxy's route sets under this name.
     pub fn context(&self, name: &str) -> Option<&'a str> {
         let found = self.context.iter().find(|(key, _)| *key == name);
         found.map(|(_, value)| *value)
     }
 
-    /// Whether a browser asks whether it may send another request (Fetch §4.8), by the test that
-    /// Envoy's own filters make: OPTIONS with two headers that are not empty. With a body, or with a
-    /// header that makes another request of it, it is not that question.
+    /// Whether this is a CORS preflight (Fetch §4.8), by the same test as Envoy's filters: OPTIONS,
+    /// with `origin` and `access-control-request-method` not empty. A request with a body, or with
+    /// a header that overrides its method or path, is not a preflight.
     pub fn is_cors_preflight(&self) -> bool {
         let has = |name| self.headers.all(name).any(|value| !value.is_empty());
         self.method == "OPTIONS"
@@ -73,8 +75,9 @@ impl<'a> Request<'a> {
             && !self.headers.names().any(overrides::is_override)
     }
 
-    /// Whether its headers tell of a body. Envoy does not show `transfer-encoding`, and HTTP/2 needs
-    /// no `content-length`: then `content-type` alone tells, without which servers read no form.
+    /// Whether the headers announce a body. Envoy does not show `transfer-encoding`, and HTTP/2
+    /// needs no `content-length`. Then only `content-type` reveals a body; without that header,
+    /// servers parse no form.
     fn announces_body(&self) -> bool {
         let is_there = |name| self.headers.all(name).next().is_some();
         is_there("transfer-encoding")
@@ -86,12 +89,12 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Header lines in the order received. A proxy may have joined repeated lines with a comma.
+/// Header lines in the order received. A proxy may have joined repeated lines with commas.
 #[derive(Clone, Debug, Default)]
 pub struct Headers<'a>(Vec<(&'a str, &'a [u8])>);
 
 impl<'a> Headers<'a> {
-    /// The values of every line called `name` (lower case); names match in any case.
+    /// The values of every line named `name`, which is in lower case. Lines match in any case.
     pub fn all<'n>(&'n self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'n, 'a> {
         self.0
             .iter()
@@ -104,7 +107,7 @@ impl<'a> Headers<'a> {
         self.0.iter().copied()
     }
 
-    /// The names as sent, repeats included.
+    /// The names as sent, including repeated ones.
     pub fn names(&self) -> impl Iterator<Item = &'a str> {
         self.0.iter().map(|(name, _)| *name)
     }
@@ -122,13 +125,14 @@ impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers<'a> {
     }
 }
 
-/// Whether `sent` is the name `own` but for case, and other characters in place of hyphens and the
-/// like: servers in the tradition of CGI take the two for the same.
+/// Whether servers in the CGI tradition mistake `sent` for `own`: the names differ only in the
+/// characters that are neither letters nor digits. False if they differ in case alone, because that
+/// is the same name.
 pub fn is_alias(own: &str, sent: &str) -> bool {
     is_spelling(own, sent) && !sent.eq_ignore_ascii_case(own)
 }
 
-/// Whether `sent` is the name `own`, or an alias of it.
+/// Whether `sent` is the name `own` or an alias of it.
 pub fn is_spelling(own: &str, sent: &str) -> bool {
     sent.len() == own.len()
         && sent.bytes().zip(own.bytes()).all(|(sent, own)| {

@@ -1,10 +1,11 @@
-//! The time of day, as data. Only [`SystemClock`] reads the wall clock; everything else is told.
+//! The time of day as data. Only [`SystemClock`] reads the wall clock; other code gets the time as
+//! an argument.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-/// A moment as the time since 1970-01-01T00:00:00Z, leap seconds not counted (RFC 7519 §2,
-/// `NumericDate`).
+/// A moment, as the time since 1970-01-01T00:00:00Z without leap seconds (`NumericDate`, RFC 7519
+/// §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(Duration);
 
@@ -12,45 +13,45 @@ impl UnixTime {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self::from_secs(0);
 
-    /// The last moment of the year 9999: no token lives longer.
+    /// The last second of the year 9999, and the largest time that a claim may hold.
     pub const END_OF_YEAR_9999: Self = Self::from_secs(253_402_300_799);
 
-    /// The moment `secs` whole seconds after the epoch.
+    /// The moment that is `secs` seconds after the epoch.
     pub const fn from_secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
     }
 
-    /// The moment `since_epoch` after the epoch.
+    /// The moment that is `since_epoch` after the epoch.
     pub const fn from_duration(since_epoch: Duration) -> Self {
         Self(since_epoch)
     }
 
-    /// Whole seconds since the epoch.
+    /// Whole seconds since the epoch, rounded down.
     pub const fn as_secs(self) -> u64 {
         self.0.as_secs()
     }
 
-    /// This moment, `later` later; the end of time on overflow.
+    /// The moment that is `later` after this one. On overflow, the largest moment.
     #[must_use]
     pub const fn saturating_add(self, later: Duration) -> Self {
         Self(self.0.saturating_add(later))
     }
 
-    /// This moment, `earlier` earlier; the epoch if that would be before it.
+    /// The moment that is `earlier` before this one, or the epoch if that would be before it.
     #[must_use]
     pub const fn saturating_sub(self, earlier: Duration) -> Self {
         Self(self.0.saturating_sub(earlier))
     }
 
-    /// How long after `earlier` this is; zero when it is before.
+    /// The time since `earlier`. Zero if `earlier` is after this moment.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }
 
 impl fmt::Display for UnixTime {
-    /// RFC 3339 in UTC, to the second: `2026-01-31T10:00:00Z`. RFC 3339 ends with the year 9999, and
-    /// so does this.
+    /// RFC 3339 in UTC, to the second: `2026-01-31T10:00:00Z`. Later times show as the end of the
+    /// year 9999, where RFC 3339 ends.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(since_epoch) = (*self).min(Self::END_OF_YEAR_9999);
         let time = SystemTime::UNIX_EPOCH + since_epoch;
@@ -58,9 +59,9 @@ impl fmt::Display for UnixTime {
     }
 }
 
-/// Tells the time of day.
+/// A source of the time of day.
 pub trait Clock: Send + Sync + 'static {
-    /// The time now.
+    /// The current time.
     fn now(&self) -> UnixTime;
 }
 
@@ -69,10 +70,11 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    /// A clock set before 1970 reads as the end of time, when every token has expired.
+    /// If the clock is set before 1970, returns the largest moment, at which every token has
+    /// expired.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that reads the wall clock"
+        reason = "the only place that reads the wall clock"
     )]
     fn now(&self) -> UnixTime {
         SystemTime::now()

@@ -1,4 +1,4 @@
-//! What a decision passed on its way, for people: each check that held, in order.
+//! The checks that a request passes on its way to a decision, in order, for people to read.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use crate::keyring::Algorithm;
 use crate::time::UnixTime;
 use crate::token::source::TokenSource;
 
-/// Hears about each check that a request passed. `()` hears nothing, and costs nothing.
+/// Receives each check that a request passes. `()` ignores them and costs nothing.
 pub trait Trace {
-    /// One more check held.
+    /// Called after each check that holds.
     fn passed(&mut self, step: Step<'_>);
 
-    /// The signature is about to be checked by one more key, which is most of a decision's work.
+    /// Called before a signature is checked with one more key, which is most of a decision's work.
     fn tries_key(&mut self) {}
 }
 
@@ -19,68 +19,68 @@ impl Trace for () {
     fn passed(&mut self, _: Step<'_>) {}
 }
 
-/// A check that held.
+/// A check that holds.
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
-    /// A rule is about the request.
+    /// A rule matches the request.
     Rule {
-        /// What it is called.
+        /// The rule's name.
         name: &'a str,
-        /// How it was found.
+        /// How the rule was found.
         selection: Selection,
     },
     /// The request carries one bearer token.
     Credential {
-        /// Where.
+        /// Where the request carries it.
         source: &'a TokenSource,
     },
     /// The token is a well-formed JWS.
     Form {
-        /// Its algorithm.
+        /// The algorithm in its header.
         alg: Algorithm,
-        /// The key that it names.
+        /// The key id in its header.
         kid: Option<&'a str>,
-        /// The kind of token that it says it is.
+        /// The kind of token in its header.
         typ: Option<&'a str>,
     },
-    /// Its issuer is a configured one.
+    /// The token's issuer is configured.
     Issuer {
         /// The token's `iss`.
         issuer: &'a str,
-        /// The name of the provider.
+        /// The provider's name.
         provider: &'a str,
     },
     /// The provider's keys are known.
     Keys {
-        /// How many.
+        /// How many keys the provider has.
         count: usize,
     },
-    /// The signature is the provider's.
+    /// The signature was made with one of the provider's keys.
     Signature {
-        /// The key that verified it.
+        /// The id of the key that verified it.
         kid: Option<&'a str>,
-        /// By which algorithm.
+        /// The algorithm of the signature.
         alg: Algorithm,
     },
-    /// It is valid now.
+    /// The token is valid now.
     Times {
-        /// When it expires.
+        /// The token's `exp`.
         exp: UnixTime,
-        /// When it was judged.
+        /// The time of the decision.
         now: UnixTime,
-        /// The clock skew allowed.
+        /// The provider's `clock_skew`.
         skew: Duration,
     },
-    /// It is meant for us.
+    /// The token is meant for this API.
     Audience {
         /// The accepted audience that it names.
         audience: &'a str,
     },
-    /// It is what the rule requires.
+    /// The token meets the rule's requirement.
     Requirement,
     /// The rule's condition holds.
     Condition {
-        /// As the operator wrote it.
+        /// The condition as the operator wrote it.
         text: &'a str,
     },
 }
@@ -88,8 +88,8 @@ pub enum Step<'a> {
 /// How a rule was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Envoy's route names it.
+    /// Envoy's route names the rule.
     Named,
-    /// It is the first that is about the request.
+    /// The rule is the first one that matches the request.
     Matched,
 }

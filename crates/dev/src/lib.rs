@@ -1,5 +1,5 @@
-//! What it takes to try claimgate out on one machine: an issuer that mints any token, an upstream
-//! that shows what reaches it, and a real Envoy between them. For tests too.
+//! What it takes to try claimgate on one machine: an issuer that mints any token, an upstream that
+//! shows what it receives, and a real Envoy between them. Tests use it too.
 
 #[cfg(feature = "issuer")]
 pub mod envoy;

@@ -1,4 +1,4 @@
-//! Private keys that sign tokens.
+//! Creates private keys and signs tokens with them.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use claimgate_core::keyring::Algorithm;
 
-/// A fresh private key for one algorithm. It signs by `jsonwebtoken`, and so not by the code that
-/// verifies; only ES512, which `jsonwebtoken` does not know, is signed by aws-lc too.
+/// A fresh private key for one algorithm. It signs with `jsonwebtoken`, so that signing shares no
+/// code with verification. Only ES512, which `jsonwebtoken` does not support, is signed by aws-lc.
 #[derive(Debug)]
 pub struct Signer {
     alg: Algorithm,
@@ -24,7 +24,7 @@ pub struct Signer {
     public: Value,
 }
 
-/// A key, and what signs by it.
+/// A key together with the library that signs with it.
 enum PrivateKey {
     Registered(EncodingKey),
     P521(EcdsaKeyPair),
@@ -37,11 +37,11 @@ impl fmt::Debug for PrivateKey {
 }
 
 impl Signer {
-    /// Makes a key. RSA keys have 2048 bits, and take a moment.
+    /// Generates a key. An RSA key has 2048 bits and takes a moment.
     ///
     /// # Errors
     ///
-    /// When the system has no randomness.
+    /// Fails if the system provides no randomness.
     pub fn generate(alg: Algorithm, kid: &str) -> Result<Self, Unspecified> {
         let (key, public) = match alg {
             Algorithm::Rs256
@@ -63,12 +63,12 @@ impl Signer {
         })
     }
 
-    /// Its algorithm.
+    /// The key's algorithm.
     pub fn alg(&self) -> Algorithm {
         self.alg
     }
 
-    /// Its id.
+    /// The key's id.
     pub fn kid(&self) -> &str {
         &self.kid
     }
@@ -82,26 +82,26 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// When the system has no randomness.
+    /// Fails if the system provides no randomness.
     pub fn token(&self, claims: &Value) -> Result<String, Unspecified> {
         self.sign(&self.header().to_string(), &claims.to_string())
     }
 
-    /// Signs whatever it is given, be it a token or not.
+    /// Signs any header and payload, whether they form a valid token or not.
     ///
     /// # Errors
     ///
-    /// When the system has no randomness.
+    /// Fails if the system provides no randomness.
     pub fn sign(&self, header: &str, payload: &str) -> Result<String, Unspecified> {
         self.sign_as(self.alg, header, payload)
     }
 
-    /// Like [`Signer::sign`], by another algorithm of the key's family: what an attacker, or a
-    /// careless provider, may do.
+    /// Like [`Signer::sign`], but with another algorithm of the key's family, as an attacker or a
+    /// careless provider may do.
     ///
     /// # Errors
     ///
-    /// When the system has no randomness, or the key is of another family.
+    /// Fails if the system provides no randomness, or if the key is of another family.
     pub fn sign_as(
         &self,
         alg: Algorithm,
@@ -140,8 +140,8 @@ impl Signer {
     }
 }
 
-/// What stands before an RSA key in a PKCS #8 document (RFC 5208 §5): lengths, the version, and the
-/// name of the algorithm.
+/// The length in bytes of the part before the RSA key in a PKCS #8 document (RFC 5208 §5): lengths,
+/// version and algorithm.
 const PKCS8_RSA_BYTES: usize = 26;
 
 fn rsa() -> Result<(PrivateKey, Value), Unspecified> {
@@ -178,7 +178,7 @@ fn p521() -> Result<(PrivateKey, Value), Unspecified> {
 }
 
 fn point(curve: &str, key: &EcdsaKeyPair) -> Result<Value, Unspecified> {
-    // 0x04, then two coordinates of equal length.
+    // The point is 0x04 followed by two coordinates of equal length.
     let point = key.public_key().as_ref().get(1..).ok_or(Unspecified)?;
     let (x, y) = point.split_at(point.len() / 2);
     Ok(json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)}))
@@ -196,7 +196,7 @@ fn encode(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What `jsonwebtoken` calls it, if it knows it.
+/// The algorithm in `jsonwebtoken`'s terms. `None` if it does not support it.
 fn registered(alg: Algorithm) -> Option<jsonwebtoken::Algorithm> {
     Some(match alg {
         Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,

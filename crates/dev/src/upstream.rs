@@ -1,5 +1,5 @@
-//! An API that shows what reached it, over HTTP/1.1 or HTTP/2: method, path, every header line, and
-//! trailers if there are any, as JSON.
+//! An API that echoes each request as JSON, over HTTP/1.1 or HTTP/2: method, path, every header
+//! line and any trailers.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A running echo; it stops when dropped.
+/// A running echo API. It stops when dropped.
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
@@ -21,11 +21,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Starts on a free port of loopback.
+    /// Starts on a free loopback port.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// Fails if no port is free.
     pub async fn start() -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -38,7 +38,7 @@ impl Upstream {
         Ok(Self { address, server })
     }
 
-    /// Where it is.
+    /// The address of the API.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -66,7 +66,7 @@ async fn echo(request: Request) -> Response {
     ([(CONTENT_TYPE, "application/json")], format!("{shown:#}\n")).into_response()
 }
 
-/// A header that came once is a string, one that came more often an array.
+/// The header lines as JSON: a string for a header that occurs once, otherwise an array.
 fn lines(headers: &HeaderMap) -> Value {
     let mut shown = Map::new();
     for name in headers.keys() {

@@ -1,4 +1,4 @@
-//! A judged request in words, for people and for scripts.
+//! The explanation of a decision, for people and for scripts.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use crate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
 use crate::policy::rules::DEFAULT;
 use crate::trace::{Selection, Step, Trace};
 
-/// Each check that held, in words.
+/// Each check that held, described in words.
 #[derive(Default)]
 pub(in crate::command) struct Steps(pub(in crate::command) Vec<(&'static str, String)>);
 
@@ -25,8 +25,8 @@ impl Trace for Steps {
             Step::Rule { name, selection } => {
                 let how = match selection {
                     Selection::Named => "named by Envoy's route",
-                    Selection::Matched if name == DEFAULT => "no other is about the request",
-                    Selection::Matched => "the first that is about the request",
+                    Selection::Matched if name == DEFAULT => "no other rule matches the request",
+                    Selection::Matched => "the first rule that matches the request",
                 };
                 ("rule", format!("`{name}`: {how}"))
             }
@@ -49,35 +49,38 @@ impl Trace for Steps {
                 ("times", format!("expires at {exp}, in {left} s"))
             }
             Step::Audience { audience } => ("audience", format!("names `{audience}`")),
-            Step::Requirement => ("required", "the token is what the rule requires".to_owned()),
+            Step::Requirement => (
+                "required",
+                "the token meets the rule's requirement".to_owned(),
+            ),
             Step::Condition { text } => ("condition", format!("`{}`", text.trim())),
         });
     }
 }
 
-/// What there is to be told.
+/// Everything to report about one decision.
 pub(in crate::command) struct Report {
-    /// The rules that are not about the request, and why.
+    /// The rules that do not match the request, and why.
     pub(in crate::command) passed_over: Vec<(String, String)>,
     pub(in crate::command) steps: Vec<(&'static str, String)>,
-    /// The reason, and what is wrong in full.
+    /// The reason code and the complete error message.
     pub(in crate::command) failed: Option<(String, String)>,
-    /// What people who have seen many such denials would say.
+    /// A guess at the cause of the denial.
     pub(in crate::command) likely_cause: Option<String>,
-    /// Why keys could not be had, if that is what decided.
+    /// Why keys are unavailable, if that decided.
     pub(in crate::command) unavailable: Option<String>,
-    /// Headers that are not set because the claim is too long.
+    /// Headers that are not set because their claim is too long.
     pub(in crate::command) too_long: Vec<String>,
     pub(in crate::command) response: CheckResponse,
 }
 
-/// So many rules are listed for people; scripts get all.
+/// The maximum number of skipped rules in the text report. The JSON report has all of them.
 const MAX_RULES: usize = 20;
 
 enum Verdict {
     Allow,
     Deny,
-    /// With the metadata of a resource.
+    /// Answered with the metadata of a resource.
     Answered,
     CannotJudge,
 }
@@ -87,7 +90,7 @@ impl Verdict {
         match self {
             Self::Allow => "ALLOW",
             Self::Deny => "DENY",
-            Self::Answered => "ANSWERED in the upstream's place",
+            Self::Answered => "ANSWERED in place of the upstream",
             Self::CannotJudge => "CANNOT JUDGE",
         }
     }
@@ -101,7 +104,7 @@ impl Report {
             .is_none_or(|status| status.code == 0)
     }
 
-    /// Adds how old the keys are that the token was judged by, if it got so far.
+    /// Adds the age of the keys to the report, if the decision got that far.
     pub(in crate::command) fn say_how_old_keys_are(&mut self, age: &str) {
         for (name, text) in &mut self.steps {
             if *name == "keys" {
@@ -110,7 +113,7 @@ impl Report {
         }
     }
 
-    /// `allow`, `deny` or `metadata`.
+    /// The decision as a word: `allow`, `deny` or `metadata`.
     pub(in crate::command) fn decision(&self) -> &'static str {
         match self.verdict() {
             Verdict::Allow => "allow",
@@ -119,12 +122,12 @@ impl Report {
         }
     }
 
-    /// The reason of a denial.
+    /// The reason code of a denial.
     pub(in crate::command) fn reason(&self) -> Option<&str> {
         self.failed.as_ref().map(|(reason, _)| reason.as_str())
     }
 
-    /// What the caller gets in the upstream's place.
+    /// The response that the caller gets in place of the upstream's.
     fn denied(&self) -> Option<&DeniedHttpResponse> {
         match &self.response.http_response {
             Some(HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied)) => {
@@ -141,17 +144,17 @@ impl Report {
         }
     }
 
-    /// The HTTP status of that.
+    /// The HTTP status of that response.
     pub(in crate::command) fn status(&self) -> Option<i32> {
         Some(status(self.denied()?))
     }
 
-    /// The body of that.
+    /// The body of that response.
     pub(in crate::command) fn body(&self) -> Option<&str> {
         Some(&self.denied()?.body)
     }
 
-    /// A header that the upstream gets, or that the caller gets in its place.
+    /// A header that the upstream receives, or that the caller receives in place of the upstream's.
     pub(in crate::command) fn header(&self, name: &str) -> Option<&str> {
         let allowed = self.allowed().map(|allowed| &allowed.headers);
         find(
@@ -160,12 +163,12 @@ impl Report {
         )
     }
 
-    /// A header that is set on the upstream's answer.
+    /// A header that is set on the upstream's response.
     pub(in crate::command) fn response_header(&self, name: &str) -> Option<&str> {
         find(&self.allowed()?.response_headers_to_add, name)
     }
 
-    /// Whether a header is taken from the request.
+    /// Whether a header is removed from the request.
     pub(in crate::command) fn removes(&self, name: &str) -> bool {
         let removed = self.allowed().map(|allowed| &allowed.headers_to_remove);
         removed.into_iter().flatten().any(|removed| removed == name)
@@ -174,7 +177,7 @@ impl Report {
     fn verdict(&self) -> Verdict {
         match self.status().unwrap_or(403) {
             _ if self.is_allow() => Verdict::Allow,
-            // From 500 on it is not the request that is at fault.
+            // From 500 on, the request is not at fault.
             500.. => Verdict::CannotJudge,
             ..300 => Verdict::Answered,
             _ => Verdict::Deny,
@@ -225,7 +228,7 @@ impl Report {
                     lines.push(format!("  removed: {}", removed.join(", ")));
                 }
                 if !ok.response_headers_to_add.is_empty() {
-                    lines.push("the caller gets, besides the upstream's answer".to_owned());
+                    lines.push("the caller also gets".to_owned());
                     let added = pairs(&ok.response_headers_to_add);
                     lines.extend(added.map(|(name, value)| format!("  {name}: {value}")));
                 }
@@ -285,7 +288,7 @@ impl Report {
     }
 }
 
-/// Where there is none, Envoy answers 403.
+/// The HTTP status. Envoy uses 403 if there is none.
 fn status(denied: &DeniedHttpResponse) -> i32 {
     denied.status.as_ref().map_or(403, |status| status.code)
 }

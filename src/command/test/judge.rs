@@ -9,13 +9,13 @@ use crate::policy::Policy;
 use crate::request::{Headers, Peer, Request};
 use crate::token::source::{TokenSource, websocket};
 
-/// What a case came to.
+/// The result of a case.
 pub(super) struct Outcome {
     pub(super) name: String,
     pub(super) line: u64,
-    /// Where it differs from what is expected.
+    /// The differences from what is expected.
     pub(super) differences: Vec<Difference>,
-    /// What was decided, and why.
+    /// The decision and its explanation.
     pub(super) explanation: String,
 }
 
@@ -59,8 +59,7 @@ pub(super) async fn run(suite: &Suite) -> Result<Vec<Outcome>, Failure> {
     Ok(outcomes)
 }
 
-/// Where a provider's tokens are taken from first; for a token of nobody in particular, where any
-/// are.
+/// The first place that may carry a provider's tokens. Without a provider, the first place of any.
 fn place_of(policy: &Policy, provider: Option<crate::keyring::ProviderId>) -> TokenSource {
     let own = provider
         .and_then(|id| policy.provider(id))
@@ -177,7 +176,7 @@ fn compare(expect: &Expect, explained: &Explained) -> Vec<Difference> {
         );
     }
     for (name, value) in response_headers {
-        let what = format!("header `{name}` of the answer");
+        let what = format!("header `{name}` of the response");
         same(&what, Some(value), report.response_header(name));
     }
     same("body", body.as_deref(), report.body());

@@ -1,4 +1,4 @@
-//! A test file as it is written.
+//! A test file, as the operator writes it.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ pub(super) struct Peer {
     pub(super) certificate: Field<String>,
 }
 
-/// A claim or a member of the header that is `null` is taken away.
+/// Changes to a token. A claim or header member that is `null` is removed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Token {

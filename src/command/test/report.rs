@@ -1,4 +1,4 @@
-//! The report of a test run: for people, for scripts, and for build servers.
+//! The report of a test run: for people, scripts and build servers.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::command::Failure;
 
 type Outcomes<'s> = [(&'s Suite, Vec<Outcome>)];
 
-/// Passed, and failed.
+/// The number of passed cases, and of failed ones.
 fn counts(outcomes: &Outcomes<'_>) -> (usize, usize) {
     let all = || outcomes.iter().flat_map(|(_, outcomes)| outcomes);
     let passed = all().filter(|outcome| outcome.passed()).count();

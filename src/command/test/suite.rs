@@ -1,4 +1,4 @@
-//! What a test file means. Every problem in it is found at once.
+//! The meaning of a test file. Every problem in it is found at once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub(super) struct Suite {
     pub(super) cases: Vec<Case>,
 }
 
-/// A request, and what should become of it.
+/// A request with its expected result.
 pub(super) struct Case {
     pub(super) name: String,
     pub(super) line: u64,
@@ -45,9 +45,9 @@ pub(super) struct Request {
 }
 
 pub(super) enum Token {
-    /// As it is.
+    /// Sent as it is.
     Raw(String),
-    /// To be signed.
+    /// Signed for the test.
     Minted {
         provider: ProviderId,
         claims: Map<String, Value>,
@@ -55,7 +55,7 @@ pub(super) enum Token {
     },
 }
 
-/// What is not given is not compared.
+/// The expected result. `None`, or an empty map or list, is not compared.
 pub(super) struct Expect {
     pub(super) decision: &'static str,
     pub(super) reason: Option<String>,
@@ -69,7 +69,7 @@ pub(super) struct Expect {
 }
 
 impl Suite {
-    /// Reads a test file, and the configuration that it names.
+    /// Reads a test file and the configuration that it names.
     pub(super) fn load(file: &Path) -> Result<Self, ConfigError> {
         let yaml = std::fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
             file: file.to_owned(),

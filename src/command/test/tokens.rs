@@ -1,4 +1,4 @@
-//! Tokens of each provider's shape, signed by keys that are made for the test.
+//! Mints tokens in each provider's shape, signed with keys made for the test.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::token::{Audiences, Tenants};
 /// The id of the keys made for the test.
 const KID: &str = "claimgate-test";
 
-/// How long tokens live, in seconds.
+/// The lifetime of minted tokens, in seconds.
 const LIFETIME: u64 = 600;
 
-/// Signing keys, made when they are first needed.
+/// Signing keys, created when first needed.
 pub(super) struct Mint<'c> {
     config: &'c Config,
     signers: BTreeMap<usize, Signer>,
@@ -38,12 +38,12 @@ impl<'c> Mint<'c> {
         }
     }
 
-    /// Trusts the keys that were made, and no others.
+    /// A keyring with exactly the keys created so far.
     pub(super) fn keyring(&self) -> &Keyring {
         &self.keyring
     }
 
-    /// A token that is valid but for these changes.
+    /// A token that is valid, apart from these changes.
     pub(super) fn token(
         &mut self,
         id: ProviderId,
@@ -72,8 +72,7 @@ impl<'c> Mint<'c> {
     }
 }
 
-/// The keys that the configuration holds or that are on this machine, and no others: nothing is
-/// fetched.
+/// The keys in the configuration and in files on this machine. Nothing is fetched.
 pub(super) async fn own_keys(config: &Config) -> Keyring {
     let mut keyring = Keyring::empty(config.keys.len());
     for ((id, _), settings) in config.policy.providers().zip(&config.keys) {
@@ -89,7 +88,7 @@ pub(super) async fn own_keys(config: &Config) -> Keyring {
     keyring
 }
 
-/// One that the provider may use, and for which a key is made quickly.
+/// An algorithm that the provider accepts, preferably one whose keys are quick to create.
 fn algorithm(provider: &Provider) -> Algorithm {
     let accepted = &provider.terms.algorithms;
     let quick = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Ed25519];

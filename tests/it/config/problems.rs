@@ -12,11 +12,11 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: [any] }]",
-            "write `audiences: any` to accept tokens meant for anyone",
+            "write `audiences: any` to accept tokens for any audience",
         ),
         (
             "providers: []\n---\nproviders: []",
-            "holds several documents",
+            "contains several documents",
         ),
         ("providers: [~]", "providers: an entry is empty"),
         (
@@ -48,7 +48,7 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: accounts.google.com, audiences: a }]",
-            "give `jwks.uri`",
+            "set `jwks.uri`",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: { keys: [] } } }]",
@@ -68,7 +68,7 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example/1, audiences: a }, { issuer: https://a.example/2, audiences: a }]",
-            "providers[0] is called `a.example` too; give each a `name` of its own",
+            "providers[0] is also called `a.example`; give each a different `name`",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a }, { name: b, issuer: https://a.example, audiences: b }]",
@@ -112,7 +112,7 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, tenants: any }]",
-            "`tenants` is for an issuer with `{tenantid}` in it",
+            "`tenants` requires an issuer that contains `{tenantid}`",
         ),
         (
             "providers: [{ issuer: spiffe://example.org/workload, audiences: a }]",
@@ -120,7 +120,7 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: spiffe://example.org, audiences: a }]",
-            "scheme `spiffe`, expected https; give `jwks.uri`",
+            "scheme `spiffe`, expected https; set `jwks.uri`",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, also_accept: [logout_token] }]",
@@ -136,7 +136,7 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ scheme: Bearer }] }]",
-            "a scheme goes with a `header`",
+            "`scheme` requires `header`",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{}] }]",
@@ -156,7 +156,7 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: a }, { query: a }] }]",
-            "the query parameter `a` is listed already",
+            "the query parameter `a` is already listed",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x_token }] }]",
@@ -168,23 +168,23 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }, { header: X-A, scheme: Bearer }] }]",
-            "tokens are taken from the `x-a` header, so none can be in the `x-a: Bearer` header",
+            "tokens are taken from the `x-a` header, so the `x-a: Bearer` header cannot carry one",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }] }, { issuer: https://b.example, audiences: a, token_from: [{ header: x-a, scheme: Bearer }] }]",
-            "tokens are taken from the `x-a` header, so none can be in the `x-a: Bearer` header",
+            "tokens are taken from the `x-a` header, so the `x-a: Bearer` header cannot carry one",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: a_b }, { query: A.B }] }]",
-            "tokens are taken from the query parameter `a_b`, so none can be in the query parameter `A.B`",
+            "tokens are taken from the query parameter `a_b`, so the query parameter `A.B` cannot carry one",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ cookie: t }] }, { issuer: https://b.example, audiences: a, token_from: [{ cookie: T }] }]",
-            "tokens are taken from the cookie `t`, so none can be in the cookie `T`",
+            "tokens are taken from the cookie `t`, so the cookie `T` cannot carry one",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a, scheme: Bearer }, { header: X-A, scheme: BEARER }] }]",
-            "the `x-a: BEARER` header is listed already",
+            "the `x-a: BEARER` header is already listed",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: Sec-WebSocket-Protocol }] }]",
@@ -208,15 +208,15 @@ fn problems_one_by_one() {
         ),
         (
             "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, bearer_token_file: token } }]",
-            "would be sent in the clear to `http://a.example/",
+            "would be sent unencrypted to `http://a.example/",
         ),
         (
             "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, proxy: 'http://proxy.example:3128' } }]",
-            "`http://a.example/.well-known/openid-configuration` is not https: `fetch.proxy` would see",
+            "`http://a.example/.well-known/openid-configuration` is not https, so `fetch.proxy` could read",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'socks5://proxy.example:3128' } }]",
-            "providers[0].fetch.proxy: a proxy of the scheme `socks5` is not supported",
+            "providers[0].fetch.proxy: a proxy with the scheme `socks5` is not supported",
         ),
         (
             "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'proxy.example:3128' } }]",
@@ -353,7 +353,7 @@ fn the_dots_of_a_url_are_no_path() {
     ] {
         let found = problems(&yaml).join("\n");
         let expected = format!(
-            "the dots part `{name}` into several names; for the claim of that name write \
+            "the dots split `{name}` into several names; for the claim with that name write \
              `/https:~1~1acme.example.com~1roles`"
         );
         assert!(found.contains(&expected), "{yaml}\n{found}");
@@ -417,7 +417,7 @@ fn what_to_write_instead() {
         ),
         (
             rule("roles: [admin]"),
-            "rules[0].roles: unknown field; name the claim that holds them: `claims: { roles: [admin] }`",
+            "rules[0].roles: unknown field; name the claim that contains them: `claims: { roles: [admin] }`",
         ),
         (
             provider("jwks_uri: https://a.example/jwks"),

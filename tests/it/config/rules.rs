@@ -28,11 +28,11 @@ fn rules_one_by_one() {
         ),
         (
             with("rules: [{ name: default }]"),
-            "`default` is the rule that is about every request",
+            "`default` is the rule that matches every request",
         ),
         (
             with("rules: [{ name: r }, { name: r }]"),
-            "rules[1]: rules[0] is called `r` too",
+            "rules[1]: rules[0] is also called `r`",
         ),
         (with("rules: [~]"), "rules: an entry is empty"),
         (
@@ -70,7 +70,7 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { path: { regex: '/export[?&].*' } }"),
-            "the query is no part of it",
+            "the query is not part of the path",
         ),
         (
             rule("match: { headers: { x-a: b }, methods: GET }, access: public"),
@@ -78,7 +78,7 @@ fn rules_one_by_one() {
         ),
         (
             rule("match:"),
-            "rules[0].match: has no value; give it one, or leave it out",
+            "rules[0].match: has no value; give it one, or remove it",
         ),
         (
             rule("match: { path: , methods: GET }"),
@@ -86,7 +86,7 @@ fn rules_one_by_one() {
         ),
         (rule("scopes:"), "rules[0].scopes: has no value"),
         (rule("condition: ~"), "rules[0].condition: has no value"),
-        (with("rules: [{ name: none }]"), "metrics say `none`"),
+        (with("rules: [{ name: none }]"), "metrics use `none`"),
         (rule("match: { headers: { Host: a } }"), "match on `hosts`"),
         (
             rule("match: { headers: { x-a: b }, path: { prefix: / } }, access: public"),
@@ -98,11 +98,11 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { path: { regex: 'admin.*' } }"),
-            "paths begin with `/`: begin with it",
+            "paths begin with `/`: begin each alternative with it",
         ),
         (
             rule("match: { path: { regex: '/a%20b/.*' } }"),
-            "no path is compared that has `/a%20b/` in it: they are decoded before",
+            "no path can match: the expression contains `/a%20b/`, and paths are decoded before",
         ),
         (
             rule("match: { path: { regex: '/[a-z]+//b' } }"),
@@ -110,11 +110,11 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { path: { regex: '/a\\?b=1' } }"),
-            "the query is no part of it",
+            "the query is not part of the path",
         ),
         (
             rule("match: { path: { regex: '/(a|b;c)' } }"),
-            "no path is compared that has `b;c` in it, as it has a `;`",
+            "no path can match: the expression contains `b;c`, which has a `;`",
         ),
         (rule("match: { method: GET }"), "did you mean `methods`?"),
         (
@@ -139,7 +139,7 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { hosts: 'a.example:443' }"),
-            "ports do not count; write `a.example`",
+            "ports and trailing dots are ignored; write `a.example`",
         ),
         (
             rule("match: { path: {} }"),
@@ -151,15 +151,15 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { path: { exact: a } }"),
-            "`a` does not begin with `/`, so no request would match",
+            "`a` does not begin with `/`, so no request can match",
         ),
         (
             rule("match: { path: { prefix: /a/../b } }"),
-            "has a segment `.` or `..`, so no request would match",
+            "has a segment `.` or `..`, so no request can match",
         ),
         (
             rule("match: { path: { exact: '/a?b=c' } }"),
-            "the query is no part of a path",
+            "the query is not part of the path",
         ),
         (rule("match: { path: { exact: '/a;b' } }"), "has a `;`"),
         (
@@ -188,19 +188,19 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { headers: { x-a: } }"),
-            "`x-a` has no value; `any` is whatever value",
+            "`x-a` has no value; write `any` to accept every value",
         ),
         (
             rule("match: { headers: { x-a: b } }, access: public"),
-            "any client could send this header to do without a token",
+            "any client could send this header to pass without a token",
         ),
         (
             rule("match: { headers: { x-a: b } }, access: optional"),
-            "any client could send this header to do without a token",
+            "any client could send this header to pass without a token",
         ),
         (
             rule("match: { hosts: a.example }, access: public"),
-            "any client could send this host to do without a token; add a `path` to `match`, or \
+            "any client could send this host to pass without a token; add a `path` to `match`, or \
              `hosts_are_bound: true`",
         ),
         (
@@ -225,32 +225,32 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { hosts_are_bound: true, methods: GET }"),
-            "rules[0].match.hosts_are_bound: there are no `hosts` that could be bound",
+            "rules[0].match.hosts_are_bound: there are no `hosts` to bind",
         ),
         (
             rule("match: { path: { prefix: '/admin/*' } }"),
-            "rules[0].match.path.prefix: `*` is no placeholder here and stands for itself; \
-             `prefix` is about all paths below, and `regex` takes expressions; percent-encode it",
+            "rules[0].match.path.prefix: `*` is not a placeholder here and stands for itself; \
+             use `prefix` for all paths below, or `regex` for an expression; percent-encode it",
         ),
         (
             rule("match: { path: { exact: '/orders/:id' } }"),
-            "`:id` is no placeholder",
+            "`:id` is not a placeholder",
         ),
         (
             rule("match: { path: { exact: '/x/{id}' } }"),
-            "`{` is no placeholder",
+            "`{` is not a placeholder",
         ),
         (
             rule("match: { path: { exact: '/x/<id>' } }"),
-            "`<` is no placeholder",
+            "`<` is not a placeholder",
         ),
         (
             rule("match: { path: { prefix: '/orders/[0-9]+' } }"),
-            "`[` is no placeholder",
+            "`[` is not a placeholder",
         ),
         (
             rule("match: { path: { prefix: '/orders$' } }"),
-            "`$` is no placeholder",
+            "`$` is not a placeholder",
         ),
         (
             with("paths: as_is\nrules: [{ name: r, match: { path: { prefix: '/admin/*' } } }]"),
@@ -258,27 +258,27 @@ fn rules_one_by_one() {
         ),
         (
             rule("match: { headers: { x-a: b, X-A: c } }"),
-            "is the header `x-a` again: case does not count; list its values",
+            "repeats the header `x-a`, because case is ignored; list its values",
         ),
         (
             rule("match: { path: { regex: '/a$b' } }"),
-            "no path is like `/a$b`",
+            "no path can match `/a$b`",
         ),
         (
             rule("match: { path: { regex: '/a(^b)c' } }"),
-            "no path is like",
+            "no path can match",
         ),
         (
             rule("match: { path: { regex: '/[a&&b]' } }"),
-            "no path is like `/[a&&b]`",
+            "no path can match `/[a&&b]`",
         ),
         (
             rule("match: { hosts: '*.[::1]' }"),
-            "no host is below the address `[::1]`",
+            "no host can be below the address `[::1]`",
         ),
         (
             rule("match: { hosts: '*.10.0.0.1' }"),
-            "no host is below the address `10.0.0.1`",
+            "no host can be below the address `10.0.0.1`",
         ),
         (
             rule("match: { methods: GET }, only_by_name: true"),
@@ -286,7 +286,7 @@ fn rules_one_by_one() {
         ),
         (
             rule("providers: [acne]"),
-            "no provider is called `acne`; there are `acme`",
+            "no provider is called `acne`; configured: `acme`",
         ),
         (rule("scopes: a b"), "`a b` is not a scope"),
         (rule("scopes: []"), "scopes: empty; give at least one scope"),
@@ -308,7 +308,7 @@ fn rules_one_by_one() {
         ),
         (
             rule("access: optional, max_age: 1h"),
-            "whoever leaves the token out would pass, so `max_age` protects nothing",
+            "a client could pass by omitting the token, so `max_age` protects nothing",
         ),
         (
             rule("access: deny, condition: 'true'"),
@@ -369,7 +369,7 @@ fn conditions_one_by_one() {
         ("has(claims)", "not a CEL expression"),
         (
             "claims.sub.matches(claims.pattern)",
-            "the pattern of `matches` must be literal text",
+            "the pattern of `matches` must be a literal text",
         ),
         (
             "claims.sub.matches('(')",
@@ -384,7 +384,7 @@ fn conditions_one_by_one() {
         ("[claims.a]", "a list is neither true nor false"),
         (
             "Config{a: 1} == claims.a",
-            "is not a type that can be made here",
+            "is not a type that can be created here",
         ),
         (
             "request == claims.a",
@@ -399,7 +399,7 @@ fn conditions_one_by_one() {
         ("request[claims.a] == '/'", "name a field of `request`"),
         (
             "!('X-Debug' in request.headers)",
-            "headers are named in lower case: write `x-debug`",
+            "header names are in lower case: write `x-debug`",
         ),
         (
             "!has(request.headers.Authorization)",
@@ -407,27 +407,27 @@ fn conditions_one_by_one() {
         ),
         (
             "request.headers[':path'] == '/'",
-            "is no header: see `request.method`",
+            "is not a header: use `request.method`",
         ),
         (
             "claims.a.all(request, request.path == '/')",
-            "`request` means something else; choose another name",
+            "`request` already has a meaning; choose another name",
         ),
         (
             "claims.l.exists(g, g in request.headers['x-groups'].split(','))",
-            "`split` inside a macro may only be given what is written here",
+            "`split` inside a macro may only be given literals",
         ),
         (
             "request.path.split('/').exists(s, s in claims.l)",
-            "`in` inside a macro may only be given what is written here",
+            "`in` inside a macro may only be given literals",
         ),
         (
             "claims.l.map(x, claims.l).size() > 0",
-            "`map` and `filter` may only look at their own elements",
+            "`map` and `filter` may only use their own elements",
         ),
         (
             "claims.l.filter(x, x == claims.a).size() > 0",
-            "`map` and `filter` may only look at their own elements",
+            "`map` and `filter` may only use their own elements",
         ),
         (
             "request.query.replace('a', request.query).size() > 0",
@@ -435,11 +435,11 @@ fn conditions_one_by_one() {
         ),
         (
             "claims.l.exists(p, request.path.indexOf(p) >= 0)",
-            "`indexOf` looks for literal text",
+            "`indexOf` needs a literal text",
         ),
         (
             "request.path.indexOf(request.query) < 0",
-            "`indexOf` looks for literal text",
+            "`indexOf` needs a literal text",
         ),
         (
             "claims.l.exists(p, request.path.substring(1) == p)",
@@ -451,24 +451,24 @@ fn conditions_one_by_one() {
         ),
         (
             "request.path.split('').size() > 1",
-            "`split` looks for literal text that is not empty",
+            "`split` needs a literal text that is not empty",
         ),
         (
             "request.path.replace('a', 'aa') == 'b'",
-            "the second is no longer than the first",
+            "the second must not be longer than the first",
         ),
         (
             "[1, 2, 3].map(i, request.path).size() > 0",
-            "`map` and `filter` may only look at their own elements",
+            "`map` and `filter` may only use their own elements",
         ),
-        ("['a'].map(p, p + p).size() > 0", "`map` may not add"),
+        ("['a'].map(p, p + p).size() > 0", "`map` may not use `+`"),
         (
             "claims.a.format(['b']) == 'a'",
             "`format` is not a function of a value",
         ),
         (
             "claims.a.all(x, claims.b.all(y, x != y))",
-            "a macro inside another one may only go through a list that is written here",
+            "a macro inside another one may only go through a literal list",
         ),
         ("claims.?a == 1", "not a CEL expression"),
     ] {
@@ -544,7 +544,7 @@ fn answers_one_by_one() {
         ("denials: { body: {} }", "denials.body: empty"),
         (
             "denials: { body: { 404: json } }",
-            "denials.body: `404` is no status of a denial",
+            "denials.body: `404` is not a status of a denial",
         ),
         (
             "denials: { body: { 401: html } }",
@@ -560,7 +560,7 @@ fn answers_one_by_one() {
         ),
         (
             "denials: { body: { 401: { content_type: \"a\\nb\", template: a } } }",
-            "content_type: a header carries visible ASCII",
+            "content_type: a header value is visible ASCII",
         ),
         (
             "denials: { body: { 401: { content_type: text/html, template: '{{sub}}' } } }",
@@ -572,7 +572,7 @@ fn answers_one_by_one() {
         ),
         (
             "denials: { expose_reason: false, body: { 401: { content_type: text/html, template: '{{reason}}' } } }",
-            "tells what `expose_reason: false` is to hide",
+            "reveals what `expose_reason: false` hides",
         ),
         (
             "denials: { body: [json] }",
@@ -596,19 +596,19 @@ fn answers_one_by_one() {
         ),
         (
             "denials: { headers: [{ header: content-type, value: a/b }] }",
-            "has a meaning of its own",
+            "already has a meaning",
         ),
         (
             "denials: { headers: [{ header: grpc-status, value: '0' }] }",
-            "has a meaning of its own",
+            "already has a meaning",
         ),
         (
             "denials: { headers: [{ header: x-a, value: a }, { header: X-A, value: b }] }",
-            "is set by denials.headers[0].header already",
+            "is already set by denials.headers[0].header",
         ),
         (
             "denials: { headers: [{ header: x-a, value: \"a\\r\\nb\" }] }",
-            "a header carries visible ASCII",
+            "a header value is visible ASCII",
         ),
         (
             "denials: { cors: {} }",
@@ -640,7 +640,7 @@ fn answers_one_by_one() {
         ),
         (
             "denials: { cors: { origins: any, credentials: true } }",
-            "denials.cors.credentials: browsers want origins by name",
+            "denials.cors.credentials: with cookies, browsers accept only origins given by name",
         ),
         (
             "denials: { resource_metadata: metadata }",
@@ -664,15 +664,15 @@ fn answers_one_by_one() {
         ),
         (
             "response_headers: [{ header: content-length, value: '1' }]",
-            "has a meaning of its own",
+            "already has a meaning",
         ),
         (
             "response_headers: [{ header: x-a, value: \"a\\r\\nb\" }]",
-            "a header carries visible ASCII",
+            "a header value is visible ASCII",
         ),
         (
             "response_headers: [{ header: x-a, value: a }, { header: X-A, value: b }]",
-            "is set by response_headers[0].header already",
+            "is already set by response_headers[0].header",
         ),
         (
             "upstream: { dynamic_metadata: all }",
@@ -689,11 +689,11 @@ fn answers_one_by_one() {
         ),
         (
             "protected_resources: [{ resource: 'https://api.example.com/?a' }]",
-            "no query, fragment or user name",
+            "must not have a query, fragment or user name",
         ),
         (
             "protected_resources: [{ resource: 'https://API.example.com/a' }]",
-            "write it as clients will: `https://api.example.com/a`",
+            "write it in the form that clients use: `https://api.example.com/a`",
         ),
         (
             "protected_resources: [{ resource: 'https://a.example', providers: acne }]",
@@ -709,7 +709,7 @@ fn answers_one_by_one() {
         ),
         (
             "protected_resources: [{ resource: 'https://a.example' }, { resource: 'https://a.example' }]",
-            "another one has the same metadata URL",
+            "another resource has the same metadata URL",
         ),
     ] {
         let found = problems(&with(yaml)).join("\n");

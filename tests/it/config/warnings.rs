@@ -29,19 +29,19 @@ fn one_by_one() {
         ),
         (
             rule("access: public, match: { path: { prefix: / } }"),
-            "its `path` is every path",
+            "its `path` matches every path",
         ),
         (
             rule("access: public, match: { path: { regex: '/.*' } }"),
-            "its `path` is every path",
+            "its `path` matches every path",
         ),
         (
             rule("access: public, match: { path: { regex: '/[^/]*(/.*)?' } }"),
-            "its `path` is every path",
+            "its `path` matches every path",
         ),
         (
             rule("access: optional, match: { path: { regex: '/([a-z0-9_-]+/?)*' } }"),
-            "its `path` is every path",
+            "its `path` matches every path",
         ),
         (
             rule("access: public, condition: 'request.path.startsWith(\"/\")'"),
@@ -64,14 +64,14 @@ fn one_by_one() {
                 "rules: [{ name: r, access: deny, match: { path: { prefix: /a }, headers: { x-a: b } } }, \
                  { name: open, access: public, match: { path: { prefix: /a } } }]",
             ),
-            "rules[0]: warning: a client that leaves out its header gets the rule `open`",
+            "rules[0]: warning: a client that omits its header gets the rule `open`",
         ),
         (
             with(
                 "rules: [{ name: r, scopes: s, match: { path: { prefix: /a/b }, headers: { x-a: any } } }, \
                  { name: open, access: optional, match: { path: { prefix: /a } } }]",
             ),
-            "rules[0]: warning: a client that leaves out its header gets the rule `open`",
+            "rules[0]: warning: a client that omits its header gets the rule `open`",
         ),
         (
             with(
@@ -91,19 +91,19 @@ fn one_by_one() {
         ),
         (
             rule(r"access: public, match: { path: { regex: '.*\.css' } }"),
-            r"`.*\.css` opens every path that ends so",
+            r"`.*\.css` opens every path with this ending",
         ),
         (
             rule(r"access: public, match: { path: { regex: '/.*\.(css|js)' } }"),
-            "opens every path that ends so",
+            "opens every path with this ending",
         ),
         (
             rule("access: optional, match: { path: { regex: '/public.*' } }"),
-            "`/public.*` is also about `/public-x/x`; write `/public(/.*)?`",
+            "`/public.*` also matches `/public-x/x`; write `/public(/.*)?`",
         ),
         (
             provider("").replace("audiences: a", "audiences: any"),
-            "providers[0].audiences: warning: tokens meant for any other API are accepted too",
+            "providers[0].audiences: warning: tokens for any other API are accepted too",
         ),
         (
             provider("").replace("audiences: a", "audiences: [account]"),
@@ -118,19 +118,19 @@ fn one_by_one() {
                 "https://a.example,",
                 "https://a.example/.well-known/openid-configuration,",
             ),
-            "providers[0].issuer: warning: this is where metadata is",
+            "providers[0].issuer: warning: this is the URL of metadata",
         ),
         (
             with("paths: as_is\nrules: [{ name: r, access: public, match: { path: { prefix: /a } } }]"),
-            "with `paths: as_is`, `/a/…` is also about `..` below it",
+            "with `paths: as_is`, `/a/…` also matches `..` below it",
         ),
         (
             with("paths: as_is\nrules: [{ name: r, access: optional, match: { path: { regex: '/a/.*' } } }]"),
-            "with `paths: as_is`, `/a/.*` is also about `..` below it",
+            "with `paths: as_is`, `/a/.*` also matches `..` below it",
         ),
         (
             rule("access: deny, match: { headers: { x-debug: any } }"),
-            "can leave out the header",
+            "can omit the header",
         ),
         (
             rule("access: deny, match: { hosts: a.example }"),
@@ -138,12 +138,12 @@ fn one_by_one() {
         ),
         (
             provider("token_from: [{ cookie: session }]"),
-            "providers[0].token_from[0].cookie: warning: browsers send a cookie also when another",
+            "providers[0].token_from[0].cookie: warning: a browser sends a cookie even if another",
         ),
         (
             provider("token_from: [{ cookie: session }]")
                 + "rules: [{ name: r, condition: 'claims.original == \"origin\"' }]",
-            "browsers send a cookie also when another",
+            "a browser sends a cookie even if another",
         ),
         (
             provider("required_claims: { a: 'b ' }"),

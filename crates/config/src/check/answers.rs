@@ -1,4 +1,4 @@
-//! What callers read: denials, and headers of answers.
+//! What callers receive: denials and response headers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use claimgate_core::identity::{HeaderName, ResponseValue};
 /// The statuses of denials.
 const STATUSES: [u16; 6] = [400, 401, 403, 413, 500, 503];
 
-/// Headers that denials have by themselves. Others of these are refused by [`HeaderName`].
+/// Headers that denials already have. [`HeaderName`] refuses further ones.
 const OWN_HEADERS: [&str; 3] = ["www-authenticate", "retry-after", "vary"];
 
 const FORMS: [(&str, Body); 4] = [
@@ -104,7 +104,7 @@ impl Check<'_> {
             }
         };
         if let (Some((location, true)), Origins::Any) = (credentials.given(), &origins) {
-            let why = "browsers want origins by name where they send cookies; list them";
+            let why = "with cookies, browsers accept only origins given by name; list the origins";
             self.report(location, why);
         }
         Some(Cors {
@@ -128,7 +128,7 @@ impl Check<'_> {
             RawBodies::ByStatus(bodies) => bodies,
         };
         if by_status.is_empty() {
-            self.report(&location, "empty; give a form, or one for each status");
+            self.report(&location, "empty; give one form, or one for each status");
         }
         let mut read = Bodies::default();
         for (status, field) in by_status {
@@ -149,8 +149,8 @@ impl Check<'_> {
                 None if status == "default" => read.default = body,
                 None => {
                     let why = format!(
-                        "`{status}` is no status of a denial; there are 400, 401, 403, 413, 500, 503 \
-                         and `default`"
+                        "`{status}` is not a status of a denial; the statuses are 400, 401, 403, 413, 500, \
+                         503 and `default`"
                     );
                     self.report(&location, why);
                 }
@@ -180,7 +180,7 @@ impl Check<'_> {
         if !expose_reason && parts.contains(&Part::Reason) {
             self.report(
                 location,
-                "`{{reason}}` tells what `expose_reason: false` is to hide",
+                "`{{reason}}` reveals what `expose_reason: false` hides",
             );
         }
         Body::Template(Template {

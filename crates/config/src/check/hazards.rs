@@ -1,4 +1,4 @@
-//! What works as it is written, and is likely not what is meant: warnings.
+//! Warnings for settings that work as written but are probably not what the operator wants.
 
 use super::Check;
 use crate::document::Location;
@@ -12,11 +12,11 @@ use claimgate_core::policy::rules::{PathMode, Rule, Rules};
 pub(super) enum Hosts {
     /// The client.
     Chosen,
-    /// Envoy, whose `domains` let no other pass.
+    /// Envoy, because its `domains` let no other host pass.
     Bound,
 }
 
-/// Headers that tell which site made a browser send a request (Fetch §3.2, Fetch Metadata §2).
+/// Headers that say which site made a browser send a request (Fetch §3.2, Fetch Metadata §2).
 const SITE_HEADERS: [&str; 2] = ["origin", "sec-fetch-site"];
 
 impl Check<'_> {
@@ -57,7 +57,7 @@ impl Check<'_> {
             let why = "without a `path`, every path is open to requests without a token";
             self.warn(location, why);
         } else if matcher.paths.iter().any(cover::is_nearly_every_path) {
-            let why = "its `path` is every path, so all are open to requests without a token";
+            let why = "its `path` matches every path, so all are open to requests without a token";
             self.warn(location, why);
         }
     }
@@ -77,7 +77,7 @@ impl Check<'_> {
             };
             if paths == PathMode::AsIs && is_open {
                 let why = format!(
-                    "with `paths: as_is`, `{path}` is also about `..` below it: name exact paths \
+                    "with `paths: as_is`, `{path}` also matches `..` below it: use exact paths \
                      where no token is needed"
                 );
                 self.warn(location, why);
@@ -89,25 +89,26 @@ impl Check<'_> {
         let by_header = !matcher.headers.is_empty();
         let by_host = !matcher.hosts.is_empty() && hosts == Hosts::Chosen;
         let what = match (by_header, by_host) {
-            (true, _) => "leave out the header",
+            (true, _) => "omit the header",
             (false, true) => "name another host",
             (false, false) => return,
         };
         if matcher.paths.is_empty() {
             let why = format!(
-                "a client that is to be denied can {what}, unless Envoy sees to it; deny by `path`"
+                "a client can {what} to avoid the denial, unless Envoy prevents that; deny by `path`"
             );
             self.warn(location, why);
         }
     }
 
-    /// Browsers send cookies on their own, also when another site makes them.
+    /// Warns about tokens in cookies, because a browser sends cookies even if another site makes
+    /// the request.
     pub(super) fn warn_of_cookies(&mut self, rules: &Rules) {
         if rules.all().any(looks_at_site) {
             return;
         }
         for location in std::mem::take(&mut self.cookies) {
-            let why = "browsers send a cookie also when another site makes them; let rules look at \
+            let why = "a browser sends a cookie even if another site makes the request; let a rule check \
                        `Origin`: `condition: '!(\"origin\" in request.headers) || \
                        request.headers[\"origin\"] == \"https://shop.example.com\"'`";
             self.warn(&location, why);
@@ -130,12 +131,12 @@ fn wider_than_it_looks(regex: &PathRegex) -> Option<String> {
     let text = regex.text();
     if regex.begins_with_anything() {
         return Some(format!(
-            "`{text}` opens every path that ends so, whatever is before: begin with the directory"
+            "`{text}` opens every path with this ending, whatever comes before it: begin with a directory"
         ));
     }
     let beginning = regex.runs_on()?;
     Some(format!(
-        "`{text}` is also about `{beginning}-x/x`; write `{beginning}(/.*)?` for what is below \
+        "`{text}` also matches `{beginning}-x/x`; write `{beginning}(/.*)?` for the paths below \
          `{beginning}`"
     ))
 }

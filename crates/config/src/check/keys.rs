@@ -1,4 +1,4 @@
-//! Where a provider's keys come from, and how they are kept fresh.
+//! The source of a provider's keys, and how they are kept fresh.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ impl Check<'_> {
             && url.scheme() == "http"
             && !values::is_loopback(url)
         {
-            let why = format!("`fetch.bearer_token_file` would be sent in the clear to `{url}`");
+            let why = format!("`fetch.bearer_token_file` would be sent unencrypted to `{url}`");
             self.report(issuer_location, why);
         }
         if let (Some(Proxy::Url(_)), Some(url)) = (&fetch.proxy, source.url())
@@ -33,8 +33,8 @@ impl Check<'_> {
             && !values::is_this_machine(url)
         {
             let why = format!(
-                "`{url}` is not https: `fetch.proxy` would see and could replace what it answers, so \
-                 it is not used for it; leave `fetch.proxy` out"
+                "`{url}` is not https, so `fetch.proxy` could read and replace its response, and \
+                 is not used for it; remove `fetch.proxy`"
             );
             self.report(issuer_location, why);
         }
@@ -73,7 +73,7 @@ impl Check<'_> {
             (Field::Absent, None) => {
                 let metadata = values::key_url(issuer.trim(), fetch.allow_http)
                     .and_then(|url| well_known(issuer, &url))
-                    .map_err(|why| format!("{why}; give `jwks.uri` if it has no discovery"));
+                    .map_err(|why| format!("{why}; set `jwks.uri` if it has no discovery"));
                 Some(KeySource::Discovery {
                     issuer: issuer.to_owned(),
                     metadata: self.parsed(issuer_location, metadata)?,
@@ -165,8 +165,8 @@ impl Check<'_> {
     }
 }
 
-/// Where the metadata of an issuer may be: OpenID Connect Discovery 1.0 §4.1 appends, RFC 8414
-/// §3.1 inserts between host and path.
+/// The URLs where an issuer's metadata may be. OpenID Connect Discovery 1.0 §4.1 appends its path
+/// to the issuer; RFC 8414 §3.1 inserts it between host and path.
 fn well_known(issuer: &str, url: &Url) -> Result<Vec<Url>, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(format!(

@@ -1,4 +1,4 @@
-//! Where `Check` is served.
+//! The addresses on which `Check` is served.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,10 +8,11 @@ use crate::document::{Field, Location};
 use crate::raw::listen::{Listen, Listens, Socket};
 use crate::{ListenAddress, UnixSocket, values};
 
-/// Where `Check` is served unless the configuration says otherwise.
+/// The address if the configuration gives none.
 const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9001);
 
-/// With these, a mesh of 1,000 sidecars still has room, and idle connections take about 16 MiB.
+/// The default number of connections. A mesh of 1,000 sidecars fits, and idle connections take
+/// about 16 MiB.
 const MAX_CONNECTIONS: u32 = 1024;
 
 impl Check<'_> {
@@ -54,7 +55,7 @@ impl Check<'_> {
             self.report(location, "empty text");
             return None;
         }
-        // Whoever copies an address here means its path.
+        // If `unix` holds an address that was copied from elsewhere, use the path in it.
         let path = match values::unix_path(path) {
             Some(path) => self.parsed(location, path)?,
             None => PathBuf::from(path),

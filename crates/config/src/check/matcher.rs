@@ -1,4 +1,4 @@
-//! Which requests a rule is about.
+//! Which requests a rule matches.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -15,7 +15,7 @@ use claimgate_core::policy::rules::PathMode;
 use claimgate_core::request::path::Ambiguity;
 use claimgate_core::request::{host, method, path};
 
-/// What is encoded besides everything that is not ASCII.
+/// The ASCII characters that are encoded. Everything outside ASCII is encoded too.
 const SPACES: &AsciiSet = &CONTROLS.add(b' ');
 
 impl Check<'_> {
@@ -42,7 +42,7 @@ impl Check<'_> {
         if is_empty {
             self.report(
                 location,
-                "empty; leave `match` out for a rule about every request",
+                "empty; remove `match` for a rule that matches every request",
             );
         }
         Matcher {
@@ -74,7 +74,7 @@ impl Check<'_> {
         let has_name = |method: &String| NAMED_METHODS.contains(&method.as_str());
         if !names.is_empty() && !methods.is_empty() && !methods.iter().any(has_name) {
             let named = listed(&NAMED_METHODS, ", ");
-            let why = format!("no call of these `methods` has a name; those of {named} have");
+            let why = format!("no call of these `methods` has a name; only {named} have one");
             self.report(&location, why);
         }
         Some(McpPattern { methods, names })
@@ -89,13 +89,14 @@ impl Check<'_> {
             };
             match host::canonical(domain) {
                 Some(canonical) if text.starts_with("*.") && is_address(&canonical) => {
-                    let why = format!("no host is below the address `{domain}`");
+                    let why = format!("no host can be below the address `{domain}`");
                     self.report(&location, why);
                 }
                 Some(canonical) => {
                     let has_port = !domain.ends_with(']') && domain.contains(':');
                     if has_port || domain.ends_with('.') {
-                        let why = format!("ports do not count; write `{canonical}`");
+                        let why =
+                            format!("ports and trailing dots are ignored; write `{canonical}`");
                         self.report(&location, why);
                     }
                     hosts.push(pattern(canonical.into_owned()));
@@ -103,7 +104,7 @@ impl Check<'_> {
                 None => {
                     let why = format!(
                         "`{text}` is not a host; write `api.example.com`, or `*.example.com` for \
-                         all below it"
+                         all hosts below it"
                     );
                     self.report(&location, why);
                 }
@@ -175,51 +176,51 @@ impl Check<'_> {
         if !regex.is_about_paths() {
             self.report(
                 location,
-                "paths begin with `/`: begin with it, or with `.*`, in each alternative",
+                "paths begin with `/`: begin each alternative with it, or with `.*`",
             );
         }
         if regex.is_impossible() {
             let why = format!(
-                "no path is like `{text}`: it has an empty class, or something before `^` or after `$`"
+                "no path can match `{text}`: it has an empty class, or something before `^` or after `$`"
             );
             self.report(location, why);
         }
         if paths == PathMode::Strict {
             for why in regex.written().iter().filter_map(|text| in_no_path(text)) {
-                let why = format!("no path is compared that has {why}");
+                let why = format!("no path can match: {why}");
                 self.report(location, why);
             }
         }
         Some(regex)
     }
 
-    /// In the form in which the paths of requests are compared.
+    /// The path in the form that rules compare.
     fn path(&mut self, location: &Location, text: &str, paths: PathMode) -> Option<String> {
         if text.contains('?') {
             self.report(
                 location,
-                "the query is no part of a path; match on `request.query` in a `condition`",
+                "the query is not part of the path; match on `request.query` in a `condition`",
             );
             return None;
         }
         if let Some(sign) = sign_of_pattern(text) {
             let why = format!(
-                "`{sign}` is no placeholder here and stands for itself; `prefix` is about all \
-                 paths below, and `regex` takes expressions; {}",
+                "`{sign}` is not a placeholder here and stands for itself; use `prefix` for all \
+                 paths below, or `regex` for an expression; {}",
                 match paths {
-                    PathMode::Strict => "percent-encode it if it is meant",
-                    PathMode::AsIs => "if it is meant, write a `regex` that escapes it",
+                    PathMode::Strict => "percent-encode it if it is meant literally",
+                    PathMode::AsIs => "if it is meant literally, write a `regex` that escapes it",
                 }
             );
             self.report(location, why);
             return None;
         }
-        // Whoever writes a rule need not write as clients must.
+        // Operators need not encode paths as clients must, so encode them here.
         let encoded = utf8_percent_encode(text, SPACES).to_string();
         let path = match paths {
             PathMode::Strict => path::canonical(&encoded)
                 .map(Into::into)
-                .map_err(|why| format!("`{text}` {why}, so no request would match")),
+                .map_err(|why| format!("`{text}` {why}, so no request can match")),
             PathMode::AsIs if text.starts_with('/') => Ok(text.to_owned()),
             PathMode::AsIs => Err(format!("`{text}` does not begin with `/`")),
         };
@@ -240,7 +241,7 @@ impl Check<'_> {
                 .find(|other| other.name().eq_ignore_ascii_case(&name))
             {
                 let why = format!(
-                    "`{name}` is the header `{}` again: case does not count; list its values",
+                    "`{name}` repeats the header `{}`, because case is ignored; list its values once",
                     same.name()
                 );
                 self.report(&location, why);
@@ -257,7 +258,7 @@ impl Check<'_> {
                 Field::Absent => {
                     self.report(
                         &location,
-                        format!("`{name}` has no value; `any` is whatever value"),
+                        format!("`{name}` has no value; write `any` to accept every value"),
                     );
                     continue;
                 }
@@ -266,7 +267,7 @@ impl Check<'_> {
             let values = match values.as_slice() {
                 [any] if any == "any" => Vec::new(),
                 list if list.iter().any(|value| value == "any") => {
-                    let why = "`any` in a list would be a value of that name; write `any` alone";
+                    let why = "`any` in a list would be a value with that name; write `any` alone";
                     self.report(&location, why);
                     continue;
                 }
@@ -278,7 +279,7 @@ impl Check<'_> {
     }
 }
 
-/// What looks like a pattern in a path that is taken as it is: `*`, `:id`, `{id}`.
+/// The part of a literal path that looks like a pattern: `*`, `:id`, `{id}`.
 fn sign_of_pattern(text: &str) -> Option<&str> {
     let signs = ['*', '{', '}', '<', '>', '[', ']', '^', '|'];
     if let Some(at) = text.find(signs) {
@@ -299,18 +300,22 @@ fn is_address(host: &str) -> bool {
     host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
-/// Why no path, decoded, could have this in it.
+/// Why no decoded path can contain this text. `None` if one can.
 fn in_no_path(literal: &str) -> Option<String> {
     if literal.contains('?') {
-        return Some(format!("`{literal}` in it: the query is no part of it"));
+        return Some(format!(
+            "the expression contains `{literal}`, and the query is not part of the path"
+        ));
     }
-    // With something around it, so that what it begins and ends with is not what is wrong.
+    // Surrounds the text, so that its position at an end of a segment is not the problem.
     let encoded = utf8_percent_encode(literal, SPACES).to_string();
     match path::canonical(&format!("/x{encoded}x")) {
         Ok(decoded) if decoded == format!("/x{literal}x") => None,
-        Ok(_) => Some(format!("`{literal}` in it: they are decoded before")),
-        // A `%` that was itself encoded.
+        Ok(_) => Some(format!(
+            "the expression contains `{literal}`, and paths are decoded before"
+        )),
+        // The text contains a `%`, which a request encodes as `%25`.
         Err(Ambiguity::Encoding) => None,
-        Err(why) => Some(format!("`{literal}` in it, as it {why}")),
+        Err(why) => Some(format!("the expression contains `{literal}`, which {why}")),
     }
 }

@@ -1,4 +1,4 @@
-//! Whom to trust, and on what terms.
+//! Which providers to trust, and on what terms.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use claimgate_core::policy::Provider;
 use claimgate_core::token::source::{TokenSource, websocket};
 use claimgate_core::token::{MAX_TOKEN_BYTES, Terms};
 
-/// What a name in HTTP may hold besides letters and digits (RFC 9110 §5.6.2).
+/// The marks that a token in HTTP syntax may contain besides letters and digits (RFC 9110 §5.6.2).
 const TOKEN_MARKS: &str = "-_.~!#$%&'*+^`|";
 
 impl Check<'_> {
@@ -58,7 +58,7 @@ impl Check<'_> {
                 let name = &provider.name;
                 self.report(
                     &location,
-                    format!("{other} is called `{name}` too; give each a `name` of its own"),
+                    format!("{other} is also called `{name}`; give each a different `name`"),
                 );
             }
             if let Some((place, other)) = contradicting(&provider, &read) {
@@ -120,7 +120,7 @@ impl Check<'_> {
         }
         self.visible_ends(issuer.0, issuer.1);
         if issuer.1.contains("/.well-known/") {
-            let why = "this is where metadata is; the `iss` of tokens is usually what stands \
+            let why = "this is the URL of metadata; the `iss` of tokens is usually the part \
                        before `/.well-known/`";
             self.warn(issuer.0, why);
         }
@@ -181,7 +181,7 @@ impl Check<'_> {
             return vec![Arc::new(TokenSource::authorization())];
         };
         if listed.is_empty() {
-            self.report(location, "empty; give at least one place, or leave it out");
+            self.report(location, "empty; give at least one place, or remove it");
         }
         let mut places: Vec<Arc<TokenSource>> = Vec::new();
         for (location, source) in self.entries(sources) {
@@ -189,7 +189,7 @@ impl Check<'_> {
                 continue;
             };
             if places.iter().any(|other| **other == place) {
-                self.report(&location, format!("the {place} is listed already"));
+                self.report(&location, format!("the {place} is already listed"));
             }
             if let Some(other) = places.iter().find(|other| other.contradicts(&place)) {
                 self.report(&location, contradiction(&place, other));
@@ -212,18 +212,18 @@ impl Check<'_> {
             websocket_protocol,
         } = source;
         if let (Field::Given(location, _), Field::Absent) = (scheme, header) {
-            self.report(location, "a scheme goes with a `header`");
+            self.report(location, "`scheme` requires `header`");
             return None;
         }
         match (header, cookie, query, websocket_protocol) {
             (Field::Given(location, header), Field::Absent, Field::Absent, Field::Absent) => {
                 self.fits(location, header, "header name", "-");
                 if header.eq_ignore_ascii_case(websocket::HEADER) {
-                    let why = "write `websocket_protocol: bearer` for a token behind the \
+                    let why = "write `websocket_protocol: bearer` for a token after the \
                                subprotocol `bearer`";
                     self.report(location, why);
                 } else if HeaderName::is_of_http(&header.to_ascii_lowercase()) {
-                    let why = format!("`{header}` has a meaning of its own; no token is there");
+                    let why = format!("`{header}` already has a meaning; it cannot carry a token");
                     self.report(location, why);
                 }
                 if let Some((location, scheme)) = scheme.given() {
@@ -270,8 +270,8 @@ impl Check<'_> {
     }
 }
 
-/// A place of this provider, and one of an earlier provider's, of which one is an error where the
-/// other fits.
+/// A place of this provider, and a place of an earlier provider, where a token that fits one is an
+/// error in the other.
 fn contradicting(
     provider: &Provider,
     earlier: &[(Provider, KeySettings)],
@@ -284,5 +284,5 @@ fn contradicting(
 }
 
 fn contradiction(place: &TokenSource, other: &TokenSource) -> String {
-    format!("tokens are taken from the {other}, so none can be in the {place}")
+    format!("tokens are taken from the {other}, so the {place} cannot carry one")
 }

@@ -1,4 +1,4 @@
-//! What all sections read alike: sizes, durations, texts, lists.
+//! Reads values that occur in all sections: sizes, durations, texts, lists.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::raw::values::Texts;
 use crate::values;
 
 impl Check<'_> {
-    /// A size from `least` to `most`; `default` when it is absent, or wrong and reported.
+    /// A size from `least` to `most` bytes. The default if it is absent, or wrong and reported.
     pub(super) fn bytes(
         &mut self,
         field: &Field<String>,
@@ -23,7 +23,7 @@ impl Check<'_> {
             .unwrap_or(default)
     }
 
-    /// A duration from `least` to `most`; `default` when it is absent, or wrong and reported.
+    /// A duration from `least` to `most`. The default if it is absent, or wrong and reported.
     pub(super) fn duration(
         &mut self,
         field: &Field<String>,
@@ -36,7 +36,7 @@ impl Check<'_> {
             .unwrap_or(default)
     }
 
-    /// A value within bounds, both of them included.
+    /// A value within inclusive bounds.
     fn bounded<T: PartialOrd + Copy>(
         &mut self,
         field: &Field<String>,
@@ -57,7 +57,7 @@ impl Check<'_> {
         None
     }
 
-    /// One of these words; the default when it is absent, or wrong and reported.
+    /// One of these words. The default if it is absent, or wrong and reported.
     pub(super) fn choice<T: Clone + Default>(
         &mut self,
         field: &Field<String>,
@@ -77,7 +77,7 @@ impl Check<'_> {
         }
     }
 
-    /// Texts that are not empty, with their places; reports when there is none.
+    /// Non-empty texts with their locations. Reports an empty list.
     pub(super) fn texts(&mut self, field: Field<Texts>, wanted: &str) -> Vec<(Location, String)> {
         let Field::Given(location, texts) = field else {
             return Vec::new();
@@ -106,21 +106,21 @@ impl Check<'_> {
         texts
     }
 
-    /// Reports white space at the ends of a text, which is part of it and is not seen.
+    /// Reports white space at the ends of a text, because it is invisible but counts.
     pub(super) fn visible_ends(&mut self, location: &Location, text: &str) {
         if values::has_blank_ends(text) {
             self.report(location, values::blank_ends(text));
         }
     }
 
-    /// The path of a file or directory, from the directory that the configuration is in.
+    /// The path of a file or directory, relative to the configuration's directory.
     pub(super) fn file(&mut self, field: &Field<String>) -> Option<PathBuf> {
         let (location, file) = field.given()?;
         self.visible_ends(location, file);
         Some(self.directory.join(file))
     }
 
-    /// The entries of a list that are right, with their places; reports empty ones.
+    /// The correct entries of a list with their locations. Reports empty entries.
     pub(super) fn entries<T>(&mut self, field: Field<Vec<Field<T>>>) -> Vec<(Location, T)> {
         let Field::Given(location, fields) = field else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! Resources that have metadata (RFC 9728).
+//! Resources with metadata (RFC 9728).
 
 use serde_json::{Map, Value};
 
@@ -23,7 +23,7 @@ impl Check<'_> {
             };
             let same = |other: &Resource| other.metadata_url() == resource.metadata_url();
             if read.iter().any(same) {
-                self.report(&location, "another one has the same metadata URL");
+                self.report(&location, "another resource has the same metadata URL");
             }
             read.push(resource);
         }
@@ -93,7 +93,7 @@ impl Check<'_> {
         given: Field<crate::raw::values::Texts>,
         accepted: &[&Provider],
     ) -> Vec<String> {
-        let given = self.texts(given, "at least one, or leave it out");
+        let given = self.texts(given, "at least one, or remove it");
         for (location, url) in &given {
             self.parsed(location, values::web_url(url));
         }
@@ -115,7 +115,7 @@ impl Check<'_> {
     }
 }
 
-/// How a client may send its token (RFC 6750 §2).
+/// The ways in which a client may send its token (RFC 6750 §2).
 fn bearer_methods(providers: &[&Provider]) -> Value {
     let places = || providers.iter().flat_map(|provider| &provider.token_from);
     let in_header = places().any(|place| **place == TokenSource::authorization());

@@ -1,4 +1,4 @@
-//! What is required of which requests.
+//! What each rule requires of the requests that it matches.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,7 @@ impl Check<'_> {
                 continue;
             };
             if let Some(other) = names.insert(rule.name.clone(), location.path.clone()) {
-                let why = format!("{other} is called `{}` too", rule.name);
+                let why = format!("{other} is also called `{}`", rule.name);
                 self.report(&location, why);
             }
             read.push(rule);
@@ -56,7 +56,8 @@ impl Check<'_> {
         }
         let rules = Rules::new(read, paths);
         self.bound_expressions(&rules_location, rules.expressions());
-        // Of a rule that is not right, it is not known what it is about.
+        // If a rule has a problem, it is unknown which requests it matches, so these checks are
+        // skipped.
         if self.problems.len() == problems {
             self.refuse_hidden(&rules, &locations);
             self.warn_of_escapes(&rules, &locations);
@@ -76,11 +77,11 @@ impl Check<'_> {
                 .and_then(|rule| rule.matcher.as_ref());
             let what = match matcher.is_some_and(|matcher| matcher.headers.is_empty()) {
                 true => "names another host",
-                false => "leaves out its header",
+                false => "omits its header",
             };
             let why = format!(
-                "a client that {what} gets the rule `{to}`, which wants no token; protect the path \
-                 whatever else a request says"
+                "a client that {what} gets the rule `{to}`, which requires no token; protect the path \
+                 independently of hosts and headers"
             );
             self.warn(location, why);
         }
@@ -94,7 +95,7 @@ impl Check<'_> {
             };
             let by: Vec<&str> = by.iter().filter_map(|by| names.get(*by).copied()).collect();
             let why = format!(
-                "never reached: `{}` before it decides all of its requests; put it first, or write \
+                "never reached: `{}` before it decides all of its requests; move it up, or write \
                  `only_by_name: true` if Envoy's routes name it",
                 by.join("`, `")
             );
@@ -102,13 +103,13 @@ impl Check<'_> {
         }
     }
 
-    /// Whether the limit is passed, which [`Self::bound_expressions`] reports: no more are compiled then,
-    /// as thousands take minutes.
+    /// Whether the limit that [`Self::bound_expressions`] reports is exceeded. Then no more
+    /// expressions are compiled, because thousands would take minutes.
     pub(super) fn has_too_many_automata(&self) -> bool {
         self.automata_bytes > Expressions::MAX_MEMORY
     }
 
-    /// No request may cost more than a few milliseconds, however many rules there are.
+    /// Reports expressions that could cost a request more than a few milliseconds.
     fn bound_expressions(&mut self, location: &Location, expressions: Expressions) {
         let Expressions {
             most_per_request,
@@ -118,8 +119,8 @@ impl Check<'_> {
             let most = Expressions::MAX_PER_REQUEST;
             let why = format!(
                 "one path may have to be compared with {most_per_request} regular expressions; at \
-                 most {most} are allowed: begin each with the literal path that it is about, such \
-                 as `/orders/`, or write `exact` or `prefix`"
+                 most {most} are allowed: begin each with the literal path that it matches, such \
+                 as `/orders/`, or use `exact` or `prefix`"
             );
             self.report(location, why);
         }
@@ -187,7 +188,7 @@ impl Check<'_> {
                 }
             }
             Kind::Optional => {
-                let why = "with `access: optional`, whoever leaves the token out would pass";
+                let why = "with `access: optional`, a client could pass by omitting the token";
                 self.pointless(demands.into_iter(), why);
                 Access::Optional(requirement)
             }
@@ -215,7 +216,7 @@ impl Check<'_> {
         Some(rule)
     }
 
-    /// Whether Envoy binds the hosts of a rule.
+    /// Who decides the host of a request that this rule matches.
     fn hosts_of(&mut self, matches: &Field<raw::rules::Match>) -> Hosts {
         let bound = matches.value().map(|matches| &matches.hosts_are_bound);
         let Some((location, true)) = bound.and_then(Field::given) else {
@@ -225,7 +226,7 @@ impl Check<'_> {
             .value()
             .is_some_and(|matches| matches!(matches.hosts, Field::Absent))
         {
-            self.report(location, "there are no `hosts` that could be bound");
+            self.report(location, "there are no `hosts` to bind");
         }
         Hosts::Bound
     }
@@ -237,13 +238,13 @@ impl Check<'_> {
             self.report(location, "a name has 1 to 64 letters, digits and `-_.:`");
         }
         if name == DEFAULT {
-            let why = "`default` is the rule that is about every request; choose another name";
+            let why = "`default` is the rule that matches every request; choose another name";
             self.report(location, why);
         }
         if name == "none" {
             self.report(
                 location,
-                "metrics say `none` where there is no rule; choose another name",
+                "metrics use `none` for requests without a rule; choose another name",
             );
         }
         Some(name.clone())
@@ -266,8 +267,8 @@ impl Check<'_> {
         }
     }
 
-    /// Headers are the client's choice, and so are hosts that Envoy does not bind: who leaves tokens
-    /// out could send them along.
+    /// Reports a rule that a client could use to pass without a token: the client chooses its
+    /// headers, and hosts too unless Envoy binds them.
     fn refuse_keyless_door(&mut self, location: &Location, matcher: &Matcher, bound: Hosts) {
         let Matcher {
             hosts,
@@ -282,13 +283,13 @@ impl Check<'_> {
             return;
         }
         if !headers.is_empty() || mcp.is_some() {
-            let why = "any client could send this header to do without a token; add a `path` to \
+            let why = "any client could send this header to pass without a token; add a `path` to \
                        `match`";
             self.report(location, why);
         } else if !hosts.is_empty() {
-            let why = "any client could send this host to do without a token; add a `path` to \
+            let why = "any client could send this host to pass without a token; add a `path` to \
                        `match`, or `hosts_are_bound: true` if the `domains` of Envoy's virtual \
-                       hosts let no other host reach what is behind it";
+                       hosts let no other host reach these routes";
             self.report(location, why);
         }
     }
@@ -335,8 +336,7 @@ impl Check<'_> {
         providers: &[Provider],
     ) -> Vec<ProviderId> {
         let mut ids = Vec::new();
-        for (location, name) in self.texts(names, "at least one provider, or leave it out for all")
-        {
+        for (location, name) in self.texts(names, "at least one provider, or remove it for all") {
             match providers.iter().position(|provider| provider.name == name) {
                 Some(index) => ids.push(ProviderId(index)),
                 None => {
@@ -344,7 +344,7 @@ impl Check<'_> {
                     let known = known.join("`, `");
                     self.report(
                         &location,
-                        format!("no provider is called `{name}`; there are `{known}`"),
+                        format!("no provider is called `{name}`; configured: `{known}`"),
                     );
                 }
             }

@@ -1,4 +1,4 @@
-//! What one provider's tokens must be.
+//! What one provider's tokens must satisfy.
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -37,8 +37,8 @@ impl Check<'_> {
         self.parsed(location, parsed)
     }
 
-    /// Whose tokens are accepted of an issuer with many tenants; that issuers of other forms are
-    /// of the right form.
+    /// The tenants whose tokens are accepted. Also checks the form of issuers with tenants, and of
+    /// SPIFFE issuers.
     pub(super) fn tenants(
         &mut self,
         issuer: (&Location, &String),
@@ -59,15 +59,15 @@ impl Check<'_> {
             }
             if issuer.starts_with("spiffe:") && trust_domain(&format!("{issuer}/x")) != Some(issuer)
             {
-                let why = "a SPIFFE trust domain is written `spiffe://example.org`, without a path";
+                let why = "write a SPIFFE trust domain as `spiffe://example.org`, without a path";
                 self.report(location, why);
             }
         }
         if templates > 0 {
             for location in exact {
                 let why = format!(
-                    "has no `{TENANT_ID}`, so its tenant would go unchecked; give it a provider \
-                     of its own"
+                    "has no `{TENANT_ID}`, so its tenant would not be checked; give it a separate \
+                     provider"
                 );
                 self.report(location, why);
             }
@@ -76,13 +76,13 @@ impl Check<'_> {
             (_, Field::Invalid) => None,
             (0, Field::Absent) => Some(Tenants::None),
             (0, Field::Given(location, _)) => {
-                let why = format!("`tenants` is for an issuer with `{TENANT_ID}` in it");
+                let why = format!("`tenants` requires an issuer that contains `{TENANT_ID}`");
                 self.report(&location, why);
                 None
             }
             (_, Field::Absent) => {
                 let why = format!(
-                    "`{TENANT_ID}` needs `tenants`: the ids of those whose tokens are accepted, \
+                    "`{TENANT_ID}` needs `tenants`: the ids of the tenants whose tokens are accepted, \
                      or `any` for everyone with an account"
                 );
                 self.report(issuer.0, why);
@@ -91,7 +91,7 @@ impl Check<'_> {
             (_, Field::Given(location, Texts::One(text))) if text == "any" => {
                 self.warn(
                     &location,
-                    "tokens of every tenant are accepted, and anyone can make one",
+                    "tokens of every tenant are accepted, and anyone can create a tenant",
                 );
                 Some(Tenants::Any)
             }
@@ -181,12 +181,12 @@ impl Check<'_> {
                 self.report(
                     location,
                     "missing field `audiences`: the `aud` that your API's tokens carry; \
-                     `audiences: any` accepts tokens meant for anyone",
+                     `audiences: any` accepts tokens for any audience",
                 );
                 None
             }
             Field::Given(location, Texts::One(text)) if text == "any" => {
-                let why = "tokens meant for any other API are accepted too: whoever gets one can \
+                let why = "tokens for any other API are accepted too: anyone who obtains one can \
                            use it here";
                 self.warn(&location, why);
                 Some(Audiences::Any)
@@ -194,13 +194,13 @@ impl Check<'_> {
             given @ Field::Given(..) => {
                 let texts = self.texts(given, "at least one audience, or `any` alone");
                 for (location, _) in texts.iter().filter(|(_, text)| text == "any") {
-                    let why = "`any` in a list would be an audience of that name; \
-                               write `audiences: any` to accept tokens meant for anyone";
+                    let why = "`any` in a list would be an audience with that name; \
+                               write `audiences: any` to accept tokens for any audience";
                     self.report(location, why);
                 }
                 for (location, _) in texts.iter().filter(|(_, text)| text == "account") {
                     let why = "Keycloak puts the audience `account` into the tokens of every \
-                               client; give the API an audience of its own";
+                               client; give the API its own audience";
                     self.warn(location, why);
                 }
                 let audiences: Vec<_> = texts.into_iter().map(|(_, text)| text).collect();
@@ -229,7 +229,7 @@ impl Check<'_> {
         if names.is_empty() {
             self.report(
                 &location,
-                "at least one algorithm is needed; leave it out to accept all",
+                "at least one algorithm is needed; remove it to accept all",
             );
         }
         if names.iter().any(|name| matches!(name, Field::Absent)) {

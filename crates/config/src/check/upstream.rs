@@ -1,4 +1,4 @@
-//! What the upstream gets.
+//! What the upstream receives.
 
 use std::collections::HashMap;
 use std::str::FromStr as _;
@@ -54,7 +54,7 @@ impl Check<'_> {
         let parsed = HeaderName::from_str(text).map_err(|error| error.to_string());
         let name = self.parsed(location, parsed)?;
         if let Some(other) = taken.insert(name.as_str().to_owned(), location.path.clone()) {
-            self.report(location, format!("`{text}` is set by {other} already"));
+            self.report(location, format!("`{text}` is already set by {other}"));
         }
         Some(name)
     }

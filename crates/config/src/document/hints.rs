@@ -1,9 +1,9 @@
-//! What to write instead, for the mistakes that are made most.
+//! Corrections for the most common mistakes.
 
 use crate::schema;
 
-/// Fields by the section that they are looked for in, and what to write. The section is named
-/// without the positions of lists; the file itself has no name.
+/// For each section: fields that are often put there by mistake, and what to write. Sections are
+/// named without list positions; the top level has the empty name.
 const MISNAMED: [(&str, &[&str], &str); 13] = [
     (
         "",
@@ -18,7 +18,7 @@ const MISNAMED: [(&str, &[&str], &str); 13] = [
     (
         "",
         &["cors"],
-        "write `cors_preflight: allow` for preflights, and `denials: { cors: { origins: [https://…] } }` for what is refused",
+        "write `cors_preflight: allow` for preflights, and `denials: { cors: { origins: [https://…] } }` for denials",
     ),
     (
         "",
@@ -47,12 +47,12 @@ const MISNAMED: [(&str, &[&str], &str); 13] = [
     (
         "providers",
         &["tls", "ca", "ca_file"],
-        "write `fetch: { ca_file: ca.pem }`, for a provider whose certificate is of an authority of its own",
+        "write `fetch: { ca_file: ca.pem }` if a private authority signed the provider's certificate",
     ),
     (
         "rules",
         &["roles", "role", "groups", "permissions"],
-        "name the claim that holds them: `claims: { roles: [admin] }`; for Keycloak `claims: { realm_access.roles: [admin] }`",
+        "name the claim that contains them: `claims: { roles: [admin] }`; for Keycloak `claims: { realm_access.roles: [admin] }`",
     ),
     (
         "rules",
@@ -63,14 +63,14 @@ const MISNAMED: [(&str, &[&str], &str); 13] = [
     ),
 ];
 
-const PLAIN_TEXT: &str = "claimgate serves plain text: keep it on one machine (`listen: \
-    unix:///run/claimgate/check.sock`), or inside a mesh that encrypts; for a provider's certificate, \
-    `fetch.ca_file`";
+const PLAIN_TEXT: &str = "claimgate serves plain text: use it on one machine (`listen: \
+    unix:///run/claimgate/check.sock`) or inside a mesh that encrypts; for a provider's certificate, \
+    set `fetch.ca_file`";
 
-/// What to write instead of a field that there is not, in the section at `path`.
+/// What to write instead of an unknown field in the section at `path`.
 pub(super) fn misnamed(path: &str, name: &str, known: &[&str]) -> Option<&'static str> {
     let section = without_positions(path);
-    // Other documents have no such sections.
+    // Top-level hints apply only to a whole configuration file, which knows `providers`.
     let is_whole_file = known.contains(&"providers");
     let found = MISNAMED.iter().find(|(outer, names, _)| {
         *outer == section && names.contains(&name) && (is_whole_file || !outer.is_empty())
@@ -78,7 +78,7 @@ pub(super) fn misnamed(path: &str, name: &str, known: &[&str]) -> Option<&'stati
     found.map(|(_, _, hint)| *hint)
 }
 
-/// What to write instead of a number, where there should be text.
+/// What to write instead of a number where text is expected.
 pub(super) fn instead_of_number(path: &str, number: &str) -> String {
     match schema::form(&without_positions(path)).as_deref() {
         Some("Duration") => format!("write `{number}s`, with its unit"),
@@ -89,7 +89,7 @@ pub(super) fn instead_of_number(path: &str, number: &str) -> String {
     }
 }
 
-/// What to write instead of a text, where there should be a mapping.
+/// What to write instead of text where a mapping is expected.
 pub(super) fn instead_of_text(path: &str, text: &str) -> Option<String> {
     let path = without_positions(path);
     let name = path.rsplit('.').next().unwrap_or_default();
@@ -103,7 +103,7 @@ pub(super) fn instead_of_text(path: &str, text: &str) -> Option<String> {
     }
 }
 
-/// `rules[0].match` as `rules.match`.
+/// The path without list positions: `rules.match` for `rules[0].match`.
 fn without_positions(path: &str) -> String {
     let mut pieces = path.split('[');
     let first = pieces.next().unwrap_or_default().to_owned();

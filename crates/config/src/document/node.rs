@@ -1,16 +1,16 @@
-//! YAML as a tree whose every node knows where it stands.
+//! YAML as a tree whose nodes know their location.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-/// A value and where it stands.
+/// A value and its location.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) line: u64,
     pub(super) column: u64,
-    /// Offset and length of its text, in bytes. An alias has those of its anchor.
+    /// The offset and length of its text in bytes. For an alias, those of its anchor.
     pub(super) text: Option<(u64, u64)>,
     pub(super) content: Content,
 }

@@ -1,4 +1,4 @@
-//! A deserializer over a tree of nodes that knows where it is.
+//! A deserializer over a tree of nodes that knows its current location.
 
 use std::cell::RefCell;
 
@@ -15,7 +15,7 @@ use super::{FIELD, Location, Problem, SPELLED, Severity, hints};
 use claimgate_core::escaped::nearest;
 use claimgate_core::token::json::Decimal;
 
-/// How messages begin that text is missing where a number is: they get a hint.
+/// The start of messages about a number in place of text. Such messages get a hint.
 const EXPECTED_TEXT: &str = "expected text";
 
 /// Deserializes from one node.
@@ -28,8 +28,8 @@ pub(super) struct Reader<'n> {
 }
 
 impl<'n> Reader<'n> {
-    /// Reads from `node`; what a [`Field`](super::Field) catches, and every unknown name, is
-    /// added to `problems`.
+    /// Reads from `node`. Errors that a [`Field`](super::Field) catches, and unknown names, go to
+    /// `problems`.
     pub(super) fn new(node: &'n Node, yaml: &'n str, problems: &'n RefCell<Vec<Problem>>) -> Self {
         Self {
             node,
@@ -51,7 +51,7 @@ impl<'n> Reader<'n> {
         }
     }
 
-    /// Gives problems raised by a visitor, which does not know where it is, their place.
+    /// Adds the location to problems from a visitor, which does not know it.
     fn place<T>(&self, result: Result<T, Problem>) -> Result<T, Problem> {
         result.map_err(
             |problem| match (problem.location.line, self.hint_for_number()) {
@@ -76,7 +76,7 @@ impl<'n> Reader<'n> {
         Err(self.problem(format!("expected {wanted}, found {found}{hint}")))
     }
 
-    /// What to write, if text is wanted and this is a number or a truth.
+    /// What to write instead, if the node is a number or a boolean where text is expected.
     fn hint_for_number(&self) -> Option<String> {
         let number = match &self.node.content {
             Content::Integer(number) => number.to_string(),
@@ -110,7 +110,7 @@ impl<'n> Reader<'n> {
         }
     }
 
-    /// The text of the node.
+    /// The node's text in the file.
     fn text(&self) -> Option<&'n str> {
         let (start, length) = self.node.text?;
         let start = usize::try_from(start).ok()?;
@@ -118,13 +118,13 @@ impl<'n> Reader<'n> {
         self.yaml.get(start..end)
     }
 
-    /// The node as it is spelled. A spelling that only YAML understands is a problem: `yes` for true,
-    /// `0x10` for 16.
+    /// The node as it is spelled. A spelling that only YAML understands is an error, such as `yes`
+    /// for true or `0x10` for 16.
     fn spelled(&self) -> Result<&'n str, Problem> {
         let wrong = |what: &str| {
             let spelling = self.text().unwrap_or_default();
             Err(self.problem(format!(
-                "`{spelling}` is {what}; write it so, or in quotes if it is text"
+                "`{spelling}` is {what}; write it like that, or in quotes if it is text"
             )))
         };
         let text = self.text().unwrap_or_default();
@@ -145,14 +145,14 @@ impl<'n> Reader<'n> {
         }
     }
 
-    /// A number that a double holds; any other would silently become another number.
+    /// The number as a double. Fails if that would silently change it to another number.
     fn double(&self, value: f64) -> Result<f64, Problem> {
         let nearest = value.to_string();
         let canonical = |text| Some(Decimal::parse(text)?.canonical());
         match self.text().and_then(canonical) {
             Some(written) if canonical(&nearest).as_ref() != Some(&written) => {
                 Err(self.problem(format!(
-                    "the nearest number that can be read here is {nearest}; write it as text, in quotes"
+                    "the nearest number that can be read here is {nearest}; write it as text in quotes"
                 )))
             }
             _ => Ok(value),
@@ -180,7 +180,8 @@ impl<'n> Reader<'n> {
         }))
     }
 
-    /// Members whose name is not among `known` are reported and left out; `None` knows all.
+    /// Reads a mapping. Members outside `known` are reported and skipped; `None` accepts every
+    /// name.
     fn map<'de, V: Visitor<'de>>(
         &self,
         entries: &'n [(Spanned<String>, Node)],
@@ -198,14 +199,15 @@ impl<'n> Reader<'n> {
             problem.location.column = name.referenced.column();
             self.problems.borrow_mut().push(problem);
         }
-        // Whoever comments out what is in a section means something else than its absence.
+        // A section without a value is probably commented out by mistake, so it is not taken as
+        // absent.
         let (read, empty): (Vec<_>, Vec<_>) = read
             .into_iter()
             .partition(|(_, node)| known.is_none() || !matches!(node.content, Content::Null));
         for (name, node) in empty {
             let problem = self
                 .member(&name.value, node)
-                .problem("has no value; give it one, or leave it out".to_owned());
+                .problem("has no value; give it one, or remove it".to_owned());
             self.problems.borrow_mut().push(problem);
         }
         self.place(visitor.visit_map(Map {

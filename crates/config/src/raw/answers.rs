@@ -1,4 +1,4 @@
-//! What is answered, as it is written.
+//! What callers receive, as the operator writes it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,12 +14,12 @@ use super::forms::{
 use super::values::Texts;
 use crate::document::Field;
 
-/// What a refused caller reads.
+/// What a refused caller receives.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(
     deny_unknown_fields,
-    // A template does not tell the reason that is to be hidden.
+    // If the reason is hidden, a template must not contain it.
     extend(
         "if" = {"required": ["expose_reason"], "properties": {"expose_reason": {"const": false}}},
         "then" = {"properties": {"body": {"additionalProperties": {
@@ -28,19 +28,19 @@ use crate::document::Field;
     )
 )]
 pub struct Denials {
-    /// The body: one form for all, or by HTTP status. Default: `json`.
+    /// The body: one form for all denials, or one for each HTTP status. Default: `json`.
     pub body: Field<Bodies>,
     /// The `realm` of challenges. Default: the request's host.
     #[schemars(with = "Realm")]
     pub realm: Field<String>,
-    /// Where the metadata (RFC 9728) of resources is that are not among `protected_resources`.
+    /// The URL of the metadata (RFC 9728) for resources that are not in `protected_resources`.
     #[schemars(with = "WebUrl")]
     pub resource_metadata: Field<String>,
-    /// Whether the reason code is in the body and in the challenge. Default: `true`.
+    /// Whether the body and the challenge contain the reason code. Default: `true`.
     pub expose_reason: Field<bool>,
-    /// Headers that every denial carries besides its own.
+    /// Further headers for every denial.
     pub headers: Field<Vec<Field<DenialHeader>>>,
-    /// Which pages' scripts may read denials. Default: those of the API's own origin.
+    /// Pages whose scripts may read denials. Default: only pages of the API's own origin.
     pub cors: Field<Cors>,
 }
 
@@ -49,10 +49,10 @@ pub struct Denials {
 #[serde(default)]
 #[schemars(deny_unknown_fields, extend("required" = ["header", "value"]))]
 pub struct DenialHeader {
-    /// Its name.
+    /// The header's name.
     #[schemars(with = "DenialHeaderName")]
     pub header: Field<String>,
-    /// What it says.
+    /// The header's value.
     #[schemars(with = "HeaderText")]
     pub value: Field<String>,
 }
@@ -69,28 +69,28 @@ pub struct DenialHeader {
     )
 )]
 pub struct Cors {
-    /// Where the pages are from: `https://shop.example.com`, as browsers send it; or `any`.
+    /// The origins of the pages, as browsers send them: `https://shop.example.com`; or `any`.
     #[schemars(with = "OneOrMany<Origin>")]
     pub origins: Field<Texts>,
-    /// Whether they may read answers to requests with cookies. Default: `false`.
+    /// Whether the pages may read responses to requests with cookies. Default: `false`.
     pub credentials: Field<bool>,
 }
 
-/// One form of body for all statuses, or one by status.
+/// One body form for all statuses, or one for each status.
 #[derive(Debug)]
 pub enum Bodies {
-    /// For all.
+    /// One form for all statuses.
     One(String),
-    /// By status; `default` for the others.
+    /// One form for each status; `default` covers the rest.
     ByStatus(BTreeMap<String, Field<Body>>),
 }
 
 /// A form of body, or a template.
 #[derive(Debug)]
 pub enum Body {
-    /// A form by its name.
+    /// A form, by its name.
     Form(String),
-    /// Text with places for what is known.
+    /// A text with placeholders.
     Template {
         /// The media type.
         content_type: String,
@@ -184,7 +184,7 @@ impl JsonSchema for Bodies {
                 form,
                 {
                     "type": "object",
-                    "description": "By HTTP status of denials; `default` for the others.",
+                    "description": "By HTTP status of the denial; `default` covers the rest.",
                     "minProperties": 1,
                     "patternProperties": {"^(default|400|401|403|413|500|503)$": body},
                     "additionalProperties": false,
@@ -203,20 +203,20 @@ impl JsonSchema for Body {
         let form = generator.subschema_for::<BodyForm>();
         let text = generator.subschema_for::<HeaderText>();
         schemars::json_schema!({
-            "description": "A form, or a template of one's own.",
+            "description": "A form, or a custom template.",
             "anyOf": [
                 form,
                 {
                     "type": "object",
-                    "description": "A text of one's own.",
+                    "description": "A custom text.",
                     "properties": {
                         "content_type": {
-                            "description": "Its media type, such as `text/html; charset=utf-8`.",
+                            "description": "The media type, such as `text/html; charset=utf-8`.",
                             "allOf": [text],
                         },
                         "template": {
-                            "description": "The text, with places for `{{status}}`, `{{error}}` \
-                                and `{{reason}}`.",
+                            "description": "The text, with the placeholders `{{status}}`, \
+                                `{{error}}` and `{{reason}}`.",
                             "type": "string",
                         },
                     },
@@ -228,7 +228,7 @@ impl JsonSchema for Body {
     }
 }
 
-/// A header that is set on the upstream's answer: to a fixed `value`, or to a `claim`.
+/// A header to set on the upstream's response: to a fixed `value`, or to a `claim`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(
@@ -239,45 +239,45 @@ impl JsonSchema for Body {
     )
 )]
 pub struct ResponseHeader {
-    /// Its name.
+    /// The header's name.
     #[schemars(with = "HeaderName")]
     pub header: Field<String>,
-    /// What it always says.
+    /// The fixed value.
     #[schemars(with = "HeaderText")]
     pub value: Field<String>,
-    /// The claim that it carries, if there is one.
+    /// The claim to send. Without the claim, the header is not set.
     #[schemars(with = "ClaimPath")]
     pub claim: Field<String>,
 }
 
-/// An API that has metadata (RFC 9728).
+/// An API with metadata (RFC 9728).
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields, extend("required" = ["resource"]))]
 pub struct ProtectedResource {
-    /// Its identifier: the https URL by which clients know it. Its metadata is served at
-    /// `/.well-known/oauth-protected-resource` on its host, followed by its path.
+    /// The resource's identifier: the https URL by which clients know it. Its metadata is served on
+    /// its host at `/.well-known/oauth-protected-resource`, followed by its path.
     #[schemars(with = "ResourceId")]
     pub resource: Field<String>,
     /// The names of the providers that issue tokens for it. Default: all.
     #[schemars(with = "OneOrMany<Text>")]
     pub providers: Field<Texts>,
-    /// The issuers of its tokens, if they are not the issuers of its providers.
+    /// The issuers of its tokens, if they differ from the issuers of its providers.
     #[schemars(with = "OneOrMany<WebUrl>")]
     pub authorization_servers: Field<Texts>,
-    /// Scopes that clients may ask for.
+    /// The scopes that clients may request.
     #[schemars(with = "OneOrMany<Scope>")]
     pub scopes_supported: Field<Texts>,
-    /// Its name, for people.
+    /// The resource's name, for people.
     #[schemars(with = "Text")]
     pub resource_name: Field<String>,
-    /// Where its documentation is.
+    /// The URL of its documentation.
     #[schemars(with = "WebUrl")]
     pub resource_documentation: Field<String>,
-    /// Where it says how clients may use its data.
+    /// The URL of its policy on how clients may use its data.
     #[schemars(with = "WebUrl")]
     pub resource_policy_uri: Field<String>,
-    /// Where its terms of service are.
+    /// The URL of its terms of service.
     #[schemars(with = "WebUrl")]
     pub resource_tos_uri: Field<String>,
 }

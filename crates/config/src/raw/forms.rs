@@ -1,5 +1,5 @@
-//! What texts of the configuration look like, for the JSON Schema. Whoever reads the configuration
-//! checks them anew, and more.
+//! The forms of texts in the configuration, for the JSON Schema. The code that reads the
+//! configuration checks them again, and more strictly.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use claimgate_core::identity::HeaderName as ClaimHeaderName;
 use claimgate_core::keyring;
 
-/// A text that this expression describes.
+/// Defines a text that matches a regular expression.
 macro_rules! pattern {
     ($($name:ident $pattern:literal $description:literal;)*) => {$(
         #[doc = $description]
@@ -30,7 +30,7 @@ macro_rules! pattern {
     )*};
 }
 
-/// One of these texts.
+/// Defines a text that is one of several words.
 macro_rules! choice {
     ($($name:ident $choices:expr, $description:literal;)*) => {$(
         #[doc = $description]
@@ -62,7 +62,7 @@ pattern! {
     ListenAddress "^((localhost|[0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:(///.+|/[^/].*|[^/].*))$"
         "An IP address and port, or `unix:///path`.";
     FileMode "^0?[0-7]{3}$" "The mode of a file, octal: `0660`.";
-    KeyUrl "^https?://[^/@]+.*$" "An https URL; plain http on this machine, or as `allow_http` says.";
+    KeyUrl "^https?://[^/@]+.*$" "An https URL; plain http only on this machine, or with `allow_http`.";
     Proxy "^(from_environment|https?://[^/?#]+/?)$"
         "The http or https URL of a proxy, with or without credentials, or `from_environment`.";
     WebUrl "^https?://[^\\s\"\\\\]+$" "A URL.";
@@ -71,7 +71,7 @@ pattern! {
     RuleName "^(?!(default|none)$)[A-Za-z0-9_.:-]{1,64}$"
         "1 to 64 letters, digits and `-_.:`; not `default` or `none`.";
     ClaimPath "^(/[^/]+)+$|^(?!urn:)[^/.]+(\\.[^/.]+)*$|^[^/.][^.]*$"
-        "A claim: names with dots between them, or a JSON pointer (RFC 6901).";
+        "A claim: names separated by dots, or a JSON pointer (RFC 6901).";
     HeaderNameAsSent "^[A-Za-z0-9-]+$" "The name of a header.";
     Scheme "^[A-Za-z0-9-]+$" "A scheme, such as `Bearer`.";
     CookieName "^[A-Za-z0-9_.~!#$%&'*+^`|-]+$" "The name of a cookie.";
@@ -79,7 +79,7 @@ pattern! {
     Origin "^(any|[a-z][a-z0-9+.-]*://[^/?#@\\sA-Z\"\\\\]+)$"
         "An origin: `https://shop.example.com`, or `any`.";
     DenialHeaderName "^(?!(www-authenticate|retry-after|vary|access-control-.*)$)[A-Za-z0-9-]+$"
-        "The name of a header that denials do not have by themselves.";
+        "The name of a header that denials do not already have.";
     HeaderText "^[!-~]([ -~]*[!-~])?$" "Text that a header can carry.";
     Realm "^[ !#-\\[\\]-~]+$" "Printable ASCII without `\"` and `\\`.";
     Scope "^[!#-\\[\\]-~]+$" "A scope (RFC 6749 §3.3).";
@@ -92,9 +92,9 @@ pattern! {
 }
 
 choice! {
-    Access ["public", "optional", "required", "deny"], "Who may pass.";
+    Access ["public", "optional", "required", "deny"], "Which requests may pass.";
     Paths ["strict", "as_is"], "How paths are compared with rules.";
-    CorsPreflight ["judge", "allow"], "What becomes of CORS preflight requests.";
+    CorsPreflight ["judge", "allow"], "How CORS preflight requests are treated.";
     BodyForm ["json", "problem", "text", "none"],
         "The form of a body; `problem` is RFC 9457.";
     OtherKind ["id_token", "assertion"], "A kind of token besides access tokens.";
@@ -116,13 +116,14 @@ impl JsonSchema for HeaderName {
             "type": "string",
             "pattern": "^[A-Za-z0-9-]+$",
             "not": {"pattern": reserved},
-            "description": "The name of a header: letters, digits and hyphens, and none that has a \
-                meaning of its own.",
+            "description": "The name of a header: letters, digits and hyphens, and not one that \
+                already has a meaning.",
         })
     }
 }
 
-/// One of these words, in upper or lower case: JSON Schema has no flag for that.
+/// Matches one of these words in upper or lower case, because JSON Schema patterns have no flag for
+/// that.
 fn any_case(words: &[&str]) -> String {
     let spelt = |letter: char| match letter {
         'a'..='z' => format!("[{letter}{}]", letter.to_ascii_uppercase()),
@@ -135,7 +136,7 @@ fn any_case(words: &[&str]) -> String {
     words.join("|")
 }
 
-/// One text, or a list of texts.
+/// One value, or a list of values.
 pub struct OneOrMany<T>(std::marker::PhantomData<T>);
 
 impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
@@ -146,7 +147,7 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let one = generator.subschema_for::<T>();
         json_schema!({
-            "description": "One, or a list.",
+            "description": "One value, or a list.",
             "anyOf": [one, {"type": "array", "items": one, "minItems": 1}],
         })
     }

@@ -1,4 +1,4 @@
-//! Where `Check` is served, as it may be written.
+//! The addresses for `Check`, as the operator writes them.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use super::forms::{FileMode, ListenAddress, Text};
 use crate::document::Field;
 
-/// What is said of a number, which is a port alone. The reader adds what to write.
+/// The message for a number, which is probably a port. The reader appends what to write.
 const FOUND_NUMBER: &str = "expected text or a mapping, found a number";
 
-/// One place, or a list of places.
+/// One address, or a list.
 #[derive(Clone, Debug)]
 pub enum Listens {
     /// One place.
@@ -22,7 +22,7 @@ pub enum Listens {
     Many(Vec<Field<Listen>>),
 }
 
-/// An address, or a Unix domain socket with what is said about it.
+/// An address, or a Unix domain socket with its settings.
 #[derive(Clone, Debug)]
 pub enum Listen {
     /// `host:port` or `unix:PATH`.
@@ -36,14 +36,14 @@ pub enum Listen {
 #[serde(default, deny_unknown_fields)]
 #[schemars(deny_unknown_fields, extend("required" = ["unix"]))]
 pub struct Socket {
-    /// Its path.
+    /// The socket's path.
     #[schemars(with = "Text")]
     pub unix: Field<String>,
-    /// Its mode, octal: who may connect. Default: `0660` with a `group`, else what the process's
-    /// umask leaves.
+    /// The file mode in octal, which decides who may connect. Default: `0660` with a `group`,
+    /// otherwise what the process's umask leaves.
     #[schemars(with = "FileMode")]
     pub mode: Field<String>,
-    /// The group that it belongs to, by name or number. Default: the process's own.
+    /// The group that owns the socket, by name or number. Default: the process's group.
     #[schemars(with = "Text")]
     pub group: Field<String>,
 }

@@ -1,4 +1,4 @@
-//! A rule, as it is written.
+//! A rule, as the operator writes it.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,22 +10,22 @@ use super::forms::{
 use super::values::Texts;
 use crate::document::Field;
 
-/// What is required of some requests.
+/// What is required of the requests that it matches.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields, extend("required" = ["name"]))]
 pub struct Rule {
-    /// What logs, metrics and Envoy's routes call it.
+    /// The name in logs, metrics and Envoy's routes.
     #[schemars(with = "RuleName")]
     pub name: Field<String>,
-    /// Which requests it is about: those that meet all of this. Default: all requests.
+    /// The requests that the rule matches; every field must match. Default: all requests.
     #[serde(rename = "match")]
     pub matches: Field<Match>,
-    /// The rule is about no request but those whose route in Envoy names it
-    /// (`context_extensions: {claimgate.rule: NAME}`). Default: `false`.
+    /// Whether only an Envoy route can select the rule, by name (`context_extensions:
+    /// {claimgate.rule: NAME}`). Default: `false`.
     pub only_by_name: Field<bool>,
-    /// Who may pass: `public` anybody, `optional` those without a token too, `required` (the
-    /// default) those with a valid token, `deny` nobody.
+    /// Which requests may pass: `public` all, `optional` those with a valid token or none,
+    /// `required` (the default) those with a valid token, `deny` none.
     #[schemars(with = "Access")]
     pub access: Field<String>,
     /// The names of the providers whose tokens are accepted. Default: all.
@@ -34,51 +34,53 @@ pub struct Rule {
     /// Scopes that the token must have, all of them.
     #[schemars(with = "OneOrMany<Scope>")]
     pub scopes: Field<Texts>,
-    /// Scopes of which the token must have one.
+    /// Scopes of which the token must have at least one.
     #[schemars(with = "OneOrMany<Scope>")]
     pub any_scope: Field<Texts>,
-    /// Claims, each of which must have one of its values, or be an array with one of them.
+    /// Claims that must each have one of their values, or be an array that contains one.
     #[schemars(extend("minProperties" = 1))]
     pub claims: Field<ClaimValues>,
-    /// Accepted values of the token's `acr`; others are asked to log in again (RFC 9470).
+    /// Accepted values of the token's `acr`; other users must log in again (RFC 9470).
     #[schemars(with = "OneOrMany<Acr>")]
     pub acr: Field<Texts>,
-    /// How long ago the bearer may have logged in, by the token's `auth_time`; others are asked to
-    /// log in again (RFC 9470).
+    /// The maximum time since the user logged in, by the token's `auth_time`; after that, the user
+    /// must log in again (RFC 9470).
     #[schemars(with = "Duration")]
     pub max_age: Field<String>,
-    /// What must hold besides: a CEL expression over `claims`, `request` (`method`, `host`, `path`,
+    /// A CEL expression that must hold as well, over `claims`, `request` (`method`, `host`, `path`,
     /// `query`, `headers`), `source` (`address`, `principal`, `certificate`), `context` and `now`.
     #[schemars(with = "Text")]
     pub condition: Field<String>,
 }
 
-/// Which requests a rule is about: those that meet all of this.
+/// Which requests a rule matches. Every field must match.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Match {
-    /// Hosts, any of them: `api.example.com`, or `*.example.com` for all below it. Ports do not
-    /// count.
+    /// Hosts, any of which may match: `api.example.com`, or `*.example.com` for all hosts below it.
+    /// Ports are ignored.
     #[schemars(with = "OneOrMany<HostPattern>")]
     pub hosts: Field<Texts>,
-    /// Envoy's `domains` let no request with another host reach what is behind these: only then may
+    /// Whether Envoy's `domains` let no request with another host reach these routes. Only then may
     /// `hosts` alone open a rule to requests without a token. Default: `false`.
     pub hosts_are_bound: Field<bool>,
-    /// Methods in upper case, any of them. Requests with a method in lower case are refused.
+    /// Methods in upper case, any of which may match. A request with a method in lower case is
+    /// refused.
     #[schemars(with = "OneOrMany<Method>")]
     pub methods: Field<Texts>,
     /// Paths, without the query.
     pub path: Field<PathMatch>,
-    /// Headers, all of them: by name, the value or the values of which it has one; `any` for
-    /// whatever value.
+    /// Headers, all of which must match: by name, with one value or a list of accepted values;
+    /// `any` accepts every value.
     #[schemars(extend("minProperties" = 1))]
     pub headers: Field<ClaimValues>,
-    /// Calls of the Model Context Protocol (revision 2026-07-28), by their headers.
+    /// Calls of the Model Context Protocol (revision 2026-07-28), identified by their headers.
     pub mcp: Field<McpMatch>,
 }
 
-/// MCP calls. The server must refuse requests whose headers and body differ, as the revision says.
+/// MCP calls. The server must refuse requests whose headers and body differ, as this revision
+/// requires.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(
@@ -86,15 +88,15 @@ pub struct Match {
     extend("anyOf" = [{"required": ["methods"]}, {"required": ["names"]}])
 )]
 pub struct McpMatch {
-    /// JSON-RPC methods, any of them: `tools/call`.
+    /// JSON-RPC methods, any of which may match: `tools/call`.
     #[schemars(with = "OneOrMany<forms::Text>")]
     pub methods: Field<Texts>,
-    /// Names of tools and prompts, URIs of resources, ids of tasks, any of them.
+    /// Names of tools and prompts, URIs of resources and ids of tasks, any of which may match.
     #[schemars(with = "OneOrMany<forms::Text>")]
     pub names: Field<Texts>,
 }
 
-/// Paths, any of them.
+/// Paths, any of which may match.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(
@@ -106,13 +108,13 @@ pub struct McpMatch {
     ])
 )]
 pub struct PathMatch {
-    /// This path.
+    /// This path only.
     #[schemars(with = "OneOrMany<Path>")]
     pub exact: Field<Texts>,
-    /// This path and every one below it, by whole segments.
+    /// This path and every path below it, by whole segments.
     #[schemars(with = "OneOrMany<Path>")]
     pub prefix: Field<Texts>,
-    /// Paths that are this regular expression from beginning to end.
+    /// Paths that the regular expression matches from beginning to end.
     #[schemars(with = "OneOrMany<forms::Text>")]
     pub regex: Field<Texts>,
 }

@@ -1,4 +1,4 @@
-//! Values that may be written in more than one way.
+//! Values that can be written in more than one way.
 
 use std::fmt;
 
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// One value, or a list of values: text, a number, true or false, as it is spelled.
+/// One value, or a list of values: text, a number, true or false, exactly as the file spells it.
 #[derive(Clone, Debug)]
 pub struct Values(pub Vec<String>);
 
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Values {
     }
 }
 
-/// A key set written into the file: as a mapping, or as JSON text.
+/// A key set in the configuration file: as a mapping, or as JSON text.
 #[derive(Clone, Debug)]
 pub struct Inline(pub serde_json::Value);
 
@@ -105,7 +105,7 @@ impl JsonSchema for Values {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A value, or a list of values of which one will do: text as it is written, and the number or boolean that it stands for.",
+            "description": "One value, or a list of accepted values. Each stands for the text as written, and for the number or boolean that it spells.",
             "type": ["string", "number", "boolean", "array"],
             "items": {"type": ["string", "number", "boolean"]},
             "minItems": 1,

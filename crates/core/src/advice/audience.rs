@@ -1,11 +1,11 @@
-//! Why a token may be meant for others.
+//! Why a token's audience may be wrong.
 
 use serde_json::Value;
 
 use super::{GRAPH, GRAPH_TOKEN, ID_TOKEN, UnverifiedParts};
 use crate::escaped::Escaped;
 
-/// How many audiences of the token are compared with how many of the provider's.
+/// The maximum number of audiences compared on each side, so that a hint stays cheap.
 const MAX_COMPARED: usize = 16;
 
 pub(super) fn wrong(accepted: &[String], token: &UnverifiedParts<'_>) -> Option<String> {
@@ -21,23 +21,23 @@ pub(super) fn wrong(accepted: &[String], token: &UnverifiedParts<'_>) -> Option<
         for other in found.iter().take(MAX_COMPARED) {
             if let Some(difference) = difference(own, other) {
                 let other = Escaped::from(*other);
-                return Some(format!("`{other}` and `{own}` differ only by {difference}"));
+                return Some(format!("`{other}` and `{own}` differ only in {difference}"));
             }
         }
     }
     let text = match found.as_slice() {
         ["account"] => {
-            "`account` is what Keycloak puts there by itself: add an audience mapper for your API \
+            "`account` is Keycloak's default audience: add an audience mapper for your API \
              to the client scope"
         }
         [one] if one.ends_with("/userinfo") => {
-            "the client asked for no API: let it name yours as `audience`"
+            "the client did not request an API: let it name yours as `audience`"
         }
         [one] if Some(*one) == client(token) && token.claim("token_use").is_none() => {
             return Some(format!("the audience is the client itself: {ID_TOKEN}"));
         }
-        [] => "the token names nobody: let the provider name your API",
-        _ => "the token is for another API: let the client ask for yours",
+        [] => "the token names no audience: let the provider name your API",
+        _ => "the token is for another API: let the client request one for yours",
     };
     Some(text.to_owned())
 }
@@ -50,11 +50,11 @@ fn client<'t>(token: &'t UnverifiedParts<'_>) -> Option<&'t str> {
 
 fn difference(own: &str, other: &str) -> Option<&'static str> {
     if own.trim_end_matches('/') == other.trim_end_matches('/') {
-        Some("a slash at the end")
+        Some("a trailing slash")
     } else if own.eq_ignore_ascii_case(other) {
         Some("upper and lower case")
     } else if own.trim_start_matches("api://") == other.trim_start_matches("api://") {
-        Some("`api://`: Entra ID has it in tokens of version 1.0, and not in those of 2.0")
+        Some("`api://`: Entra ID writes it in tokens of version 1.0, but not in those of 2.0")
     } else {
         None
     }

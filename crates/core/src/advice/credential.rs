@@ -1,17 +1,17 @@
-//! What stands where a token should be.
+//! What a request has in place of a token.
 
 use crate::policy::{CorsPreflight, Policy};
 use crate::request::Request;
 use crate::token::bearer::CredentialError;
 use crate::token::source::TokenSource;
 
-pub(super) const WHOLE_ANSWER: &str = "this is the provider's whole answer, as JSON, or in quotes: take the text of `access_token` alone";
+pub(super) const WHOLE_ANSWER: &str = "this is the provider's whole response as JSON, or a token in quotes: send only the text of `access_token`";
 
-pub(super) const PLACEHOLDER: &str = "this is a placeholder and not a token: the client sends it without having one (`undefined`, \
+pub(super) const PLACEHOLDER: &str = "this is a placeholder and not a token: the client sent it without having a token (`undefined`, \
      `null`), or a variable such as `$TOKEN` was not replaced";
 
-/// Schemes that a hint may name (RFC 9110 §16.4.1, and what clients write by mistake). Another text
-/// in front of a space may be a part of a secret.
+/// The schemes that a hint may name (RFC 9110 §16.4.1, and common mistakes). Any other text before
+/// a space may be part of a secret.
 const SCHEMES: [&str; 16] = [
     "Basic",
     "Bearer",
@@ -36,22 +36,24 @@ pub(super) fn unusable(error: &CredentialError, policy: &Policy, request: &Reque
         CredentialError::Missing(_) => return missing(policy, request),
         CredentialError::Repeated(place) => match sent(place, request) {
             Some(sent) if is_json(sent.token) => WHOLE_ANSWER,
-            _ => "a proxy adds a second one, or joins two lines",
+            _ => "a proxy adds a second token, or joins two header lines",
         },
-        CredentialError::Empty(_) => "the client's token is empty: its login failed unnoticed",
+        CredentialError::Empty(_) => {
+            "the client's token is empty: its login probably failed unnoticed"
+        }
         CredentialError::Malformed(place) => match sent(place, request) {
             Some(sent) if is_json(sent.token) => WHOLE_ANSWER,
             Some(sent) if is_placeholder(sent.token) => PLACEHOLDER,
             Some(sent) if sent.token.starts_with([':', '=']) => {
-                "between the scheme and the token stands one space, and nothing else"
+                "exactly one space must separate the scheme from the token"
             }
             Some(Sent { scheme, token }) if !scheme.is_empty() && starts_with(token, scheme) => {
-                "the scheme is there twice: the client puts it in front of a text that has it already"
+                "the scheme occurs twice: the client adds it to a text that already has it"
             }
             _ => "the token was copied with a line break, a space or quotes in it",
         },
         CredentialError::Misspelled(_) => {
-            "the name is to be sent as it is configured, in the same case, without brackets or escapes"
+            "the client must send the name exactly as configured: in the same case, without brackets or escapes"
         }
         CredentialError::SeveralPlaces(..) => "a proxy adds a token of its own",
     };
@@ -60,18 +62,16 @@ pub(super) fn unusable(error: &CredentialError, policy: &Policy, request: &Reque
 
 fn missing(policy: &Policy, request: &Request<'_>) -> String {
     if request.is_cors_preflight() && policy.cors_preflight() == CorsPreflight::Judge {
-        return "this is a browser's CORS preflight, which never has a token: `cors_preflight: allow`"
+        return "this is a browser's CORS preflight, which never carries a token: set `cors_preflight: allow`"
             .to_owned();
     }
     let mut places = policy.token_places().in_headers(&request.headers);
     places
         .find_map(|place| another_scheme(place, request))
-        .unwrap_or_else(|| {
-            "the client sends none, or a proxy on the way has taken it out".to_owned()
-        })
+        .unwrap_or_else(|| "the client sends no token, or a proxy on the way removes it".to_owned())
 }
 
-/// What to say of a header that is there, and does not begin with its scheme.
+/// The hint for a header that is present but does not begin with its scheme.
 fn another_scheme(place: &TokenSource, request: &Request<'_>) -> Option<String> {
     let TokenSource::Header {
         scheme: Some(scheme),
@@ -91,9 +91,7 @@ fn another_scheme(place: &TokenSource, request: &Request<'_>) -> Option<String> 
     });
     Some(match named {
         _ if is_token => {
-            format!(
-                "the header holds a token alone: the client must write `{scheme} ` in front of it"
-            )
+            format!("the header holds only a token: the client must write `{scheme} ` before it")
         }
         Some(found) => format!(
             "the header has the scheme `{found}`: the client must send its token as `{scheme} …`"
@@ -102,15 +100,15 @@ fn another_scheme(place: &TokenSource, request: &Request<'_>) -> Option<String> 
     })
 }
 
-/// A header line, taken apart.
+/// A header line, split at its scheme.
 struct Sent<'a> {
-    /// As configured; empty if the line begins otherwise.
+    /// The scheme as configured; empty if the line does not begin with it.
     scheme: &'a str,
-    /// What follows.
+    /// The rest of the line.
     token: &'a str,
 }
 
-/// The first line of the header where a token should be.
+/// The first line of the header that should carry the token.
 fn sent<'a>(place: &'a TokenSource, request: &Request<'a>) -> Option<Sent<'a>> {
     let TokenSource::Header { name, scheme } = place else {
         return None;
@@ -142,12 +140,12 @@ fn starts_with(text: &str, prefix: &str) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// Whether a text is JSON of some kind, be it cut or joined with another.
+/// Whether the text looks like JSON, even if it is cut off or joined with other text.
 pub(super) fn is_json(text: &str) -> bool {
     text.starts_with(['{', '[']) && text.contains('"')
 }
 
-/// Whether a text stands for a token that is not there.
+/// Whether the text stands for a token that is missing.
 pub(super) fn is_placeholder(text: &str) -> bool {
     const WORDS: [&str; 17] = [
         "undefined",

@@ -1,4 +1,4 @@
-//! Why a token's issuer may not be a configured one.
+//! Why a token's issuer may not be configured.
 
 use url::{Host, Url};
 
@@ -6,11 +6,11 @@ use crate::escaped::Escaped;
 use crate::policy::Policy;
 use crate::token::issuer::{TENANT_ID, split_tenant};
 
-/// In bytes. Issuers are URLs of about 60 bytes; a longer text is not parsed, as that can cost more
-/// than the decision did.
+/// The maximum length in bytes of an issuer that is compared. Issuers are URLs of about 60 bytes;
+/// parsing a much longer text could cost more than the decision itself.
 const MAX_COMPARED_BYTES: usize = 300;
 
-/// The nearest configured issuer, and how it differs.
+/// Describes the configured issuer that is nearest, and how it differs.
 pub(super) fn unknown(found: &str, policy: &Policy) -> String {
     if found.len() > MAX_COMPARED_BYTES {
         return format!(
@@ -27,7 +27,7 @@ pub(super) fn unknown(found: &str, policy: &Policy) -> String {
                 Some(Difference::Known(difference)) => {
                     return format!("it differs from `{own}` {difference}");
                 }
-                // Many providers have the same paths, so that another host says the least.
+                // Many providers use the same paths, so a match of the path alone is the weakest.
                 Some(Difference::Host) => other_host = other_host.or(Some(own)),
                 None => {}
             }
@@ -36,19 +36,19 @@ pub(super) fn unknown(found: &str, policy: &Policy) -> String {
     let found = found.text;
     match other_host {
         Some(own) if is_internal(own) && !is_internal(found) => format!(
-            "it differs from `{own}` by its host: if `{found}` is the same provider's public name, \
-             write that as `issuer`, as tokens do, and `discovery_url: \
+            "it differs from `{own}` by its host: if `{found}` is the public name of the same \
+             provider, set it as `issuer`, because tokens contain it, and set `discovery_url: \
              {}/.well-known/openid-configuration`",
             own.trim_end_matches('/'),
             found = Escaped::from(found),
         ),
         Some(own) => format!(
-            "it differs from `{own}` by its host: the provider names itself as the client called \
-             it; set its host name, or list both (`issuer_aliases`)"
+            "it differs from `{own}` by its host: the provider uses the host name that the client \
+             called it by; configure a fixed host name at the provider, or list both (`issuer_aliases`)"
         ),
         None => format!(
             "the token is from another provider or environment; add `{}` to `providers` only if you \
-             know it and mean to trust it",
+             know and trust it",
             Escaped::from(found)
         ),
     }
@@ -56,16 +56,16 @@ pub(super) fn unknown(found: &str, policy: &Policy) -> String {
 
 /// How two issuers differ that are probably meant to be the same.
 enum Difference {
-    /// In words.
+    /// The difference in words.
     Known(&'static str),
-    /// By the host alone.
+    /// Only the host differs.
     Host,
 }
 
-/// A token's issuer, taken apart once for all providers.
+/// A token's issuer, parsed once for all providers.
 struct Found<'t> {
     text: &'t str,
-    /// With the tenant's id replaced.
+    /// The issuer with the tenant's id replaced by the placeholder.
     template: Option<String>,
     url: Option<Url>,
 }
@@ -79,7 +79,8 @@ impl<'t> Found<'t> {
         }
     }
 
-    /// `or_host` says whether a difference by the host alone is of interest.
+    /// How the issuer differs from `own`, if they are similar. `or_host` says whether a difference
+    /// in the host alone matters.
     fn difference(&self, own: &str, or_host: bool) -> Option<Difference> {
         let found = self.text;
         if own.trim_end_matches('/') == found.trim_end_matches('/') {
@@ -95,14 +96,14 @@ impl<'t> Found<'t> {
         }
         if found.contains(TENANT_ID) {
             return Some(Difference::Known(
-                "in that it names no tenant, which no real token does",
+                "because it names no tenant, which a real token always does",
             ));
         }
         if is_entra(own) && is_entra(found) {
             return Some(Difference::Known(
                 "by its tenant or version: Entra ID issues version 1.0 (`sts.windows.net`) or 2.0 \
-                 (`login.microsoftonline.com/…/v2.0`) as the API's manifest says in \
-                 `requestedAccessTokenVersion`",
+                 (`login.microsoftonline.com/…/v2.0`), depending on `requestedAccessTokenVersion` in \
+                 the API's manifest",
             ));
         }
         let url = self.url.as_ref()?;
@@ -113,8 +114,9 @@ impl<'t> Found<'t> {
     }
 }
 
-/// Whether two URLs may have the same host, or else, `or_path`, the same path. Cheap: there may be
-/// thousands of providers. Names that are not ASCII may be the same though they look different.
+/// Whether the URLs may have the same host or, if `or_path`, the same path. A cheap test before
+/// parsing, because there may be thousands of providers. True for every name outside ASCII, because
+/// such names may be equal although they look different.
 fn may_be_near(own: &str, found: &str, or_path: bool) -> bool {
     let ((own_host, own_path), (host, path)) = (host_and_path(own), host_and_path(found));
     !own.is_ascii()
@@ -122,7 +124,7 @@ fn may_be_near(own: &str, found: &str, or_path: bool) -> bool {
         || (or_path && !path.is_empty() && own_path == path)
 }
 
-/// The host of a URL without its port, and the path without slashes at its end, both as written.
+/// The host of a URL without port, and the path without trailing slashes, both as written.
 fn host_and_path(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -138,8 +140,8 @@ fn difference_of_urls(own: &Url, found: &Url) -> Option<Difference> {
     let same_path = own.path().trim_end_matches('/') == found.path().trim_end_matches('/');
     if same_host && same_path {
         return Some(Difference::Known(
-            "only by `http` and `https`, or by the port: the provider names itself as the client, \
-             or a proxy in front of it, called it",
+            "only by `http` and `https`, or by the port: the provider uses the URL that the client, \
+             or a proxy in front of it, called it by",
         ));
     }
     if same_host && own.path().replacen("/auth/", "/", 1) == found.path().replacen("/auth/", "/", 1)
@@ -150,20 +152,20 @@ fn difference_of_urls(own: &Url, found: &Url) -> Option<Difference> {
     }
     if same_host && own.path().contains("/oauth2/") && found.path() == "/" {
         return Some(Difference::Known(
-            "in that it is Okta's organization server, whose tokens are for Okta alone: let the \
+            "because it is Okta's organization server, whose tokens are only for Okta: let the \
              client use the custom authorization server",
         ));
     }
     match (own.path().trim_end_matches('/'), found.path()) {
         ("/adfs", "/adfs/services/trust") if same_host => {
             return Some(Difference::Known(
-                "in that ADFS calls itself so in access tokens (`access_token_issuer` in its \
+                "because ADFS uses this name in access tokens (`access_token_issuer` in its \
                  metadata): list it in `issuer_aliases`",
             ));
         }
         ("/adfs/services/trust", "/adfs") if same_host => {
             return Some(Difference::Known(
-                "in that ADFS calls itself so in ID tokens: send the `access_token`",
+                "because ADFS uses this name in ID tokens: send the `access_token`",
             ));
         }
         _ => {}
@@ -179,7 +181,7 @@ fn difference_of_urls(own: &Url, found: &Url) -> Option<Difference> {
     None
 }
 
-/// Whether a name is one that the clients of a public service can hardly use.
+/// Whether the clients of a public service can hardly use this host name.
 fn is_internal(issuer: &str) -> bool {
     let url = Url::parse(issuer).ok();
     match url.as_ref().and_then(Url::host) {

@@ -1,4 +1,4 @@
-//! Why a rule may refuse a request, or none be found.
+//! Why a rule may refuse a request, or why no rule may match.
 
 use super::{LIGHTWEIGHT, UnverifiedParts};
 use crate::policy::requirement::Refusal;
@@ -8,33 +8,35 @@ use crate::request::path::Ambiguity;
 pub(super) fn none(error: &NoRule) -> &'static str {
     match error {
         NoRule::AmbiguousPath(Ambiguity::PerhapsNotUtf8) => {
-            "set `encode_raw_headers: true` in Envoy's ext_authz filter; or let the client write \
+            "set `encode_raw_headers: true` in Envoy's ext_authz filter, or let the client write \
              `%21`"
         }
         NoRule::AmbiguousPath(_) => {
-            "an attack, or a client that is careless about paths; if the API has such paths, and \
-             no rule can be tricked by them, `paths: as_is`"
+            "an attack, or a client that builds paths carelessly; if the API needs such paths, and \
+             no rule can be bypassed with them, set `paths: as_is`"
         }
         NoRule::LongPath { .. } => {
             "an attack, or a client that puts data into the path; `claimgate validate` prints the \
-             limit, which grows when fewer rules use `regex`"
+             limit, which is higher if fewer rules use `regex`"
         }
         NoRule::AmbiguousMethod(_) => {
-            "methods are case-sensitive (RFC 9110 §9.1): the client writes one in lower case, or \
-             tries to have a rule and the API read different ones"
+            "methods are case-sensitive (RFC 9110 §9.1): the client writes the method in lower case, \
+             or tries to make a rule and the API read different methods"
         }
-        NoRule::AmbiguousHost(_) => "the client sends no `Host`, or one that is none",
+        NoRule::AmbiguousHost(_) => {
+            "the client sends no `Host`, or one that is not a valid host name"
+        }
         NoRule::AmbiguousHeader(_) => {
-            "a proxy adds a line of its own, or a client tries to have a rule and the API read \
+            "a proxy adds a second line, or a client tries to make a rule and the API read \
              different values"
         }
         NoRule::UnclearMcpCall(_) => {
-            "the client speaks an earlier revision of MCP than 2026-07-28, or leaves its headers \
-             out; such clients need an endpoint without rules on `mcp`"
+            "the client speaks a revision of MCP before 2026-07-28, or omits its headers; such \
+             clients need an endpoint without rules on `mcp`"
         }
         NoRule::Unknown(_) => {
-            "`claimgate.rule` in the `context_extensions` of Envoy's route is misspelt, or this \
-             configuration is older than Envoy's"
+            "`claimgate.rule` in the `context_extensions` of Envoy's route is misspelt, or Envoy's \
+             configuration is newer than this one"
         }
     }
 }
@@ -43,19 +45,19 @@ pub(super) fn refused(refusal: &Refusal, token: &UnverifiedParts<'_>) -> Option<
     match refusal {
         Refusal::Claim { .. } if token.is_lightweight() && !token.has_roles() => Some(LIGHTWEIGHT),
         Refusal::Scope { .. } => Some(
-            "the client did not ask for the scope, or was not granted it; if the token has it in \
+            "the client did not request the scope, or was not granted it; if the token has it in \
              another claim, see `scope_claims`",
         ),
         Refusal::Claim { .. } => Some(
-            "the user or client has not been given it at the provider, or the provider does not \
+            "the provider has not assigned it to the user or client, or does not \
              put it into access tokens",
         ),
         Refusal::Authentication(_) => Some(
-            "the client should send its user to log in anew, with the `acr_values` and `max_age` \
+            "the client should send its user to log in again, with the `acr_values` and `max_age` \
              of the challenge",
         ),
         Refusal::ConditionFailed { .. } => Some(
-            "the condition asks for something that this token or request has not; `has(…)` tells",
+            "the condition uses something that this token or request does not have; test for it with `has(…)`",
         ),
         Refusal::Denied | Refusal::Provider | Refusal::Condition(_) => None,
     }

@@ -3,7 +3,7 @@
 use super::UnverifiedParts;
 use crate::escaped::Escaped;
 
-/// The largest claims, and how the providers that are known to make them large can be told not to.
+/// Names the largest claims, and for providers known for large ones, the setting that shrinks them.
 pub(super) fn what_to_leave_out(token: &UnverifiedParts<'_>) -> String {
     const MAX_NAMED: usize = 3;
     let mut claims: Vec<(usize, &str)> = token
@@ -23,7 +23,7 @@ pub(super) fn what_to_leave_out(token: &UnverifiedParts<'_>) -> String {
         .collect();
     let how = if token.is_entras() {
         "in Entra ID, let the token list only the groups that are assigned to the application, or \
-         app roles in place of groups"
+         use app roles instead of groups"
     } else if token.is_keycloaks() {
         "in Keycloak, switch off the client's \"Full scope allowed\", or the mapper's \"Add to \
          access token\""
@@ -32,7 +32,7 @@ pub(super) fn what_to_leave_out(token: &UnverifiedParts<'_>) -> String {
     };
     match large.is_empty() {
         true => format!(
-            "leave out what makes it long, most often groups or roles: {how}; or raise the \
+            "leave out what makes it long, usually groups or roles: {how}; or raise the \
              provider's `max_token_bytes`"
         ),
         false => format!(

@@ -8,20 +8,20 @@ use super::UnverifiedParts;
 use crate::time::UnixTime;
 use crate::token::claims::NumericDate;
 
-/// How long after its end a token may be used by a client that is a little too slow.
+/// How long after its expiry a token is explained by a client that renews it slightly too late.
 const A_LITTLE: Duration = Duration::from_mins(10);
 
-/// A token that has ended; of a good one, a clock that is fast makes the same.
+/// The hint for an expired token. A good token looks expired too if our clock is fast.
 pub(super) fn expired(exp: UnixTime, now: UnixTime, token: &UnverifiedParts<'_>) -> String {
     let overdue = now.saturating_since(exp);
     let issued = token.claims.get("iat").and_then(Value::as_u64);
     let lifetime = issued.map(|iat| exp.saturating_since(UnixTime::from_secs(iat)));
     if overdue <= A_LITTLE.min(lifetime.unwrap_or(A_LITTLE)) {
-        return "the client goes on using its token a little too long, or clocks differ".to_owned();
+        return "the client uses its token slightly too long, or the clocks differ".to_owned();
     }
     match lifetime.filter(|lifetime| !lifetime.is_zero()) {
         Some(lifetime) => format!(
-            "an old token: get a new one. It lived for {} and ended {} ago: if the provider has just \
+            "an old token: get a new one. It lived for {} and expired {} ago: if the provider has just \
              issued it, this machine's clock is fast by over {}",
             words(lifetime),
             words(overdue),
@@ -33,20 +33,20 @@ pub(super) fn expired(exp: UnixTime, now: UnixTime, token: &UnverifiedParts<'_>)
     }
 }
 
-/// A token of the future; of a good one, a clock that is slow makes the same.
+/// The hint for a token from the future. A good token looks like that too if our clock is slow.
 pub(super) fn not_yet_valid(start: UnixTime, now: UnixTime) -> String {
     let early = start.saturating_since(now);
     match early.as_secs() {
-        0..=3600 => "the provider's clock and this one differ; see `clock_skew`".to_owned(),
+        0..=3600 => "the provider's clock and this machine's differ; see `clock_skew`".to_owned(),
         _ => format!(
-            "it is meant for later, or this machine's clock is slow by {}",
+            "it is meant for later use, or this machine's clock is slow by {}",
             words(early)
         ),
     }
 }
 
-/// The first date of a token that is no time of ours, and in which unit it would be one. `why` is
-/// what is wrong with the token.
+/// If a date in the token is out of range: the first one that would make sense in another unit.
+/// `why` is the token's error.
 pub(super) fn impossible(why: &str, token: &UnverifiedParts<'_>) -> Option<String> {
     if !why.contains("beyond the year") {
         return None;
@@ -64,11 +64,11 @@ pub(super) fn impossible(why: &str, token: &UnverifiedParts<'_>) -> Option<Strin
         Some(format!("`{date}` is in {unit}; it must be in seconds"))
     });
     Some(found.unwrap_or_else(|| {
-        "that is no date in any unit: let the provider write the seconds since 1970".to_owned()
+        "that is not a date in any unit: let the provider write seconds since 1970".to_owned()
     }))
 }
 
-/// In the largest unit of which there are two.
+/// The duration in the largest unit of which it has at least two.
 fn words(time: Duration) -> String {
     match time.as_secs() {
         secs @ ..120 => format!("{secs} s"),

@@ -1,20 +1,20 @@
-//! Why waiting for keys was in vain.
+//! Why a request waited for keys in vain.
 
 use std::time::Duration;
 
-/// A denial for want of keys, and how long the request could wait for them.
+/// How long a request could wait for keys before it was denied without them.
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
-    /// From the arrival of the check to its answer.
+    /// The time from the arrival of the check to its answer.
     pub took: Duration,
-    /// Half of what the caller's time-out left: an answer after that might come too late.
+    /// Half of the time that the caller's time-out left. An answer after that might come too late.
     pub most: Duration,
     /// The provider's `unknown_key_wait`.
     pub setting: Duration,
 }
 
 impl Wait {
-    /// What ended the wait, and what to set; `None` if the request did not wait that long.
+    /// What ended the wait and what to set. `None` if the request did not use up its time.
     pub fn in_vain(self) -> Option<String> {
         let Self {
             took,
@@ -29,20 +29,20 @@ impl Wait {
             let timeout = millis(most * 2);
             format!(
                 "waited {took} ms for the provider's keys, which is half of the {timeout} ms that \
-                 Envoy's time-out left: set `timeout` of Envoy's `grpc_service` to more than twice \
+                 Envoy's time-out left: set `timeout` in Envoy's `grpc_service` to more than twice \
                  `refresh.unknown_key_wait` ({setting} ms)"
             )
         } else {
             format!(
                 "waited {took} ms for the provider's keys, which is all that \
-                 `refresh.unknown_key_wait` allows: if the provider answers more slowly, raise it, \
-                 and keep `timeout` of Envoy's `grpc_service` above twice as much"
+                 `refresh.unknown_key_wait` allows: if the provider needs longer, raise it, \
+                 and keep `timeout` in Envoy's `grpc_service` above twice that"
             )
         })
     }
 }
 
-/// In whole milliseconds, to the nearest.
+/// Whole milliseconds, rounded to the nearest.
 fn millis(time: Duration) -> u128 {
     (time.as_micros() + 500) / 1000
 }

@@ -1,11 +1,11 @@
 //! Names of the headers that claimgate sets.
 
-/// The name of a header that claimgate sets: lower case, without underscores, and none that
-/// carries another meaning on the way to the upstream.
+/// The name of a header that claimgate sets: in lower case, without underscores, and without
+/// another meaning on the way to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderName(String);
 
-/// Names with a meaning to proxies or to the HTTP protocol itself.
+/// Names that mean something to proxies, servers or HTTP itself.
 const RESERVED: [&str; 27] = [
     "authorization",
     "connection",
@@ -36,18 +36,18 @@ const RESERVED: [&str; 27] = [
     "script-name",
 ];
 
-/// Families of such names.
+/// Prefixes of further such names.
 const RESERVED_PREFIXES: [&str; 4] = ["x-envoy-", "x-forwarded-", "grpc-", "sec-websocket-"];
 
 /// Why a text cannot name a header that claimgate sets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderNameError {
-    /// Holds something that is no letter, digit or hyphen.
+    /// The name contains something other than letters, digits and hyphens.
     #[error("`{0}` is not a header name made of letters, digits and hyphens")]
     Characters(String),
-    /// Has a meaning of its own.
+    /// The name already has a meaning.
     #[error(
-        "`{0}` has a meaning of its own on the way to the upstream; choose another name, such as `x-auth-subject`"
+        "`{0}` already has a meaning on the way to the upstream; choose another name, such as `x-auth-subject`"
     )]
     Reserved(String),
 }
@@ -78,13 +78,13 @@ impl HeaderName {
         &self.0
     }
 
-    /// Whether a name, in lower case, has a meaning to HTTP itself, other than to carry credentials.
+    /// Whether a name, in lower case, has a meaning to HTTP itself other than carrying credentials.
     pub fn is_of_http(name: &str) -> bool {
         (RESERVED.contains(&name) && !matches!(name, "authorization" | "proxy-authorization"))
             || name.starts_with("sec-websocket-")
     }
 
-    /// The names that are refused, and the beginnings of others.
+    /// The reserved names, and the reserved prefixes.
     pub fn reserved() -> (&'static [&'static str], &'static [&'static str]) {
         (&RESERVED, &RESERVED_PREFIXES)
     }

@@ -1,37 +1,37 @@
-//! What is remembered of a verified token.
+//! What is cached for a verified token.
 
 use std::sync::OnceLock;
 
 use crate::keyring::ProviderId;
 use crate::token::VerifiedToken;
 
-/// A verified token, the provider that issued it, and the answer that it led to before.
+/// A verified token, the provider that issued it, and the answer that it last led to.
 ///
-/// INVARIANT: a known token belongs to one configuration. Its provider and its answer mean nothing
-/// under another.
+/// INVARIANT: a known token belongs to one configuration. Its provider and its answer are invalid in
+/// any other.
 #[derive(Debug)]
 pub struct KnownToken {
     /// The provider that issued the token.
     pub provider: ProviderId,
-    /// The evidence.
+    /// The verified token.
     pub token: VerifiedToken,
-    /// The answer, once there was one that depends on the token alone.
+    /// The answer, once the token has led to one that depends on the token alone.
     pub answer: OnceLock<CachedAnswer>,
 }
 
 /// Pre-encoded parts of the allow answer for a token, in the encoding of the transport.
 #[derive(Debug)]
 pub struct CachedAnswer {
-    /// The status and what changes in the request.
+    /// The status and the changes to the request.
     pub response: Box<[u8]>,
-    /// The metadata, without the rule. Empty if the configuration wants no metadata.
+    /// The metadata without the rule. Empty if the configuration sends no metadata.
     pub metadata: Box<[u8]>,
-    /// The number of headers that are not set because the claim is too long.
+    /// The number of headers that are not set because their claim is too long.
     pub oversized: usize,
 }
 
 impl KnownToken {
-    /// A token that was just verified.
+    /// A token that was just verified, without an answer yet.
     pub fn new(provider: ProviderId, token: VerifiedToken) -> Self {
         Self {
             provider,
@@ -40,24 +40,24 @@ impl KnownToken {
         }
     }
 
-    /// The memory that it takes with its answer, in bytes, about.
+    /// The approximate memory of the token and its answer, in bytes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.token.bytes() + self.room_for_answer()
     }
 
-    /// The memory that the answer may take, in bytes. A larger answer is not kept, as `bytes` has not
-    /// counted it: that takes many headers for the same large claim.
+    /// The maximum memory of the answer, in bytes. A larger answer is not cached, because [`Self::bytes`]
+    /// does not account for it; only many headers with the same large claim need more.
     pub fn room_for_answer(&self) -> usize {
-        /// The names of headers.
+        /// The room for header names, in bytes.
         const NAMES: usize = 1024;
         let (text, claims) = (self.token.text().len(), self.token.claims());
-        // The claims as metadata, and as headers: all of them as base64url, or each by itself.
+        // The claims as metadata and as headers: either all as base64url, or each one by itself.
         claims.max_encoded_bytes() + text + text / 2 + NAMES
     }
 }
 
 impl CachedAnswer {
-    /// The memory that it takes, in bytes.
+    /// The memory of the answer, in bytes.
     pub fn bytes(&self) -> usize {
         self.response.len() + self.metadata.len()
     }

@@ -1,4 +1,4 @@
-//! Claims as text for headers.
+//! Encodes claims as text for headers.
 
 use std::fmt::{self, Write as _};
 
@@ -6,31 +6,34 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::token::json::{Array, Json};
 
-/// Everything but the unreserved characters of RFC 3986 §2.3.
+/// Every character except the unreserved ones of RFC 3986 §2.3.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The text would be longer than allowed.
+/// The text would be longer than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
 impl From<fmt::Error> for TooLong {
-    /// [`Bounded`] has no other error.
+    /// Safe to convert, because [`Bounded`] has no other error.
     fn from(fmt::Error: fmt::Error) -> Self {
         Self
     }
 }
 
-/// A claim as text for a header, or `None` if there is nothing to say: a string as it is, an
-/// integer exactly, a boolean, an array of those joined by commas (as JSON if that would be
-/// ambiguous), an object as JSON. Text that a header cannot carry as it is comes percent-encoded.
+/// A claim as text for a header. `None` if there is nothing to send: `null`, an empty string or an
+/// empty array.
+///
+/// A string stays as it is, an integer is exact, and an array of scalars is joined by commas (or is
+/// JSON if that would be ambiguous). An object is JSON. Text that a header cannot carry is
+/// percent-encoded.
 ///
 /// # Errors
 ///
-/// The text is longer than `max_bytes`. No more than that is written to find out.
+/// Fails if the text is longer than `max_bytes`; at most that much is written to find out.
 pub(super) fn header_value(claim: Json<'_>, max_bytes: usize) -> Result<Option<String>, TooLong> {
     if claim.min_text_bytes() > max_bytes {
         return Err(TooLong);
@@ -52,7 +55,8 @@ pub(super) fn header_value(claim: Json<'_>, max_bytes: usize) -> Result<Option<S
     Ok((!text.text.is_empty()).then_some(text.text))
 }
 
-/// Whether an element can be told from its neighbours, and the whole from JSON.
+/// Whether the element stays distinct from its neighbours when joined by commas, and the joined
+/// text cannot be mistaken for JSON.
 fn is_clear(element: Json<'_>) -> bool {
     match element {
         Json::String(text) => {
@@ -76,13 +80,13 @@ fn joined(elements: Array<'_>, into: &mut Bounded) -> fmt::Result {
 fn put_scalar(scalar: Json<'_>, into: &mut Bounded) -> fmt::Result {
     match scalar {
         Json::String(text) => encoded(text, into),
-        // Visible ASCII.
+        // Numbers and booleans are visible ASCII, so they need no encoding.
         other => write!(into, "{other}"),
     }
 }
 
-/// Text as it is when every hop passes it on unchanged. All else, and text with a `%`, so that
-/// nothing else can look the same, comes percent-encoded.
+/// Writes text unchanged if every hop passes it on unchanged, and percent-encoded otherwise. Text
+/// with a `%` is always encoded, so that plain text never looks like encoded text.
 fn encoded(text: &str, into: &mut Bounded) -> fmt::Result {
     match is_plain(text) {
         true => into.write_str(text),
@@ -96,7 +100,7 @@ fn is_plain(text: &str) -> bool {
     text.bytes().all(plain) && text.trim_ascii() == text
 }
 
-/// Text up to a length; what is longer is an error.
+/// Text with a maximum length in bytes; writing more fails.
 struct Bounded {
     text: String,
     max_bytes: usize,
@@ -162,7 +166,7 @@ mod tests {
             let it = claims.members().get("it").unwrap();
             let found = header_value(it, usize::MAX).unwrap();
             assert_eq!(found.as_deref(), text, "{claim}");
-            // The limit is the length itself.
+            // A text of exactly the maximum length fits.
             let length = text.map_or(0, str::len);
             assert_eq!(header_value(it, length), Ok(found), "{claim}");
             if let Some(less) = length.checked_sub(1) {

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-/// A signature algorithm. There is no `none`, and nothing symmetric.
+/// A signature algorithm. `none` and symmetric algorithms have no variant, so no code path can
+/// accept them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -24,14 +25,14 @@ pub enum Algorithm {
     Es384,
     /// ECDSA on P-521 with SHA-512.
     Es512,
-    /// Ed25519, under the name that says the family alone.
+    /// Ed25519 under `EdDSA`, the name that RFC 8037 gives the whole family.
     EdDsa,
-    /// Ed25519, under its full name.
+    /// Ed25519 under its own name (RFC 9864).
     Ed25519,
 }
 
 impl Algorithm {
-    /// Every algorithm, in the order in which they are listed to people.
+    /// Every algorithm, in the order in which messages list them.
     pub const ALL: [Self; 11] = [
         Self::Rs256,
         Self::Rs384,
@@ -63,7 +64,7 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of this name; names are case-sensitive (RFC 7515 §4.1.1).
+    /// The algorithm with this name. Names are case-sensitive (RFC 7515 §4.1.1).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|alg| alg.name() == name)
     }
@@ -85,12 +86,12 @@ impl AlgorithmSet {
         self.0 & (1 << alg as u16) != 0
     }
 
-    /// Whether the two have a member in common.
+    /// Whether the sets share at least one algorithm.
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Whether the set holds nothing.
+    /// Whether the set contains no algorithm.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -112,7 +113,7 @@ impl FromIterator<Algorithm> for AlgorithmSet {
 }
 
 impl fmt::Display for AlgorithmSet {
-    /// `RS256, ES256`.
+    /// Names separated by commas: `RS256, ES256`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.iter().map(Algorithm::name).collect();
         f.write_str(&names.join(", "))

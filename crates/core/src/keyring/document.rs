@@ -1,6 +1,6 @@
-//! A JWK Set as it is read: what matters of it, and no more. Whoever publishes it is bounded in
-//! bytes, but a tree of the smallest members would take eighty times as many, so what does not
-//! matter is skipped instead of built.
+//! Reads a JWK Set and keeps only the members that matter. The size of a document is bounded in
+//! bytes, but a tree of very small members would take eighty times that in memory. So irrelevant
+//! members are skipped, never built.
 
 use std::fmt;
 
@@ -10,24 +10,25 @@ use serde_json::{Map, Value};
 
 use super::MAX_KEYS;
 
-/// How many elements of a member are read: `key_ops` can have eight (RFC 7517 §4.3).
+/// The maximum number of elements read from an array member: `key_ops` can have eight (RFC 7517
+/// §4.3).
 const MAX_ELEMENTS: usize = 32;
 
 /// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
 pub(super) const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// The other members that are looked at. What is in neither list is not even read.
+/// The other members that are read. A member in neither list is skipped by the parser.
 const PUBLIC_MEMBERS: [&str; 11] = [
     "kty", "kid", "use", "key_ops", "alg", "crv", "n", "e", "x", "y", "issuer",
 ];
 
-/// Whether a member of this name is looked at.
+/// Whether the parser reads the member with this name.
 pub(super) fn matters(member: &str) -> bool {
     PUBLIC_MEMBERS.contains(&member) || PRIVATE_MEMBERS.contains(&member)
 }
 
-/// The document. Members other than `keys` are ignored (RFC 7517 §5); of two with the same name
-/// the last counts (RFC 7517 §4).
+/// The document. Members other than `keys` are ignored (RFC 7517 §5). If a name occurs twice, the
+/// last occurrence counts (RFC 7517 §4).
 pub(super) struct JwkSetDocument {
     pub(super) keys: Listed,
 }
@@ -62,9 +63,9 @@ impl<'de> Deserialize<'de> for JwkSetDocument {
 
 /// The array `keys`.
 pub(super) struct Listed {
-    /// No more than [`MAX_KEYS`].
+    /// The first [`MAX_KEYS`] keys.
     pub(super) keys: Vec<Value>,
-    /// How many there are in truth.
+    /// The number of keys in the document.
     pub(super) count: usize,
 }
 
@@ -93,14 +94,14 @@ impl<'de> Deserialize<'de> for Listed {
     }
 }
 
-/// Builds the [`Value`] of something in the document, without what is of no interest there.
+/// Builds a [`Value`] from the document and drops the parts that do not matter at this depth.
 #[derive(Clone, Copy)]
 enum Skim {
-    /// A key, or what is in its place: the members that are ever looked at.
+    /// An element of `keys`: keeps the members that [`matters`] lists.
     Key,
-    /// A member of a key: text, or a short list.
+    /// A member of a key: keeps text, or a short list.
     Member,
-    /// What is in such a list: text.
+    /// An element of such a list: keeps text.
     Element,
 }
 
@@ -167,15 +168,16 @@ impl<'de> Visitor<'de> for Skim {
     }
 }
 
-/// Adds a member of a key. A member that is `null` or empty counts as absent: some providers write
-/// every member that their type of key has. Of two with the same name the last counts (RFC 7517 §4),
-/// but an empty one does not take back private key material.
+/// Adds a member to a key. A `null` or empty member counts as absent, because some providers write
+/// every member of their key type. If a name occurs twice, the last occurrence counts (RFC 7517
+/// §4); but an empty one does not erase private key material, so a leaked private key is always
+/// noticed.
 fn put(members: &mut Map<String, Value>, name: String, value: Value) {
     let says_nothing = match &value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(elements) => elements.is_empty(),
-        // The members of an object were not read.
+        // The contents of an object were skipped, so it may only look empty.
         Value::Object(_) | Value::Bool(_) | Value::Number(_) => false,
     };
     if !says_nothing {
@@ -200,7 +202,7 @@ fn first<'de, A: SeqAccess<'de>>(
     Ok(elements)
 }
 
-/// How many elements there were left.
+/// Skips the remaining elements and returns how many there were.
 fn skip_elements<'de, A: SeqAccess<'de>>(sequence: &mut A) -> Result<usize, A::Error> {
     let mut skipped = 0;
     while sequence.next_element::<IgnoredAny>()?.is_some() {

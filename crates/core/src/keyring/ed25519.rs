@@ -1,4 +1,4 @@
-//! Ed25519 public keys (RFC 8037 §2), refused when anybody can sign for them.
+//! Ed25519 public keys (RFC 8037 §2). Rejects keys for which anybody can sign.
 
 use aws_lc_rs::signature::ED25519;
 
@@ -9,7 +9,7 @@ use super::public_key::PublicKey;
 /// Reads a key of 32 octets (RFC 8032 §5.1.5).
 pub(super) fn read(public: Vec<u8>) -> Result<Material, String> {
     let is_weak = has_small_order(&public);
-    // aws-lc takes what is longer for a key in an envelope.
+    // aws-lc reads longer input as a key in an envelope, so the length is checked first.
     let public = Some(public)
         .filter(|public| public.len() == 32)
         .and_then(|public| PublicKey::on_curve(&ED25519, public).ok())
@@ -23,7 +23,7 @@ pub(super) fn read(public: Vec<u8>) -> Result<Material, String> {
     })
 }
 
-/// The heights of the two pairs of points of order 8, least significant octet first.
+/// The y coordinates of the two pairs of points of order 8, least significant octet first.
 const OF_ORDER_8: [[u8; 32]; 2] = [
     [
         0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
@@ -37,14 +37,14 @@ const OF_ORDER_8: [[u8; 32]; 2] = [
     ],
 ];
 
-/// Whether a point is one of the eight whose order divides 8: for those a signature that needs no
-/// private key holds for one message in a few. Their other heights are 0, 1 and -1, each also with
-/// the prime 2^255 - 19 added where there is room.
+/// Whether a point is one of the eight whose order divides 8. For these, a signature that needs no
+/// private key holds for about one message in a few. The other y coordinates of such points are 0,
+/// 1 and -1; each also has a second encoding, with the prime 2^255 - 19 added, where that fits.
 fn has_small_order(public: &[u8]) -> bool {
     let [first, between @ .., last] = public else {
         return false;
     };
-    // The top bit is the sign of the other coordinate.
+    // The top bit is the sign of the x coordinate.
     let last = last & 0x7f;
     let all = |octet| between.iter().all(|own| *own == octet);
     let near_zero = *first <= 1 && all(0) && last == 0;

@@ -1,4 +1,4 @@
-//! Digests that tell keys and key sets apart.
+//! Digests that identify keys and key sets.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::Key;
 use super::public_key::PublicKey;
 
 /// The SHA-256 thumbprint of a public key (RFC 7638): equal for the same key, whatever its `kid`,
-/// `alg` and `use`. Escaped in base64url, as other tools show it.
+/// `alg` and `use`. Displayed as base64url, as in other tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thumbprint([u8; 32]);
 
@@ -26,13 +26,14 @@ impl fmt::Display for Thumbprint {
     }
 }
 
-/// What a key set comes to: equal for sets that verify the same, whatever their order.
+/// A digest of a key set: equal for sets that verify the same tokens, whatever the order of their
+/// keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// SHA-256 over what each key is and may do. The digests are sorted first: some providers
-    /// list their keys in another order each time.
+    /// SHA-256 over the digests of all keys. The digests are sorted first, because some providers
+    /// change the order of their keys with every response.
     pub(super) fn of(keys: &[Key]) -> Self {
         let mut digests: Vec<[u8; 32]> = keys.iter().map(key_digest).collect();
         digests.sort_unstable();
@@ -40,7 +41,8 @@ impl Fingerprint {
     }
 }
 
-/// Each part with its length in front, so that no two keys come to the same bytes.
+/// SHA-256 over the key, its algorithms, `kid` and issuer. Each part is prefixed with its length,
+/// so two different keys never hash the same bytes.
 pub(super) fn key_digest(key: &Key) -> [u8; 32] {
     let Key {
         kid,

@@ -1,4 +1,4 @@
-//! One JSON Web Key (RFC 7517 §4), checked for everything that it must be before it verifies.
+//! One JSON Web Key (RFC 7517 §4), checked completely before it may verify anything.
 
 use std::fmt;
 
@@ -16,17 +16,17 @@ use super::public_key::PublicKey;
 use super::{Algorithm, AlgorithmSet, Key, KeySetError, MAX_KEYS, ed25519, rsa};
 use crate::escaped::Escaped;
 
-/// The longest key id that is read, from a set or from a token, in bytes.
+/// The maximum length in bytes of a `kid`, in a key set or in a token.
 pub const MAX_KID_BYTES: usize = 256;
 
-/// A key of the document that is not used.
+/// A key in the document that is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnfitKey {
-    /// Its id, if it has a readable one.
+    /// The `kid`, if it is a string; cut to 256 characters.
     pub kid: Option<String>,
-    /// What is wrong with it.
+    /// Why the key is not used.
     pub why: String,
-    /// Whether it says that it is not for signatures, such as `use: enc`: nothing is wrong then.
+    /// Whether the key declares another purpose, such as `use: enc`. Then nothing is wrong with it.
     pub is_for_something_else: bool,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
             count,
         },
     } = serde_json::from_slice(without_bom(json)).map_err(|error| {
-        // It may quote the document.
+        // The parser's message may quote the document.
         KeySetError::NotASet(Escaped::from(error.to_string().as_str()).to_string())
     })?;
     if count > MAX_KEYS {
@@ -67,13 +67,13 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
     Ok((keys, unfit))
 }
 
-/// A parser may skip a byte order mark (RFC 8259 §8.1), which some servers send.
+/// Strips a byte order mark: some servers send one, and a parser may skip it (RFC 8259 §8.1).
 pub fn without_bom(json: &[u8]) -> &[u8] {
     json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
 }
 
-/// Whether a key says that it is not for signatures. One that is published with its private part
-/// is a danger all the same.
+/// Whether the key declares a purpose other than signatures. False for a key published with its
+/// private part, which is dangerous whatever its purpose.
 fn is_for_something_else(jwk: &Value) -> bool {
     let has = |name: &&str| jwk.get(*name).is_some();
     if PRIVATE_MEMBERS.iter().any(has) {
@@ -84,7 +84,7 @@ fn is_for_something_else(jwk: &Value) -> bool {
         (Some("sig" | "jwt-svid"), _) => false,
         (Some(_), _) => true,
         (None, Some(Value::Array(ops))) => !ops.iter().any(is_signing),
-        // RFC 7518 §4.1 and RFC 8037 §3.2: key management has names and curves of its own.
+        // Key management has its own algorithm names and curves (RFC 7518 §4.1, RFC 8037 §3.2).
         (None, _) => {
             let alg = text("alg").unwrap_or_default();
             let manages_keys = |name| alg.starts_with(name);
@@ -102,7 +102,7 @@ fn read_key(jwk: &Value) -> Result<Key, String> {
     let jwk = jwk.as_object().ok_or("it is not a JSON object")?;
     if let Some(name) = PRIVATE_MEMBERS.iter().find(|name| jwk.contains_key(**name)) {
         return Err(format!(
-            "it holds the private member `{name}`, so whoever reads the set can sign with it"
+            "it holds the private member `{name}`, so anyone who reads the set can sign with it"
         ));
     }
     let kid = optional_text(jwk, "kid")?;
@@ -121,11 +121,11 @@ fn read_key(jwk: &Value) -> Result<Key, String> {
     })
 }
 
-/// `use` and `key_ops` must allow verifying, each if it is there, and agree (RFC 7517 §4.2, §4.3).
+/// `use` and `key_ops` must allow verification if present, and must agree (RFC 7517 §4.2, §4.3).
 fn check_purpose(jwk: &Map<String, Value>) -> Result<(), String> {
     let purpose = optional_text(jwk, "use")?;
     match purpose {
-        // `jwt-svid` is what SPIFFE calls it (JWT-SVID §4).
+        // SPIFFE's name for a signing key (JWT-SVID §4).
         None | Some("sig" | "jwt-svid") => {}
         Some("enc") => return Err("it is for encryption (`use: enc`)".to_owned()),
         Some(other) => return Err(format!("its `use` is `{}`", Escaped::from(other))),
@@ -133,7 +133,7 @@ fn check_purpose(jwk: &Map<String, Value>) -> Result<(), String> {
     match jwk.get("key_ops") {
         None => Ok(()),
         Some(Value::Array(ops)) if purpose.is_some() && ops.iter().any(|op| !is_signing(op)) => {
-            Err("its `key_ops` is for something else than its `use`".to_owned())
+            Err("its `key_ops` has an operation that its `use` rules out".to_owned())
         }
         Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => Ok(()),
         Some(_) => Err("its `key_ops` does not list `verify`".to_owned()),
@@ -144,7 +144,7 @@ fn is_signing(operation: &Value) -> bool {
     operation == "sign" || operation == "verify"
 }
 
-/// Binds the key to the one algorithm of its `alg`, if it has one (RFC 7517 §4.4).
+/// Binds the key to the one algorithm in its `alg`, if present (RFC 7517 §4.4).
 fn restrict(possible: AlgorithmSet, alg: Option<&str>) -> Result<AlgorithmSet, String> {
     let Some(name) = alg else {
         return Ok(possible);
@@ -152,7 +152,7 @@ fn restrict(possible: AlgorithmSet, alg: Option<&str>) -> Result<AlgorithmSet, S
     match Algorithm::from_name(name) {
         Some(alg) if possible.contains(alg) => Ok([alg].into_iter().collect()),
         _ => Err(format!(
-            "its `alg` is `{}`, this kind of key can be for {possible}",
+            "its `alg` is `{}`; a key of this kind can be for {possible}",
             Escaped::from(name)
         )),
     }
@@ -179,9 +179,9 @@ fn read_material(jwk: &Map<String, Value>) -> Result<Material, String> {
     }
 }
 
-/// Reads a point of a curve. RFC 7518 §6.2.1.2 gives each coordinate `field_bytes` octets; some
-/// providers write it as a number, with fewer or more zeros in front. The number is the same, and
-/// aws-lc refuses a point that is not on the curve.
+/// Reads a point on a curve. RFC 7518 §6.2.1.2 requires `field_bytes` octets for each coordinate,
+/// but some providers drop or add leading zeros. The number is the same either way, and aws-lc
+/// rejects a point that is not on the curve.
 fn read_ec(
     jwk: &Map<String, Value>,
     field_bytes: usize,
@@ -194,7 +194,7 @@ fn read_ec(
         let number = without_zeros(&coordinate);
         let Some(zeros) = field_bytes.checked_sub(number.len()) else {
             return Err(format!(
-                "its `{name}` has {} octets, the curve wants {field_bytes} (RFC 7518 §6.2.1.2)",
+                "its `{name}` has {} octets; the curve needs {field_bytes} (RFC 7518 §6.2.1.2)",
                 number.len()
             ));
         };
@@ -213,7 +213,8 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> 
 }
 
 fn optional_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
-    // INVARIANT: what is not listed as a member that matters is not read from the document.
+    // INVARIANT: the parser skips members that `matters` does not list, so asking for another finds
+    // nothing.
     debug_assert!(matters(name), "`{name}` is skipped when a set is read");
     match jwk.get(name) {
         None => Ok(None),
@@ -222,13 +223,13 @@ fn optional_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&
     }
 }
 
-/// A big-endian number without the zeros in front.
+/// A big-endian number without leading zeros.
 pub(super) fn without_zeros(octets: &[u8]) -> &[u8] {
     let zeros = octets.iter().take_while(|octet| **octet == 0).count();
     octets.get(zeros..).unwrap_or_default()
 }
 
-/// Base64url; padding, which some providers send, is forgiven.
+/// Decodes base64url and tolerates padding, which some providers send.
 fn octets(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     BASE64_URL_SAFE_NO_PAD
         .decode(text(jwk, name)?.trim_end_matches('='))

@@ -1,4 +1,4 @@
-//! Public keys, parsed once: to parse one costs about a quarter of what it costs to verify by it.
+//! Public keys, parsed once: parsing a key costs about a quarter of verifying a signature with it.
 
 use std::sync::OnceLock;
 
@@ -12,22 +12,22 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::Algorithm;
 
-/// A public key.
+/// A public key in the form in which aws-lc verifies with it.
 #[derive(Clone)]
 pub(super) enum PublicKey {
-    /// Of several algorithms; few keys are used by more than one.
+    /// An RSA key, parsed on first use per algorithm, because most keys are used with only one.
     Rsa {
         components: RsaPublicKeyComponents<Box<[u8]>>,
         parsed: Box<[OnceLock<Option<ParsedPublicKey>>; RSA.len()]>,
     },
-    /// On a curve that has one algorithm, whatever its names.
+    /// An EC or Ed25519 key. Its curve has only one algorithm, though possibly under two names.
     OnCurve {
         point: Box<[u8]>,
         parsed: ParsedPublicKey,
     },
 }
 
-/// The algorithms of RSA keys. What is allowed besides is for the caller to know.
+/// The algorithms of RSA keys. Whether a key may use one is for the caller to check.
 const RSA: [(Algorithm, &RsaParameters); 6] = [
     (Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256),
     (Algorithm::Rs384, &RSA_PKCS1_2048_8192_SHA384),
@@ -38,7 +38,7 @@ const RSA: [(Algorithm, &RsaParameters); 6] = [
 ];
 
 impl PublicKey {
-    /// A key of a modulus and an exponent, both big-endian and without leading zeros.
+    /// A key from its modulus and exponent, both big-endian and without leading zeros.
     pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Self {
         Self::Rsa {
             components: RsaPublicKeyComponents {
@@ -49,11 +49,11 @@ impl PublicKey {
         }
     }
 
-    /// A key that is a point, as the curve's algorithm encodes it.
+    /// A key from a point, encoded as `algorithm` expects.
     ///
     /// # Errors
     ///
-    /// When it is none.
+    /// Fails if `point` is not a point on the curve.
     pub(super) fn on_curve(
         algorithm: &'static dyn VerificationAlgorithm,
         point: Vec<u8>,
@@ -64,7 +64,7 @@ impl PublicKey {
         })
     }
 
-    /// Its required members as JSON in the form that is hashed (RFC 7638 §3.2, RFC 8037 §2): two
+    /// The key's required members as JSON, in the form that RFC 7638 §3.2 and RFC 8037 §2 hash. Two
     /// keys have the same text only if they are the same key.
     pub(super) fn canonical_json(&self) -> String {
         let base64 = |octets: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(octets);
@@ -84,7 +84,8 @@ impl PublicKey {
         }
     }
 
-    /// The length of its modulus or point. Among keys for one algorithm, a longer one costs more.
+    /// The length of the modulus or point in bytes. Among keys for one algorithm, a longer one
+    /// costs more to verify with.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Rsa { components, .. } => components.n.len(),
@@ -92,7 +93,7 @@ impl PublicKey {
         }
     }
 
-    /// Whether it is the same key.
+    /// Whether both are the same key.
     pub(super) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Rsa { components: a, .. }, Self::Rsa { components: b, .. }) => {
@@ -105,10 +106,10 @@ impl PublicKey {
         }
     }
 
-    /// Whether a signature is this key's.
+    /// Whether `signature` is this key's signature over `message`.
     ///
-    /// INVARIANT: the caller has found that the key may be used for `alg`: a curve is not asked
-    /// for the name of its algorithm.
+    /// INVARIANT: the caller has checked that the key may be used for `alg`, because a key on a
+    /// curve ignores `alg`.
     pub(super) fn accepts(&self, alg: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let parsed = match self {
             Self::OnCurve { parsed, .. } => Some(parsed),
@@ -125,8 +126,8 @@ impl PublicKey {
     }
 }
 
-/// The curve and the coordinates of an uncompressed point (SEC 1 §2.3.3); `None` for an Ed25519
-/// key, which has 32 octets. The length of a point tells its curve.
+/// The curve and the coordinates of an uncompressed point (SEC 1 §2.3.3). The length identifies the
+/// curve. `None` for an Ed25519 key, which has 32 octets.
 fn ec_point(point: &[u8]) -> Option<(&'static str, &[u8], &[u8])> {
     let curve = match point.len() {
         65 => "P-256",

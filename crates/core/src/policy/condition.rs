@@ -1,8 +1,8 @@
 //! Conditions in the Common Expression Language (CEL, <https://cel.dev>).
 //!
 //! An expression is compiled when the configuration is read, and every name in it is looked up
-//! then: what cannot be evaluated is a mistake that the operator reads about, not a denial that
-//! callers wonder at.
+//! then. So an expression that can never be evaluated is a configuration error, and not a denial
+//! that puzzles callers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,40 +34,41 @@ use crate::token::claims::Claims;
 pub struct Condition {
     text: String,
     expression: Arc<IdedExpr>,
-    /// Those of its parts that must hold, and do not look at claims, method or headers.
+    /// The operands of the outermost `&&` that do not use claims, method or headers.
     for_preflights: Arc<[IdedExpr]>,
-    /// Whether none of the others hangs on where a request comes from.
+    /// Whether none of the other operands depends on where a request comes from.
     is_decided_for_preflights: bool,
-    /// Every member that it names.
+    /// Every member that the expression names.
     members: Arc<BTreeSet<String>>,
     headers: Arc<BTreeSet<String>>,
     patterns: Arc<Patterns>,
     uses: Uses,
 }
 
-/// Why an expression is no condition.
+/// Why a text cannot be used as a condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} (at {line}:{column} of the expression)")]
 pub struct ConditionError {
-    /// What is wrong, and what to do about it.
+    /// What is wrong and what to do about it.
     pub what: String,
-    /// The line of the expression, from 1.
+    /// The line in the expression, from 1.
     pub line: usize,
-    /// The column, from 1, in characters.
+    /// The column in characters, from 1.
     pub column: usize,
 }
 
-/// Why a condition has no answer: it failed, or it is not a boolean. Tells no values, which may be
-/// the caller's secrets.
+/// Why a condition has no answer: it failed, or its result is not a boolean. The message contains
+/// no values, because they may be the caller's secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConditionFailure(String);
 
-/// The stack on which expressions are compiled: the parser goes as deep as they do.
+/// The stack in bytes of the thread that compiles expressions. The parser recurses once per level
+/// of nesting.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
-/// Requests that differ in all that a condition may look at: method, host, path, address of the
-/// sender, and the time in seconds.
+/// Sample requests with nothing in common: they differ in method, host, path, sender's address and
+/// time (in seconds).
 const STRANGERS: [(&str, &str, &str, &str, u64); 5] = [
     ("GET", "a.example", "/", "192.0.2.1", 0),
     ("POST", "b.test", "/orders/7", "10.0.0.1", 1_000_000_000),
@@ -87,7 +88,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// When it is not CEL, names a variable, field or function that there is not, or could cost a
+    /// Fails if the text is not CEL, uses an unknown variable, field or function, or could cost a
     /// request much more than its length.
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
         let failed = |what: String| ConditionError {
@@ -104,7 +105,7 @@ impl Condition {
                 .spawn_scoped(scope, || Self::compile_here(text))
                 .map_err(|error| failed(format!("cannot be compiled: {error}")))?
                 .join()
-                .unwrap_or_else(|_| Err(failed("the CEL compiler fails on it".to_owned())))
+                .unwrap_or_else(|_| Err(failed("the CEL compiler crashed on it".to_owned())))
         })
     }
 
@@ -141,34 +142,34 @@ impl Condition {
         })
     }
 
-    /// As the operator wrote it.
+    /// The expression as the operator wrote it.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The memory of the automata of its patterns, in bytes.
+    /// The memory of its patterns' automata, in bytes.
     pub fn memory(&self) -> usize {
         self.patterns.values().map(Pattern::memory).sum()
     }
 
-    /// Which variables it looks at.
+    /// The variables that the condition uses.
     pub fn uses(&self) -> Uses {
         self.uses
     }
 
-    /// Whether it looks at a request header of this name, in lower case.
+    /// Whether the condition names this request header; `name` is in lower case.
     pub fn looks_at_header(&self, name: &str) -> bool {
         self.headers.contains(name)
     }
 
-    /// Whether it holds whatever a request is: `true`, `1 < 2`.
+    /// Whether the condition holds for every request: `true`, `1 < 2`.
     pub fn always_holds(&self) -> bool {
         let nothing = Context::with_env(Arc::clone(&ENVIRONMENT));
         self.is_true(&self.expression, &nothing) == Ok(true)
     }
 
-    /// Whether it keeps hardly anybody away: it holds for requests that have nothing in common, at
-    /// different times, as `request.path.startsWith("/")` and `!("x-internal" in request.headers)` do.
+    /// Whether the condition keeps hardly anyone out: it holds for each of the `STRANGERS`, as
+    /// `request.path.startsWith("/")` and `!("x-internal" in request.headers)` do.
     pub fn holds_for_strangers(&self) -> bool {
         STRANGERS.iter().all(|stranger| {
             let (method, host, path, address, now) = *stranger;
@@ -193,11 +194,11 @@ impl Condition {
         })
     }
 
-    /// Whether it holds. Without a token, `claims` is empty.
+    /// Whether the condition holds. Without a token, `claims` is empty.
     ///
     /// # Errors
     ///
-    /// When it fails, or is neither true nor false.
+    /// Fails if the evaluation fails, or if its result is not a boolean.
     pub fn holds(
         &self,
         target: &Target<'_>,
@@ -208,14 +209,14 @@ impl Condition {
         self.is_true(&self.expression, &context)
     }
 
-    /// Whether it holds for a CORS preflight, which has no token, and neither the method nor the
-    /// headers of the request that it asks about. Those of its parts count that must hold and do not
-    /// look at these: of `claims.staff && source.address == "10.0.0.1"`, the second. It does not if
-    /// one of the others looks at `source`.
+    /// Whether the condition holds for a CORS preflight. A preflight has no token, and neither the
+    /// method nor the headers of the request that it announces. So only those operands of the
+    /// outermost `&&` count that use none of these: in `claims.staff && source.address ==
+    /// "10.0.0.1"`, the second one. False if one of the other operands uses `source`.
     ///
     /// # Errors
     ///
-    /// When one of these fails, or is neither true nor false.
+    /// Fails if evaluating one of these operands fails, or if its result is not a boolean.
     pub fn holds_for_preflight(
         &self,
         target: &Target<'_>,
@@ -275,13 +276,13 @@ impl Condition {
     }
 }
 
-/// What went wrong, without the values that it went wrong with.
+/// The error's message, without the values that caused it.
 fn describe(error: &ExecutionError, members: &BTreeSet<String>) -> String {
     match error {
-        // Another name is a value.
+        // A name that the expression does not contain is a value from the request.
         ExecutionError::NoSuchKey(name) if members.contains(name.as_str()) => {
             let name = Escaped::from(name.as_str());
-            format!("there is no `{name}`; ask with `has(…)` first")
+            format!("`{name}` is missing; test for it with `has(…)` first")
         }
         ExecutionError::NoSuchKey(_) => "a map has no such member".to_owned(),
         ExecutionError::NoSuchOverload(overload) => overload.to_string(),
@@ -296,6 +297,6 @@ fn describe(error: &ExecutionError, members: &BTreeSet<String>) -> String {
             "a division by zero".to_owned()
         }
         ExecutionError::Overflow(..) => "a number is too large".to_owned(),
-        _ => "values of types that do not go together".to_owned(),
+        _ => "the types of the values do not fit together".to_owned(),
     }
 }

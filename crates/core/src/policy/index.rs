@@ -1,42 +1,41 @@
-//! Finds the first rule that is about a request without asking each of them: by host, then by the
-//! segments of the path.
+//! Finds the first rule that matches a request without checking every rule: first by host, then by
+//! the segments of the path.
 //!
-//! INVARIANT: the index only leaves out rules whose [`Matcher`] would refuse; whether a rule that
-//! is left is about a request, its matcher alone decides.
+//! INVARIANT: the index leaves out only rules whose [`Matcher`] would refuse the request. For the
+//! others, the matcher alone decides.
 
 use std::collections::HashMap;
 use std::iter;
 
 use super::matcher::{HostPattern, Matcher, PathPattern, Target};
 
-/// Rules by where they may match.
+/// Rules by the hosts and paths that they may match.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    /// Rules about one host, by that.
+    /// Rules for one host, keyed by host.
     exact: HashMap<String, PathTrie>,
-    /// Rules about hosts below a domain, by that.
+    /// Rules for the hosts below a domain, keyed by domain.
     below: HashMap<String, PathTrie>,
-    /// How many labels the longest of those domains has.
+    /// The number of labels in the longest of those domains.
     most_labels: usize,
-    /// Rules about any host.
+    /// Rules for any host.
     any: PathTrie,
 }
 
-/// Rules by path: what follows a slash leads from one to the next.
+/// Rules by path: a trie in which each path segment leads to a child.
 #[derive(Clone, Debug, Default)]
 struct PathTrie {
-    /// Rules that may be about this path.
+    /// Rules that may match this path.
     here: Vec<usize>,
-    /// Rules that may be about this path, and every one below it.
+    /// Rules that may match this path and every path below it.
     onward: Vec<usize>,
     children: HashMap<String, PathTrie>,
-    /// How many regular expressions the rules have that are listed here.
+    /// The number of regular expressions in the rules listed at this node.
     expressions: usize,
 }
 
 impl Index {
-    /// An index of these rules, which are called by their position; those without a matcher are
-    /// about no request.
+    /// An index of these rules, identified by position. Rules without a matcher are left out.
     pub(super) fn of<'m>(matchers: impl Iterator<Item = Option<&'m Matcher>>) -> Self {
         let mut index = Self::default();
         let matchers = matchers.enumerate();
@@ -59,7 +58,7 @@ impl Index {
         index
     }
 
-    /// The first rule that `is_about` the request.
+    /// The first rule for which `is_about` is true.
     pub(super) fn first(
         &self,
         target: &Target<'_>,
@@ -71,7 +70,7 @@ impl Index {
         let host = target.host.as_ref();
         self.exact.get(host).into_iter().for_each(&mut search);
         if !self.below.is_empty() {
-            // From the top-level domain down, as far as any domain that is known.
+            // From the top-level domain down, to the depth of the longest domain in the index.
             let dots = host.rmatch_indices('.').take(self.most_labels);
             for (dot, _) in dots {
                 let domain = host
@@ -83,10 +82,10 @@ impl Index {
         first
     }
 
-    /// The most regular expressions that a request can be compared with.
+    /// The maximum number of regular expressions that one request is compared with.
     pub(super) fn most_expressions(&self) -> usize {
         let exact = self.exact.values().map(PathTrie::most_expressions).max();
-        // A host is below each of the domains that it ends in.
+        // A host lies below every domain that it ends with, so their counts add up.
         let below = self.below.keys().map(|domain| {
             let dots = domain.match_indices('.').map(|(dot, _)| dot + 1);
             let ends = iter::once(0)
@@ -100,8 +99,8 @@ impl Index {
 }
 
 impl PathTrie {
-    /// Lists a rule where its paths lead, but only once on the way to each: a request asks it there
-    /// about all of its paths.
+    /// Lists a rule wherever its paths lead, but only once along each way: a request that meets the
+    /// rule there checks all its paths.
     fn add(&mut self, rule: usize, matcher: &Matcher) {
         let expressions = matcher.expressions().count();
         let mut places: Vec<(&str, Reach)> = matcher.paths.iter().map(place).collect();
@@ -116,7 +115,7 @@ impl PathTrie {
 
     fn list(&mut self, rule: usize, path: &str, reach: Reach, expressions: usize) {
         let mut paths = self;
-        // Rules come in their order, so that one that is listed already is the last.
+        // Rules are added in order, so if this rule is already listed here, it is the last one.
         let mut is_listed = paths.onward.last() == Some(&rule);
         for segment in path.split('/').skip(1) {
             paths = paths.children.entry(segment.to_owned()).or_default();
@@ -137,7 +136,7 @@ impl PathTrie {
         self.expressions + children.max().unwrap_or(0)
     }
 
-    /// The first rule, if there is one before `first`.
+    /// The first matching rule before `first`, or else `first`.
     fn first(
         &self,
         path: &str,
@@ -166,16 +165,16 @@ impl PathTrie {
     }
 }
 
-/// How far a rule reaches from its place in the index.
+/// Which paths a rule may match from its place in the index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
-    /// It may be about this path, and every one below it.
+    /// This path and every path below it.
     Below,
-    /// It may be about this path.
+    /// This path only.
     Here,
 }
 
-/// Where a pattern is listed.
+/// The place in the index for a pattern.
 fn place(pattern: &PathPattern) -> (&str, Reach) {
     match pattern {
         PathPattern::Exact(path) => (path, Reach::Here),
@@ -194,7 +193,7 @@ mod tests {
     use crate::policy::matcher::{McpCall, Observed, PathRegex};
     use crate::request::Request;
 
-    /// However many rules there are, those about other hosts and paths are not asked.
+    /// However many rules exist, rules for other hosts and paths are not checked.
     #[test]
     fn few_are_asked() {
         let matchers: Vec<Matcher> = (0..10_000)
@@ -247,7 +246,7 @@ mod tests {
         }
     }
 
-    /// A rule with many paths and hosts is asked once, whatever leads to it.
+    /// A rule with many paths and hosts is checked once, however many of them lead to it.
     #[test]
     fn each_is_asked_once() {
         let nested = (1..200).map(|depth| PathPattern::Prefix("/a".repeat(depth)));

@@ -1,4 +1,4 @@
-//! Which requests a rule is about.
+//! Which requests a rule matches.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,86 +15,86 @@ pub use path_regex::PathRegex;
 use crate::escaped::listed;
 use crate::request::Request;
 
-/// A request with its host and path in the form that rules are compared with.
+/// A request with its host and path in the form that rules compare.
 #[derive(Clone, Debug)]
 pub struct Target<'r> {
     /// The request itself.
     pub request: &'r Request<'r>,
-    /// In lower case, without the port; empty when there is none that could be told from another.
+    /// In lower case, without port. Empty if it is not a valid host.
     pub host: Cow<'r, str>,
-    /// Without the query; decoded, unless paths are taken as they are.
+    /// Without query. Decoded, unless `paths: as_is` is set.
     pub path: Cow<'r, str>,
     /// The headers that rules match on.
     pub headers: Observed<'r>,
-    /// The MCP call, if rules match on calls.
+    /// The MCP call, if a rule matches on calls.
     pub mcp: McpCall<'r>,
 }
 
-/// What a request must be for a rule to be about it: all of this. What is empty matches any.
+/// Which requests a rule matches. Every field must match; an empty field matches any request.
 #[derive(Clone, Debug, Default)]
 pub struct Matcher {
     /// The request's host is one of these.
     pub hosts: Vec<HostPattern>,
-    /// The request's method is one of these, case included.
+    /// The request's method is one of these; case matters.
     pub methods: Vec<String>,
-    /// The request's path is one of these.
+    /// The request's path matches one of these.
     pub paths: Vec<PathPattern>,
-    /// The request has each of these headers.
+    /// The request has all of these headers.
     pub headers: Vec<HeaderPattern>,
     /// The request is one of these MCP calls.
     pub mcp: Option<McpPattern>,
 }
 
-/// A host, or the hosts below one.
+/// One host, or all hosts below a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPattern {
-    /// This host.
+    /// This host only.
     Exact(String),
     /// Every host below this domain, at any depth, but not the domain itself: `*.example.org`.
     Below(String),
 }
 
-/// A path, or many.
+/// One path, or many.
 #[derive(Clone, Debug)]
 pub enum PathPattern {
-    /// This path.
+    /// This path only.
     Exact(String),
-    /// This path and every one below it, by whole segments. Without a slash at its end, so that
-    /// of `/` nothing is left.
+    /// This path and every path below it, by whole segments. Stored without a slash at its end, so
+    /// `/` is stored as the empty string.
     Prefix(String),
-    /// Every path that is this expression from its beginning to its end.
+    /// Every path that the expression matches from beginning to end.
     Regex(PathRegex),
 }
 
-/// Why a rule is not about a request: the first of its demands that is not met.
+/// Why a rule does not match a request: the first field that does not match.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Mismatch<'m> {
-    /// Another host.
+    /// The host differs.
     #[error("its hosts are {}", listed(.0, " or "))]
     Host(&'m [HostPattern]),
-    /// Another method.
+    /// The method differs.
     #[error("its methods are {}", listed(.0, " or "))]
     Method(&'m [String]),
-    /// Another path.
+    /// The path differs.
     #[error("its path is {}", listed(.0, " or "))]
     Path(&'m [PathPattern]),
-    /// Not the header.
-    #[error("it asks for {0}")]
+    /// A header is missing or has another value.
+    #[error("it requires {0}")]
     Header(&'m HeaderPattern),
-    /// Another MCP call, or none.
-    #[error("it is about {0}")]
+    /// It is not such an MCP call.
+    #[error("it requires {0}")]
     Mcp(&'m McpPattern),
-    /// It is for Envoy's routes to name.
-    #[error("only a route of Envoy can name it")]
+    /// The rule has no `match`.
+    #[error("only an Envoy route can select it, by name")]
     OnlyByName,
 }
 
 impl Matcher {
-    /// Whether the rule is about this request.
+    /// Whether the rule matches this request.
     ///
     /// # Errors
     ///
-    /// When it is not, with why.
+    /// Says which field does not match.
     pub fn check(&self, target: &Target<'_>) -> Result<(), Mismatch<'_>> {
         let Self {
             hosts,

@@ -1,9 +1,9 @@
-//! Regular expressions that take a request one table look-up per byte.
+//! Regular expressions that cost a request one table lookup per byte.
 //!
-//! The usual engines build their automaton while they match: a request decides how much memory that
-//! takes, and a text that outgrows it is matched hundreds of times slower. A [`Pattern`] is a
-//! complete deterministic automaton instead, built when the configuration is read. An expression
-//! whose automaton would be too large is an error of the configuration.
+//! The usual engines build their automaton while they match. Then a request decides how much memory
+//! that takes, and a text that outgrows the memory is matched hundreds of times slower. A
+//! [`Pattern`] is instead a complete deterministic automaton, built when the configuration is read.
+//! An expression whose automaton would be too large is a configuration error.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use regex_automata::util::start;
 use regex_automata::{Anchored, MatchKind};
 use regex_syntax::hir::{Hir, HirKind};
 
-/// The largest automaton, in bytes. Without counted repetitions and Unicode classes one has a few
-/// KiB; `\w` takes about 100 KiB.
+/// The maximum size of an automaton in bytes. Without counted repetitions and Unicode classes, an
+/// automaton has a few KiB; `\w` takes about 100 KiB.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// The automaton of most expressions that can be used, in one direction or the other, in bytes. Both
-/// are tried within it before one that outgrows it is built: that takes 40 ms.
+/// The size in bytes that suffices for most usable expressions in one of the two directions. Both
+/// directions are tried within this size first, because building a larger automaton can take 40 ms.
 const USUAL_BYTES: usize = 32 * 1024;
 
-/// The most memory that building an automaton takes, in bytes, besides the automaton itself.
+/// The maximum memory in bytes for building an automaton, besides the automaton itself.
 const MAX_BYTES_WHILE_BUILDING: usize = 8 * 1024 * 1024;
 
-/// A regular expression, compiled.
+/// A compiled regular expression.
 #[derive(Clone)]
 pub struct Pattern {
     automaton: Arc<dense::DFA<Vec<u32>>>,
@@ -34,17 +34,18 @@ pub struct Pattern {
     direction: Direction,
 }
 
-/// What has to match.
+/// What must match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All of the text.
+    /// The whole text.
     Whole,
     /// Any part of the text.
     Part,
 }
 
-/// Which way the text is read. Backwards, `.*[a-z]{40}/edit` has a small automaton; forwards, it
-/// would have to remember each place where the repetition may have begun.
+/// The direction in which the text is read. Backwards, `.*[a-z]{40}/edit` has a small automaton.
+/// Forwards, the automaton would have to remember each position where the repetition may have
+/// begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
     Forward,
@@ -52,11 +53,11 @@ enum Direction {
 }
 
 impl Pattern {
-    /// Compiles an expression (the syntax of the `regex` crate).
+    /// Compiles an expression in the syntax of the `regex` crate.
     ///
     /// # Errors
     ///
-    /// Why it cannot be used, in a line.
+    /// Says in one line why the expression cannot be used.
     pub fn compile(text: &str, scope: Scope) -> Result<Self, String> {
         let expression = regex_syntax::parse(text).map_err(|error| syntax(&error.to_string()))?;
         let (first, second) = match begins_with_anything(&expression) {
@@ -84,7 +85,7 @@ impl Pattern {
             .build_from_hir(expression)
             .map_err(|_| TOO_LARGE.to_owned())?;
         let (start, matches) = match scope {
-            // All alternatives count, not the first that matches: only one may take up all.
+            // All alternatives must be tried, because only one may match the whole text.
             Scope::Whole => (StartKind::Anchored, MatchKind::All),
             Scope::Part => (StartKind::Unanchored, MatchKind::LeftmostFirst),
         };
@@ -108,7 +109,7 @@ impl Pattern {
         })
     }
 
-    /// Whether it matches. Takes time in proportion to the text, and no memory.
+    /// Whether the expression matches. Takes time proportional to the text, and no memory.
     pub fn is_match(&self, text: &str) -> bool {
         let Some(start) = self.start() else {
             return false;
@@ -120,7 +121,7 @@ impl Pattern {
         }
     }
 
-    /// The state before anything is read. The automaton always has the one that `scope` asks for.
+    /// The start state. The automaton always has the one for its `scope`.
     fn start(&self) -> Option<StateID> {
         let anchored = match self.scope {
             Scope::Whole => Anchored::Yes,
@@ -148,13 +149,14 @@ impl Pattern {
         automaton.is_match_state(automaton.next_eoi_state(state))
     }
 
-    /// Whether it matches every path of segments that are lower-case letters: `/a`, `/b/cd`.
+    /// Whether the expression matches every path whose segments are lower-case letters: `/a`,
+    /// `/b/cd`.
     pub fn matches_all_plain_paths(&self) -> bool {
         let automaton = &*self.automaton;
         let Some(start) = self.start() else {
             return false;
         };
-        // Each pair of a state and what was read last is followed once.
+        // Follows each pair of a state and the last byte's kind once.
         let mut seen = HashSet::from([(start, Read::Nothing)]);
         let mut left = vec![(start, Read::Nothing)];
         while let Some((state, read)) = left.pop() {
@@ -183,13 +185,13 @@ impl Pattern {
         true
     }
 
-    /// The memory that the automaton takes, in bytes.
+    /// The memory of the automaton, in bytes.
     pub fn memory(&self) -> usize {
         self.automaton.memory_usage()
     }
 }
 
-/// What of a path was read last.
+/// The part of a path that was read last.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Read {
     Nothing,
@@ -197,7 +199,8 @@ enum Read {
     Letter,
 }
 
-/// Whether it begins with `.*` or the like, so that the other direction is likely to be smaller.
+/// Whether the expression begins with an unbounded part, such as `.*`. Then the automaton is
+/// probably smaller in the other direction.
 fn begins_with_anything(expression: &Hir) -> bool {
     match expression.kind() {
         HirKind::Repetition(repetition) => repetition.max.is_none(),
@@ -222,10 +225,10 @@ impl std::fmt::Debug for Pattern {
 }
 
 const TOO_LARGE: &str = "its automaton would be too large to match every request in bounded time; \
-                         counted repetitions (`{1,40}`) and Unicode classes make it so: write `+` \
+                         the cause is counted repetitions (`{1,40}`) or Unicode classes: write `+` \
                          or `*`, and `(?-u:\\w)` or `[a-z0-9_]` for `\\w`";
 
-/// The last line of what the parser says, which is the cause.
+/// The last line of the parser's message, which states the cause.
 fn syntax(error: &str) -> String {
     let why = error.lines().last().unwrap_or_default();
     format!(
@@ -238,7 +241,7 @@ fn syntax(error: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The same verdict as that of another engine.
+    /// Every verdict agrees with that of the `regex` crate.
     #[test]
     fn matches_as_the_regex_crate_does() {
         let expressions = [

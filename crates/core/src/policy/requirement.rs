@@ -1,4 +1,4 @@
-//! What a rule requires of the requests that it is about, and of their tokens.
+//! What a rule requires of the requests that it matches, and of their tokens.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,80 +10,82 @@ use crate::token::claims::NumericDate;
 use crate::token::json::Json;
 use crate::token::{RequiredClaim, VerifiedToken};
 
-/// Who may pass.
+/// Which requests may pass.
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// Nobody.
+    /// None.
     Deny,
-    /// Anybody, and nobody looks at a token.
+    /// All. Tokens are not even looked at.
     Public,
-    /// Whoever has a token that holds, and whoever has none. A bad one is refused.
+    /// Requests with a token that meets the requirement, and requests without a token. A bad token
+    /// is refused.
     Optional(Requirement),
-    /// Whoever has a token that holds.
+    /// Requests with a token that meets the requirement.
     Required(Requirement),
 }
 
-/// What a token must be for a rule, besides valid: all of this. What is empty requires nothing.
+/// What a rule requires of a valid token. Every field must be met; an empty field requires nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
-    /// It is from one of these.
+    /// The token is from one of these providers.
     pub providers: Vec<ProviderId>,
-    /// It has all of these scopes.
+    /// The token has all of these scopes.
     pub scopes: Vec<String>,
-    /// It has one of these scopes.
+    /// The token has at least one of these scopes.
     pub any_scope: Vec<String>,
-    /// Each of these claims has, or is an array with, one of its values.
+    /// Each of these claims is one of its values, or an array that contains one.
     pub claims: Vec<RequiredClaim>,
-    /// Its `acr` is one of these (RFC 9470 §4).
+    /// The token's `acr` is one of these (RFC 9470 §4).
     pub acr: Vec<String>,
-    /// Its bearer logged in no longer ago (RFC 9470 §4).
+    /// The maximum time since the login in `auth_time` (RFC 9470 §4).
     pub max_age: Option<Duration>,
 }
 
-/// Up to this many scopes of a rule are looked for one by one, which is faster than a hash.
+/// The maximum number of a rule's scopes that are searched one by one, which is faster than hashing
+/// so few.
 const FEW_SCOPES: usize = 4;
 
-/// Why a rule refuses a request whose token, if there is one, is valid.
+/// Why a rule refuses a request whose token, if any, is valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It refuses all.
+    /// The rule refuses every request.
     #[error("the rule denies every request")]
     Denied,
-    /// A token from another provider.
+    /// The rule does not accept this provider.
     #[error("the rule does not accept tokens of this provider")]
     Provider,
-    /// Not the scopes.
+    /// A required scope is missing.
     #[error("the token lacks the scope {}", listed(missing, ", "))]
     Scope {
-        /// Those that are missing; of several of which one would do, all.
+        /// The missing scopes. For `any_scope`, all of them, although one would suffice.
         missing: Vec<String>,
     },
-    /// Not the claim.
+    /// A claim does not have a required value.
     #[error("the token's `{claim}` has none of {}", listed(any_of, ", "))]
     Claim {
-        /// Which.
+        /// The path of the claim.
         claim: String,
-        /// What it should have.
+        /// The accepted values.
         any_of: Vec<String>,
     },
-    /// Not the authentication (RFC 9470 §3).
+    /// The login is too old or of another kind (RFC 9470 §3).
     #[error("{0}")]
     Authentication(&'static str),
     /// The condition does not hold.
     #[error("the rule's condition does not hold: {0}")]
     Condition(Escaped),
-    /// The condition has no answer.
+    /// The condition could not be evaluated to true or false.
     #[error("the rule's condition failed: {why}: {condition}")]
     ConditionFailed {
-        /// Why.
+        /// Why it failed.
         why: String,
-        /// As the operator wrote it.
+        /// The condition as the operator wrote it.
         condition: Escaped,
     },
 }
 
 impl Requirement {
-    /// Whether any valid token is what it requires.
+    /// Whether every valid token meets the requirement.
     pub fn is_empty(&self) -> bool {
         let Self {
             providers,
@@ -101,12 +103,12 @@ impl Requirement {
             && max_age.is_none()
     }
 
-    /// Whether a token is what the rule requires.
+    /// Checks a token against the requirement.
     ///
     /// # Errors
     ///
-    /// When it is not, with the first thing that it is not. The login comes last: nobody should
-    /// log in anew for what they are not allowed anyway.
+    /// Returns the first unmet requirement. The login comes last: users should not have to log in
+    /// again for a request that would be refused anyway.
     pub fn check(
         &self,
         provider: ProviderId,
@@ -122,8 +124,7 @@ impl Requirement {
         self.check_authentication(token, skew, now)
     }
 
-    /// The scopes that a token should have: those that it must have, and the first of those of
-    /// which one will do.
+    /// The scopes that a client should request: all of `scopes`, and the first of `any_scope`.
     pub fn wanted_scopes(&self) -> impl Iterator<Item = &str> {
         self.scopes
             .iter()
@@ -174,7 +175,8 @@ impl Requirement {
         Ok(())
     }
 
-    /// RFC 9470 §6.1: a token that does not say when or how its bearer logged in will not do.
+    /// Checks the login. A token that does not say when or how its bearer logged in fails (RFC 9470
+    /// §6.1).
     fn check_authentication(
         &self,
         token: &VerifiedToken,
@@ -185,7 +187,7 @@ impl Requirement {
         if !self.acr.is_empty() {
             let acr = claims.members().get("acr").and_then(Json::as_str);
             if !acr.is_some_and(|acr| self.acr.iter().any(|own| own == acr)) {
-                let why = "the token's `acr` is none that the rule accepts";
+                let why = "the token's `acr` is not one that the rule accepts";
                 return Err(Refusal::Authentication(why));
             }
         }
@@ -196,7 +198,7 @@ impl Requirement {
                 return Err(Refusal::Authentication(why));
             };
             if now > logged_in.saturating_add(max_age).saturating_add(skew) {
-                let why = "the token's `auth_time` is longer ago than the rule's `max_age`";
+                let why = "the token's `auth_time` is older than the rule's `max_age`";
                 return Err(Refusal::Authentication(why));
             }
         }

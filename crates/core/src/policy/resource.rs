@@ -1,49 +1,50 @@
-//! Protected resources (RFC 9728): what tells a client that was refused where to get a token, as
-//! an MCP client needs to know.
+//! Protected resources (RFC 9728). Their metadata tells a client that was refused where to get a
+//! token, which MCP clients need.
 
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::request::host;
 
-/// Where the metadata of a resource is, below its host (RFC 9728 §3.1).
+/// The path of a resource's metadata on its host; the resource's own path follows it (RFC 9728
+/// §3.1).
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// An API that has metadata.
+/// An API with metadata.
 #[derive(Clone, Debug)]
 pub struct Resource {
-    /// As rules compare it.
+    /// In the form that rules compare.
     host: String,
-    /// Empty, or `/mcp`: without a slash at the end, if it is nothing but that.
+    /// Empty for the root, otherwise the URL's path, such as `/mcp`.
     path: String,
     metadata_url: String,
     document: String,
 }
 
-/// Why a text is no identifier of a resource (RFC 9728 §1.2).
+/// Why a text is not the identifier of a resource (RFC 9728 §1.2).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResourceError {
-    /// No URL.
+    /// The text is not a URL.
     #[error("not a URL: {0}")]
     Url(#[from] url::ParseError),
-    /// Neither https nor on this very machine.
+    /// The URL is neither https nor on this machine.
     #[error("a resource is named by an https URL (RFC 9728 §1.2)")]
     Scheme,
-    /// A query, a fragment or user information.
-    #[error("a resource's URL has no query, fragment or user name here")]
+    /// The URL has a query, a fragment or user information.
+    #[error("a resource's URL must not have a query, fragment or user name here")]
     Parts,
-    /// Another text for the same URL: clients compare the texts.
-    #[error("write it as clients will: `{0}`")]
+    /// The URL is not normalised. Clients compare identifiers as text.
+    #[error("write it in the form that clients use: `{0}`")]
     Form(String),
 }
 
 impl Resource {
-    /// The resource of this identifier. `members` are those of its metadata besides `resource`
-    /// (RFC 9728 §2).
+    /// The resource with this identifier. `members` are the members of its metadata besides
+    /// `resource` (RFC 9728 §2).
     ///
     /// # Errors
     ///
-    /// When the identifier is none.
+    /// Fails if the identifier is not valid.
     pub fn new(identifier: &str, members: Map<String, Value>) -> Result<Self, ResourceError> {
         let url = Url::parse(identifier)?;
         let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
@@ -54,7 +55,7 @@ impl Resource {
         if url.query().is_some() || url.fragment().is_some() || has_user {
             return Err(ResourceError::Parts);
         }
-        // Without a path, the URL is written with or without the slash.
+        // Without a path, both spellings are accepted: with and without the slash.
         if url.as_str() != identifier && url.as_str() != format!("{identifier}/") {
             return Err(ResourceError::Form(url.into()));
         }
@@ -75,27 +76,27 @@ impl Resource {
         })
     }
 
-    /// Where its metadata is: what goes into challenges (RFC 9728 §5.1).
+    /// The URL of the metadata, for challenges (RFC 9728 §5.1).
     pub fn metadata_url(&self) -> &str {
         &self.metadata_url
     }
 
-    /// Its metadata, as JSON.
+    /// The metadata as JSON.
     pub fn document(&self) -> &str {
         &self.document
     }
 
-    /// The host of its URL, as rules compare it.
+    /// The host of the URL, in the form that rules compare.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Whether a path, without its query, is that of its metadata.
+    /// Whether the path, without its query, is that of the metadata.
     pub(super) fn is_at(&self, path: &str) -> bool {
         path.strip_prefix(WELL_KNOWN) == Some(&self.path)
     }
 
-    /// How much of a path is its own, if it is of this resource.
+    /// The length of the resource's path, if `path` lies within it.
     pub(super) fn covers(&self, path: &str) -> Option<usize> {
         let rest = path.strip_prefix(self.path.trim_end_matches('/'))?;
         (rest.is_empty() || rest.starts_with('/')).then_some(self.path.len())

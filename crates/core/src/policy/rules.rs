@@ -1,4 +1,4 @@
-//! The rules, in their order: the first that is about a request says what is required of it.
+//! The rules, in order. The first rule that matches a request decides what is required of it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,21 +13,22 @@ use crate::request::path::{self, Ambiguity};
 use crate::request::{Request, host, method, overrides};
 use crate::trace::Selection;
 
-/// What is required of some requests.
+/// What is required of the requests that it matches.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// What logs, metrics and Envoy's routes call it; unique.
+    /// The name in logs, metrics and Envoy's routes. Unique.
     pub name: String,
-    /// Which requests it is about; `None`: those alone whose route in Envoy names it.
+    /// The requests that the rule matches. With `None`, only an Envoy route selects the rule, by
+    /// name.
     pub matcher: Option<Matcher>,
-    /// Who may pass.
+    /// Which requests may pass.
     pub access: Access,
-    /// What must hold besides.
+    /// A condition that must hold as well.
     pub condition: Option<Condition>,
 }
 
 impl Rule {
-    /// Whether it wants no token, and no condition keeps clients away.
+    /// Whether the rule requires no token, and no condition keeps clients out.
     pub fn is_open(&self) -> bool {
         let wants_none = match self.access {
             Access::Public | Access::Optional(_) => true,
@@ -38,28 +39,28 @@ impl Rule {
     }
 }
 
-/// Tells rules apart: the position in the configuration.
+/// Identifies a rule by its position in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RuleId(pub usize);
 
-/// How paths are read before rules are compared with them.
+/// How a path is read before rules are compared with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PathMode {
-    /// Decoded, and refused if they could be read in two ways.
+    /// Decoded, and refused if it could be read in two ways.
     #[default]
     Strict,
-    /// Byte by byte: the operator's explicit opt-out.
+    /// Byte by byte. Only an explicit setting of the operator does this.
     AsIs,
 }
 
-/// All rules, and at their end the one that is about every request.
+/// All rules, followed by the default rule, which matches every request.
 #[derive(Clone, Debug)]
 pub struct Rules {
     all: Vec<Rule>,
     by_name: HashMap<String, RuleId>,
     index: Index,
     paths: PathMode,
-    /// What matchers and conditions look at.
+    /// What matchers and conditions use.
     uses: Uses,
     headers: SeenHeaders,
     expressions: Expressions,
@@ -67,74 +68,78 @@ pub struct Rules {
     match_on_calls: bool,
 }
 
-/// The regular expressions of all rules: what they cost.
+/// The cost of all rules' regular expressions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expressions {
-    /// How many a request can be compared with, at most.
+    /// The maximum number of expressions that one request is compared with.
     pub most_per_request: usize,
-    /// The memory of their automata, in bytes; those of conditions included.
+    /// The memory of their automata in bytes, including the patterns in conditions.
     pub memory: usize,
 }
 
 impl Expressions {
-    /// The most bytes that they read of a request's path, all together: about 2 ms of work.
+    /// The maximum number of path bytes that all expressions together read for one request: about 2
+    /// ms of work.
     const MAX_WORK: usize = 1024 * 1024;
-    /// The longest path that they look at, however few they are, in bytes: no client or server in
-    /// wide use allows longer ones by default.
+    /// The maximum length in bytes of a path that expressions read, even if they are few. No client
+    /// or server in wide use allows longer paths by default.
     const MAX_PATH: usize = 8 * 1024;
-    /// The most that a request may be compared with: paths of 1 KiB are still read.
+    /// The maximum number of expressions that one request may be compared with. At this number,
+    /// they still read paths of 1 KiB.
     pub const MAX_PER_REQUEST: usize = Self::MAX_WORK / 1024;
-    /// The most memory that they may take, in bytes.
+    /// The maximum memory of all expressions, in bytes.
     pub const MAX_MEMORY: usize = 64 * 1024 * 1024;
 
-    /// The longest path that they look at, in bytes; `None` if no rule has one.
+    /// The maximum length in bytes of a path that the expressions read. `None` if no rule has one.
     pub fn max_path_bytes(&self) -> Option<usize> {
         let each = Self::MAX_WORK.checked_div(self.most_per_request)?;
         Some(each.min(Self::MAX_PATH))
     }
 }
 
-/// The name of the rule that is about every request: a valid token is required.
+/// The name of the default rule, which matches every request and requires a valid token.
 pub const DEFAULT: &str = "default";
 
-/// The context extension by which Envoy's route names a rule.
+/// The context extension in which an Envoy route names a rule.
 pub const RULE_EXTENSION: &str = "claimgate.rule";
 
-/// Why no rule can be found.
+/// Why no rule can be selected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRule {
-    /// The path could be read in two ways, and rules look at it.
+    /// The path could be read in two ways, and a rule depends on it.
     #[error("the path {0}")]
     AmbiguousPath(#[from] Ambiguity),
     /// The path is longer than the rules' regular expressions read.
     #[error("the path has {bytes} bytes; the rules' regular expressions read at most {max_bytes}")]
     LongPath {
-        /// How long it is.
+        /// The path's length in bytes.
         bytes: usize,
-        /// How long it may be.
+        /// The maximum length in bytes.
         max_bytes: usize,
     },
-    /// The method could be read in two ways, and rules look at it.
+    /// The method could be read in two ways, and a rule depends on it.
     #[error("the method `{0}` is not made of upper-case letters, digits and `-`")]
     AmbiguousMethod(Escaped),
-    /// The host could be read in two ways, and rules look at it.
-    #[error("the request's host `{0}` is not a host name in lower case, without a dot at its end")]
-    AmbiguousHost(Escaped),
-    /// A header that rules look at says several things.
+    /// The host could be read in two ways, and a rule depends on it.
     #[error(
-        "the header `{0}`, which rules look at, says several things, or comes under another name"
+        "the request's host `{0}` is not a valid host name in lower case without a trailing dot"
+    )]
+    AmbiguousHost(Escaped),
+    /// A header that a rule matches on has conflicting values, or its name is spelled differently.
+    #[error(
+        "the header `{0}` is used by a rule but has conflicting values or an ambiguous spelling (`x_y` for `x-y`)"
     )]
     AmbiguousHeader(String),
-    /// A rule tells MCP calls apart, and the request does not say which it is.
-    #[error("rules tell MCP calls apart, and this request does not say which it is: {0}")]
+    /// A rule matches on MCP calls, and the request does not say which call it is.
+    #[error("a rule matches on MCP calls, and this request does not say which call it is: {0}")]
     UnclearMcpCall(Unclear),
-    /// Envoy's route names a rule that there is not.
-    #[error("Envoy's route names the rule `{0}`, which is not configured")]
+    /// The Envoy route names a rule that does not exist.
+    #[error("the Envoy route names the rule `{0}`, which is not configured")]
     Unknown(Escaped),
 }
 
-/// What Envoy's routes look at: where one names a rule, it has chosen by method and path. Envoy
-/// decodes a path, but leaves what some servers resolve further, such as `/..;/`.
+/// What an Envoy route that names a rule has looked at: method and path. Envoy decodes a path, but
+/// does not resolve what some servers resolve further, such as `/..;/`.
 const OF_ROUTES: Uses = Uses {
     claims: false,
     request: false,
@@ -155,7 +160,7 @@ impl Rule {
         }
     }
 
-    /// What it looks at.
+    /// The parts of a request that the rule uses.
     fn uses(&self) -> Uses {
         let matched = match &self.matcher {
             Some(matcher) => Uses {
@@ -168,7 +173,8 @@ impl Rule {
         };
         let asked = self.condition.as_ref().map(Condition::uses);
         let asked = asked.unwrap_or_default();
-        // What a route says about itself, it says of the requests that it is about.
+        // A route sets `context` for the requests that it matches, so `context` depends on method
+        // and path.
         let by_route = match asked.context {
             true => OF_ROUTES,
             false => Uses::default(),
@@ -178,7 +184,7 @@ impl Rule {
 }
 
 impl Rules {
-    /// These rules, whose names must differ, or the later one is not reached by name.
+    /// These rules and the default one. If two share a name, only the first is found by name.
     pub fn new(mut rules: Vec<Rule>, paths: PathMode) -> Self {
         rules.push(Rule {
             name: DEFAULT.to_owned(),
@@ -211,11 +217,11 @@ impl Rules {
         }
     }
 
-    /// The request in the form that rules are compared with.
+    /// The request in the form that rules compare.
     ///
     /// # Errors
     ///
-    /// When it could be read in two ways, in a part that some rule looks at.
+    /// Fails if some rule uses a part of the request that could be read in two ways.
     pub fn target<'r>(&'r self, request: &'r Request<'r>) -> Result<Target<'r>, NoRule> {
         let uses = self.uses_for(request);
         let path = self.path(request, uses)?;
@@ -247,12 +253,13 @@ impl Rules {
         })
     }
 
-    /// What the rules' regular expressions cost.
+    /// The cost of the rules' regular expressions.
     pub fn expressions(&self) -> Expressions {
         self.expressions
     }
 
-    /// What decides about this request: what rules look at, and what its route does that names one.
+    /// The parts of this request that matter: those that rules use, and those that its route has
+    /// looked at if it names a rule.
     fn uses_for(&self, request: &Request<'_>) -> Uses {
         match request.context(RULE_EXTENSION) {
             Some(_) => self.uses.or(OF_ROUTES),
@@ -272,8 +279,8 @@ impl Rules {
         }
     }
 
-    /// Headers that must not reach the upstream, as it could take a request for another than the
-    /// one that rules were compared with.
+    /// The headers that must not reach the upstream, because with them it could handle a request
+    /// other than the one that rules were compared with.
     pub fn misleading_headers(&self, request: &Request<'_>) -> &'static [&'static str] {
         let uses = self.uses_for(request);
         match uses.method || uses.path {
@@ -282,12 +289,12 @@ impl Rules {
         }
     }
 
-    /// The rule that says what is required of a request.
+    /// The rule that decides what is required of a request.
     ///
     /// # Errors
     ///
-    /// When Envoy's route names one that there is not, or rules on MCP calls cannot tell which call
-    /// this is.
+    /// Fails if the Envoy route names a rule that does not exist, or if rules on MCP calls cannot
+    /// tell which call this is.
     pub fn select(&self, target: &Target<'_>) -> Result<(RuleId, Selection), NoRule> {
         if let Some(name) = target.request.context(RULE_EXTENSION) {
             let unknown = || NoRule::Unknown(Escaped::from(name));
@@ -299,17 +306,17 @@ impl Rules {
             rule.is_some_and(|rule| rule.check(target).is_ok())
         };
         let index = self.index.first(target, is_about);
-        // A rule on calls is about an unclear one, too, so that no other rule lets it through.
+        // A rule on calls also matches an unclear one, so that no other rule lets it pass.
         let found = index.and_then(|index| self.all.get(index)?.matcher.as_ref());
         if let (Some(Matcher { mcp: Some(_), .. }), McpCall::Unclear(why)) = (found, &target.mcp) {
             return Err(NoRule::UnclearMcpCall(*why));
         }
-        // The last one is about every request.
+        // The last rule matches every request.
         let id = RuleId(index.unwrap_or(self.all.len().saturating_sub(1)));
         Ok((id, Selection::Matched))
     }
 
-    /// Why each rule before `found` is not about a request.
+    /// Why each rule before `found` does not match the request.
     pub fn passed_over<'s>(
         &'s self,
         target: &Target<'_>,
@@ -322,15 +329,15 @@ impl Rules {
             .collect()
     }
 
-    /// The rules that no request reaches. That of every request, which is the last, is none of
-    /// them: that others decide about all requests may be meant.
+    /// The rules that no request reaches. Never includes the default rule, because an operator may
+    /// well write rules that match all requests.
     pub fn hidden(&self) -> Vec<Hidden> {
         let written = self.all.len().saturating_sub(1);
         shadow::hidden(self.all.get(..written).unwrap_or_default(), self.paths)
     }
 
-    /// The rules about paths that a client escapes by another host, unless the rule's are bound, or
-    /// without a header.
+    /// The rules on paths that a client can evade: with another host, unless the rule's hosts are
+    /// bound (`are_bound`), or without a header.
     pub fn escapes(&self, are_bound: impl Fn(usize) -> bool) -> Vec<Escape> {
         let written = self.all.len().saturating_sub(1);
         shadow::escapes(
@@ -340,7 +347,7 @@ impl Rules {
         )
     }
 
-    /// The rule of this id, unless it is another configuration's.
+    /// The rule with this id. `None` for an id from another configuration.
     pub fn get(&self, id: RuleId) -> Option<&Rule> {
         self.all.get(id.0)
     }

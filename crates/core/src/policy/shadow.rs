@@ -1,26 +1,26 @@
-//! Which rule gets all requests of another: because it comes earlier, or because a client leaves out
-//! what the other looks at.
+//! Finds rules whose requests another rule gets: because that rule comes earlier, or because a
+//! client omits what the rule looks at.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::matcher::{HeaderPattern, HostPattern, Matcher, McpPattern, PathPattern, cover};
 use super::rules::{PathMode, Rule};
 
-/// Of a rule that is about more combinations of host, method and path than this, it is not asked
-/// whether others hide it.
+/// The maximum number of combinations of host, method and path in one rule. Larger rules are not
+/// analysed.
 const MAX_PARTS: usize = 4096;
 
-/// A rule that is never reached, and the rules that hide it, by position.
+/// A rule that no request reaches, and the rules that hide it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hidden {
-    /// The rule.
+    /// The position of the hidden rule.
     pub rule: usize,
-    /// The earlier rules that are about all of its requests, each about some.
+    /// The positions of the earlier rules that together match all its requests.
     pub by: Vec<usize>,
 }
 
-/// The rules that are never reached. Some are not found: a regular expression hides another only
-/// where that can be told from their texts.
+/// The rules that no request reaches. May miss some: a regular expression counts as hiding another
+/// only if their texts prove it.
 pub(super) fn hidden(rules: &[Rule], paths: PathMode) -> Vec<Hidden> {
     let mut earlier = Index::new(rules, paths);
     let mut found = Vec::new();
@@ -43,16 +43,16 @@ pub(super) fn hidden(rules: &[Rule], paths: PathMode) -> Vec<Hidden> {
     found
 }
 
-/// A rule that a client escapes by another host or without a header, by position.
+/// A rule that a client can evade with another host or without a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Escape {
-    /// The rule, which wants a token or denies.
+    /// The position of the rule, which requires a token or denies.
     pub rule: usize,
-    /// A later rule, which gets some of the rule's requests then, and wants no token.
+    /// The position of a later rule that then gets some of its requests, and requires no token.
     pub to: usize,
 }
 
-/// The rules about paths that a client escapes. Where a rule's hosts are bound, Envoy lets no other
+/// The rules on paths that a client can evade. If a rule's hosts are bound, Envoy lets no other
 /// host pass.
 pub(super) fn escapes(
     rules: &[Rule],
@@ -91,7 +91,7 @@ pub(super) fn escapes(
     found
 }
 
-/// Some of a rule's requests: those of one host, one method and one path. `None` is all.
+/// Some of a rule's requests: one host, one method and one path. `None` stands for all.
 struct Part<'m> {
     host: Option<&'m HostPattern>,
     method: Option<&'m str>,
@@ -100,7 +100,7 @@ struct Part<'m> {
     mcp: Option<&'m McpPattern>,
 }
 
-/// All parts of a rule's requests; empty if they are too many.
+/// All parts of a rule's requests. Empty if there are more than [`MAX_PARTS`].
 fn parts(matcher: &Matcher) -> Vec<Part<'_>> {
     let Matcher {
         hosts,
@@ -130,29 +130,29 @@ fn parts(matcher: &Matcher) -> Vec<Part<'_>> {
     parts
 }
 
-/// Each of these, or `None` once if there are none.
+/// Each item as `Some`, or a single `None` if there are no items.
 fn each<T>(items: &[T]) -> impl Iterator<Item = Option<&T>> {
     let none = items.is_empty().then_some(None);
     items.iter().map(Some).chain(none)
 }
 
-/// Where a rule that covers a part can be found: its host, its path as far as that is certain, and
-/// the first header that it asks for. What is empty is any.
+/// The key under which a rule is filed: its host, the certain part of its path, and the rarest
+/// header that it requires. An empty string stands for any.
 type Place = (String, String, String);
 
-/// Rules by where they can be found.
+/// Rules by [`Place`].
 struct Index<'m> {
     paths: PathMode,
-    /// How many rules could be filed under a header or one of its values.
+    /// For each header, with or without one of its values: how many rules require it.
     common: HashMap<String, usize>,
     matchers: HashMap<usize, &'m Matcher>,
     by_place: HashMap<Place, Vec<usize>>,
-    /// Rules with too many places.
+    /// Rules with more than [`MAX_PARTS`] places.
     large: Vec<usize>,
 }
 
 impl<'m> Index<'m> {
-    /// An index to which some of these rules are added.
+    /// An empty index that knows how common the headers of these rules are.
     fn new(rules: &[Rule], paths: PathMode) -> Self {
         let mut common: HashMap<String, usize> = HashMap::new();
         let matchers = rules.iter().filter_map(|rule| rule.matcher.as_ref());
@@ -190,7 +190,8 @@ impl<'m> Index<'m> {
         }
     }
 
-    /// The places of the header that the fewest rules ask for, as many may ask for the others.
+    /// The places of the header that the fewest rules require, because many rules may share the
+    /// others.
     fn places_of_rarest(&self, headers: &[HeaderPattern]) -> Vec<String> {
         let count = |place: &String| self.common.get(place).copied().unwrap_or(0);
         let places = headers.iter().map(header_places);
@@ -198,7 +199,7 @@ impl<'m> Index<'m> {
         rarest.unwrap_or_else(|| vec![String::new()])
     }
 
-    /// The first rule from this position on that is about all requests of this part.
+    /// The first rule at or after position `from` that matches all requests of this part.
     fn first(&self, part: &Part<'_>, from: usize) -> Option<usize> {
         let covers = |position: &&usize| {
             let matcher = self.matchers.get(position);
@@ -233,7 +234,7 @@ impl<'m> Index<'m> {
     }
 }
 
-/// The header with each of its values.
+/// The header with each of its values, or its name alone if it accepts any value.
 fn header_places(header: &HeaderPattern) -> Vec<String> {
     let with = |value: &String| format!("{}: {value}", header.name());
     match header.values() {
@@ -242,7 +243,7 @@ fn header_places(header: &HeaderPattern) -> Vec<String> {
     }
 }
 
-/// The hosts that rules about all of this one may name.
+/// The hosts that a rule may name so that it matches everything that this one matches.
 fn above(host: Option<&HostPattern>) -> Vec<String> {
     let mut above = vec![String::new()];
     if let Some(host) = host {
@@ -278,7 +279,8 @@ fn covers(matcher: &Matcher, part: &Part<'_>, paths: PathMode) -> bool {
         && match part.path {
             _ if own_paths.is_empty() => true,
             Some(later) => own_paths.iter().any(|path| cover::paths(path, later)),
-            // A path that does not begin with `/` is refused before rules are asked, or not.
+            // In strict mode, a path that does not begin with `/` is refused before rules are
+            // compared.
             None => match paths {
                 PathMode::Strict => own_paths.iter().any(cover::is_every_path),
                 PathMode::AsIs => false,

@@ -1,13 +1,14 @@
-//! Values by the name of a header.
+//! A map from header names to values.
 
 use std::collections::HashMap;
 
-/// Values by the name of a header, found under every spelling of it.
+/// Values by header name. A lookup finds the values of every spelling of the name.
 #[derive(Clone, Debug)]
 pub struct ByHeaderName<T> {
-    /// By the folded name.
+    /// Keyed by the [`folded`] name.
     values: HashMap<Vec<u8>, Vec<T>>,
-    /// Bit n is set if a name has n bytes; the last bit stands for all longer ones.
+    /// Bit n is set if some name has n bytes; the last bit stands for all longer names. Most
+    /// headers of a request are ruled out by their length, without hashing.
     lengths: u64,
 }
 
@@ -21,13 +22,13 @@ impl<T> Default for ByHeaderName<T> {
 }
 
 impl<T> ByHeaderName<T> {
-    /// Adds a value to those of this name.
+    /// Adds a value under this name.
     pub fn insert(&mut self, name: &str, value: T) {
         self.values.entry(folded(name)).or_default().push(value);
         self.lengths |= length_bit(name);
     }
 
-    /// The values of this name and of all its aliases.
+    /// The values under this name and all its aliases.
     pub fn get(&self, sent: &str) -> &[T] {
         if self.lengths & length_bit(sent) == 0 {
             return &[];
@@ -35,14 +36,14 @@ impl<T> ByHeaderName<T> {
         self.values.get(&folded(sent)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether no name has a value.
+    /// Whether the map has no values.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 }
 
-/// A name in lower case, with `-` for each character that is neither letter nor digit: servers in
-/// the tradition of CGI cannot tell such names apart.
+/// The name in lower case, with `-` for each character that is neither a letter nor a digit.
+/// Servers in the CGI tradition cannot tell names apart that fold alike.
 fn folded(name: &str) -> Vec<u8> {
     let fold = |byte: u8| match byte.is_ascii_alphanumeric() {
         true => byte.to_ascii_lowercase(),

@@ -1,13 +1,13 @@
-//! The host that a request is for (RFC 9110 §7.2), in the one form that rules are compared with.
+//! The host of a request (RFC 9110 §7.2), in the one form that rules compare.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// The host of an authority: in lower case, without its port and without the dot at its end. An
-/// IPv6 address keeps its brackets, in the one form of RFC 5952.
+/// The host in an authority: in lower case, without port and without a dot at the end. An IPv6
+/// address keeps its brackets and takes the form of RFC 5952.
 ///
-/// `None` when it is no host that could be told from another: empty, with user information, or
-/// with characters that no host name has (RFC 3986 §3.2.2, RFC 1123 §2.1, and `_`).
+/// `None` if the host cannot be told apart from others: empty, with user information, or with
+/// characters that no host name has (RFC 3986 §3.2.2, RFC 1123 §2.1, and `_`).
 pub fn canonical(authority: &str) -> Option<Cow<'_, str>> {
     let (host, port) = split_port(authority);
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -26,10 +26,10 @@ pub fn canonical(authority: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// Whether a request's authority is written as rules compare it, but for the port.
+/// Whether the authority, apart from its port, is already in the form that rules compare.
 ///
-/// Hosts are compared without case (RFC 9110 §4.2.3), and proxies do so; some servers choose by the
-/// very bytes, and take `STATIC.example.com` or `static.example.com.` for no host of theirs.
+/// Hosts are compared without case (RFC 9110 §4.2.3), and proxies do so. But some servers compare
+/// bytes: they treat `STATIC.example.com` or `static.example.com.` as an unknown host.
 pub fn is_as_compared(authority: &str) -> bool {
     let (host, _) = split_port(authority);
     !host.ends_with('.') && !host.bytes().any(|byte| byte.is_ascii_uppercase())
@@ -37,7 +37,7 @@ pub fn is_as_compared(authority: &str) -> bool {
 
 fn split_port(authority: &str) -> (&str, &str) {
     match authority.rsplit_once(':') {
-        // What is in brackets is an address.
+        // The colons inside brackets belong to an IPv6 address.
         Some((_, after)) if after.contains(']') => (authority, ""),
         Some((host, port)) => (host, port),
         None => (authority, ""),

@@ -1,9 +1,9 @@
-//! The method of a request (RFC 9110 §9.1), in the one form that rules are compared with.
+//! The method of a request (RFC 9110 §9.1), in the one form that rules compare.
 
-/// Whether a method is one that servers read alike: upper-case letters, digits and hyphens.
+/// Whether every server reads the method alike: it has only upper-case letters, digits and hyphens.
 ///
-/// Methods are case-sensitive, but some servers run their `DELETE` for `delete`, which HTTP/2 lets
-/// through.
+/// Methods are case-sensitive, but some servers run their `DELETE` handler for `delete`, which
+/// HTTP/2 lets through.
 pub fn is_canonical(method: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
     !method.is_empty() && method.bytes().all(fits)

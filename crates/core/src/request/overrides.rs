@@ -1,10 +1,10 @@
-//! Headers by which some servers take a request for another than the one that was judged.
+//! Headers that make some servers handle a request other than the one that was judged.
 
 use super::is_spelling;
 
-/// Those that name another method, and those that name another path or where it begins (Daphne's
-/// `Daphne-Root-Path`; the CGI variables that gunicorn takes from proxies). They are removed where
-/// rules look at methods or paths.
+/// Headers that name another method, or another path or its prefix (`Daphne-Root-Path` of Daphne;
+/// the CGI variables that gunicorn takes from proxies). If rules match methods or paths, claimgate
+/// removes these headers.
 pub const NAMES: [&str; 8] = [
     "daphne-root-path",
     "path-info",
@@ -16,7 +16,7 @@ pub const NAMES: [&str; 8] = [
     "x-rewrite-url",
 ];
 
-/// Whether a header is one of these, in any spelling.
+/// Whether the header is one of [`NAMES`], in any spelling.
 pub fn is_override(sent: &str) -> bool {
     NAMES.iter().any(|name| is_spelling(name, sent))
 }

@@ -1,7 +1,7 @@
-//! The path that a request is for (RFC 3986 §3.3), in the one form that rules are compared with.
+//! The path of a request (RFC 3986 §3.3), in the one form that rules compare.
 //!
-//! Proxies and servers disagree about what `/public/..%2fadmin` names. A rule must not be decided
-//! by whose reading it is, so a path that could be read in two ways is no path at all.
+//! Proxies and servers disagree about what `/public/..%2fadmin` names. A rule must not depend on
+//! whose reading is right, so a path that could be read in two ways is refused.
 
 use std::borrow::Cow;
 
@@ -12,56 +12,56 @@ use super::Request;
 /// Why a path could be read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ambiguity {
-    /// Relative, in absolute form, or `*`.
+    /// A relative path, an absolute URL, or `*`.
     #[error("does not begin with `/`")]
     NotAbsolute,
-    /// `.` or `..`, in plain or encoded.
+    /// `.` or `..`, plain or encoded.
     #[error("has a segment `.` or `..`")]
     DotSegment,
-    /// Some servers drop the dot.
+    /// Some servers drop a dot at the end.
     #[error("has a segment that ends in `.`")]
     DotAtEnd,
-    /// Some servers drop it.
+    /// Some servers drop outer white space.
     #[error("has a segment that begins or ends with white space")]
     OuterSpace,
-    /// Nothing between two slashes.
+    /// Some servers merge adjacent slashes.
     #[error("has an empty segment (`//`)")]
     EmptySegment,
-    /// Which some servers take for a slash.
+    /// Some servers treat a backslash as a slash.
     #[error("has a backslash")]
     Backslash,
-    /// NUL, a line end or the like, in plain or encoded.
+    /// NUL, a line end or similar, plain or encoded.
     #[error("has a control character")]
     Control,
-    /// Not ASCII, or a space: it must be encoded.
+    /// A space or a character outside ASCII, which must be encoded.
     #[error("has a character that must be percent-encoded")]
     Unencoded,
-    /// Which ends the path for some.
+    /// A `#` ends the path for some servers.
     #[error("has a `#`")]
     Fragment,
-    /// What follows it is dropped by some.
+    /// Some servers drop a `;` and what follows it.
     #[error("has a `;`")]
     Parameter,
-    /// `%2f`, `%5c`, `%2e`, `%3f`, `%23` or `%3b`, in either case.
+    /// `%2f`, `%5c`, `%2e`, `%3f`, `%23` or `%3b`, in upper or lower case.
     #[error("has an encoded `/`, `\\`, `.`, `?`, `#` or `;`")]
     EncodedDelimiter,
-    /// `%61`, `%7e`: a character that never needs an escape (RFC 3986 §2.3). Servers that find a
-    /// route without decoding do not take it for the plain one.
+    /// `%61`, `%7e`: a character that never needs encoding (RFC 3986 §2.3). Servers that route
+    /// without decoding treat it as different from the plain character.
     #[error("has a letter, a digit, `-`, `_` or `~` percent-encoded")]
     EncodedUnreserved,
-    /// A character of which Unicode's NFKC makes one of those.
-    #[error("has a character that is a `.`, `/`, `\\`, `;`, `?`, `#` or `%` to some servers")]
+    /// A character that Unicode's NFKC turns into a delimiter.
+    #[error("has a character that some servers read as `.`, `/`, `\\`, `;`, `?`, `#` or `%`")]
     LookAlike,
-    /// `%252f`, `%25u002f`: another escape once it is decoded.
+    /// `%252f`, `%25u002f`: decoding yields another escape.
     #[error("is percent-encoded twice")]
     EncodedTwice,
-    /// `%` without two hexadecimal digits, or not UTF-8 once it is decoded.
+    /// `%` without two hexadecimal digits, or bytes that are not UTF-8 after decoding.
     #[error("is not percent-encoded UTF-8")]
     Encoding,
-    /// The proxy shows other characters than the client sent.
+    /// The proxy replaced bytes that the client sent.
     #[error("has bytes that are not UTF-8")]
     NotUtf8,
-    /// The proxy does not tell whether it shows another character than the client sent.
+    /// The proxy may have replaced a byte that the client sent, and does not say.
     #[error(
         "has a `!`, in whose place there may have been a byte that is not UTF-8; Envoy tells with \
          `encode_raw_headers: true`"
@@ -69,15 +69,16 @@ pub enum Ambiguity {
     PerhapsNotUtf8,
 }
 
-/// The path of a request, without its query, as the client sent it.
+/// The path of a request without its query, as the client sent it.
 ///
 /// # Errors
 ///
-/// When the proxy has replaced bytes of it that are not UTF-8.
+/// Fails if the proxy replaced bytes of the path that are not UTF-8.
 pub fn as_sent<'r>(request: &Request<'r>) -> Result<&'r str, Ambiguity> {
     let (path, _) = request.split_path();
     match request.path_bytes {
-        // No `?` is put in another byte's place.
+        // Envoy never writes a `?` in place of another byte, so the first `?` ends the path in
+        // both.
         Some(sent) if sent.split(|byte| *byte == b'?').next() != Some(path.as_bytes()) => {
             Err(Ambiguity::NotUtf8)
         }
@@ -85,25 +86,26 @@ pub fn as_sent<'r>(request: &Request<'r>) -> Result<&'r str, Ambiguity> {
     }
 }
 
-/// The path of a request, decoded: see [`canonical`].
+/// The decoded path of a request: see [`canonical`].
 ///
 /// # Errors
 ///
-/// When it could be read in two ways, or the proxy may have replaced bytes of it.
+/// Fails if the path could be read in two ways, or the proxy may have replaced bytes of it.
 pub fn of<'r>(request: &Request<'r>) -> Result<Cow<'r, str>, Ambiguity> {
     let path = as_sent(request)?;
-    // What Envoy puts in the place of a byte that is not UTF-8.
+    // Without the original bytes, a `!` may stand for a byte that is not UTF-8: Envoy puts it
+    // there.
     if request.path_bytes.is_none() && path.contains('!') {
         return Err(Ambiguity::PerhapsNotUtf8);
     }
     canonical(path)
 }
 
-/// The path, decoded. `/` alone separates its segments, none of which is empty but the last.
+/// The decoded path. Only `/` separates its segments, and only the last segment may be empty.
 ///
 /// # Errors
 ///
-/// When it could be read in two ways.
+/// Fails if the path could be read in two ways.
 pub fn canonical(raw: &str) -> Result<Cow<'_, str>, Ambiguity> {
     if !raw.starts_with('/') {
         return Err(Ambiguity::NotAbsolute);
@@ -125,7 +127,7 @@ pub fn canonical(raw: &str) -> Result<Cow<'_, str>, Ambiguity> {
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         match segment {
-            // Some servers drop dots and spaces at the end of a segment.
+            // Some servers drop dots and spaces at the end of a segment, which leaves `.` or `..`.
             dots if dots.starts_with('.') && dots.trim_matches(['.', ' ']).is_empty() => {
                 return Err(Ambiguity::DotSegment);
             }
@@ -138,7 +140,8 @@ pub fn canonical(raw: &str) -> Result<Cow<'_, str>, Ambiguity> {
     Ok(path)
 }
 
-/// White space, as any language's `trim` takes it: JavaScript's takes the byte order mark too.
+/// Whether the `trim` of any language removes the character. JavaScript's also removes the byte
+/// order mark.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || c == '\u{feff}'
 }
@@ -152,7 +155,7 @@ fn decode(raw: &str) -> Result<String, Ambiguity> {
             byte => byte,
         });
     }
-    // A `%` that is left was itself encoded.
+    // A `%` that remains was itself encoded.
     let mut after = decoded.split(|byte| *byte == b'%').skip(1);
     let is_hex = |byte: &u8| hex(*byte).is_some();
     if after.any(|rest| match rest {
@@ -169,15 +172,15 @@ fn decode(raw: &str) -> Result<String, Ambiguity> {
     }
 }
 
-/// Whether NFKC makes a delimiter of anything else. Delimiters compose with nothing (Unicode
-/// Standard Annex #15), so that the decomposition, NFKD, has the same ones.
+/// Whether NFKC turns a character into a delimiter. Delimiters compose with nothing (Unicode
+/// Standard Annex #15), so NFKD, which only decomposes, yields the same ones.
 fn has_look_alike(decoded: &str) -> bool {
     const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
     NFKD.normalize_iter(decoded.chars().filter(|c| !c.is_ascii()))
         .any(|c| DELIMITERS.contains(&c))
 }
 
-/// What separates, ends or encodes parts of a path, to some server.
+/// The characters that separate, end or encode parts of a path for some server.
 const DELIMITERS: [char; 7] = ['.', '/', '\\', ';', '?', '#', '%'];
 
 fn escaped(high: Option<u8>, low: Option<u8>) -> Result<u8, Ambiguity> {
@@ -304,7 +307,7 @@ mod tests {
         }
     }
 
-    /// Every character that NFKC changes, by NFKC itself.
+    /// Compares with NFKC itself, for every character that NFKC changes.
     #[test]
     fn look_alikes() {
         let nfkc = icu_normalizer::ComposingNormalizerBorrowed::new_nfkc();

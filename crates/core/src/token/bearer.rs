@@ -1,4 +1,4 @@
-//! The one token of a request (RFC 6750 §2).
+//! Finds the one token of a request (RFC 6750 §2).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,44 +8,44 @@ use super::source::{TokenSource, Unreadable};
 use crate::escaped::joined;
 use crate::request::Request;
 
-/// A token, and where it was.
+/// A token, not yet verified, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential<'a> {
-    /// The token: part of the request, unless it is encoded there.
+    /// The token. Borrowed from the request, unless it is encoded there.
     pub token: Cow<'a, str>,
-    /// Where it was.
+    /// Where the request carries it.
     pub place: &'a Arc<TokenSource>,
 }
 
-/// Why a request carries no token that could be judged.
+/// Why a request has no token to judge.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// Nothing where tokens are looked for, or credentials of another scheme.
+    /// Every place is empty, or holds credentials of another scheme.
     #[error("the request has no {}", joined(.0, ", and no "))]
     Missing(Arc<[Arc<TokenSource>]>),
-    /// More than one, where one is all there may be.
+    /// Several values in a place that may hold only one.
     #[error("the request has more than one {0}, or one with a comma in it")]
     Repeated(Arc<TokenSource>),
-    /// A scheme, and nothing behind it; or nothing at all.
+    /// A scheme with nothing after it, or an empty value.
     #[error("the {0} holds no token")]
     Empty(Arc<TokenSource>),
-    /// Spaces or control characters where they have no place, or bytes that are not ASCII.
-    #[error("the {0} holds something else than one token")]
+    /// Spaces or control characters where none are allowed, or bytes that are not ASCII.
+    #[error("the {0} holds something other than one token")]
     Malformed(Arc<TokenSource>),
-    /// Under a name such as `Access_Token` or `access_token[]`, which some server reads as
-    /// `access_token`.
-    #[error("the request has the {0} under another name that some servers read as that")]
+    /// The token comes under a name such as `Access_Token` or `access_token[]`, which some servers
+    /// read as `access_token`.
+    #[error("the request has the {0} under a different name that some servers read as that one")]
     Misspelled(Arc<TokenSource>),
-    /// Which of them is meant is not for us to guess (RFC 6750 §2).
+    /// Two places hold a token. Claimgate does not guess which one is meant (RFC 6750 §2).
     #[error("the request has one token in the {0} and another in the {1}")]
     SeveralPlaces(Arc<TokenSource>, Arc<TokenSource>),
 }
 
-/// The one token of a request, from the one of `places` that has it.
+/// The one token of a request, in whichever of `places` holds it.
 ///
 /// # Errors
 ///
-/// When there is none, or more than one thing that could be one.
+/// Fails if the request has no token, or several things that could be one.
 pub fn find_token<'a>(
     places: &'a TokenPlaces,
     request: &Request<'a>,

@@ -1,4 +1,4 @@
-//! The claims set (RFC 7519 §4), and how to name a claim inside it.
+//! The claims set (RFC 7519 §4), and paths that name a claim in it.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::json::{ClaimsDocument, Json, Object};
 use crate::escaped::Escaped;
 use crate::time::UnixTime;
 
-/// A JSON object without repeated names, whose `iss` and `sub` are strings if they are there.
+/// A JSON object without repeated names. If `iss` or `sub` is present, it is a string.
 #[derive(Clone, Debug)]
 pub struct Claims(ClaimsDocument);
 
@@ -21,7 +21,7 @@ pub enum NumericDate {
     Nbf,
     /// Issued at, §4.1.6.
     Iat,
-    /// When the bearer logged in (OpenID Connect Core §2, RFC 9068 §2.2.1).
+    /// When the user last logged in (OpenID Connect Core §2, RFC 9068 §2.2.1).
     AuthTime,
 }
 
@@ -62,28 +62,28 @@ impl Claims {
             .filter(|value| !value.is_null())
     }
 
-    /// The subject, the one claim that logs may show.
+    /// The subject. No other claim may appear in logs.
     pub fn subject(&self) -> Option<&str> {
         self.members().get("sub").and_then(Json::as_str)
     }
 
-    /// About how much memory they take.
+    /// The approximate memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.0.bytes()
     }
 
-    /// The most bytes that they take as a `google.protobuf.Struct`, unless they are nested so deep that
-    /// parts become JSON text.
+    /// The maximum size of the claims as a `google.protobuf.Struct`, in bytes. Claims that are nested so
+    /// deep that parts become JSON text may be larger.
     pub fn max_encoded_bytes(&self) -> usize {
         self.0.max_encoded_bytes()
     }
 
-    /// All of them.
+    /// All claims.
     pub fn members(&self) -> Object<'_> {
         self.0.members()
     }
 
-    /// The text that a claim holds. A `null` counts as absent.
+    /// The text of a claim; `null` counts as absent. Fails if the claim is not a string.
     pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
         match self.members().get(name) {
             None | Some(Json::Null) => Ok(None),
@@ -92,8 +92,7 @@ impl Claims {
         }
     }
 
-    /// The audiences in the claim at `path`, `None` when it is not there. A string or an array of
-    /// strings.
+    /// The audiences in the claim at `path`: a string or an array of strings. `None` if absent.
     pub(super) fn audience(&self, path: &ClaimPath) -> Result<Option<Vec<&str>>, TokenError> {
         let wrong = || {
             let why = "is neither a string nor an array of strings";
@@ -111,8 +110,8 @@ impl Claims {
         }
     }
 
-    /// The time that a claim holds: a JSON number from the epoch to the end of the year 9999. A
-    /// `null` counts as absent.
+    /// The time in a claim: a JSON number from the epoch to the end of the year 9999. A `null`
+    /// counts as absent.
     pub(crate) fn date(&self, date: NumericDate) -> Result<Option<UnixTime>, TokenError> {
         let seconds = match self.members().get(date.name()) {
             None | Some(Json::Null) => return Ok(None),
@@ -137,7 +136,7 @@ impl Claims {
     }
 }
 
-/// A claim that must have one value and has another.
+/// A claim has another value than the one required.
 pub(super) fn mismatch(claim: &str, found: &str, expected: &str) -> TokenError {
     TokenError::ClaimMismatch {
         claim: claim.to_owned(),
@@ -150,20 +149,20 @@ fn wrong(claim: &str, why: &str) -> TokenError {
     TokenError::Malformed(format!("the token's `{claim}` {why}"))
 }
 
-/// Where a claim is: `realm_access.roles`, or the JSON pointer (RFC 6901) `/a.b/roles` when a name
-/// holds a dot.
+/// The path to a claim: `realm_access.roles`, or the JSON pointer (RFC 6901) `/a.b/roles` if a name
+/// contains a dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath(Vec<String>);
 
 impl ClaimPath {
-    /// The names on the way, the claim's own last.
+    /// The names along the path; the last one is the claim's own.
     pub fn names(&self) -> &[String] {
         &self.0
     }
 }
 
 impl fmt::Display for ClaimPath {
-    /// As it may be written.
+    /// The path as it may be written in the configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_urn = self.0.len() > 1 && self.0.iter().any(|name| name.starts_with("urn:"));
         if is_urn || self.0.iter().any(|name| name.contains(['.', '/', '~'])) {
@@ -176,23 +175,23 @@ impl fmt::Display for ClaimPath {
     }
 }
 
-/// Why a text names no claim.
+/// Why a text is not a claim path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimPathError {
-    /// Nothing, or nothing between two dots.
+    /// The text is empty, or two dots have nothing between them.
     #[error("`{0}` has an empty name")]
     EmptyName(String),
-    /// A name with dots in it, such as a URL: the dots would part it.
+    /// A single name that contains dots, such as a URL, which the dots would split.
     #[error(
-        "the dots part `{text}` into several names; for the claim of that name write `{pointer}`"
+        "the dots split `{text}` into several names; for the claim with that name write `{pointer}`"
     )]
     Parted {
-        /// As it was written.
+        /// The path as it was written.
         text: String,
-        /// The JSON pointer of the claim of that name.
+        /// The JSON pointer of the claim with that name.
         pointer: String,
     },
-    /// `~` is followed by neither `0` nor `1`.
+    /// A `~` without `0` or `1` after it.
     #[error("`{0}` is not a JSON pointer: write `~0` for `~` and `~1` for `/`")]
     BadEscape(String),
 }

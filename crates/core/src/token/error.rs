@@ -1,4 +1,4 @@
-//! Why tokens are refused, in words.
+//! Why a token is refused, with the message for each reason.
 
 use std::time::Duration;
 
@@ -8,155 +8,155 @@ use crate::escaped::{Escaped, listed};
 use crate::keyring::{Algorithm, AlgorithmSet, NoKey};
 use crate::time::UnixTime;
 
-/// Why a token is refused. Grouped by how far it got.
+/// Why a token is refused. The groups follow the order of the checks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not a JWS in compact form that carries claims.
     #[error("{0}")]
     Malformed(String),
     /// Longer than the operator accepts.
-    #[error("the token is too long: it has {bytes} bytes, `max_token_bytes` is {most}")]
+    #[error("the token is too long: it has {bytes} bytes; `max_token_bytes` is {most}")]
     TooLong {
-        /// Its length.
+        /// The token's length in bytes.
         bytes: usize,
-        /// The provider's `max_token_bytes`; of a token whose provider is not known yet, the
-        /// largest of all.
+        /// The provider's `max_token_bytes`. While the provider is unknown, the largest of all
+        /// providers.
         most: usize,
     },
-    /// Its `alg` is none that claimgate verifies.
+    /// `alg` is an algorithm that claimgate does not verify.
     #[error(
-        "the token's `alg` is `{0}`; verified are RS256 to RS512, PS256 to PS512, ES256, ES384, ES512, EdDSA and Ed25519"
+        "the token's `alg` is `{0}`; supported are RS256 to RS512, PS256 to PS512, ES256, ES384, ES512, EdDSA and Ed25519"
     )]
     UnsupportedAlgorithm(Escaped),
-    /// A kind of token that is no access token.
+    /// A JWT, but not an access token.
     #[error("the token is of another kind: {0}")]
     UnsupportedType(#[from] OtherKind),
 
-    /// From nobody whom the provider speaks for.
+    /// `iss` is not one that this provider issues tokens under.
     #[error("the provider does not issue tokens as `{0}`")]
     ForeignIssuer(Escaped),
-    /// Its `alg` is not accepted from this provider.
-    #[error("the token is signed with {alg}, accepted from this provider: {accepted}")]
+    /// The operator does not accept this `alg` from the provider.
+    #[error("the token is signed with {alg}; accepted from this provider: {accepted}")]
     AlgorithmNotAccepted {
-        /// The token's.
+        /// The token's `alg`.
         alg: Algorithm,
-        /// The provider's.
+        /// The provider's `algorithms`.
         accepted: AlgorithmSet,
     },
-    /// The provider has no key for it.
+    /// The provider has no key for this token.
     #[error("no key for the token{}: {why}", named(kid.as_ref()))]
     UnknownKey {
-        /// The key that the token names.
+        /// The key id in the token's header.
         kid: Option<Escaped>,
-        /// Why it was not found.
+        /// Why the provider has no key.
         why: NoKey,
     },
-    /// Not signed by the provider, or changed since.
+    /// The provider did not sign the token, or it was changed afterwards.
     #[error("the signature does not verify{}", named(kid.as_ref()))]
     BadSignature {
-        /// The key that the token names.
+        /// The key id in the token's header.
         kid: Option<Escaped>,
     },
 
-    /// Too late.
-    #[error("the token expired at {exp}, it is {now} (clock skew allowed: {} s)", skew.as_secs())]
+    /// `exp` has passed.
+    #[error("the token expired at {exp}; it is now {now} (clock skew allowed: {} s)", skew.as_secs())]
     Expired {
-        /// Its `exp`.
+        /// The token's `exp`.
         exp: UnixTime,
-        /// When it was judged.
+        /// The time of the decision.
         now: UnixTime,
         /// The provider's `clock_skew`.
         skew: Duration,
     },
-    /// Too early.
-    #[error("the token's `{date}` is {start}, it is {now} (clock skew allowed: {} s)", skew.as_secs())]
+    /// `nbf` or `iat` lies in the future.
+    #[error("the token's `{date}` is {start}; it is now {now} (clock skew allowed: {} s)", skew.as_secs())]
     NotYetValid {
-        /// Which claim says so.
+        /// The claim that lies in the future.
         date: NumericDate,
-        /// Its value.
+        /// The claim's value.
         start: UnixTime,
-        /// When it was judged.
+        /// The time of the decision.
         now: UnixTime,
         /// The provider's `clock_skew`.
         skew: Duration,
     },
-    /// Meant for others.
+    /// `aud` does not name this API.
     #[error(
-        "the token is for {}, accepted: {}",
+        "the token is for {}; accepted: {}",
         listed(found, ", "),
         listed(accepted, ", ")
     )]
     WrongAudience {
-        /// Its `aud`; of a long list, the beginning.
+        /// The token's audiences; of a long list, the first ones.
         found: Vec<Escaped>,
         /// The provider's `audiences`.
         accepted: Vec<String>,
     },
-    /// A claim that must be there is not.
+    /// A required claim is missing.
     #[error("the token has no `{0}` claim")]
     MissingClaim(String),
-    /// A claim that must have a certain value has another.
+    /// A claim has another value than the one required.
     #[error(
-        "the token's `{claim}` is `{found}`, required: {}",
+        "the token's `{claim}` is `{found}`; required: {}",
         listed(expected, " or ")
     )]
     ClaimMismatch {
-        /// Which.
+        /// The name or path of the claim.
         claim: String,
-        /// Its value.
+        /// The claim's value.
         found: Escaped,
-        /// The provider's `required_claims`.
+        /// The accepted values.
         expected: Vec<String>,
     },
-    /// Valid for longer than the operator puts up with.
-    #[error("the token lives for {} s, at most {} s are accepted", lifetime.as_secs(), most.as_secs())]
+    /// The token is valid for longer than the operator accepts.
+    #[error("the token lives for {} s; at most {} s are accepted", lifetime.as_secs(), most.as_secs())]
     LifetimeTooLong {
         /// From `iat` to `exp`.
         lifetime: Duration,
         /// The provider's `max_lifetime`.
         most: Duration,
     },
-    /// Bound to a key that its sender should prove to have.
+    /// The token is bound to a key, and only a sender with that key may use it.
     #[error(
         "the token is bound to its sender's key (`cnf`), and claimgate cannot check that proof"
     )]
     SenderConstraintUnmet,
 }
 
-/// What a token is instead of an access token that can be read.
+/// Why a JWT is not an access token that claimgate can read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OtherKind {
-    /// A JWE.
+    /// The token is a JWE.
     #[error("it is encrypted (JWE, RFC 7516), and claimgate holds no decryption key")]
     Encrypted,
-    /// A token in a token.
+    /// The token contains another token.
     #[error("it holds another token (`cty: JWT`, RFC 7519 §5.2)")]
     Nested,
-    /// Its `typ` is that of something else.
+    /// `typ` names another kind of token.
     #[error("its `typ` is `{typ}`: it is {}", kind.name())]
     Typed {
-        /// The token's.
+        /// The token's `typ`.
         typ: Escaped,
-        /// What it is.
+        /// The kind that `typ` names.
         kind: Kind,
     },
-    /// Its `typ` says that it is something of its own.
+    /// `typ` names a kind that claimgate does not know.
     #[error("its `typ` is `{0}`; if these are access tokens, list it in `token_types`")]
     Unlisted(Escaped),
-    /// Its `typ` is none that the operator accepts.
-    #[error("its `typ` is `{found}`, accepted: {}", listed(accepted, ", "))]
+    /// The operator does not accept this `typ`.
+    #[error("its `typ` is `{found}`; accepted: {}", listed(accepted, ", "))]
     NotAccepted {
-        /// The token's.
+        /// The token's `typ`.
         found: Escaped,
         /// The provider's `token_types`.
         accepted: Vec<String>,
     },
-    /// It says so in its claims.
+    /// A claim reveals another kind of token.
     #[error("its claim `{claim}` shows that it is {}", kind.name())]
     Escaped {
-        /// What it is.
+        /// The kind that the claim reveals.
         kind: Kind,
-        /// The claim that tells.
+        /// The claim that reveals it.
         claim: Escaped,
     },
 }

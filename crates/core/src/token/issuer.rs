@@ -1,16 +1,16 @@
-//! Who issued a token: one exact `iss`, one of the tenants of an issuer that has many (Microsoft
-//! Entra ID), or a SPIFFE trust domain.
+//! Matches a token's issuer: one exact `iss`, a tenant of an issuer that has many (Microsoft Entra
+//! ID), or a SPIFFE trust domain.
 
 use super::claims::Claims;
 use super::terms::{Tenants, Terms};
 use super::{TokenError, claims};
 use crate::keyring::Key;
 
-/// Stands for the id of a tenant, in the metadata and in the keys of Entra ID as in our own
+/// The placeholder for a tenant's id, in Entra ID's metadata and keys and in claimgate's
 /// configuration.
 pub const TENANT_ID: &str = "{tenantid}";
 
-/// Whether a text is a GUID as tenants are called by: lower case, with hyphens.
+/// Whether the text has the form of a tenant id: a GUID in lower case with hyphens.
 pub fn is_tenant_id(text: &str) -> bool {
     const HYPHENS: [usize; 4] = [8, 13, 18, 23];
     text.len() == 36
@@ -23,7 +23,8 @@ pub fn is_tenant_id(text: &str) -> bool {
             })
 }
 
-/// An `iss` in which a whole path segment is a tenant's id, as its template and that id.
+/// Splits an `iss` with a tenant's id as one whole path segment: into the template with
+/// [`TENANT_ID`] in its place, and the id.
 pub fn split_tenant(issuer: &str) -> Option<(String, &str)> {
     let tenant = tenant_of(issuer)?;
     let template: Vec<&str> = issuer
@@ -40,8 +41,8 @@ fn tenant_of(issuer: &str) -> Option<&str> {
     issuer.split('/').find(|segment| is_tenant_id(segment))
 }
 
-/// The trust domain of a SPIFFE ID (SPIFFE-ID §2) that names a workload in it: of
-/// `spiffe://example.org/billing` it is `spiffe://example.org`.
+/// The trust domain of a SPIFFE ID (SPIFFE-ID §2) that names a workload: for
+/// `spiffe://example.org/billing` it is `spiffe://example.org`. `None` for any other text.
 pub fn trust_domain(id: &str) -> Option<&str> {
     const SCHEME: &str = "spiffe://";
     let (name, path) = id.strip_prefix(SCHEME)?.split_once('/')?;
@@ -53,7 +54,7 @@ pub fn trust_domain(id: &str) -> Option<&str> {
 }
 
 impl Terms {
-    /// Whether tokens of this `iss` are judged by these terms.
+    /// Whether these terms apply to tokens with this `iss`.
     pub fn accepts_issuer(&self, issuer: &str) -> bool {
         if self.issuers().any(|own| own == issuer) && !issuer.contains(TENANT_ID) {
             return true;
@@ -74,9 +75,9 @@ impl Terms {
             .map(String::as_str)
     }
 
-    /// What follows from who the issuer is. A tenant's tokens say so in `tid` too: that is checked
-    /// where tenants are configured, and where the key belongs to an issuer, as Entra ID's do. A
-    /// trust domain issues tokens for its own workloads only (JWT-SVID §3.1).
+    /// Checks the claims that must agree with the issuer. A tenant's tokens repeat the tenant in
+    /// `tid`, which is checked if tenants are configured, or if the key is for one issuer only, as
+    /// in Entra ID. A trust domain may issue tokens only for its own workloads (JWT-SVID §3.1).
     pub(super) fn check_issuer_claims(
         &self,
         issuer: &str,
@@ -108,9 +109,9 @@ impl Terms {
         Ok(())
     }
 
-    /// Whether a key that is for the tokens of `key_issuer` only is for those of this `iss`: when
-    /// they are the same, or two names of the same tenant. Entra ID names the issuer by its
-    /// present form in all its keys, so that form counts for tokens of the older one too.
+    /// Whether a key that is only for the tokens of `key_issuer` may verify tokens with this `iss`:
+    /// both are the same, or two names of the same tenant. Entra ID writes the current form of the
+    /// issuer in all its keys, so that form also covers tokens with the older form.
     pub(super) fn key_is_for(&self, key_issuer: &str, issuer: &str) -> bool {
         let tenant = tenant_of(issuer);
         let expand = |template: &str| match tenant {
@@ -125,8 +126,8 @@ impl Terms {
     }
 }
 
-/// The form that Entra ID's keys name of another form of an issuer: that of version 1.0, or that of
-/// an external tenant.
+/// The issuer that Entra ID writes in its keys, for an `iss` in another form: that of version 1.0,
+/// or that of an external tenant.
 fn entra_v2(issuer: &str) -> Option<String> {
     let tenant = tenant_of(issuer)?;
     let others = [

@@ -1,12 +1,12 @@
-//! Strict JSON: a member name that occurs twice, at any depth, spoils the document. Parsers
-//! disagree about which of the two counts (RFC 7519 §4, RFC 8259 §4), and attackers know it.
+//! Strict JSON: a document in which any object repeats a member name is refused. Parsers disagree
+//! about which of the two counts (RFC 7519 §4, RFC 8259 §4), and attackers exploit that.
 //!
-//! Numbers are exact. `serde_json` reads them as 64-bit integers or doubles; the spelling of the
-//! latter is taken from the text. (Its feature `arbitrary_precision` changes every crate of the
-//! build, and takes some objects for numbers.)
+//! Numbers are exact. `serde_json` reads them as 64-bit integers or doubles, so the spelling of
+//! doubles is taken from the text. (Its feature `arbitrary_precision` would change every crate in
+//! the build, and takes some objects for numbers.)
 //!
-//! A document is kept in three pieces of memory however many values it has: thousands of them are
-//! remembered.
+//! A document takes three allocations, however many values it has, because the token cache keeps
+//! thousands of them.
 
 use std::fmt;
 
@@ -20,16 +20,16 @@ pub use view::{Array, Json, Object};
 /// A JSON document.
 #[derive(Clone)]
 pub struct ClaimsDocument {
-    /// All names and texts one after another, and the numbers that are not 64-bit integers.
+    /// All names and strings, one after another, and the numbers that are not 64-bit integers.
     texts: Box<str>,
-    /// All values, each before those inside it; in an object a name before each.
+    /// All values, each before the values inside it. In an object, each name stands before its
+    /// value.
     nodes: Box<[Node]>,
     integers: Box<[i64]>,
 }
 
-/// One value, or the name of one. Positions of 16 bits do for what a token can hold: no value takes
-/// more than one byte of memory for each of its text, and base64url turns four characters into three
-/// bytes.
+/// One value, or one name. 16 bits suffice for positions: a value takes at most one byte of memory
+/// per byte of its text, and base64url turns four characters into three bytes.
 #[derive(Clone, Copy)]
 enum Node {
     Null,
@@ -42,11 +42,12 @@ enum Node {
 }
 
 impl ClaimsDocument {
-    /// Reads a JSON object, and nothing behind it. Nesting is bounded by `serde_json`.
+    /// Reads a JSON object and rejects anything after it. `serde_json` bounds the nesting.
     ///
     /// # Errors
     ///
-    /// What is wrong, without the document's text except for the name of a repeated member.
+    /// Says what is wrong. The message quotes nothing of the document except the name of a repeated
+    /// member.
     pub fn object(json: &[u8]) -> Result<Self, String> {
         let text = str::from_utf8(json).map_err(|_| "not UTF-8".to_owned())?;
         let mut builder = Builder {
@@ -73,19 +74,19 @@ impl ClaimsDocument {
         Object::new(self, 0, self.nodes.len())
     }
 
-    /// About how many bytes of memory it takes, what each piece costs besides included.
+    /// The approximate memory in bytes, including the overhead of each allocation.
     pub(super) fn bytes(&self) -> usize {
         const PIECE: usize = 16;
         let (nodes, integers) = (size_of_val(&*self.nodes), size_of_val(&*self.integers));
         self.texts.len() + nodes + integers + 3 * PIECE
     }
 
-    /// The most bytes that it takes as a `google.protobuf.Struct`, unless it is nested so deep that
-    /// parts of it become JSON text.
+    /// The maximum size of the document as a `google.protobuf.Struct`, in bytes. A document that is
+    /// nested so deep that parts become JSON text may be larger.
     pub(super) fn max_encoded_bytes(&self) -> usize {
-        /// The keys and lengths around a name or a value, or a double with those around it.
+        /// The overhead of a name or a value in bytes: its keys and lengths, or those and a double.
         const NODE: usize = 16;
-        // An integer that no double holds becomes text.
+        // An integer that a double cannot hold becomes text.
         self.texts.len() + NODE * self.nodes.len() + size_of_val(&*self.integers)
     }
 }
@@ -96,19 +97,20 @@ impl fmt::Debug for ClaimsDocument {
     }
 }
 
-/// Fills a [`ClaimsDocument`] as a parser finds its values.
+/// Fills a [`ClaimsDocument`] while the parser finds values.
 struct Builder {
     texts: String,
     nodes: Vec<Node>,
     integers: Vec<i64>,
-    /// How many numbers there were so far.
+    /// How many numbers the parser has found so far.
     numbers: usize,
-    /// For each that is not a 64-bit integer: its position among all numbers, and its node.
+    /// For each number that is not a 64-bit integer: its position among all numbers, and its node.
     decimals: Vec<(usize, usize)>,
 }
 
 impl From<&Builder> for ClaimsDocument {
-    /// Copies: an allocator that shrinks memory in place leaves it as large as it was.
+    /// Copies the buffers, because an allocator that shrinks memory in place does not free the
+    /// rest.
     fn from(builder: &Builder) -> Self {
         Self {
             texts: builder.texts.as_str().into(),
@@ -138,15 +140,15 @@ impl Builder {
         Ok(())
     }
 
-    /// A number whose spelling [`Builder::spell`] looks up.
+    /// Adds a number whose spelling [`Builder::spell`] fills in later.
     fn decimal(&mut self) {
         self.decimals.push((self.numbers, self.nodes.len()));
         self.numbers += 1;
         self.nodes.push(Node::Null);
     }
 
-    /// Fills in the numbers that the parser does not give exactly. It found all numbers in the order
-    /// of the text.
+    /// Fills in the numbers that the parser does not give exactly. The parser found all numbers in
+    /// the order of the text, so a count identifies each spelling.
     fn spell(&mut self, json: &str) -> Result<(), String> {
         let mut spellings = number::spellings(json).enumerate();
         for (number, node) in std::mem::take(&mut self.decimals) {
@@ -175,14 +177,14 @@ impl Builder {
         Ok(())
     }
 
-    /// Keeps a text. Returns its position and length.
+    /// Stores a text, and returns its position and length.
     fn piece<E: Error>(&mut self, text: &str) -> Result<(u16, u16), E> {
         let piece = (position(self.texts.len())?, position(text.len())?);
         self.texts.push_str(text);
         Ok(piece)
     }
 
-    /// Everything behind `index` was inside the array or object there.
+    /// Closes the array or object at `index`: every node after it was inside.
     fn close<E: Error>(&mut self, index: usize, close: impl FnOnce(u16) -> Node) -> Result<(), E> {
         let end = position(self.nodes.len())?;
         if let Some(node) = self.nodes.get_mut(index) {
@@ -191,7 +193,7 @@ impl Builder {
         Ok(())
     }
 
-    /// The names in `names`, which are indexes of nodes, that are the same.
+    /// The first name that occurs twice. `names` are indexes of nodes.
     fn repeated(&self, names: &[usize]) -> Option<&str> {
         let mut names: Vec<&str> = names.iter().filter_map(|index| self.name(*index)).collect();
         names.sort_unstable();
@@ -289,7 +291,7 @@ impl<'de> Visitor<'de> for &mut Builder {
     }
 }
 
-/// The name of a member; a type of its own so that names are read as strings and nothing else.
+/// Reads the name of a member. A separate type, so that a name can only be a string.
 struct Name<'b>(&'b mut Builder);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {

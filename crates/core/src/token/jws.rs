@@ -1,4 +1,4 @@
-//! The compact form of a JSON Web Signature (RFC 7515 §7.1) that carries claims (RFC 7519 §7.2).
+//! The compact form of a JSON Web Signature (RFC 7515 §7.1) with claims inside (RFC 7519 §7.2).
 
 use std::ops::Range;
 
@@ -14,11 +14,11 @@ use crate::keyring::{Algorithm, MAX_KID_BYTES};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-/// The longest token that an operator may accept, in bytes: Envoy's default limit for all headers of
+/// The largest `max_token_bytes` that an operator may set: Envoy's default limit for all headers of
 /// a request (`max_request_headers_kb`).
 pub const MAX_TOKEN_BYTES: usize = 60 * 1024;
 
-/// A well-formed token, as its sender wrote it: nothing in it is to be believed.
+/// A well-formed token whose signature is not verified yet: nothing in it can be trusted.
 #[derive(Debug)]
 pub struct Unverified<'t> {
     alg: Algorithm,
@@ -31,12 +31,12 @@ pub struct Unverified<'t> {
 }
 
 impl<'t> Unverified<'t> {
-    /// Reads a token of at most `most` bytes, which bounds the work. What depends on the token's
-    /// issuer is checked later; what makes a token unfit whoever sent it is checked here.
+    /// Reads a token of at most `most` bytes, which bounds the work. Only checks that are
+    /// independent of the issuer run here.
     ///
     /// # Errors
     ///
-    /// When it is too long, not a JWS in compact form, or one that is no access token.
+    /// Fails if the token is too long, is not a JWS in compact form, or is not an access token.
     pub fn parse(token: &'t str, most: usize) -> Result<Self, TokenError> {
         check_length(token, most)?;
         let [header_text, payload, signature] = split(token)?;
@@ -59,28 +59,28 @@ impl<'t> Unverified<'t> {
         })
     }
 
-    /// The algorithm that its header names.
+    /// The algorithm in the header.
     pub fn alg(&self) -> Algorithm {
         self.alg
     }
 
-    /// The key that its header names.
+    /// The key id in the header.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The kind of token that its header names.
+    /// The kind of token in the header.
     pub fn typ(&self) -> Option<&str> {
         self.typ.as_deref()
     }
 
-    /// The issuer that it claims to be from: good for choosing whose keys to try, nothing else.
-    /// A SPIFFE token (JWT-SVID §3) need not have an `iss`: its issuer is the trust domain that
-    /// its `sub` is in.
+    /// The issuer that the token claims to be from. Use it only to choose which keys to try. A
+    /// SPIFFE token (JWT-SVID §3) may have no `iss`; then its issuer is the trust domain in its
+    /// `sub`.
     ///
     /// # Errors
     ///
-    /// When there is neither.
+    /// Fails if the token has neither.
     pub fn issuer(&self) -> Result<&str, TokenError> {
         let spiffe = || {
             self.claims
@@ -103,7 +103,7 @@ impl<'t> Unverified<'t> {
         self.claims
     }
 
-    /// The bytes that the signature is over (RFC 7515 §5.2 step 8).
+    /// The bytes that the signature covers (RFC 7515 §5.2 step 8).
     pub(super) fn signed(&self) -> &[u8] {
         self.text
             .get(..self.payload.end)
@@ -115,7 +115,7 @@ impl<'t> Unverified<'t> {
         self.text
     }
 
-    /// Where in the text the claims are.
+    /// The position of the encoded claims in the text.
     pub(super) fn payload(&self) -> Range<usize> {
         self.payload.clone()
     }
@@ -129,7 +129,7 @@ fn malformed(why: &str) -> TokenError {
     TokenError::Malformed(format!("not a signed JWT: {why}"))
 }
 
-/// That a token has at most so many bytes.
+/// Fails if the token has more than `most` bytes.
 pub(super) fn check_length(token: &str, most: usize) -> Result<(), TokenError> {
     match token.len() {
         bytes if bytes > most => Err(TokenError::TooLong { bytes, most }),
@@ -137,7 +137,7 @@ pub(super) fn check_length(token: &str, most: usize) -> Result<(), TokenError> {
     }
 }
 
-/// The three segments, found without allocating: a token of dots must not cost memory.
+/// The three segments. Allocates nothing, so a token full of dots costs no memory.
 fn split(token: &str) -> Result<[&str; 3], TokenError> {
     let mut segments = token.splitn(4, '.');
     match (
@@ -150,7 +150,9 @@ fn split(token: &str) -> Result<[&str; 3], TokenError> {
         (_, _, _, Some(rest)) if rest.bytes().filter(|byte| *byte == b'.').count() == 1 => {
             Err(OtherKind::Encrypted.into())
         }
-        _ => Err(malformed("it has not three segments separated by dots")),
+        _ => Err(malformed(
+            "it does not have three segments separated by dots",
+        )),
     }
 }
 
@@ -191,9 +193,9 @@ impl Header {
     }
 }
 
-/// No extension is understood, so none that is critical may be there (RFC 7515 §4.1.11); a JWT
-/// has no detached or unencoded payload (RFC 7797 §7) and no compression (RFC 8725 §3.6). `null` is
-/// no value that any of these may have, so it is refused like every other.
+/// Refuses header parameters that change how a token is processed. Claimgate supports no critical
+/// extension (RFC 7515 §4.1.11). A JWT has no detached or unencoded payload (RFC 7797 §7), and no
+/// compression (RFC 8725 §3.6). None of these may be `null`, so `null` is refused too.
 fn refuse_extensions(header: Object<'_>) -> Result<(), TokenError> {
     match ["crit", "b64", "zip", "enc"]
         .iter()
@@ -211,7 +213,7 @@ fn refuse_other_kinds(typ: Option<&str>, cty: Option<&str>) -> Result<(), TokenE
         return Err(OtherKind::Nested.into());
     }
     match typ.and_then(Kind::named) {
-        // Some providers' ID tokens are accepted.
+        // `also_accept` lets an operator accept ID tokens, so these are judged later.
         None | Some(Kind::IdToken) => Ok(()),
         Some(kind) => {
             let typ = Escaped::from(typ.unwrap_or_default());

@@ -1,4 +1,4 @@
-//! What kind of JWT a token is. Providers sign many kinds with the same keys, and only one of them
+//! Tells the kinds of JWT apart. Providers sign many kinds with the same keys, and only one of them
 //! is meant for APIs (RFC 8725 §3.11, §3.12).
 
 use super::claims::Claims;
@@ -9,35 +9,35 @@ use super::scopes::is_scope;
 /// A kind of JWT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// For APIs: the kind that is accepted. Also what cannot be told from one.
+    /// For APIs, and the only kind accepted by default. Also any token that looks like one.
     AccessToken,
-    /// Tells a client who has logged in (OpenID Connect Core §2).
+    /// Tells a client who logged in (OpenID Connect Core §2).
     IdToken,
-    /// By which a client logs in at the provider (RFC 7523 §3).
+    /// Authenticates a client at the provider (RFC 7523 §3).
     Assertion,
-    /// By which a client gets new access tokens (RFC 6749 §1.5).
+    /// Lets a client get new access tokens (RFC 6749 §1.5).
     RefreshToken,
-    /// By which a client registers itself (RFC 7591 §3, RFC 7592 §1).
+    /// Lets a client register itself (RFC 7591 §3, RFC 7592 §1).
     RegistrationToken,
-    /// Tells that something has happened, such as a logout (RFC 8417, OpenID Connect Back-Channel
-    /// Logout §2.4).
+    /// Reports an event, such as a logout (RFC 8417, OpenID Connect Back-Channel Logout §2.4).
     SecurityEvent,
-    /// Tells about another token (RFC 9701 §5).
+    /// Describes another token (RFC 9701 §5).
     Introspection,
     /// Asks the provider for a login (RFC 9101 §4).
     AuthorizationRequest,
-    /// Tells a client how a login went (JARM §2.1).
+    /// Tells a client the result of a login (JARM §2.1).
     AuthorizationResponse,
     /// Proves that a client holds a key (RFC 9449 §4.2).
     DpopProof,
-    /// Tells any verifier about its holder (SD-JWT VC §3, W3C VC Data Model), or is a part of it.
+    /// Describes its holder to any verifier (SD-JWT VC §3, W3C VC Data Model), or is part of such a
+    /// credential.
     Credential,
     /// Describes a provider or its keys (OpenID Federation §3).
     Statement,
 }
 
 impl Kind {
-    /// In words.
+    /// The kind in words, with its article.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AccessToken => "an access token",
@@ -55,8 +55,8 @@ impl Kind {
         }
     }
 
-    /// The kind that a `typ` names, if it names one that is not meant for APIs. Case, `_`, `-`,
-    /// spaces, `application/`, `+jwt`, `+sd-jwt` and parameters make no difference.
+    /// The kind that `typ` names, if that kind is not meant for APIs. Ignores case, `_`, `-`,
+    /// spaces, `application/`, `+jwt`, `+sd-jwt` and parameters.
     pub fn named(typ: &str) -> Option<Self> {
         NAMES
             .iter()
@@ -65,7 +65,8 @@ impl Kind {
     }
 }
 
-/// What providers and standards call these kinds, spelt as [`is_spelt`] compares them.
+/// The names that providers and standards use for these kinds, in the form that [`is_spelt`]
+/// compares.
 const NAMES: [(&str, Kind); 27] = [
     ("id", Kind::IdToken),
     ("idtoken", Kind::IdToken),
@@ -89,7 +90,7 @@ const NAMES: [(&str, Kind); 27] = [
     ("dc", Kind::Credential),
     ("vc", Kind::Credential),
     ("vp", Kind::Credential),
-    // The proof of an SD-JWT's holder (RFC 9901 §4.3).
+    // The key binding of an SD-JWT's holder (RFC 9901 §4.3).
     ("kb", Kind::Credential),
     ("sdjwt", Kind::Credential),
     ("entitystatement", Kind::Statement),
@@ -97,8 +98,8 @@ const NAMES: [(&str, Kind); 27] = [
     ("trustmark", Kind::Statement),
 ];
 
-/// Whether a text is this name but for case, `_`, `-` and spaces. The name itself is in lower case
-/// and has none of these.
+/// Whether the text is this name, ignoring case, `_`, `-` and spaces. The name itself is in lower
+/// case without any of these.
 fn is_spelt(text: &str, name: &str) -> bool {
     text.bytes()
         .filter(|byte| !matches!(byte, b'_' | b'-' | b' '))
@@ -106,13 +107,13 @@ fn is_spelt(text: &str, name: &str) -> bool {
         .eq(name.bytes())
 }
 
-/// The claims in which providers name the kind, spelt as [`is_spelt`] compares them: Keycloak's
-/// `typ`, Cognito's `token_use`, the `token_type` or `tokenType` of many libraries, and Curity's
+/// The claims in which providers name the kind, in the form that [`is_spelt`] compares: Keycloak's
+/// `typ`, Cognito's `token_use`, `token_type` or `tokenType` of many libraries, and Curity's
 /// `purpose`.
 const NAMING_CLAIMS: [&str; 4] = ["typ", "tokenuse", "tokentype", "purpose"];
 
-/// The scopes of OpenID Connect itself (Core §5.4, §11): they grant nothing at an API, and some ID
-/// tokens repeat them (UAA's do).
+/// The scopes of OpenID Connect itself (Core §5.4, §11). They grant nothing at an API, and some ID
+/// tokens repeat them (for example UAA's).
 const LOGIN_SCOPES: [&str; 6] = [
     "openid",
     "profile",
@@ -122,9 +123,9 @@ const LOGIN_SCOPES: [&str; 6] = [
     "offline_access",
 ];
 
-/// The kind of a token with this `typ` and these claims, and the claim that tells. A token that
-/// says in its `typ` that it is an access token (RFC 9068 §2.1) is one; what others are shows in
-/// their claims.
+/// The kind of a token with this `typ` and these claims, and the claim that reveals it. A token
+/// whose `typ` is that of an access token (RFC 9068 §2.1) is one; for other tokens, the claims
+/// decide.
 pub(super) fn kind<'c>(typ: Option<&str>, claims: &'c Claims) -> (Kind, &'c str) {
     if typ.is_some_and(|typ| same_media_type(typ, "at+jwt")) {
         return (Kind::AccessToken, "typ");
@@ -142,7 +143,7 @@ pub(super) fn kind<'c>(typ: Option<&str>, claims: &'c Claims) -> (Kind, &'c str)
     if has("htm") && has("htu") {
         return (Kind::DpopProof, "htu");
     }
-    // SD-JWT VC §3.2.2.1, RFC 9901 §4.1; the other two as of W3C's data model 1.1 §6.3.1.
+    // SD-JWT VC §3.2.2.1, RFC 9901 §4.1. `vc` and `vp`: W3C VC Data Model 1.1 §6.3.1.
     if let Some(name) = first_of(&["vct", "_sd", "_sd_alg"]) {
         return (Kind::Credential, name);
     }
@@ -150,7 +151,7 @@ pub(super) fn kind<'c>(typ: Option<&str>, claims: &'c Claims) -> (Kind, &'c str)
     if let Some(name) = ["vc", "vp"].into_iter().find(|name| is_object(name)) {
         return (Kind::Credential, name);
     }
-    // It comes by way of the browser, and is about nobody.
+    // An authorization response arrives through the browser and has no subject.
     if !has("sub")
         && let Some(name) = first_of(&["code", "error"])
     {
@@ -159,15 +160,15 @@ pub(super) fn kind<'c>(typ: Option<&str>, claims: &'c Claims) -> (Kind, &'c str)
     if let Some(named) = claims.iter().find_map(named_by) {
         return named;
     }
-    // The id of the access token that a refresh token of Spring Security goes with; what UAA's
-    // refresh tokens have in place of scopes.
+    // Spring Security: `ati` is the id of the access token that belongs to this refresh token. UAA:
+    // refresh tokens have `granted_scopes` in place of `scope`.
     if text("jti").is_some() && text("ati").is_some() {
         return (Kind::RefreshToken, "ati");
     }
     if has("granted_scopes") && !has("scope") {
         return (Kind::RefreshToken, "granted_scopes");
     }
-    // Only an ID token has one of these (OpenID Connect Core §2, §3.3.2.11; FAPI 1.0 §5.1).
+    // Only ID tokens have one of these (OpenID Connect Core §2, §3.3.2.11; FAPI 1.0 §5.1).
     if let Some(name) = first_of(&["at_hash", "c_hash", "s_hash"]) {
         return (Kind::IdToken, name);
     }
@@ -175,24 +176,24 @@ pub(super) fn kind<'c>(typ: Option<&str>, claims: &'c Claims) -> (Kind, &'c str)
     if is("typ", "bearer") || is("token_use", "access") {
         return (Kind::AccessToken, "");
     }
-    // Some providers repeat the login's `nonce` in access tokens, which have scopes beside it.
+    // Some providers repeat the login's `nonce` in access tokens, but those also have scopes.
     if has("nonce") && !grants_scopes(claims) {
         return (Kind::IdToken, "nonce");
     }
-    // RFC 7523 §3: who asserts, and about whom, are the same.
+    // In an assertion, issuer and subject are the same (RFC 7523 §3).
     if text("iss").is_some() && text("iss") == text("sub") {
         return (Kind::Assertion, "sub");
     }
     (Kind::AccessToken, "")
 }
 
-/// The kind that this claim names, if it is one that names kinds.
+/// The kind that this claim names, if it is a claim that names kinds.
 fn named_by<'c>((name, value): (&'c str, Json<'c>)) -> Option<(Kind, &'c str)> {
     let kind = Kind::named(value.as_str()?)?;
     let names_kinds = match kind {
-        // Keycloak calls access tokens so that are bound to a key: `cnf` says the rest.
+        // Keycloak uses this name for access tokens that are bound to a key; `cnf` covers those.
         Kind::DpopProof => false,
-        // `type` says many things, but nothing else is called a refresh token.
+        // A claim `type` means many things, but only a refresh token has this value there.
         Kind::RefreshToken if name == "type" => is_refresh(value),
         _ => NAMING_CLAIMS.iter().any(|own| is_spelt(name, own)),
     };
@@ -204,7 +205,7 @@ fn is_refresh(value: Json<'_>) -> bool {
     is("refresh") || is("refreshtoken")
 }
 
-/// Whether a token has scopes besides those of a login.
+/// Whether the token has scopes besides those of a login.
 fn grants_scopes(claims: Object<'_>) -> bool {
     let grants = |scope: &str| is_scope(scope) && !LOGIN_SCOPES.contains(&scope);
     ["scope", "scp"]

@@ -1,13 +1,13 @@
-//! What a token allows its bearer to do (RFC 6749 §3.3).
+//! The scopes of a token (RFC 6749 §3.3).
 
 use std::collections::HashSet;
 
 use super::claims::{ClaimPath, Claims};
 use super::json::Json;
 
-/// The scopes in the first of these claims that is there: a text of scopes with spaces between
-/// them (RFC 9068 §2.2.3), or an array. What is no scope is left out: it grants nothing. Each comes
-/// once, with one space between two.
+/// The scopes in the first of these claims that is present: a string with spaces between scopes
+/// (RFC 9068 §2.2.3), or an array. Invalid scopes are dropped, because they grant nothing. The
+/// result has each scope once, separated by one space.
 pub(super) fn scopes(claims: &Claims, paths: &[ClaimPath]) -> Box<str> {
     let texts: Vec<&str> = match paths.iter().find_map(|path| claims.at(path)) {
         Some(Json::String(text)) => text.split(' ').collect(),
@@ -22,7 +22,7 @@ pub(super) fn scopes(claims: &Claims, paths: &[ClaimPath]) -> Box<str> {
     scopes.join(" ").into()
 }
 
-/// RFC 6749 appendix A.4, `scope-token`.
+/// Whether the text is a `scope-token` (RFC 6749 appendix A.4).
 pub fn is_scope(text: &str) -> bool {
     let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     !text.is_empty() && text.bytes().all(fits)

@@ -1,6 +1,6 @@
-//! Where a request may carry a token: in the `Authorization` header (RFC 6750 §2.1, RFC 9110
-//! §11.6.2), or in a header, a cookie, a query parameter or a WebSocket subprotocol of the operator's
-//! choice.
+//! The places in a request that may carry a token: the `Authorization` header (RFC 6750 §2.1, RFC
+//! 9110 §11.6.2), or a header, cookie, query parameter or WebSocket subprotocol that the operator
+//! configures.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,26 +14,26 @@ pub mod websocket;
 
 use crate::request::Request;
 
-/// A place in a request where a token may be.
+/// A place in a request that may carry a token.
 #[derive(Clone, Debug)]
 pub enum TokenSource {
     /// A header.
     Header {
-        /// Its name, in lower case.
+        /// The header's name, in lower case.
         name: String,
-        /// What is in front of the token; nothing if the header holds the token alone.
+        /// The scheme before the token. `None` if the header holds only the token.
         scheme: Option<String>,
     },
-    /// A cookie of this name (RFC 6265 §4.2).
+    /// The cookie with this name (RFC 6265 §4.2).
     Cookie(String),
-    /// A query parameter of this name (RFC 6750 §2.3).
+    /// The query parameter with this name (RFC 6750 §2.3).
     Query(String),
-    /// Behind this one among the subprotocols that a WebSocket client offers (RFC 6455 §4.1).
+    /// The subprotocol after this name in the list that a WebSocket client offers (RFC 6455 §4.1).
     WebSocket(String),
 }
 
 impl PartialEq for TokenSource {
-    /// Schemes are the same in any case (RFC 9110 §11.1).
+    /// Compares schemes without case (RFC 9110 §11.1).
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -61,13 +61,13 @@ impl PartialEq for TokenSource {
 
 impl Eq for TokenSource {}
 
-/// Why there is something, but no one token.
+/// Why a place holds something, but not exactly one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
     Repeated,
     Empty,
     Malformed,
-    /// It comes under another name, which some server reads as this one.
+    /// The value comes under another name, which some servers read as this one.
     Misspelled,
 }
 
@@ -80,7 +80,7 @@ impl TokenSource {
         }
     }
 
-    /// The name of the header that the token is in, cookies aside.
+    /// The name of the header that carries the token; `None` for a cookie or a query parameter.
     pub fn header(&self) -> Option<&str> {
         match self {
             Self::Header { name, .. } => Some(name),
@@ -89,13 +89,13 @@ impl TokenSource {
         }
     }
 
-    /// Whether the token goes with the whole header that it is in.
+    /// Whether taking the token away removes the whole header.
     pub fn is_whole_header(&self) -> bool {
         matches!(self, Self::Header { .. })
     }
 
-    /// Whether what fits one place is an error to the other: the same header with and without a scheme,
-    /// or two names that some server reads as one.
+    /// Whether every token in one place would be an error in the other: the same header with and
+    /// without a scheme, or two names that some server reads as one.
     pub fn contradicts(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -114,7 +114,7 @@ impl TokenSource {
         }
     }
 
-    /// Whether there is something, whether a token or not.
+    /// Whether the place holds anything, a token or not.
     pub(crate) fn is_used(&self, request: &Request<'_>) -> bool {
         !matches!(self.token(request), Ok(None))
     }
@@ -139,20 +139,20 @@ impl TokenSource {
     }
 }
 
-/// Whether all of a text is visible ASCII.
+/// Whether the text is visible ASCII throughout.
 fn is_graphic(text: &str) -> bool {
     !any_byte(text, |byte| !byte.is_ascii_graphic())
 }
 
-/// Whether a text has such a byte. To look at every byte of a piece takes less time than to stop at
-/// the first that is one.
+/// Whether any byte of the text matches. Folding over a whole chunk is faster than stopping at the
+/// first match.
 fn any_byte(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
     let any = |piece: &[u8]| piece.iter().fold(false, |any, byte| any | is_such(*byte));
     text.as_bytes().chunks(64).any(any)
 }
 
 impl fmt::Display for TokenSource {
-    /// "`Authorization: Bearer` header", "cookie `session`".
+    /// Examples: "`Authorization: Bearer` header", "cookie `session`".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, scheme) = match self {
             Self::Cookie(name) => return write!(f, "cookie `{name}`"),

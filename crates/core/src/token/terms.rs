@@ -1,4 +1,4 @@
-//! What an operator requires of one provider's tokens.
+//! What the operator requires of one provider's tokens.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,75 +8,76 @@ use super::json::{Decimal, Json};
 use super::kind::Kind;
 use crate::keyring::AlgorithmSet;
 
-/// What a provider's tokens must be, besides signed by it.
+/// What a provider's tokens must satisfy besides a valid signature.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// The exact `iss` (RFC 7519 §4.1.1): compared byte by byte, never normalised. `{tenantid}` in
-    /// it stands for one of `tenants`; `spiffe://…` for the tokens of a SPIFFE trust domain.
+    /// The exact `iss` (RFC 7519 §4.1.1), compared byte by byte and never normalised. `{tenantid}`
+    /// in it stands for one of `tenants`. `spiffe://…` stands for a SPIFFE trust domain.
     pub issuer: String,
-    /// Other exact `iss` values of the same provider, of the same forms.
+    /// Further exact `iss` values of the same provider, in the same forms.
     pub issuer_aliases: Vec<String>,
-    /// Whose tokens of an issuer with many tenants are accepted.
+    /// The tenants whose tokens are accepted, for an issuer with many tenants.
     pub tenants: Tenants,
-    /// Whom the token must be meant for.
+    /// The audiences that a token must name.
     pub audiences: Audiences,
-    /// The claim that says whom the token is meant for; `aud` but for providers of their own mind.
+    /// The claim that holds the audience: `aud`, except for providers that deviate from it.
     pub audience_claim: ClaimPath,
-    /// The longest token, in bytes.
+    /// The maximum length of a token in bytes.
     pub max_token_bytes: usize,
     /// The accepted signature algorithms (RFC 8725 §3.1).
     pub algorithms: AlgorithmSet,
-    /// The accepted `typ` values; empty: any but a `…+jwt` other than `at+jwt`,
-    /// which says that the token is of another kind.
+    /// The accepted `typ` values. If empty, every `typ` is accepted except a `…+jwt` other than
+    /// `at+jwt`, which names another kind of token.
     pub token_types: Vec<String>,
-    /// The kinds of token that are accepted besides access tokens.
+    /// Kinds of token accepted besides access tokens.
     pub also_accept: Vec<Kind>,
-    /// How far the provider's clock may be off.
+    /// How far the provider's clock may differ from ours.
     pub clock_skew: Duration,
-    /// The longest time from `iat` to `exp`.
+    /// The maximum time from `iat` to `exp`.
     pub max_lifetime: Option<Duration>,
-    /// Claims that must be there, each with one of these values.
+    /// Claims that must be present, each with one of its accepted values.
     pub required_claims: Vec<RequiredClaim>,
-    /// Where scopes are: the first of these claims that is there.
+    /// The claims that may hold scopes; the first one present counts.
     pub scope_claims: Vec<ClaimPath>,
 }
 
-/// Whose tokens are accepted of an issuer that has many tenants.
+/// The tenants whose tokens are accepted, for an issuer that has many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Tenants {
-    /// It has none.
+    /// The issuer has no tenants.
     #[default]
     None,
-    /// Those of these tenants: GUIDs in lower case.
+    /// Only these tenants: GUIDs in lower case.
     AnyOf(Vec<String>),
-    /// Those of anyone who ever opened an account: the operator's explicit opt-out.
+    /// Every tenant, so anyone can open an account and get a token. Only an explicit setting of the
+    /// operator does this.
     Any,
 }
 
-/// Whom a token must be meant for (RFC 7519 §4.1.3).
+/// The audiences that a token must name (RFC 7519 §4.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audiences {
     /// The token must name at least one of these.
     AnyOf(Vec<String>),
-    /// Anyone: the operator's explicit opt-out.
+    /// A token for any audience. Only an explicit setting of the operator does this.
     Any,
 }
 
-/// A claim that must have one of certain values.
+/// A claim that must have one of several values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequiredClaim {
-    /// Which.
+    /// The path of the claim.
     pub path: ClaimPath,
-    /// The values, as text: `true` is the boolean as well as the string, since providers differ, and
-    /// `1000` is the number in every spelling.
+    /// The values as text. `true` accepts both the boolean and the string, because providers
+    /// differ. `1000` accepts the number in every spelling.
     pub any_of: Vec<String>,
-    /// The same, to look up.
+    /// `any_of`, prepared for lookup.
     texts: HashSet<String>,
     numbers: HashSet<String>,
 }
 
 impl RequiredClaim {
-    /// A claim that must have one of these values.
+    /// A claim at `path` that must have one of the values in `any_of`.
     pub fn new(path: ClaimPath, any_of: Vec<String>) -> Self {
         let numbers = any_of.iter().filter_map(|text| Decimal::parse(text));
         Self {
@@ -87,7 +88,7 @@ impl RequiredClaim {
         }
     }
 
-    /// Whether a value is one of those: a text, a number or a boolean.
+    /// Whether a string, number or boolean is one of the accepted values.
     pub(crate) fn accepts(&self, value: Json<'_>) -> bool {
         match value {
             Json::Number(number) => self.numbers.contains(&number.canonical()),

@@ -1,4 +1,4 @@
-//! Where the keys of one configuration's providers are read.
+//! Holds the current keys of one configuration's providers for readers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use claimgate_core::keyring::{Keyring, Keys, ProviderId};
 /// The keys of all providers of one configuration. Readers never wait.
 pub(super) struct Board {
     keyring: ArcSwap<Keyring>,
-    /// Told of every change.
+    /// Notified of every change.
     changed: watch::Sender<()>,
 }
 
@@ -23,7 +23,7 @@ impl Board {
         }
     }
 
-    /// The keys known now.
+    /// The keys known at this moment.
     pub(super) fn snapshot(&self) -> Guard<Arc<Keyring>> {
         self.keyring.load()
     }

@@ -1,5 +1,5 @@
-//! What a document is that should have been a key set or metadata, in the words of whoever has to
-//! find out why.
+//! Recognises documents that should have been a key set or metadata, so that an error can say what
+//! they are.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use serde::de::IgnoredAny;
 use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::without_bom;
 
-/// A document that is not what was asked for.
+/// What a document is instead of the one that was requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Empty,
-    /// HTML or XML: a login or maintenance page, most often.
+    /// HTML or XML: usually a login or maintenance page.
     Page,
-    /// Compressed, which no request asks for.
+    /// Compressed, although no request asks for compression.
     Gzip,
     Utf16,
     /// JWS compact serialization: three segments.
     Jwt,
-    /// PEM, or JSON with PEM in it, such as Google's `/oauth2/v1/certs`.
+    /// PEM, or JSON that contains PEM, such as Google's `/oauth2/v1/certs`.
     Pem,
     /// A JWK Set (RFC 7517 §5).
     KeySet,
@@ -34,7 +34,7 @@ pub(super) enum Content {
     Error(Escaped),
 }
 
-/// The members by which JSON objects are told apart.
+/// The members that distinguish the JSON objects.
 #[derive(Deserialize)]
 struct Members<'d> {
     keys: Option<IgnoredAny>,
@@ -46,7 +46,7 @@ struct Members<'d> {
 }
 
 impl Content {
-    /// What `body` looks like; `None` if it is nothing that has a name here.
+    /// What `body` looks like. `None` if it is not recognised.
     pub(super) fn of(body: &[u8]) -> Option<Self> {
         let text = without_bom(body).trim_ascii();
         let has = |piece: &[u8]| text.windows(piece.len()).any(|window| window == piece);
@@ -81,8 +81,8 @@ impl fmt::Display for Content {
         match self {
             Self::Empty => f.write_str("empty"),
             Self::Page => f.write_str("a web page (HTML or XML)"),
-            Self::Gzip => f.write_str("compressed (gzip), which was not asked for"),
-            Self::Utf16 => f.write_str("UTF-16 text, and JSON is UTF-8"),
+            Self::Gzip => f.write_str("compressed (gzip), although that was not requested"),
+            Self::Utf16 => f.write_str("UTF-16 text, but JSON is UTF-8"),
             Self::Jwt => f.write_str("a JWT"),
             Self::Pem => f.write_str("certificates or keys in PEM"),
             Self::KeySet => f.write_str("a key set"),

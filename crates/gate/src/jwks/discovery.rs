@@ -1,4 +1,4 @@
-//! Finds where a provider's keys are: OpenID Connect Discovery 1.0 §4, RFC 8414 §3.
+//! Finds the URL of a provider's keys (OpenID Connect Discovery 1.0 §4, RFC 8414 §3).
 
 use serde::Deserialize;
 use url::Url;
@@ -17,12 +17,12 @@ struct Metadata {
     jwks_uri: String,
 }
 
-/// The address of the keys of `issuer`, from the first of `places` that has its metadata.
+/// The URL of the keys of `issuer`, from the first of `places` that has its metadata.
 ///
 /// # Errors
 ///
-/// When none has: then what is wrong with the first. Metadata whose `issuer` is another must not be
-/// used (OpenID Connect Discovery §4.3, RFC 8414 §3.3).
+/// If no place has metadata, returns the error of the first. Metadata with another `issuer` must
+/// not be used (OpenID Connect Discovery §4.3, RFC 8414 §3.3).
 pub(super) async fn find_keys(
     fetcher: &Fetcher,
     issuer: &str,
@@ -36,24 +36,24 @@ pub(super) async fn find_keys(
                 Ok(metadata) => return keys_of(&metadata, url, issuer, allow_http),
                 Err(why) => KeysError::NotMetadata(why),
             },
-            // Only "not here" sends on to the next place; an outage is an outage.
+            // Only a definite "not here" moves on to the next place. An outage must not.
             Err(error) if error.is_not_here() => error.into(),
             Err(error) => return Err(first.unwrap_or_else(|| error.into())),
         };
         first.get_or_insert(error);
     }
-    Err(first.unwrap_or_else(|| KeysError::Metadata("no place to look for it".to_owned())))
+    Err(first.unwrap_or_else(|| KeysError::Metadata("there is no URL for it".to_owned())))
 }
 
-/// What came from `url`, if it is metadata at all.
+/// Parses the document from `url` as metadata.
 fn read(document: &FetchedDocument, url: &Url) -> Result<Metadata, String> {
     let body = without_bom(document.body.as_deref().unwrap_or_default());
     serde_json::from_slice(body).map_err(|error| {
         let what = match Content::of(body) {
             Some(Content::KeySet) => {
-                format!("it is a key set, whose address belongs into `jwks.uri: {url}`")
+                format!("it is a key set; set `jwks.uri: {url}` instead")
             }
-            // It has what metadata has, and something is wrong with that.
+            // The document looks like metadata, but a member is wrong, so the parser's error helps.
             Some(Content::Metadata(_)) | None => {
                 Escaped::from(error.to_string().as_str()).to_string()
             }
@@ -63,7 +63,7 @@ fn read(document: &FetchedDocument, url: &Url) -> Result<Metadata, String> {
     })
 }
 
-/// Where the metadata from `url` says that the keys are.
+/// The URL of the keys in the metadata from `url`.
 fn keys_of(
     metadata: &Metadata,
     url: &Url,
@@ -74,22 +74,22 @@ fn keys_of(
         let named = Escaped::from(metadata.issuer.as_str());
         let advice = match metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
             true => format!("they differ by a trailing slash; set `issuer: {named}`"),
-            // An issuer that has one name outside and another inside, as Keycloak's often does.
+            // Keycloak often has one name outside and another inside.
             false => format!(
                 "if that is the `iss` of its tokens, set `issuer: {named}` with `discovery_url: {url}`"
             ),
         };
         return Err(KeysError::Metadata(format!(
-            "`{url}` is the metadata of issuer `{named}`, configured is `{issuer}`: {advice}"
+            "`{url}` is the metadata of issuer `{named}`, but `{issuer}` is configured: {advice}"
         )));
     }
     let unfit = |why: String| KeysError::Metadata(format!("`jwks_uri` of `{url}`: {why}"));
     let keys = key_url(&metadata.jwks_uri, allow_http).map_err(unfit)?;
-    // What is elsewhere has no business with what listens on this machine.
+    // Metadata from elsewhere must not direct requests to services on this machine.
     if is_this_machine(&keys) && !is_loopback(url) {
         return Err(unfit(format!(
-            "`{keys}` is on this very machine, and the metadata is not; if the keys are where the \
-             metadata is, set `jwks.uri: {}` instead of `discovery_url`, or give the provider its \
+            "`{keys}` is on this machine, but the metadata is not; if the keys are on the metadata's \
+             host, set `jwks.uri: {}` instead of `discovery_url`, or give the provider its \
              public host name (Keycloak: `KC_HOSTNAME`)",
             at_origin_of(url, &keys)
         )));
@@ -97,7 +97,7 @@ fn keys_of(
     Ok(keys)
 }
 
-/// The path and query of `there`, where `url` is.
+/// The path and query of `there`, on the host of `url`.
 fn at_origin_of(url: &Url, there: &Url) -> Url {
     let mut here = url.clone();
     here.set_path(there.path());

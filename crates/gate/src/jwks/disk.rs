@@ -1,7 +1,7 @@
-//! Keeps a provider's last good keys in a file, so that a restart can do without the provider.
+//! Stores a provider's last good keys in a file, so that a restart works without the provider.
 //!
-//! Anyone who can write the file can have tokens of their own accepted, so a file or directory that
-//! another user can write is not used (see [`PrivateDirectory`]).
+//! Anyone who can write this file can have forged tokens accepted. So a file or directory that
+//! another user can write is never used (see [`PrivateDirectory`]).
 
 use std::io;
 use std::path::PathBuf;
@@ -20,36 +20,36 @@ use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::keyring::KeySet;
 use claimgate_core::time::UnixTime;
 
-/// What stays as it is in a file's name.
+/// The characters that are not encoded in a file name.
 const IN_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
-/// How far the clock that stamped a file may have run ahead.
+/// How far the clock that stamped a file may have been ahead.
 const MAX_AHEAD: Duration = Duration::from_mins(5);
 
-/// Where one provider's keys are kept.
+/// The file with one provider's keys.
 #[derive(Clone, Debug)]
 pub(super) struct Disk {
     directory: PathBuf,
-    /// The name of the file in it.
+    /// The file's name in the directory.
     name: String,
-    /// Where the keys are from: those of another configuration are of no use.
+    /// The source of the keys. A file with another origin belongs to another configuration.
     origin: String,
     max_bytes: u64,
     files: Files,
 }
 
-/// What is in the file.
+/// The contents of the file.
 #[derive(Deserialize, Serialize)]
 struct StoredJwks {
     origin: String,
-    /// Seconds since 1970.
+    /// When the document was fetched, in seconds since 1970.
     fetched: u64,
-    /// The document, as it was fetched.
+    /// The document as it was fetched.
     keys: String,
 }
 
 impl Disk {
-    /// Nothing when no directory is configured, or the keys are on this machine anyway.
+    /// `None` if no directory is configured, or if the keys are on this machine anyway.
     pub(super) fn new(settings: &KeySettings) -> Option<Self> {
         let origin = match &settings.source {
             KeySource::Discovery { issuer, metadata } => {
@@ -64,17 +64,17 @@ impl Disk {
             directory: settings.refresh.cache_dir.clone()?,
             name: format!("{name}.jwks.json"),
             origin,
-            // The document is text in a document: each character may take two.
+            // The document is JSON text inside JSON, so each character may take two bytes.
             max_bytes: settings.fetch.max_bytes as u64 * 2 + 64 * 1024,
             files: Files::default(),
         })
     }
 
-    /// The keys that were kept, and how old they are; `None` if there are none.
+    /// The stored keys and their age. `None` if nothing is stored.
     ///
     /// # Errors
     ///
-    /// Why the file is of no use.
+    /// Says why the file cannot be used.
     pub(super) async fn read(
         &self,
         now: UnixTime,
@@ -91,12 +91,12 @@ impl Disk {
         };
         let kept: StoredJwks = serde_json::from_slice(&json).map_err(|error| cannot(&error))?;
         if kept.origin != self.origin {
-            return Err(cannot(&"it holds the keys of another configuration"));
+            return Err(cannot(&"it has the keys of another configuration"));
         }
         let fetched = UnixTime::from_secs(kept.fetched);
         if fetched > now.saturating_add(MAX_AHEAD) {
             return Err(cannot(
-                &"by this machine's clock its keys are from the future",
+                &"its keys are from the future, by this machine's clock",
             ));
         }
         let age = now.saturating_since(fetched);
@@ -110,12 +110,11 @@ impl Disk {
         Ok(Some((Arc::new(keys), age)))
     }
 
-    /// Keeps a document that was fetched just now. A disk that does not answer holds up nothing
-    /// but itself.
+    /// Stores a document that was just fetched. If the disk does not respond, only this call waits.
     ///
     /// # Errors
     ///
-    /// Why it could not be kept.
+    /// Says why the document could not be stored.
     pub(super) async fn write(&self, document: &[u8], now: UnixTime) -> Result<(), String> {
         let cannot = |why: &dyn std::fmt::Display| format!("cannot write `{}`: {why}", self.file());
         let kept = StoredJwks {

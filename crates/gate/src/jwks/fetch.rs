@@ -1,4 +1,4 @@
-//! Gets a provider's documents over HTTP, within bounds of time, size and origin.
+//! Fetches a provider's documents over HTTP, with limits on time, size and origin.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use super::schedule::{self, Caching};
 use claimgate_config::Fetch;
 use claimgate_core::escaped::Escaped;
 
-/// How many redirects within the same origin are followed.
+/// The maximum number of redirects followed within the same origin.
 const MAX_REDIRECTS: usize = 3;
 
 /// Fetches the documents of one provider.
@@ -38,7 +38,7 @@ pub(super) struct Fetcher {
     bearer: Option<Bearer>,
 }
 
-/// A client whose every request goes through a proxy.
+/// A client whose requests all go through a proxy.
 struct Proxied {
     client: Client,
     proxy: Proxy,
@@ -51,14 +51,14 @@ impl fmt::Debug for Proxied {
     }
 }
 
-/// Which of a provider's documents is fetched.
+/// The kind of document to fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Metadata,
     Keys,
 }
 
-/// A bearer token that is sent along, to one origin only: metadata may point anywhere.
+/// A bearer token that is sent to one origin only, because metadata may point anywhere.
 #[derive(Debug)]
 struct Bearer {
     file: PathBuf,
@@ -66,20 +66,20 @@ struct Bearer {
     files: Files,
 }
 
-/// A document, and for how long it may be kept.
+/// A fetched document, and how long it may be cached.
 #[derive(Debug)]
 pub(super) struct FetchedDocument {
-    /// `None` when it is still the one that the asker has.
+    /// `None` if the document has not changed since the `known` entity tag.
     pub(super) body: Option<Vec<u8>>,
     pub(super) freshness: Option<Duration>,
-    /// By which to ask whether it has changed (RFC 9110 §8.8.3).
+    /// The entity tag for asking whether the document has changed (RFC 9110 §8.8.3).
     pub(super) etag: Option<HeaderValue>,
-    /// Where redirects within the origin led to, if there were any.
+    /// The final URL, if there were redirects within the origin.
     pub(super) redirected: Option<Url>,
 }
 
 impl FetchedDocument {
-    /// Where it is from, for errors.
+    /// The document's URL, for errors.
     pub(super) fn place(&self, url: &Url) -> String {
         match &self.redirected {
             None => format!("`{url}`"),
@@ -89,11 +89,11 @@ impl FetchedDocument {
 }
 
 impl Fetcher {
-    /// Fetches as `settings` say; a bearer token goes to the origin of `trusted` only.
+    /// A fetcher with these settings. A bearer token is sent only to the origin of `trusted`.
     ///
     /// # Errors
     ///
-    /// When the file of certificate authorities, or the proxy, cannot be used.
+    /// Fails if `fetch.ca_file` or the proxy cannot be used.
     pub(super) async fn new(
         settings: &Fetch,
         trusted: Option<&Url>,
@@ -144,8 +144,8 @@ impl Fetcher {
         })
     }
 
-    /// The document at `url`, whose scheme has been checked when the URL was read; without its
-    /// body if it is still the one with the entity tag `known`.
+    /// Fetches the document at `url`, whose scheme was checked when the URL was read. If `known` is
+    /// still the document's entity tag, the result has no body.
     pub(super) async fn get(
         &self,
         url: &Url,
@@ -206,13 +206,13 @@ impl Fetcher {
         })
     }
 
-    /// The bearer token, if it may be sent there.
+    /// The bearer token, if it may be sent to this URL.
     fn bearer_for(&self, url: &Url) -> Option<&Bearer> {
         let bearer = self.bearer.as_ref();
         bearer.filter(|bearer| bearer.origin == url.origin())
     }
 
-    /// What an answer that is not 200 means.
+    /// The error for a response other than 200.
     fn unusable(&self, response: &Response, url: &Url, wanted: Wanted) -> FetchError {
         let (url, status) = (url.clone(), response.status());
         let location = response.headers().get(LOCATION);
@@ -235,7 +235,7 @@ impl Fetcher {
                 "another origin, which is not followed",
                 error::redirect(to, wanted),
             ),
-            Err(_) => ("which is no URL", None),
+            Err(_) => ("which is not a URL", None),
         };
         let to = to.as_ref().map_or(location, Url::as_str);
         FetchError::Redirect {
@@ -247,7 +247,7 @@ impl Fetcher {
     }
 }
 
-/// A client without what makes a difference between fetchers.
+/// A client builder with the settings that all fetchers share.
 fn client(timeout: Duration) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
@@ -260,12 +260,12 @@ fn client(timeout: Duration) -> ClientBuilder {
                 false => attempt.stop(),
             }
         }))
-        // Keys must not come by way of whatever the environment names, unless the operator says so.
+        // The environment must not silently choose how keys are fetched. `fetch.proxy` decides.
         .no_proxy()
 }
 
 impl Bearer {
-    /// Reads the token anew: Kubernetes replaces it every hour or so.
+    /// Reads the token for each request, because Kubernetes replaces it about once an hour.
     async fn header(&self) -> Result<HeaderValue, FetchError> {
         let unusable = |why: String| FetchError::NoBearerToken {
             file: self.file.clone(),
@@ -276,7 +276,7 @@ impl Bearer {
         let token = String::from_utf8_lossy(&token);
         let token = token.trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(unusable("it does not hold one token".to_owned()));
+            return Err(unusable("it does not contain exactly one token".to_owned()));
         }
         let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|error| unusable(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! Work on files, any of which may be on a disk that does not answer, or be a pipe.
+//! Works on files that may hang: a disk may not respond, and a file may be a pipe.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -11,13 +11,13 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// How long anyone waits for a file.
+/// The maximum time that a caller waits for a file.
 const FILE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most that is read of a file that holds a token or certificates.
+/// The maximum size in bytes of a file with a token or certificates.
 pub(super) const MAX_SMALL_BYTES: u64 = 1024 * 1024;
 
-/// Work on files that may hang: nobody waits long, and one thread at most is lost to it.
+/// Runs work on files. A caller waits at most [`FILE_TIMEOUT`], and at most one thread hangs.
 #[derive(Clone, Debug)]
 pub(super) struct Files(Arc<Semaphore>);
 
@@ -28,7 +28,7 @@ impl Default for Files {
 }
 
 impl Files {
-    /// What `work` comes to, if it does in time.
+    /// The result of `work`, if it is finished in time.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -44,12 +44,12 @@ impl Files {
             working.await.map_err(io::Error::other)?
         };
         timeout(FILE_TIMEOUT, done).await.unwrap_or_else(|_| {
-            let why = "the disk does not answer";
+            let why = "the disk does not respond";
             Err(io::Error::new(io::ErrorKind::TimedOut, why))
         })
     }
 
-    /// All of a regular file, if it has no more than `max_bytes`.
+    /// The contents of a regular file of at most `max_bytes`.
     pub(super) async fn read(&self, file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
         let file = file.to_owned();
         self.run(move || read(&file, max_bytes)).await
@@ -57,7 +57,7 @@ impl Files {
 }
 
 fn read(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    // To open a pipe, or to read it, is to wait for whoever writes to it.
+    // Opening or reading a pipe would wait for a writer.
     let opened = fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)

@@ -1,57 +1,58 @@
-//! Which tokens ask for newer keys, and when. Pure: the time is an argument.
+//! Decides which tokens trigger a fetch for newer keys, and when. Pure: the time is an argument.
 //!
-//! INVARIANT: whatever tokens name, this takes bounded memory, and lets them ask for [`BURST`]
-//! fetches at once and for one more in each cool-down.
+//! INVARIANT: whatever key ids tokens name, this takes bounded memory, and allows [`BURST`] fetches
+//! at once and one more per cool-down.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many fetches tokens may ask for at once: a provider may rotate twice within seconds.
+/// The number of fetches that tokens may trigger at once, because a provider may rotate twice
+/// within seconds.
 const BURST: u32 = 3;
 
-/// The longest pause between two look-ups of one key id, in cool-downs.
+/// The maximum pause between two look-ups of one key id, in cool-downs.
 const MAX_PAUSE: u32 = 8;
 
-/// How many key ids are remembered that a fetch was asked for. Invented ones take a place each
-/// time they get a look-up, so a place lasts for about an hour at the default cool-down.
+/// The maximum number of key ids remembered as looked up. An invented id takes an entry only with a
+/// look-up, so an entry lasts about an hour at the default cool-down.
 const MAX_SOUGHT: usize = 128;
 
-/// How many key ids are remembered that the provider has withdrawn: a day of a rotation every six
+/// The maximum number of withdrawn key ids that are remembered: a day of rotations every six
 /// minutes.
 const MAX_GONE: usize = 256;
 
-/// A key id as it is remembered: its hash, keyed so that nobody can choose two that collide.
+/// A remembered key id: a keyed hash, so that nobody can construct two ids that collide.
 pub(super) type KidHash = u64;
 
-/// What fetches that tokens ask for have led to so far.
+/// The state of the fetches that tokens have triggered.
 #[derive(Debug, Default)]
 pub(super) struct LookUps {
     allowance: Allowance,
-    /// The ids of the current set, and when each came; no time for those of the first set.
+    /// The ids in the current set and when each one appeared; `None` for those of the first set.
     present: Option<Vec<(KidHash, Option<Instant>)>>,
-    /// Ids of withdrawn keys, the oldest first.
+    /// The ids of withdrawn keys, oldest first.
     gone: VecDeque<KidHash>,
-    /// The oldest first.
+    /// The ids that were looked up, oldest first.
     sought: VecDeque<Sought>,
 }
 
-/// A key id that a fetch was asked for.
+/// A key id that a fetch looked up.
 #[derive(Clone, Copy, Debug)]
 struct Sought {
     kid: KidHash,
-    /// The number of the fetch that answers for it.
+    /// The number of the fetch that looks for it.
     fetch: u64,
-    /// From when on it may ask again, if that fetch did not bring it.
+    /// When it may trigger a fetch again, if that fetch did not bring it.
     again: Instant,
     pause: Duration,
 }
 
 impl LookUps {
-    /// Whether the provider does not have this key, so that the token gets its verdict without a
-    /// fetch: the key is withdrawn, or one of the fetches up to `good` looked for it a short while
-    /// ago.
+    /// Whether the provider certainly does not have this key, so that the token gets its verdict
+    /// without a fetch. Either the key is withdrawn, or a successful fetch up to number `good`
+    /// looked for it recently.
     pub(super) fn knows_absent(&self, kid: KidHash, good: u64, now: Instant) -> bool {
         self.gone.contains(&kid)
             || self
@@ -59,12 +60,12 @@ impl LookUps {
                 .is_some_and(|sought| sought.fetch <= good && now < sought.again)
     }
 
-    /// Whether one of the fetches up to `good` has looked for this key.
+    /// Whether a fetch up to number `good` has looked for this key.
     pub(super) fn has_sought(&self, kid: KidHash, good: u64) -> bool {
         self.find(kid).is_some_and(|sought| sought.fetch <= good)
     }
 
-    /// The fetch that answers for this key, if one was asked for.
+    /// The fetch that looks for this key, if one was triggered.
     pub(super) fn answered_by(&self, kid: KidHash) -> Option<u64> {
         self.find(kid).map(|sought| sought.fetch)
     }
@@ -73,17 +74,17 @@ impl LookUps {
         self.sought.iter().find(|sought| sought.kid == kid)
     }
 
-    /// Takes one fetch out of the allowance.
+    /// Takes one fetch from the allowance.
     ///
     /// # Errors
     ///
-    /// How long until there is one again.
+    /// Returns the time until the allowance permits one again.
     pub(super) fn take(&mut self, now: Instant, cooldown: Duration) -> Result<(), Duration> {
         self.allowance.take(now, cooldown)
     }
 
-    /// The fetch of this number looks for this key. `good` is the last that has brought keys: if
-    /// the key has been looked for before, its pause grows.
+    /// Records that fetch number `fetch` looks for this key. `good` is the last successful fetch:
+    /// if an earlier one already looked for the key, its pause grows.
     pub(super) fn seek(
         &mut self,
         kid: KidHash,
@@ -113,9 +114,9 @@ impl LookUps {
         }
     }
 
-    /// These are the ids of the provider's set from now on. One that is missing is withdrawn and
-    /// asks for nothing any more, unless it came less than `settling` ago: then it may be a
-    /// replica of the provider that does not know it yet.
+    /// Records the ids of the provider's current set. A missing id counts as withdrawn and never
+    /// triggers a fetch again, unless it appeared less than `settling` ago: then a replica of the
+    /// provider may just not have it yet.
     pub(super) fn settle(
         &mut self,
         kids: &[KidHash],
@@ -152,8 +153,8 @@ impl LookUps {
     }
 }
 
-/// How many fetches may be asked for, as a time: each takes one cool-down of it, and it may run
-/// ahead by [`BURST`] of them.
+/// The allowance of fetches, kept as a time. Each fetch moves it forward by one cool-down, and it
+/// may be ahead of the clock by [`BURST`] cool-downs.
 #[derive(Debug, Default)]
 struct Allowance {
     taken_until: Option<Instant>,
@@ -184,7 +185,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Three at once, then one in each cool-down, and three again after as many of them.
+    /// Three at once, then one per cool-down, and three again after three idle cool-downs.
     #[test]
     fn a_burst_and_then_one_in_each_cool_down() {
         let (start, mut allowance) = (Instant::now(), Allowance::default());
@@ -206,7 +207,7 @@ mod tests {
         }
     }
 
-    /// A key that fetches do not bring asks after 30 s, then 60, 120, 240, and 240 from then on.
+    /// A key that no fetch brings triggers one after 30 s, then 60, 120, 240, and every 240 s.
     #[test]
     fn pauses_grow_up_to_a_limit() {
         let (mut now, mut look_ups) = (Instant::now(), LookUps::default());
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn withdrawn_keys() {
         let start = Instant::now();
-        // When the sets came, and whether key 1 is known to be absent 29 s and 31 s later.
+        // When the sets arrived, and whether key 1 is known to be absent 29 s and 31 s later.
         for (what, sets, expected) in [
             (
                 "of the first set",

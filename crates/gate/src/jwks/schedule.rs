@@ -1,17 +1,18 @@
-//! When to fetch keys. Pure: the randomness is an argument, from 0 to 1.
+//! Decides when to fetch keys. Pure: the randomness is an argument from 0 to 1.
 
 use std::time::{Duration, SystemTime};
 
 use claimgate_config::Refresh;
 
-/// The first pause after a failure; doubled with each further one.
+/// The first pause after a failure. It doubles with each further failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// No outage lasts much longer because nobody looked whether it is over.
+/// The maximum pause after failures, so that a recovery is noticed within a minute.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
-/// How long until the next regular fetch: what the provider's `Cache-Control` says, within the
-/// operator's bounds, a little early so that many instances do not come at once.
+/// The time until the next regular fetch: what the provider's `Cache-Control` says, within the
+/// operator's bounds. Up to a fifth is taken off at random, so that many instances do not fetch at
+/// once.
 pub(super) fn after_success(
     refresh: &Refresh,
     freshness: Option<Duration>,
@@ -24,10 +25,10 @@ pub(super) fn after_success(
         .max(refresh.min)
 }
 
-/// How long until the next try after `failures` failures in a row: doubling, never longer than
-/// regular fetches are apart at their closest, halved at random. If the provider asks to be left
-/// alone for longer, it is, up to `refresh.max`, and a little longer, so that many instances do not
-/// come at once.
+/// The time until the next try after `failures` failures in a row. It doubles with each failure up
+/// to `refresh.min` (at most a minute), and up to half is taken off at random. If the provider asks
+/// for a longer pause, it gets that, up to `refresh.max`, plus a little at random so that many
+/// instances do not fetch at once.
 pub(super) fn after_failure(
     refresh: &Refresh,
     failures: u32,
@@ -46,8 +47,8 @@ pub(super) fn after_failure(
     pause.max(asked_for)
 }
 
-/// What `retry-after` says (RFC 9110 §10.2.3): seconds, or a time by the clock of the sender, which
-/// its `date` shows. `None` if it says nothing that can be used.
+/// The pause in a `retry-after` header (RFC 9110 §10.2.3): seconds, or a time by the sender's
+/// clock, which `date` gives. `None` if the value is not usable.
 pub(super) fn retry_after(value: &str, date: Option<SystemTime>) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -57,21 +58,21 @@ pub(super) fn retry_after(value: &str, date: Option<SystemTime>) -> Option<Durat
     Some(wait.unwrap_or_default())
 }
 
-/// What a response says about how long it may be kept.
+/// The headers of a response that say how long it may be cached.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Caching<'r> {
-    /// Empty if there is none.
+    /// `Cache-Control`; empty if absent.
     pub(super) cache_control: &'r str,
-    /// Seconds that it has spent in caches on the way.
+    /// `Age`: the seconds that the response has spent in caches.
     pub(super) age: Option<u64>,
-    /// When it was sent, by the sender's clock.
+    /// `Date`: when the response was sent, by the sender's clock.
     pub(super) date: Option<SystemTime>,
-    /// Until when it is fresh, by the sender's clock.
+    /// `Expires`: until when the response is fresh, by the sender's clock.
     pub(super) expires: Option<SystemTime>,
 }
 
-/// How much longer a response stays fresh (RFC 9111 §4.2); `None` if it does not say.
-/// `Cache-Control` beats `Expires`, which is compared with the sender's own clock.
+/// The remaining freshness of a response (RFC 9111 §4.2). `None` if it does not say.
+/// `Cache-Control` takes precedence over `Expires`, which is compared with the sender's own clock.
 pub(super) fn freshness(caching: &Caching<'_>) -> Option<Duration> {
     let by_expires = || {
         let lifetime = caching.expires?.duration_since(caching.date?);
@@ -81,7 +82,7 @@ pub(super) fn freshness(caching: &Caching<'_>) -> Option<Duration> {
     Some(lifetime.saturating_sub(Duration::from_secs(caching.age.unwrap_or_default())))
 }
 
-/// RFC 9111 §5.2.2.
+/// The freshness in a `Cache-Control` header (RFC 9111 §5.2.2).
 fn by_cache_control(cache_control: &str) -> Option<Duration> {
     let mut freshness = None;
     for directive in cache_control.split(',') {
@@ -151,7 +152,7 @@ mod tests {
             (secs(890), 1.0, secs(900)),
             (secs(86_400), 0.0, secs(900)),
             (Duration::MAX, 1.0, secs(900)),
-            // Less than the back-off.
+            // Shorter than the back-off.
             (secs(1), 1.0, secs(16)),
             (Duration::ZERO, 0.0, secs(8)),
         ] {

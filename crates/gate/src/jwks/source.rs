@@ -1,4 +1,4 @@
-//! Where one provider's keys come from.
+//! Loads one provider's keys.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -16,22 +16,23 @@ use super::{KeysError, discovery};
 use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::keyring::{KeySet, KeySetError};
 
-/// Loads the keys of one provider, again and again.
+/// Loads the keys of one provider repeatedly.
 #[derive(Debug)]
 pub(super) struct Source {
     settings: KeySettings,
     files: Files,
-    /// Made when first needed, so that a wrong `ca_file` can be mended while we run.
+    /// Created when first needed, so that a wrong `ca_file` can be corrected while the service
+    /// runs.
     fetcher: Option<Fetcher>,
-    /// Where discovery last found the keys.
+    /// The URL where discovery last found the keys.
     discovered: Option<Url>,
-    /// The keys that were fetched last.
+    /// The result of the last fetch.
     last: Option<Fetched>,
-    /// The file as it was read last.
+    /// The state of the file when it was last read.
     stamp: Option<Stamp>,
 }
 
-/// Keys that the provider can be asked about again: are they still the same?
+/// Keys with the entity tag to ask the server whether they have changed.
 #[derive(Debug)]
 struct Fetched {
     url: Url,
@@ -40,16 +41,16 @@ struct Fetched {
     document: Option<Arc<[u8]>>,
 }
 
-/// Keys, and for how long the provider says they may be kept.
+/// Loaded keys, and how long the provider says they stay fresh.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) keys: Arc<KeySet>,
     pub(super) freshness: Option<Duration>,
-    /// As it was fetched, if it is to be kept.
-    pub document: Option<Arc<[u8]>>,
+    /// The document as it was fetched, if it is to be stored.
+    pub(super) document: Option<Arc<[u8]>>,
 }
 
-/// By which to see that a file is another, or has been written to.
+/// Identifies the state of a file: differs if the file was replaced or written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -58,8 +59,9 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// How often to look whether a file has changed: often enough for people who wait for it. Unlike
-/// notifications it sees through the symbolic links that Kubernetes swaps, and over the network.
+/// The time between checks for a changed file, short enough for a person who waits for it. Unlike
+/// notifications, polling works with the symbolic links that Kubernetes swaps, and over network
+/// file systems.
 const LOOK_AT_FILE: Duration = Duration::from_secs(1);
 
 impl Source {
@@ -74,12 +76,12 @@ impl Source {
         }
     }
 
-    /// Whether loading needs nobody else.
+    /// Whether loading needs no network.
     pub(super) fn is_local(&self) -> bool {
         self.settings.source.url().is_none()
     }
 
-    /// Completes when the keys are in a file and it has changed.
+    /// Completes when the key file has changed. Never completes for other sources.
     pub(super) async fn changed(&self) {
         let KeySource::File(file) = &self.settings.source else {
             return std::future::pending().await;
@@ -92,36 +94,37 @@ impl Source {
         }
     }
 
-    /// Loads the keys, asking the provider's metadata first where they are. When the metadata
-    /// cannot be had, they are taken to be where they were.
+    /// Loads the keys. With discovery, fetches the metadata first; if that fails, uses the previous
+    /// URL of the keys.
     pub(super) async fn load(&mut self) -> Result<Loaded, KeysError> {
         let before = self.discovered.take();
         let mut loaded = self.reload().await;
         if loaded.is_err() && self.discovered.is_none() {
-            // For now, for the next time, and for requests that wait.
+            // Restored for this load, for the next one, and for requests that wait.
             self.discovered = before;
-            // Metadata that is there and wrong is another matter than none.
+            // Falls back only if there was no usable metadata. Metadata that exists but is wrong
+            // must not be ignored.
             if let (Err(error @ (KeysError::Fetch(_) | KeysError::NotMetadata(_))), Some(_)) =
                 (&loaded, &self.discovered)
             {
                 tracing::warn!(
                     provider = self.settings.name,
                     %error,
-                    "cannot fetch metadata; the keys are fetched from where they were"
+                    "cannot fetch metadata; using the previous `jwks_uri`"
                 );
                 loaded = self.reload().await;
             }
         }
         if loaded.is_err() && self.settings.fetch.ca_file.is_some() {
-            // Perhaps the file has been replaced.
+            // The file may have been replaced, so read it again next time.
             self.fetcher = None;
         }
         loaded
     }
 
-    /// Loads the keys from where they were last time, because a request waits for one that is not
-    /// among those we have: whether they have changed is not the question. When they are not there
-    /// any more, the metadata is asked where they are now.
+    /// Loads the keys from their previous URL, because a request waits for a new one. Always
+    /// fetches the whole document. If the keys are no longer there, asks the metadata for their new
+    /// URL.
     pub(super) async fn load_new(&mut self) -> Result<Loaded, KeysError> {
         self.forget();
         let before = self.discovered.clone();
@@ -135,7 +138,7 @@ impl Source {
         }
     }
 
-    /// Where the keys are now, if that is elsewhere than before.
+    /// The new URL of the keys, if they have moved.
     async fn moved(&mut self, before: &Url) -> Option<Url> {
         let KeySource::Discovery { issuer, metadata } = self.settings.source.clone() else {
             return None;
@@ -155,8 +158,8 @@ impl Source {
         }
     }
 
-    /// The next load brings the keys whether or not the server thinks that they have changed: a
-    /// request waits for newer ones.
+    /// Makes the next load fetch the whole document, whether or not the server thinks it has
+    /// changed, because a request waits for newer keys.
     pub(super) fn forget(&mut self) {
         self.last = None;
     }
@@ -169,7 +172,7 @@ impl Source {
                 document: None,
             }),
             KeySource::File(file) => {
-                // Before reading: what is written meanwhile is seen next time.
+                // Taken before reading, so that a write in between is noticed next time.
                 let file = file.clone();
                 self.stamp = self.stamp_of(&file).await;
                 self.read_file(&file).await
@@ -202,7 +205,8 @@ impl Source {
         let mut document = match document {
             Ok(document) => document,
             Err(error) => {
-                // A server that refuses the question is asked a plainer one next time.
+                // The server may not accept a conditional request, so the next one is
+                // unconditional.
                 let refused = matches!(
                     error,
                     FetchError::Status { status, .. } if status.is_client_error()
@@ -237,7 +241,7 @@ impl Source {
         Ok(loaded)
     }
 
-    /// Reads what fetching needs, if anything is fetched or a file is named for it.
+    /// Reads the files that fetching needs, if anything is fetched or a `ca_file` is set.
     pub(super) async fn prepare(&mut self) -> Result<(), KeysError> {
         match self.is_local() && self.settings.fetch.ca_file.is_none() {
             true => Ok(()),
@@ -274,7 +278,7 @@ impl Source {
             file: file.display().to_string(),
             error,
         })?;
-        // A file costs nothing to read: look again as soon as the operator's bounds allow.
+        // Reading a file is cheap, so the next read comes as soon as `refresh.min` allows.
         parse(
             &json,
             &format!("`{}`", file.display()),

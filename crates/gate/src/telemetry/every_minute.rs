@@ -1,13 +1,14 @@
-//! Log lines about what others can cause as often as they like.
+//! Limits log lines about events that outsiders can cause as often as they like.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// The minimum time between two lines.
 const PERIOD: Duration = Duration::from_mins(1);
 
-/// Lets one log line pass in a minute, and counts what it stands for.
+/// Lets one log line per minute pass, and counts the events that it stands for.
 #[derive(Debug, Default)]
 pub struct EveryMinute(Mutex<State>);
 
@@ -18,7 +19,7 @@ struct State {
 }
 
 impl EveryMinute {
-    /// Counts one event. If a line about it is due: how many events there were since the last line.
+    /// Counts one event. If a line is due, returns the number of events since the last line.
     pub fn due(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.times += 1;

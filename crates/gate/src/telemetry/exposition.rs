@@ -1,19 +1,19 @@
-//! The two text formats that Prometheus reads, and which of them a scraper asks for.
+//! The two text formats that Prometheus reads, and the choice between them.
 
 use std::fmt::Write as _;
 
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Prometheus text format 0.0.4, which every scraper reads.
+    /// Prometheus text format 0.0.4, which every scraper can read.
     Prometheus,
     /// OpenMetrics 1.0.0.
     OpenMetrics,
 }
 
 impl Format {
-    /// The format that an `Accept` header (RFC 9110 §12.5.1) asks for: the one with the higher
-    /// weight. Prometheus text if the header is absent, names neither, or weighs both the same.
+    /// The format that an `Accept` header (RFC 9110 §12.5.1) prefers by weight. Prometheus text if
+    /// the header is absent, names neither format, or gives both the same weight.
     pub fn accepted(accept: &str) -> Self {
         let weight = |name: &str| {
             let ranges = accept.split(',').filter_map(media_range);
@@ -26,7 +26,7 @@ impl Format {
         }
     }
 
-    /// The value of `content-type`.
+    /// The value of the `content-type` header.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
@@ -34,13 +34,13 @@ impl Format {
         }
     }
 
-    /// Metrics in this format, from OpenMetrics text: families by name, series by labels.
+    /// Converts OpenMetrics text to this format, with families sorted by name and series by labels.
     pub fn render(self, open_metrics: &str) -> String {
         let mut families = families(open_metrics);
         families.sort_by_key(|family| family.name);
         let mut text = String::with_capacity(open_metrics.len());
         for family in &mut families {
-            // Stable: the buckets of one histogram keep their order.
+            // The sort is stable, so the buckets of a histogram keep their order.
             family.samples.sort_by_key(|sample| series(sample));
             family.render(self, &mut text);
         }
@@ -51,7 +51,7 @@ impl Format {
     }
 }
 
-/// A media range without its parameters, and its weight. A weight that is no number is 0.
+/// A media range without its parameters, and its weight. An invalid weight counts as 0.
 fn media_range(text: &str) -> Option<(&str, f32)> {
     let mut parts = text.split(';').map(str::trim);
     let range = parts.next()?;
@@ -62,7 +62,7 @@ fn media_range(text: &str) -> Option<(&str, f32)> {
     ))
 }
 
-/// A metric family: what is said about it, and its samples.
+/// A metric family: its metadata and its samples.
 struct Family<'t> {
     name: &'t str,
     help: &'t str,
@@ -93,7 +93,7 @@ fn families(open_metrics: &str) -> Vec<Family<'_>> {
                     family.kind = rest.unwrap_or_default();
                 }
             }
-            // `UNIT` is part of the name, and `EOF` is written anew.
+            // `UNIT` is part of the name, and `EOF` is written separately.
             _ => {}
         }
     }
@@ -108,7 +108,7 @@ impl Family<'_> {
             kind,
             samples,
         } = self;
-        // Prometheus text names a family as its samples are named, and knows fewer types.
+        // In Prometheus text, a family has the name of its samples, and there are fewer types.
         let (suffix, kind) = match (format, *kind) {
             (Format::Prometheus, "counter") => ("_total", "counter"),
             (Format::Prometheus, "info") => ("_info", "gauge"),
@@ -127,7 +127,7 @@ impl Family<'_> {
     }
 }
 
-/// What a series is sorted by: its labels without the bucket.
+/// The sort key of a series: its labels without the bucket.
 fn series(sample: &str) -> &str {
     let labels = sample.find('{').and_then(|from| sample.get(from..));
     let labels = labels.unwrap_or_default();

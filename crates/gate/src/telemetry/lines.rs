@@ -1,5 +1,5 @@
-//! How many of the lines that requests cause are written. A flood of denials is a flood of lines,
-//! which costs the operator more than the client.
+//! Limits the log lines that requests cause. Otherwise a flood of denials would be a flood of
+//! lines, which would cost the operator more than the client.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,10 +11,11 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use claimgate_core::decision::Reason;
 
-/// How long a window is in which lines of one kind are counted.
+/// The length of a window in which the lines of one kind are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Lines of one kind in one window: enough to see every denial of a service in good health.
+/// The maximum number of lines of one kind in one window: enough for every denial of a healthy
+/// service.
 const MAX_LINES: u64 = 100;
 
 /// A kind of line that requests cause.
@@ -36,7 +37,7 @@ impl Line {
         }
     }
 
-    /// What the closing line calls it.
+    /// The name in the closing line.
     const fn name(self) -> &'static str {
         match self {
             Self::Denied(reason) => reason.code(),
@@ -45,28 +46,28 @@ impl Line {
     }
 }
 
-/// Counts the lines that requests cause, and says which of them may be written: the first
-/// [`MAX_LINES`] of each kind in each [`WINDOW`]. A line at the end of the window tells how many
-/// were left out. Takes no lock.
+/// Counts the lines that requests cause, and decides which may be written: the first [`MAX_LINES`]
+/// of each kind in each [`WINDOW`]. At the end of the window, one line reports how many were left
+/// out. Takes no lock.
 #[derive(Debug)]
 pub struct Lines {
     started: Instant,
     kinds: [Kind; Line::COUNT],
     left_out: AtomicU64,
-    /// Counts the lines that nobody read in time.
+    /// Counts the lines that were dropped because the log was not read in time.
     blocked: OnceLock<ErrorCounter>,
 }
 
 #[derive(Debug)]
 struct Kind {
-    /// The number of the window in the upper half, and of its lines in the lower one.
+    /// The number of the window in the upper half, and the number of lines in it in the lower half.
     window: AtomicU64,
     /// Lines left out since the last closing line.
     left_out: AtomicU64,
 }
 
 impl Lines {
-    /// Windows are counted from `now` on.
+    /// Counts windows from `now` on.
     pub fn new(now: Instant) -> Self {
         Self {
             started: now,
@@ -96,24 +97,24 @@ impl Lines {
         false
     }
 
-    /// Lines that were left out because there were too many of their kind.
+    /// The number of lines left out because their kind exceeded its limit.
     pub fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }
 
-    /// Lines that were lost because nobody read the log in time.
+    /// The number of lines dropped because the log was not read in time.
     pub fn blocked(&self) -> u64 {
         let lost = self.blocked.get().map_or(0, ErrorCounter::dropped_lines);
         lost as u64
     }
 
-    /// From now on, the lines are counted that this writer loses.
+    /// From now on, includes the lines that this writer drops.
     pub fn watch(&self, writer: ErrorCounter) {
-        // There is one writer for the process.
+        // A second writer would be ignored, but the process has only one.
         let _ = self.blocked.set(writer);
     }
 
-    /// One task a kind and window, at most.
+    /// Schedules the closing line. At most one task per kind and window.
     fn close_at(self: &Arc<Self>, line: Line, ends: Instant) {
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -144,8 +145,9 @@ impl Kind {
         }
     }
 
-    /// The number of the next line in this window, from 1 on. Never waits: of those that begin a
-    /// window together one resets the count, and whoever counts in between counts in either window.
+    /// The number of the next line in this window, from 1. Never waits. If several threads begin a
+    /// window together, one of them resets the count; a thread that counts meanwhile counts in
+    /// either window.
     fn next(&self, window: u64) -> u64 {
         const COUNT_BITS: u32 = 32;
         let found = self.window.load(Ordering::Relaxed);
@@ -164,7 +166,7 @@ impl Kind {
     }
 }
 
-/// A process that ends, or a configuration that goes, leaves no count untold.
+/// Reports the remaining counts when the process ends or the configuration is replaced.
 impl Drop for Lines {
     fn drop(&mut self) {
         for reason in Reason::ALL {

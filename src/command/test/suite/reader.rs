@@ -1,4 +1,4 @@
-//! From what was written to what it means. Goes on after a problem, to find the next one.
+//! Turns what was written into what it means. Continues after a problem, to find the next one.
 
 use std::collections::BTreeMap;
 
@@ -185,7 +185,10 @@ impl Reader {
         let mut all = config.policy.providers().map(|(id, _)| id);
         let only = all.next().filter(|_| all.next().is_none());
         let Some(provider) = named.or(only) else {
-            self.report(location, "missing field `provider`: whose token is it?");
+            self.report(
+                location,
+                "missing field `provider`: name the provider of the token",
+            );
             return None;
         };
         Some(Token::Minted {
@@ -204,7 +207,7 @@ impl Reader {
             let known = known.join("`, `");
             self.report(
                 location,
-                format!("no provider is called `{name}`; there are `{known}`"),
+                format!("no provider is called `{name}`; configured: `{known}`"),
             );
         }
         found.map(|(id, _)| id)

@@ -1,5 +1,5 @@
-//! Access to what is inside a node: the parts of a field, the elements of a list, the members of
-//! a mapping.
+//! Access to the contents of a node: the parts of a field, the elements of a list, the members of a
+//! mapping.
 
 use serde::de::value::StringDeserializer;
 use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess};
@@ -9,8 +9,8 @@ use super::super::Problem;
 use super::super::node::Node;
 use super::Reader;
 
-/// The four parts of a [`Field`](super::super::Field): line, column, path and the value, which is
-/// left out when it is wrong.
+/// The four parts of a [`Field`](super::super::Field): line, column, path and value. The value is
+/// left out if it is wrong.
 pub(super) struct Place<'n> {
     pub(super) reader: Reader<'n>,
     pub(super) part: u8,

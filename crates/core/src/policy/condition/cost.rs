@@ -1,23 +1,23 @@
-//! Refuses expressions that would cost a request much more than its length. What a macro does for
-//! each element of a list may itself take as long as another list or text of the request. What is
-//! accepted here is bounded once more when it runs, by [`super::work`].
+//! Refuses expressions that would cost a request much more than its length. The danger is a macro
+//! whose work for each element of a list is itself as long as another list or text of the request.
+//! [`super::work`] bounds accepted expressions once more while they run.
 
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, LiteralValue};
 
-/// The longest expression, in bytes.
+/// The maximum length of an expression in bytes.
 pub(super) const MAX_BYTES: usize = 8 * 1024;
 
-/// How deep an expression may be nested; a chain such as `a.b.c` is nested, too.
+/// The maximum nesting depth of an expression. A chain such as `a.b.c` counts as nested too.
 pub(super) const MAX_DEPTH: usize = 200;
 
-/// The most elements that a macro goes through.
+/// The maximum number of elements that a macro goes through.
 pub(super) const MAX_ELEMENTS: usize = 500;
 
-/// What holds as much as a request does.
+/// The variables that can be as large as the request.
 const LARGE: [&str; 4] = ["claims", "context", "request", "source"];
 
-/// Functions that make texts and lists of the length of what they are given.
+/// Functions that create a text or a list as long as their arguments.
 const MAKERS: [&str; 7] = [
     "_+_",
     "lowerAscii",
@@ -28,10 +28,10 @@ const MAKERS: [&str; 7] = [
     "upperAscii",
 ];
 
-/// So many of them an expression may have.
+/// The maximum number of calls of these functions in one expression.
 pub(super) const MAX_MAKERS: usize = 16;
 
-/// Functions that take no longer than what they are given to read it once, and make nothing of it.
+/// Functions that read their arguments once and create nothing.
 const READERS: [&str; 8] = [
     "_==_",
     "_!=_",
@@ -43,10 +43,10 @@ const READERS: [&str; 8] = [
     "startsWith",
 ];
 
-/// How often, at most, lists that are written out make a part of an expression run.
+/// The maximum number of times that literal lists make a part of an expression run.
 pub(super) const MAX_REPEATS: usize = 64;
 
-/// What an expression is made of.
+/// The direct parts of an expression.
 pub(super) fn parts(at: &IdedExpr) -> Vec<&IdedExpr> {
     match &at.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
@@ -81,19 +81,19 @@ fn entry(entry: &IdedEntryExpr) -> Vec<&IdedExpr> {
     }
 }
 
-/// How deep an expression is nested.
+/// The nesting depth of an expression.
 pub(super) fn depth(at: &IdedExpr) -> usize {
     1 + parts(at).into_iter().map(depth).max().unwrap_or(0)
 }
 
-/// Whether an expression mentions a variable.
+/// Whether the expression mentions the variable.
 fn mentions(at: &IdedExpr, variable: &str) -> bool {
     let is_it = matches!(&at.expr, Expr::Ident(name) if name == variable);
     is_it || parts(at).into_iter().any(|part| mentions(part, variable))
 }
 
-/// Whether an expression mentions what a CORS preflight does not have, or has another of than the
-/// request that it asks about: claims, method and headers.
+/// Whether the expression mentions claims, method or headers. A CORS preflight has no claims, and
+/// its method and headers differ from those of the request that it announces.
 pub(super) fn is_not_for_preflights(at: &IdedExpr) -> bool {
     let is_request = |at: &IdedExpr| matches!(&at.expr, Expr::Ident(name) if name == "request");
     let is_it = match &at.expr {
@@ -113,13 +113,13 @@ pub(super) fn is_not_for_preflights(at: &IdedExpr) -> bool {
     is_it || parts(at).into_iter().any(is_not_for_preflights)
 }
 
-/// Whether a part of a condition hangs on where a request comes from and on what a preflight has not,
-/// both at once: then nobody can tell whether it holds for one.
+/// Whether a part of a condition depends both on where a request comes from and on something that a
+/// preflight lacks. Then it cannot be decided for a preflight.
 pub(super) fn is_undecided_for_preflights(at: &IdedExpr) -> bool {
     is_not_for_preflights(at) && mentions(at, "source")
 }
 
-/// Those of an expression of which all must hold.
+/// The operands of the outermost `&&`, all of which must hold.
 pub(super) fn conjuncts(at: &IdedExpr) -> Vec<&IdedExpr> {
     match &at.expr {
         Expr::Call(call) if call.func_name == "_&&_" => {
@@ -129,7 +129,7 @@ pub(super) fn conjuncts(at: &IdedExpr) -> Vec<&IdedExpr> {
     }
 }
 
-/// The length of a list that is written in the expression, element by element.
+/// The length of a list whose elements are all literals.
 pub(super) fn written_length(range: &IdedExpr) -> Option<usize> {
     match &range.expr {
         Expr::List(list) => {
@@ -146,12 +146,13 @@ fn is_large(at: &IdedExpr, scope: &[&str]) -> bool {
     large.any(|name| mentions(at, name))
 }
 
-/// Whether a call makes a text or a list.
+/// Whether the call creates a text or a list.
 pub(super) fn is_maker(call: &CallExpr) -> bool {
     MAKERS.contains(&call.func_name.as_str())
 }
 
-/// What a call would cost inside so many macros that go through lists of a request.
+/// Refuses a call that would cost too much inside `loops` macros that go through lists of the
+/// request.
 pub(super) fn of_call(call: &CallExpr, scope: &[&str], loops: usize) -> Result<(), String> {
     let CallExpr {
         func_name: name,
@@ -159,7 +160,7 @@ pub(super) fn of_call(call: &CallExpr, scope: &[&str], loops: usize) -> Result<(
         args,
     } = call;
     of_texts(name, args)?;
-    // Operators that look at truth, at numbers, or choose, cost nothing.
+    // Logical, arithmetic and comparison operators take constant time.
     let is_operator = !name.starts_with(|first: char| first.is_ascii_alphabetic());
     let is_free = is_operator && !is_maker(call) && name != "@in";
     if loops == 0 || is_free || READERS.contains(&name.as_str()) {
@@ -167,7 +168,7 @@ pub(super) fn of_call(call: &CallExpr, scope: &[&str], loops: usize) -> Result<(
     }
     let operands: Vec<&IdedExpr> = match name.as_str() {
         "@in" => args.last().into_iter().collect(),
-        // What is put together of a few texts is compared with the element.
+        // A text joined from a few parts is compared with the element.
         "_+_" => return Ok(()),
         _ => target.as_deref().into_iter().chain(args).collect(),
     };
@@ -177,14 +178,14 @@ pub(super) fn of_call(call: &CallExpr, scope: &[&str], loops: usize) -> Result<(
     };
     match operands.into_iter().any(|at| is_large(at, scope)) {
         true => Err(format!(
-            "`{shown}` inside a macro may only be given what is written here, or the macro's own \
-             element: its work would grow with the square of the request"
+            "`{shown}` inside a macro may only be given literals or the macro's own \
+             element: otherwise its work would grow with the square of the request"
         )),
         false => Ok(()),
     }
 }
 
-/// Texts that could make the work of a function grow faster than the request.
+/// Refuses arguments that could make the work of a text function grow faster than the request.
 fn of_texts(name: &str, args: &[IdedExpr]) -> Result<(), String> {
     let text = |at: Option<&IdedExpr>| match at.map(|at| &at.expr) {
         Some(Expr::Literal(LiteralValue::String(text))) => Some(text.inner().len()),
@@ -193,18 +194,18 @@ fn of_texts(name: &str, args: &[IdedExpr]) -> Result<(), String> {
     match (name, text(args.first()), text(args.get(1))) {
         ("replace", Some(from), Some(to)) if from >= to && from > 0 => Ok(()),
         ("replace", _, _) => Err(
-            "`replace` takes two literal texts, of which the second is no longer than the first"
+            "`replace` takes two literal texts, and the second must not be longer than the first"
                 .to_owned(),
         ),
         ("split", Some(1..), _) | ("indexOf" | "lastIndexOf", Some(_), _) => Ok(()),
         ("split" | "indexOf" | "lastIndexOf", _, _) => {
-            Err(format!("`{name}` looks for literal text that is not empty"))
+            Err(format!("`{name}` needs a literal text that is not empty"))
         }
         _ => Ok(()),
     }
 }
 
-/// What a macro would keep for each element.
+/// Refuses a macro that would create too much for each element.
 pub(super) fn of_macro(comprehension: &ComprehensionExpr, scope: &[&str]) -> Result<(), String> {
     let makes_a_list = matches!(&comprehension.accu_init.expr, Expr::List(list)
         if list.elements.is_empty());
@@ -213,16 +214,17 @@ pub(super) fn of_macro(comprehension: &ComprehensionExpr, scope: &[&str]) -> Res
     }
     if is_large(&comprehension.loop_step, scope) {
         return Err(
-            "`map` and `filter` may only look at their own elements: what they make would \
+            "`map` and `filter` may only use their own elements: otherwise their result would \
                     grow with the square of the request"
                 .to_owned(),
         );
     }
-    // One adds to the list.
+    // The macro itself uses one `+` to add an element to its result.
     match sums(&comprehension.loop_step) {
         0 | 1 => Ok(()),
         _ => Err(
-            "`map` may not add: what several make of each other would grow without end".to_owned(),
+            "`map` may not use `+`: if several build on each other, the result has no bound"
+                .to_owned(),
         ),
     }
 }

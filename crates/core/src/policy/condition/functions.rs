@@ -1,4 +1,5 @@
-//! What a condition may call: CEL's standard library, its strings extension, and our own.
+//! The functions that a condition may call: CEL's standard library, its strings extension, and
+//! claimgate's own.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -14,7 +15,7 @@ use super::values::Exact;
 use super::work::{self, BOUNDED, CHARGED, bounded, charged};
 use crate::policy::pattern::{Pattern, Scope};
 
-/// All of them.
+/// All functions. Shared by every condition.
 pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(environment()));
 
 fn environment() -> Env {
@@ -52,7 +53,7 @@ fn environment() -> Env {
                 contains_ip,
             )
         });
-    // Only a name that is there already could fail, and a test calls them all.
+    // Only a duplicate name could fail, and a test calls every function.
     debug_assert!(declared.is_ok(), "{declared:?}");
     env
 }
@@ -72,11 +73,11 @@ fn answer<'b, 'v>(truth: bool) -> CowVal<'b, 'v> {
     CowVal::owned(CelBool::from(truth))
 }
 
-/// `text.matches(pattern)`: whether the pattern is anywhere in the text (RE2 syntax).
+/// `text.matches(pattern)`: whether the pattern matches any part of the text (RE2 syntax).
 #[expect(clippy::needless_pass_by_value, reason = "the form of a CEL function")]
 fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     let (text, pattern) = (text(&arguments, 0)?, text(&arguments, 1)?);
-    // Outside of an evaluation a constant is checked while the expression is compiled.
+    // Outside an evaluation, the compiler checks a constant, so the pattern is not prepared yet.
     let found = work::matches(pattern, text).map_or_else(
         || Pattern::compile(pattern, Scope::Part).map(|pattern| pattern.is_match(text)),
         Ok,
@@ -101,7 +102,7 @@ fn exact_text<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     }
 }
 
-/// `cidr(text)`: the text, if it is a network such as `10.0.0.0/8`.
+/// `cidr(text)`: returns the text. Fails if it is not a network such as `10.0.0.0/8`.
 fn cidr<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     text(&arguments, 0)?
         .parse::<IpNet>()
@@ -125,7 +126,7 @@ fn contains_ip<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     Ok(answer(canonical(network).contains(&address.to_canonical())))
 }
 
-/// IPv4 addresses that are written as IPv6 ones are IPv4 addresses (RFC 4291 §2.5.5.2).
+/// Turns a network of IPv4 addresses in IPv6 form into an IPv4 network (RFC 4291 §2.5.5.2).
 fn canonical(network: IpNet) -> IpNet {
     match (network.addr().to_canonical(), network.prefix_len()) {
         (IpAddr::V4(address), prefix @ 96..) if matches!(network, IpNet::V6(_)) => {

@@ -1,4 +1,4 @@
-//! The names that there are in conditions.
+//! The names that conditions may use.
 
 use crate::escaped::nearest;
 
@@ -6,7 +6,7 @@ pub(super) const VARIABLES: [&str; 5] = ["claims", "context", "now", "request", 
 pub(super) const REQUEST: [&str; 5] = ["headers", "host", "method", "path", "query"];
 pub(super) const SOURCE: [&str; 3] = ["address", "certificate", "principal"];
 
-/// Names of types, for `type(x) == string`.
+/// The names of types, for `type(x) == string`.
 pub(super) const TYPES: [&str; 10] = [
     "bool",
     "bytes",
@@ -20,7 +20,7 @@ pub(super) const TYPES: [&str; 10] = [
     "uint",
 ];
 
-/// Functions that are called by themselves, each with one argument but for the last.
+/// The functions called without a receiver. Each takes one argument.
 const FUNCTIONS: [&str; 12] = [
     "bool",
     "bytes",
@@ -36,7 +36,7 @@ const FUNCTIONS: [&str; 12] = [
     "uint",
 ];
 
-/// Functions of a value, and how many arguments they take.
+/// The functions called on a value, with the numbers of arguments that they accept.
 const METHODS: [(&str, &[usize]); 25] = [
     ("charAt", &[1]),
     ("contains", &[1]),
@@ -65,7 +65,7 @@ const METHODS: [(&str, &[usize]); 25] = [
     ("upperAscii", &[0]),
 ];
 
-/// What to say of a name that there is not.
+/// The message for an unknown name.
 pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let hint = match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -74,7 +74,7 @@ pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     format!("`{name}` is not a {what}; {hint}")
 }
 
-/// Whether a value has this function, of so many arguments.
+/// Fails if values have no such function, or if it does not accept `count` arguments.
 pub(super) fn method(name: &str, count: usize) -> Result<(), String> {
     match METHODS.iter().find(|(known, _)| *known == name) {
         Some((_, counts)) if counts.contains(&count) => Ok(()),
@@ -86,7 +86,7 @@ pub(super) fn method(name: &str, count: usize) -> Result<(), String> {
     }
 }
 
-/// Whether there is this function, of so many arguments.
+/// Fails if there is no such function, or if it does not accept `count` arguments.
 pub(super) fn function(name: &str, count: usize) -> Result<(), String> {
     match (FUNCTIONS.contains(&name), name, count) {
         (true, _, 1) | (_, "matches", 2) => Ok(()),
@@ -103,7 +103,7 @@ pub(super) fn function(name: &str, count: usize) -> Result<(), String> {
 mod tests {
     use super::super::Condition;
 
-    /// Each name of the tables is one that the evaluator knows.
+    /// The evaluator knows every name in the tables.
     #[test]
     fn every_function_is_there() {
         for call in [

@@ -1,4 +1,4 @@
-//! The facts of a request as CEL values.
+//! Converts the facts of a request to CEL values.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn string(text: &str) -> Value {
     Value::String(Arc::new(text.to_owned()))
 }
 
-/// All claims; none without a token.
+/// All claims. Empty without a token.
 pub(super) fn claims(claims: Option<&Claims>) -> Value {
     let members = claims
         .into_iter()
@@ -45,8 +45,8 @@ fn json(value: Json<'_>) -> Value {
     }
 }
 
-/// A whole number is an `int` or a `uint` if it fits; one with a fraction is the nearest `double`.
-/// A number that would become another one in these types has a type of its own.
+/// A whole number becomes an `int` or a `uint` if it fits. A fraction becomes the nearest `double`.
+/// A number that would turn into another one in these types becomes an [`Exact`].
 fn number(number: Number<'_>) -> Value {
     match (number, number.as_u64(), number.as_distinct_f64()) {
         (Number::Integer(integer), _, _) => Value::Int(integer),
@@ -59,8 +59,8 @@ fn number(number: Number<'_>) -> Value {
     }
 }
 
-/// A number that CEL's types cannot hold. It equals the same number and nothing else. To order it,
-/// to calculate with it or to convert it fails, which denies; `string(…)` gives its text.
+/// A number that CEL's types cannot hold. It equals only the same number, and `string(…)` returns
+/// its text. Ordering, arithmetic and conversions fail, which denies.
 #[derive(Debug)]
 pub(super) struct Exact {
     text: String,
@@ -68,10 +68,10 @@ pub(super) struct Exact {
 }
 
 impl Exact {
-    /// What its type is called.
+    /// The name of the type in CEL.
     pub(super) const TYPE: &str = "claimgate.number";
 
-    /// See [`Number::to_text`].
+    /// The same text as [`Number::to_text`].
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -104,8 +104,8 @@ pub(super) fn request(target: &Target<'_>) -> Value {
     map(texts.into_iter().chain([headers]))
 }
 
-/// By name in lower case; lines of one name joined with commas, and bytes that are not UTF-8
-/// replaced by `!`, as Envoy does both by default. Pseudo-headers are left out.
+/// The headers by name in lower case. As in Envoy's default, lines with the same name are joined
+/// with commas, and bytes that are not UTF-8 become `!`. Pseudo-headers are left out.
 fn headers(headers: &Headers<'_>) -> Value {
     let mut joined: HashMap<String, String> = HashMap::new();
     for (name, value) in headers.lines().filter(|(name, _)| !name.starts_with(':')) {
@@ -152,7 +152,8 @@ pub(super) fn texts(texts: &[(&str, &str)]) -> Value {
         .map(|(name, text)| ((*name).to_owned(), string(text))))
 }
 
-/// A time that CEL cannot hold is none: comparing with it fails, which denies.
+/// The time as a CEL timestamp. A time that CEL cannot hold becomes `null`: comparing with it
+/// fails, which denies.
 pub(super) fn time(now: UnixTime) -> Value {
     i64::try_from(now.as_secs())
         .ok()

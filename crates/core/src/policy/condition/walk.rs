@@ -1,4 +1,4 @@
-//! Goes through an expression, to find what is wrong with it before a request does.
+//! Walks through an expression to find what is wrong with it before any request does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::work::Patterns;
 use super::{ConditionError, cost, names};
 use crate::policy::pattern::{Pattern, Scope};
 
-/// Below this (2^53), every integer has a double of its own.
+/// 2^53: below it, every integer has its own double.
 const MAX_EXACT_DOUBLE: f64 = 9_007_199_254_740_992.0;
 
-/// Which variables a condition looks at.
+/// The variables that a condition uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -29,24 +29,24 @@ pub struct Uses {
     pub claims: bool,
     /// The request.
     pub request: bool,
-    /// Of the request, its method.
+    /// The request's method.
     pub method: bool,
-    /// Of the request, its path.
+    /// The request's path.
     pub path: bool,
-    /// Of the request, its query.
+    /// The request's query.
     pub query: bool,
-    /// Of the request, its host.
+    /// The request's host.
     pub host: bool,
-    /// Who sends it.
+    /// The sender of the request.
     pub source: bool,
-    /// What Envoy's route says about it.
+    /// What the Envoy route says about the request.
     pub context: bool,
     /// The time.
     pub now: bool,
 }
 
 impl Uses {
-    /// What either looks at.
+    /// The union of both sets.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -63,19 +63,19 @@ impl Uses {
     }
 }
 
-/// What is wrong with the syntax.
+/// The error for an expression with wrong syntax.
 pub(super) fn syntax(errors: &ParseErrors) -> ConditionError {
     let first = errors.errors.first();
     let place = |number: isize| usize::try_from(number).unwrap_or(1).max(1);
     let (line, column) = first.map_or((1, 1), |error| (place(error.pos.0), place(error.pos.1)));
     let what = first.map_or("", |error| error.msg.lines().next().unwrap_or_default());
     let what = what.trim_start_matches("Syntax error: ");
-    // What could stand there instead is a long list of tokens.
+    // The parser appends a long list of tokens that it would have accepted.
     let what = what.split(" expecting {").next().unwrap_or_default();
     let hint = match what.starts_with("invalid int") || what.starts_with("invalid uint") {
         true => {
-            "; an `int` ends at 2^63 - 1, a `uint` such as `5u` at 2^64 - 1; larger numbers are \
-             compared as text: `string(claims.id) == \"…\"`"
+            "; an `int` ends at 2^63 - 1, a `uint` such as `5u` at 2^64 - 1; compare larger numbers \
+             as text: `string(claims.id) == \"…\"`"
         }
         false => "",
     };
@@ -86,22 +86,22 @@ pub(super) fn syntax(errors: &ParseErrors) -> ConditionError {
     }
 }
 
-/// What was found on the way.
+/// What the walk found in the expression.
 pub(super) struct Found {
     pub(super) uses: Uses,
-    /// Every member that the expression names: these, and no others, may be told to the operator.
+    /// Every member that the expression names. Only these names may appear in error messages.
     pub(super) members: BTreeSet<String>,
-    /// The request headers that it names.
+    /// The request headers that the expression names.
     pub(super) headers: BTreeSet<String>,
-    /// The patterns that it matches texts with.
+    /// The patterns that the expression matches texts with.
     pub(super) patterns: Patterns,
 }
 
-/// Looks up every name, and evaluates what is constant.
+/// Looks up every name, and evaluates every constant part.
 ///
 /// # Errors
 ///
-/// The first thing that is wrong.
+/// Returns the first mistake.
 pub(super) fn check(program: &Program, text: &str) -> Result<Found, ConditionError> {
     let mut walk = Walk {
         program,
@@ -140,13 +140,13 @@ struct Walk<'p> {
     program: &'p Program,
     text: &'p str,
     found: Found,
-    /// The variables of the macros around.
+    /// The variables of the enclosing macros.
     scope: Vec<&'p str>,
-    /// How many macros go through something of the request's own size.
+    /// The number of enclosing macros that go through something as large as the request.
     loops: usize,
-    /// How often lists that are written out make this part run.
+    /// How often literal lists make this part run.
     repeats: usize,
-    /// How many functions that make texts or lists there have been.
+    /// The number of calls so far that create a text or a list.
     makers: usize,
 }
 
@@ -197,17 +197,21 @@ impl<'p> Walk<'p> {
             }
             Expr::Struct(object) => {
                 let name = &object.type_name;
-                Err(self.wrong(at, format!("`{name}` is not a type that can be made here")))
+                Err(self.wrong(
+                    at,
+                    format!("`{name}` is not a type that can be created here"),
+                ))
             }
         }
     }
 
-    /// An integer is compared with a double as a double, so that several equal the same large one.
+    /// Refuses a large double. CEL compares an integer with a double as doubles, so several
+    /// integers would equal it.
     fn double(&self, at: &IdedExpr, double: f64) -> Result<(), ConditionError> {
         if double.abs() < MAX_EXACT_DOUBLE {
             return Ok(());
         }
-        let what = "a double of 2^53 or more stands for several integers: write an integer";
+        let what = "a double of 2^53 or more equals several integers: write an integer";
         Err(self.wrong(at, what.to_owned()))
     }
 
@@ -245,7 +249,7 @@ impl<'p> Walk<'p> {
         cost::of_call(call, &self.scope, self.loops).map_err(|what| self.wrong(at, what))?;
         self.makers += usize::from(cost::is_maker(call));
         if self.makers > cost::MAX_MAKERS {
-            let what = format!("makes more than {} texts and lists", cost::MAX_MAKERS);
+            let what = format!("creates more than {} texts and lists", cost::MAX_MAKERS);
             return Err(self.wrong(at, what));
         }
         self.constant(at, call)
@@ -259,12 +263,13 @@ impl<'p> Walk<'p> {
         names::function(name, count).map_err(|what| self.wrong(at, what))
     }
 
-    /// A pattern that is compiled for a request costs too much, and could be the caller's.
+    /// Requires a literal pattern. Compiling one per request costs too much, and a caller could
+    /// choose it.
     fn pattern(&mut self, at: &IdedExpr, pattern: Option<&IdedExpr>) -> Result<(), ConditionError> {
         let Some(Expr::Literal(LiteralValue::String(pattern))) = pattern.map(|at| &at.expr) else {
             return Err(self.wrong(
                 at,
-                "the pattern of `matches` must be literal text".to_owned(),
+                "the pattern of `matches` must be a literal text".to_owned(),
             ));
         };
         let pattern = pattern.inner();
@@ -273,7 +278,8 @@ impl<'p> Walk<'p> {
         Ok(())
     }
 
-    /// What depends on no request fails for all of them, or for none.
+    /// Evaluates a call whose operands are all literals: it fails either for every request or for
+    /// none.
     fn constant(&self, at: &IdedExpr, call: &CallExpr) -> Result<(), ConditionError> {
         let mut operands = call.target.as_deref().into_iter().chain(&call.args);
         if operands.any(|operand| !matches!(operand.expr, Expr::Literal(_))) {
@@ -308,7 +314,7 @@ impl<'p> Walk<'p> {
         self.expressions([iter_range, accu_init])?;
         for variable in [Some(iter_var), iter_var2.as_ref()].into_iter().flatten() {
             if names::VARIABLES.contains(&variable.as_str()) {
-                let what = format!("`{variable}` means something else; choose another name");
+                let what = format!("`{variable}` already has a meaning; choose another name");
                 return Err(self.wrong(at, what));
             }
         }
@@ -317,14 +323,14 @@ impl<'p> Walk<'p> {
         self.repeats *= written.unwrap_or(1).max(1);
         if self.repeats > cost::MAX_REPEATS {
             let what = format!(
-                "lists that are written out make this run over {} times",
+                "literal lists make this run over {} times",
                 cost::MAX_REPEATS
             );
             return Err(self.wrong(at, what));
         }
         if written.is_none() && self.loops > 0 {
-            let what = "a macro inside another one may only go through a list that is written \
-                        here: its work would grow with the square of the token";
+            let what = "a macro inside another one may only go through a literal list: otherwise its \
+                        work would grow with the square of the token";
             return Err(self.wrong(at, what.to_owned()));
         }
         let outside = self.scope.len();

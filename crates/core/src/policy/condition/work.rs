@@ -1,8 +1,8 @@
-//! The work that one condition may do for one request.
+//! Bounds the work that one condition may do for one request.
 //!
-//! Every call whose time depends on the length of what it is given is charged for it before it
-//! runs; a condition that runs out of work fails, which denies. The charge is put into the
-//! expression when it is compiled ([`charge_calls`]): the evaluator knows no such bound.
+//! Every call whose time depends on the length of its operands pays for it before it runs. A
+//! condition that runs out of work fails, which denies. [`charge_calls`] inserts the charges when
+//! the expression is compiled, because the evaluator has no such limit.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,45 +16,48 @@ use cel::{ExecutionError, IdedExpr};
 use super::cost::{MAX_ELEMENTS, is_maker, parts};
 use crate::policy::pattern::Pattern;
 
-/// The work of one evaluation, in units of about a nanosecond.
+/// The work of one evaluation, in units of about one nanosecond: about 2 ms.
 const BUDGET: usize = 2_000_000;
 
-/// What an element costs that a macro goes through, besides what the macro does with it.
+/// The cost of each element that a macro goes through, besides the work of the macro itself.
 const PER_ELEMENT: i64 = 128;
 
-/// What a node of an expression costs each time that it is evaluated.
+/// The cost of each evaluation of a node of the expression.
 const PER_NODE: i64 = 50;
 
-/// What a byte costs of a key that is hashed.
+/// The cost per byte of a key that is hashed.
 const PER_BYTE_HASHED: i64 = 2;
 
-/// What a byte costs of which a function makes a new text or list.
+/// The cost per byte that a function turns into a new text or list.
 const PER_BYTE_MADE: i64 = 16;
 
-/// What a byte costs that `+` copies.
+/// The cost per byte that `+` copies.
 const PER_BYTE_JOINED: i64 = 4;
 
-/// The function that charges for what a macro goes through. No expression can name it.
+/// The function that charges for the elements of a macro. The `@` keeps it out of reach of
+/// expressions.
 pub(super) const BOUNDED: &str = "@bounded";
 
-/// The function that charges for what a call reads. No expression can name it.
+/// The function that charges for the operand of a call. The `@` keeps it out of reach of
+/// expressions.
 pub(super) const CHARGED: &str = "@charged";
 
-/// The patterns of a condition, by the text of each.
+/// The compiled patterns of a condition, keyed by their text.
 pub(super) type Patterns = HashMap<String, Pattern>;
 
-/// What one evaluation has and uses up.
+/// What one evaluation may use.
 struct Evaluation {
     patterns: Arc<Patterns>,
     left: usize,
 }
 
 thread_local! {
-    /// The evaluation that runs on this thread. CEL functions get their arguments and nothing else.
+    /// The evaluation that runs on this thread. A thread-local, because CEL functions receive only
+    /// their arguments.
     static CURRENT: RefCell<Option<Evaluation>> = const { RefCell::new(None) };
 }
 
-/// Ends the evaluation, also if it panics.
+/// Ends the evaluation when dropped, even if it panics.
 struct End;
 
 impl Drop for End {
@@ -73,7 +76,7 @@ pub(super) fn evaluate<T>(patterns: &Arc<Patterns>, evaluation: impl FnOnce() ->
     evaluation()
 }
 
-/// Whether the pattern of this text matches a part of `text`; `None` if the condition has no such
+/// Whether the pattern with this text matches a part of `text`. `None` if the condition has no such
 /// pattern.
 pub(super) fn matches(pattern: &str, text: &str) -> Option<bool> {
     CURRENT.with_borrow(|current| {
@@ -82,7 +85,7 @@ pub(super) fn matches(pattern: &str, text: &str) -> Option<bool> {
     })
 }
 
-/// Outside of an evaluation (a constant that is checked when it is compiled) nothing is charged.
+/// Takes `units` from the budget. Free outside an evaluation, where the compiler checks constants.
 fn charge(function: &str, units: usize) -> Result<(), ExecutionError> {
     CURRENT.with_borrow_mut(|current| {
         let Some(evaluation) = current else {
@@ -101,8 +104,8 @@ fn charge(function: &str, units: usize) -> Result<(), ExecutionError> {
     })
 }
 
-/// The first argument, unless it has too many elements for a macro to go through; the second is
-/// what each of them costs.
+/// Returns the first argument and charges for each of its elements; the second argument is the cost
+/// per element. Fails if there are more than [`MAX_ELEMENTS`].
 pub(super) fn bounded<'b, 'v>(
     arguments: Vec<CowVal<'b, 'v>>,
 ) -> Result<CowVal<'b, 'v>, ExecutionError> {
@@ -120,7 +123,7 @@ pub(super) fn bounded<'b, 'v>(
     }
 }
 
-/// The first argument, once its size times the second is charged.
+/// Returns the first argument and charges its size times the second argument.
 pub(super) fn charged<'b, 'v>(
     arguments: Vec<CowVal<'b, 'v>>,
 ) -> Result<CowVal<'b, 'v>, ExecutionError> {
@@ -129,7 +132,7 @@ pub(super) fn charged<'b, 'v>(
     Ok(value)
 }
 
-/// A value and its weight.
+/// The value and its weight, from the arguments.
 fn weighed<'b, 'v>(
     arguments: Vec<CowVal<'b, 'v>>,
 ) -> Result<(CowVal<'b, 'v>, usize), ExecutionError> {
@@ -143,7 +146,7 @@ fn weighed<'b, 'v>(
     Ok((value, usize::try_from(weight).unwrap_or(usize::MAX)))
 }
 
-/// The bytes of a value, or somewhat more than `most` if it has more.
+/// The size of a value in bytes. Stops counting soon after `most`.
 fn size(value: &dyn Val, most: usize) -> usize {
     const PER_VALUE: usize = 8;
     let mut total = PER_VALUE;
@@ -171,8 +174,8 @@ fn size(value: &dyn Val, most: usize) -> usize {
     total
 }
 
-/// Puts a charge before each call whose time depends on the length of what it is given, and before
-/// whatever a macro goes through.
+/// Inserts a charge before each call whose time depends on the length of its operands, and before
+/// every list that a macro goes through.
 pub(super) fn charge_calls(at: &mut IdedExpr) {
     match &mut at.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
@@ -203,8 +206,8 @@ pub(super) fn charge_calls(at: &mut IdedExpr) {
     }
 }
 
-/// How many nodes are evaluated for each element of a macro. What an inner macro does for each of
-/// its own elements is charged there.
+/// The number of nodes evaluated for each element of a macro. An inner macro charges for its own
+/// elements.
 fn nodes(at: &IdedExpr) -> i64 {
     let inner = match &at.expr {
         Expr::Comprehension(comprehension) => nodes(&comprehension.iter_range),
@@ -224,30 +227,30 @@ fn charge_entry(entry: &mut IdedEntryExpr) {
     }
 }
 
-/// Charges for those operands of a call whose length decides how long it takes.
+/// Charges for the operands whose length determines how long the call takes.
 fn charge_operands(call: &mut CallExpr) {
     let weight = match call.func_name.as_str() {
         BOUNDED | CHARGED => return,
-        // The searched text is compared with the needle at each of its places.
+        // The needle is compared at every position of the searched text.
         "indexOf" | "lastIndexOf" => call.args.first().map_or(1, literal_length),
         "_+_" => PER_BYTE_JOINED,
         _ if is_maker(call) => PER_BYTE_MADE,
         _ => 1,
     };
     match (call.func_name.as_str(), call.args.as_mut_slice()) {
-        // What `map` and `filter` add an element to is theirs: the evaluator adds in place.
+        // `map` and `filter` add elements to their own list, which the evaluator does in place.
         ("_+_", [one, _]) if is_accumulator(one) => {}
         ("_+_", args) => {
             let charge = |operand| charge_unless_literal(operand, weight);
             args.iter_mut().for_each(charge);
         }
-        // A map is asked by the hash of the key, a list element by element.
+        // A map looks up the hash of the key, while a list is searched element by element.
         ("@in", [element, list]) => {
             charge_unless_literal(element, PER_BYTE_HASHED);
             wrap(list, CHARGED, weight);
         }
         ("_[_]", [_, index]) => charge_unless_literal(index, PER_BYTE_HASHED),
-        // With a literal they are compared no further than its end.
+        // A comparison with a literal stops at the literal's end, so it is not charged.
         ("_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_", [one, other])
             if !is_literal(one) && !is_literal(other) =>
         {
@@ -262,7 +265,7 @@ fn charge_operands(call: &mut CallExpr) {
     }
 }
 
-/// Macros name what they collect in so that no expression can name it.
+/// Whether the expression is the list that a macro collects into. No expression can name it.
 fn is_accumulator(at: &IdedExpr) -> bool {
     matches!(&at.expr, Expr::Ident(name) if name.starts_with('@'))
 }
@@ -280,14 +283,14 @@ fn is_literal(at: &IdedExpr) -> bool {
     matches!(at.expr, Expr::Literal(_))
 }
 
-/// A literal is as long as it is written.
+/// Charges for an operand unless it is a literal, whose length the operator chose.
 fn charge_unless_literal(at: &mut IdedExpr, weight: i64) {
     if !is_literal(at) {
         wrap(at, CHARGED, weight);
     }
 }
 
-/// Makes of `x` the call `function(x, weight)`.
+/// Replaces `x` with the call `function(x, weight)`.
 fn wrap(at: &mut IdedExpr, function: &str, weight: i64) {
     let inner = std::mem::take(at);
     let id = inner.id;

@@ -1,9 +1,9 @@
-//! Whether one pattern is about everything that another is about.
+//! Whether one pattern matches everything that another one matches.
 
 use super::path_regex::Simple;
 use super::{HostPattern, McpPattern, PathPattern, PathRegex};
 
-/// Whether the pattern is about every host that `later` is about.
+/// Whether `own` matches every host that `later` matches.
 pub fn hosts(own: &HostPattern, later: &HostPattern) -> bool {
     match (own, later) {
         (HostPattern::Exact(own), HostPattern::Exact(later)) => own == later,
@@ -15,8 +15,8 @@ pub fn hosts(own: &HostPattern, later: &HostPattern) -> bool {
     }
 }
 
-/// Whether the pattern is about every path that `later` is about. Not always found out where one of
-/// them is a regular expression.
+/// Whether `own` matches every path that `later` matches. May miss this if one of them is a regular
+/// expression.
 pub fn paths(own: &PathPattern, later: &PathPattern) -> bool {
     match (PathSet::of(own), PathSet::of(later)) {
         (PathSet::One(own), PathSet::One(later)) => own == later,
@@ -31,7 +31,7 @@ pub fn paths(own: &PathPattern, later: &PathPattern) -> bool {
     }
 }
 
-/// Whether the pattern is about every MCP call that `later` is about.
+/// Whether `own` matches every MCP call that `later` matches.
 pub fn calls(own: &McpPattern, later: &McpPattern) -> bool {
     let McpPattern { methods, names } = own;
     let holds = |own: &[String], later: &[String]| {
@@ -40,12 +40,12 @@ pub fn calls(own: &McpPattern, later: &McpPattern) -> bool {
     holds(methods, &later.methods) && holds(names, &later.names)
 }
 
-/// Whether the pattern is about every path that begins with `/`.
+/// Whether the pattern matches every path that begins with `/`.
 pub fn is_every_path(own: &PathPattern) -> bool {
     paths(own, &PathPattern::Prefix(String::new()))
 }
 
-/// Whether the pattern is about every path, or leaves out only such as few APIs have.
+/// Whether the pattern matches every path, or all except paths that few APIs have.
 pub fn is_nearly_every_path(own: &PathPattern) -> bool {
     match own {
         PathPattern::Regex(regex) => regex.is_about_plain_paths(),
@@ -53,7 +53,7 @@ pub fn is_nearly_every_path(own: &PathPattern) -> bool {
     }
 }
 
-/// Whether the pattern is not bound to any first segment: then the path keeps nobody away.
+/// Whether the pattern is not bound to a first segment, so that the path keeps no request out.
 pub fn is_anywhere(own: &PathPattern) -> bool {
     match own {
         PathPattern::Exact(_) => false,
@@ -62,7 +62,7 @@ pub fn is_anywhere(own: &PathPattern) -> bool {
     }
 }
 
-/// The segments with which all paths of the pattern begin, as far as that is certain.
+/// The segments that all matching paths begin with, as far as that is certain.
 pub fn certain_part(own: &PathPattern) -> String {
     match PathSet::of(own) {
         PathSet::One(path) | PathSet::Below(path) => path,
@@ -76,14 +76,14 @@ fn whole_segments(text: &str) -> String {
     whole.map_or("", |(whole, _)| whole).to_owned()
 }
 
-/// All paths of a pattern.
+/// The paths that a pattern matches.
 enum PathSet<'p> {
     One(String),
-    /// This path and every one below it; of `/`, which is every path, nothing is left.
+    /// This path and every path below it. Empty for `/`, which covers every path.
     Below(String),
     /// Every path that begins with this text.
     Beginning(String),
-    /// Those of an expression.
+    /// The paths that an expression matches.
     Some(&'p PathRegex),
 }
 
@@ -101,7 +101,7 @@ impl<'p> PathSet<'p> {
         }
     }
 
-    /// Whether it holds for what each of the paths begins with.
+    /// Whether `holds` is true for some beginning of each path.
     fn all_begin(&self, holds: impl Fn(&str) -> bool) -> bool {
         match self {
             Self::Below(path) if path.is_empty() => holds("/"),

@@ -1,7 +1,7 @@
 //! Headers that rules match on.
 //!
-//! A request's headers are read once, by [`SeenHeaders::observe`]: rules compare what was found,
-//! so that the cost of a long header does not grow with the number of rules.
+//! [`SeenHeaders::observe`] reads a request's headers once, and rules compare the result. So the
+//! cost of a long header does not grow with the number of rules.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -10,19 +10,20 @@ use std::fmt;
 use crate::request::by_header_name::ByHeaderName;
 use crate::request::{Request, is_alias};
 
-/// A condition on one header, however many lines it comes in.
+/// A condition on one header, across all its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderPattern {
     name: String,
-    /// The accepted values as written, with their list elements joined by `,`. Empty: any value.
+    /// The accepted values, with their list elements joined by `,`. If empty, any value is
+    /// accepted.
     values: Vec<String>,
-    /// The same values, where there are too many to compare one by one.
+    /// The same values, if there are too many to compare one by one.
     lookup: HashSet<String>,
-    /// The length of the longest value, in bytes: longer ones are not compared.
+    /// The length of the longest value in bytes. Longer headers are not compared.
     longest: usize,
 }
 
-/// Up to this many values are compared one by one, which is faster than a hash.
+/// The maximum number of values that are compared one by one, which is faster than hashing so few.
 const FEW_VALUES: usize = 8;
 
 impl HeaderPattern {
@@ -44,17 +45,17 @@ impl HeaderPattern {
         }
     }
 
-    /// Its name, in lower case.
+    /// The header's name, in lower case.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The values of which the header has one, whatever it says if there are none.
-    pub fn values(&self) -> &[String] {
+    /// The accepted values. If empty, any value is accepted.
+    pub(in crate::policy) fn values(&self) -> &[String] {
         &self.values
     }
 
-    /// Whether each request that has the header that `later` asks for has this one.
+    /// Whether every request that matches `later` also matches this pattern.
     pub(in crate::policy) fn covers(&self, later: &Self) -> bool {
         let Self { name, values, .. } = self;
         let is_own = |value: &String| values.contains(value);
@@ -62,15 +63,15 @@ impl HeaderPattern {
             && (values.is_empty() || (!later.values.is_empty() && later.values.iter().all(is_own)))
     }
 
-    /// Whether the request has this header with one of the values and nothing else.
+    /// Whether the request has this header, with exactly one of the values.
     pub(super) fn is_of(&self, headers: &Observed<'_>) -> bool {
         headers
             .get(&self.name)
             .is_some_and(|header| self.values.is_empty() || self.accepts(header))
     }
 
-    /// Whether the header is one of the values: the same list of elements, or one element,
-    /// repeated any number of times (RFC 9110 §5.3 lets a proxy join lines).
+    /// Whether the header is one of the values: the same list of elements, or one element repeated
+    /// any number of times (RFC 9110 §5.3 lets a proxy join lines).
     fn accepts(&self, header: &ObservedHeader<'_>) -> bool {
         self.has(&header.value) || header.repeated.is_some_and(|element| self.has(element))
     }
@@ -105,9 +106,9 @@ pub struct Observed<'r>(Vec<ObservedHeader<'r>>);
 #[derive(Clone, Debug)]
 struct ObservedHeader<'r> {
     name: &'r str,
-    /// Its list elements (RFC 9110 §5.6.1), without white space at their ends, joined by `,`.
+    /// The list elements (RFC 9110 §5.6.1), trimmed and joined by `,`.
     value: Cow<'r, [u8]>,
-    /// The element, if all of them are equal.
+    /// The element, if all elements are equal.
     repeated: Option<&'r [u8]>,
 }
 
@@ -118,21 +119,21 @@ impl<'r> Observed<'r> {
     }
 }
 
-/// Every header that some rule matches on.
+/// All headers that some rule matches on.
 #[derive(Clone, Debug, Default)]
 pub struct SeenHeaders(ByHeaderName<SeenHeader>);
 
 /// One header that rules match on.
 #[derive(Clone, Debug)]
 struct SeenHeader {
-    /// With the values of all rules.
+    /// Accepts the values of all rules.
     pattern: HeaderPattern,
-    /// Every element of these values.
+    /// Every list element in these values.
     elements: HashSet<Vec<u8>>,
 }
 
 impl SeenHeaders {
-    /// The headers of these patterns.
+    /// The headers that these patterns name.
     pub fn of<'p>(patterns: impl Iterator<Item = &'p HeaderPattern>) -> Self {
         let mut values: HashMap<&str, Vec<String>> = HashMap::new();
         for pattern in patterns {
@@ -146,13 +147,13 @@ impl SeenHeaders {
         Self(seen)
     }
 
-    /// Reads each of these headers that the request has.
+    /// Reads the headers of the request that some rule matches on.
     ///
     /// # Errors
     ///
-    /// The name of a header of which rules and the upstream could read different values: it comes
-    /// under another spelling of its name; or one of its elements is a value that rules look for,
-    /// and the whole is not.
+    /// Returns the name of a header that rules and the upstream could read differently. Either the
+    /// name is spelled differently; or one of its elements is a value that a rule accepts, but the
+    /// whole header is not.
     pub fn observe<'r>(&'r self, request: &Request<'r>) -> Result<Observed<'r>, &'r str> {
         if self.0.is_empty() {
             return Ok(Observed::default());
@@ -166,7 +167,7 @@ impl SeenHeaders {
                 lines.push((header, value));
             }
         }
-        // Stable: the lines of one header keep their order.
+        // The sort is stable, so the lines of one header keep their order.
         lines.sort_by_key(|(header, _)| header.pattern.name.as_str());
         lines
             .chunk_by(|(one, _), (other, _)| one.pattern.name == other.pattern.name)
@@ -189,7 +190,7 @@ impl SeenHeader {
     fn observe<'r>(lines: &[(&'r Self, &'r [u8])]) -> Result<ObservedHeader<'r>, &'r str> {
         let (header, first) = match lines {
             [(header, first), ..] => (*header, *first),
-            // `chunk_by` makes no empty chunk.
+            // `chunk_by` never yields an empty chunk.
             [] => return Err(""),
         };
         let elements = || lines.iter().flat_map(|(_, line)| split(line));
@@ -203,7 +204,8 @@ impl SeenHeader {
             },
             repeated: others.all(|other| other == one).then_some(one),
         };
-        // One that comes again is looked up once: a header may be thousands of commas.
+        // Consecutive equal elements are looked up once, because a header may consist of thousands
+        // of commas.
         let mut last = None;
         let mut elements = elements().filter(|element| last.replace(*element) != Some(*element));
         let says_more = !header.pattern.accepts(&observed)
@@ -215,7 +217,7 @@ impl SeenHeader {
     }
 }
 
-/// A list's elements (RFC 9110 §5.6.1). Proxies join lines like that.
+/// The elements of a list (RFC 9110 §5.6.1). A proxy joins lines in the same way.
 fn split(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
@@ -238,7 +240,7 @@ mod tests {
         }
     }
 
-    /// What each of two patterns on `x-env` says about these lines; `None` if they are ambiguous.
+    /// Whether each of two patterns on `x-env` matches these lines; `None` if they are ambiguous.
     #[test]
     fn values() {
         let patterns = [

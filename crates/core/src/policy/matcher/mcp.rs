@@ -1,10 +1,10 @@
-//! Calls of the Model Context Protocol (MCP), revision 2026-07-28, told apart by their headers.
+//! Tells calls of the Model Context Protocol (MCP), revision 2026-07-28, apart by their headers.
 //!
-//! `Mcp-Method` repeats the JSON-RPC method of the body, and `Mcp-Name` what it is about: the tool, the
-//! prompt or the resource. A server of that revision refuses a request whose headers and body differ.
-//! A server of an earlier one does not compare them, so that a client could say one thing and do
-//! another: only requests that claim the revision are told apart, and all others are refused where a
-//! rule would have to.
+//! `Mcp-Method` repeats the JSON-RPC method of the body. `Mcp-Name` repeats the tool, prompt or
+//! resource that it is about. A server of that revision refuses a request whose headers and body
+//! differ. A server of an earlier revision does not compare them, so a client could announce one
+//! call and make another. Therefore only requests that claim this revision are told apart; every
+//! other request is refused if a rule would depend on the call.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,16 +15,16 @@ use base64::prelude::BASE64_STANDARD;
 use crate::escaped::listed;
 use crate::request::{Request, is_alias};
 
-/// The calls that a rule is about: those that meet both. What is empty matches any.
+/// The calls that a rule matches. Both fields must match; an empty field matches any call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct McpPattern {
-    /// The JSON-RPC method is one of these: `tools/call`.
+    /// The accepted JSON-RPC methods, such as `tools/call`.
     pub methods: Vec<String>,
-    /// The tool, prompt, resource or task is one of these.
+    /// The accepted names of tools, prompts, resources or tasks.
     pub names: Vec<String>,
 }
 
-/// The methods whose calls name something, and so carry `Mcp-Name`.
+/// The methods that are about something with a name, and therefore require `Mcp-Name`.
 pub const NAMED_METHODS: [&str; 6] = [
     "prompts/get",
     "resources/read",
@@ -44,46 +44,46 @@ const VERSION: &str = "mcp-protocol-version";
 /// What the headers of a request say about an MCP call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum McpCall<'r> {
-    /// Not a `POST`, so not a call; or no rule asks.
+    /// Not a `POST` and therefore not a call, or no rule matches on calls.
     #[default]
     None,
     /// A call.
     Call {
         /// The JSON-RPC method.
         method: &'r str,
-        /// What it is about, decoded.
+        /// The tool, prompt, resource or task, decoded.
         name: Option<Cow<'r, str>>,
     },
     /// A `POST` that could be any call.
     Unclear(Unclear),
 }
 
-/// Why headers do not tell which call a request is.
+/// Why the headers do not say which call a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unclear {
-    /// No `MCP-Protocol-Version`, or an earlier one.
+    /// `MCP-Protocol-Version` is missing, or names an earlier revision.
     #[error(
-        "its `mcp-protocol-version` is absent or before {FIRST_REVISION}, so that its server does \
-         not compare `mcp-method` and `mcp-name` with the body"
+        "its `mcp-protocol-version` is absent or before {FIRST_REVISION}; such servers do not \
+         compare `mcp-method` and `mcp-name` with the body"
     )]
     OldRevision,
-    /// No `Mcp-Method`.
+    /// `Mcp-Method` is missing.
     #[error("it has no `mcp-method`")]
     NoMethod,
-    /// No `Mcp-Name` although the method names something.
+    /// `Mcp-Name` is missing, but the method requires it.
     #[error("it has no `mcp-name`, which its `mcp-method` requires")]
     NoName,
-    /// A header is repeated, or comes under another spelling of its name.
-    #[error("its `{0}` is repeated, has a comma, or comes under another spelling of the name")]
+    /// A header is repeated, or its name is spelled differently.
+    #[error("its `{0}` is repeated, has a comma, or has another spelling of the name")]
     Repeated(&'static str),
-    /// Not plain text, and not the Base64 form of it.
+    /// A header is neither plain text nor valid Base64 of UTF-8.
     #[error("its `{0}` is neither plain ASCII nor `=?base64?…?=` of UTF-8")]
     Encoding(&'static str),
 }
 
 impl McpPattern {
-    /// Whether the rule is about this call. It is about an unclear one, too: whoever would be let
-    /// through by another rule must not be by leaving headers out.
+    /// Whether the rule matches this call. It also matches an unclear call: otherwise a client
+    /// could omit headers to fall through to a rule that lets it pass.
     pub(super) fn is_of(&self, call: &McpCall<'_>) -> bool {
         let Self { methods, names } = self;
         match call {
@@ -113,9 +113,9 @@ impl fmt::Display for McpPattern {
 }
 
 impl<'r> McpCall<'r> {
-    /// What the headers of a request say.
+    /// Reads the call from the headers of a request.
     pub fn of(request: &Request<'r>) -> Self {
-        // All calls, notifications and responses are posted (Streamable HTTP).
+        // Streamable HTTP sends all calls, notifications and responses as `POST`.
         match request.method {
             "POST" => Self::posted(request).unwrap_or_else(Self::Unclear),
             _ => Self::None,
@@ -139,7 +139,7 @@ impl<'r> McpCall<'r> {
     }
 }
 
-/// Revisions are named by their dates.
+/// Whether the version has the form of a date. Dates name the revisions of MCP.
 fn is_date(version: &str) -> bool {
     let mut bytes = version.bytes().zip(FIRST_REVISION.bytes());
     version.len() == FIRST_REVISION.len()
@@ -149,7 +149,8 @@ fn is_date(version: &str) -> bool {
         })
 }
 
-/// The value of a header that comes once. A proxy may have joined two lines with a comma.
+/// The value of a header that may occur only once. A comma counts as a repetition, because a proxy
+/// may have joined two lines.
 fn single<'r>(request: &Request<'r>, name: &'static str) -> Result<Option<&'r str>, Unclear> {
     let repeated = Unclear::Repeated(name);
     if request.headers.names().any(|sent| is_alias(name, sent)) {
@@ -169,7 +170,7 @@ fn single<'r>(request: &Request<'r>, name: &'static str) -> Result<Option<&'r st
         .ok_or(Unclear::Encoding(name))
 }
 
-/// A name without the Base64 that stands for what is not plain.
+/// Decodes a name: text that is not plain is sent as Base64.
 fn decoded(value: &str) -> Result<Cow<'_, str>, Unclear> {
     const PREFIX: &str = "=?base64?";
     let is_marked = value

@@ -1,11 +1,11 @@
-//! Regular expressions about paths, and what can be known of them before a request comes.
+//! Regular expressions for paths, and what can be said about them before a request comes.
 
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind, Look};
 
 use crate::policy::pattern::{Pattern, Scope};
 
-/// A regular expression that is about whole paths.
+/// A regular expression that must match the whole path.
 #[derive(Clone, Debug)]
 pub struct PathRegex {
     text: String,
@@ -13,18 +13,18 @@ pub struct PathRegex {
     parsed: Hir,
 }
 
-/// The paths of an expression that is no more than one of these.
+/// The paths of an expression that means no more than one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Simple {
-    /// This path.
+    /// This path only.
     Exact(String),
-    /// This path and every one below it: `/orders(/.*)?`.
+    /// This path and every path below it: `/orders(/.*)?`.
     Prefix(String),
     /// Every path that begins with this text: `/public.*`.
     Beginning(String),
 }
 
-/// The largest class of characters of which each counts as written.
+/// The maximum size of a character class whose characters count as written out.
 const SMALL_CLASS: u32 = 8;
 
 impl PathRegex {
@@ -32,7 +32,7 @@ impl PathRegex {
     ///
     /// # Errors
     ///
-    /// Why it is none, in a line.
+    /// Says in one line why the expression cannot be used.
     pub fn compile(text: &str) -> Result<Self, String> {
         Ok(Self {
             pattern: Pattern::compile(text, Scope::Whole)?,
@@ -41,35 +41,35 @@ impl PathRegex {
         })
     }
 
-    /// Whether it is this path, from beginning to end.
+    /// Whether the expression matches the path from beginning to end.
     pub(super) fn is_match(&self, path: &str) -> bool {
         self.pattern.is_match(path)
     }
 
-    /// The memory that its automaton takes, in bytes.
+    /// The memory of the automaton, in bytes.
     pub fn memory(&self) -> usize {
         self.pattern.memory()
     }
 
-    /// As it was written.
+    /// The expression as it was written.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether whatever it is about begins with `/`, or it is about everything.
+    /// Whether everything that it matches begins with `/`, or it matches everything.
     pub fn is_about_paths(&self) -> bool {
         self.text.starts_with(".*") || begins_with_slash(&self.parsed)
     }
 
-    /// The texts that stand in it as they are, and the characters of its small classes: `/a`, `?`
-    /// and `&` of `/a[?&]`.
+    /// The literal texts in the expression, and the characters of its small classes: `/a`, `?` and
+    /// `&` for `/a[?&]`.
     pub fn written(&self) -> Vec<String> {
         let mut found = Vec::new();
         collect_written(&self.parsed, &mut found);
         found
     }
 
-    /// Texts with one of which each of its paths begins; `None` if that cannot be told.
+    /// Texts such that every matching path begins with one of them. `None` if unknown.
     pub fn beginnings(&self) -> Option<Vec<String>> {
         let found = Extractor::new().extract(&self.parsed);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
@@ -80,42 +80,42 @@ impl PathRegex {
             .collect()
     }
 
-    /// Whether it is not bound to any first segment: `.*`, `/[a-z]+`.
+    /// Whether the expression is not bound to a first segment: `.*`, `/[a-z]+`.
     pub fn is_anywhere(&self) -> bool {
         let beginnings = self.beginnings();
         beginnings.is_none_or(|texts| texts.iter().any(|text| text.len() <= 1))
     }
 
-    /// Whether it is about hardly any less than every path: about each whose segments are lower-case
-    /// letters, as `/[^/]*(/.*)?` is.
+    /// Whether the expression matches nearly every path: every path whose segments are lower-case
+    /// letters, as `/[^/]*(/.*)?` does.
     pub fn is_about_plain_paths(&self) -> bool {
         self.pattern.matches_all_plain_paths()
     }
 
-    /// Whether what it ends with may follow any path at all: `.*\.css`.
+    /// Whether any path at all may come before its ending: `.*\.css`.
     pub fn begins_with_anything(&self) -> bool {
         begins_with_anything(&self.parsed)
     }
 
-    /// One of its beginnings that may go on within the segment and below: `/public` of `/public.*`,
-    /// which is `/publications/7` too.
+    /// One of its beginnings after which the segment may continue: `/public` for `/public.*`, which
+    /// also matches `/publications/7`.
     pub fn runs_on(&self) -> Option<String> {
         let goes_on = |text: &String| !text.ends_with('/') && self.is_match(&format!("{text}-x/x"));
         self.beginnings()?.into_iter().find(goes_on)
     }
 
-    /// Whether its paths go down as many segments as a client likes: it has an unbounded part that
-    /// a `/` fits into.
+    /// Whether its paths may have any number of segments: it has an unbounded part that can match
+    /// `/`.
     pub fn has_many_segments(&self) -> bool {
         has_many_segments(&self.parsed)
     }
 
-    /// Whether no path can be like this: `/a$b`, `/[a&&b]`.
+    /// Whether no text can match: `/a$b`, `/[a&&b]`.
     pub fn is_impossible(&self) -> bool {
         is_impossible(&self.parsed)
     }
 
-    /// Its paths, if a text and a simple end are all of it.
+    /// Its paths, if the expression is only a literal with a simple ending.
     pub(super) fn simple(&self) -> Option<Simple> {
         let parts = match self.parsed.kind() {
             HirKind::Concat(parts) => parts.as_slice(),
@@ -136,7 +136,7 @@ impl PathRegex {
         }
     }
 
-    /// With what every path of it begins, as far as that is certain.
+    /// The text that every matching path certainly begins with.
     pub fn literal_prefix(&self) -> &str {
         let text = match self.parsed.kind() {
             HirKind::Concat(parts) => first_part(parts).and_then(literal_text),
@@ -157,7 +157,7 @@ fn begins_with_slash(hir: &Hir) -> bool {
     }
 }
 
-/// The first part that takes up something of the path.
+/// The first part that consumes some of the path.
 fn first_part(parts: &[Hir]) -> Option<&Hir> {
     let mut parts = parts.iter();
     parts.find(|part| !matches!(part.kind(), HirKind::Look(_)))
@@ -167,12 +167,13 @@ fn literal_text(hir: &Hir) -> Option<&str> {
     str::from_utf8(literal(hir)?).ok()
 }
 
-/// `^` or `$`, which the whole path has anyway where nothing else stands before or after.
+/// Whether the part is `^` or `$`. At the edges of the expression these change nothing, because the
+/// whole path must match.
 fn is_edge(hir: &Hir) -> bool {
     matches!(hir.kind(), HirKind::Look(Look::Start | Look::End))
 }
 
-/// `.*`: whatever a path may hold.
+/// Whether the part is `.*`, which matches every path.
 fn is_anything(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Capture(capture) => is_anything(&capture.sub),
@@ -183,7 +184,7 @@ fn is_anything(hir: &Hir) -> bool {
     }
 }
 
-/// Every character that a path may have: no path has a line end.
+/// Whether the part matches every character that a path may have. No path has a line end.
 fn is_any_character(hir: &Hir) -> bool {
     let HirKind::Class(Class::Unicode(class)) = hir.kind() else {
         return false;
@@ -195,7 +196,7 @@ fn is_any_character(hir: &Hir) -> bool {
     ranges.all(|range| is_line_end(range.start()) && range.start() == range.end())
 }
 
-/// `(/.*)?`
+/// Whether the part is `(/.*)?`.
 fn is_anything_below(hir: &Hir) -> bool {
     let HirKind::Repetition(repetition) = hir.kind() else {
         return false;
@@ -270,8 +271,8 @@ fn is_impossible(hir: &Hir) -> bool {
     }
 }
 
-/// Whether this part begins where the path does, or ends where it does, and others that take up
-/// something stand on that side of it.
+/// Whether this part must stand at the beginning or the end of the path, but a part on that side of
+/// it consumes something.
 fn is_cut_off(parts: &[Hir], at: usize) -> bool {
     let (before, rest) = parts.split_at(at);
     let Some((part, after)) = rest.split_first() else {

@@ -3,29 +3,29 @@
 
 use std::fmt::{self, Write as _};
 
-/// The largest exponent that is read, up or down. Those of doubles end near 308.
+/// The largest exponent that is read, positive or negative. Doubles end near 308.
 const MAX_EXPONENT: i64 = 9_999;
 
-/// Up to here (2^53), every whole number has a double of its own.
+/// 2^53: up to here, every whole number has its own double.
 const MAX_EXACT_DOUBLE: u64 = 1 << 53;
 
-/// A number of a document.
+/// A number in a document.
 #[derive(Clone, Copy, Debug)]
 pub enum Number<'d> {
-    /// A whole number that 64 bits hold, whatever its spelling.
+    /// A whole number that fits into 64 bits, whatever its spelling.
     Integer(i64),
     /// Any other number.
     Decimal(Decimal<'d>),
 }
 
-/// A number as it is spelled.
+/// A number with its spelling.
 ///
-/// INVARIANT: the text is a number. It is taken apart when it is used: a search for another value
-/// passes over it.
+/// INVARIANT: the text is a valid number. It is parsed only when used, so a lookup of another value
+/// can skip it.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal<'d>(&'d str);
 
-/// The digits before the point and after it, and the exponent.
+/// The digits before and after the point, and the exponent.
 #[derive(Default)]
 struct Parts<'d> {
     integer: &'d str,
@@ -34,13 +34,13 @@ struct Parts<'d> {
 }
 
 impl Number<'_> {
-    /// The number as text: a whole number as digits, so that `1e3` is `1000`, and any other as it is
-    /// spelled.
+    /// The number as text: a whole number as digits, so that `1e3` becomes `1000`, and any other
+    /// number as it is spelled.
     pub fn to_text(self) -> String {
         self.to_string()
     }
 
-    /// The number, if it is whole and fits into 64 bits.
+    /// The number, if it is whole and fits into 64 bits unsigned.
     pub fn as_u64(self) -> Option<u64> {
         match self {
             Self::Integer(integer) => integer.try_into().ok(),
@@ -53,27 +53,27 @@ impl Number<'_> {
         match self {
             #[expect(
                 clippy::cast_precision_loss,
-                reason = "the nearest double is asked for"
+                reason = "the caller asks for the nearest double"
             )]
             Self::Integer(integer) => integer as f64,
             Self::Decimal(decimal) => decimal.to_f64(),
         }
     }
 
-    /// The nearest double, unless that would be another whole number: of a whole number beyond
-    /// ±2^53, or of a fraction that rounds to a whole number.
+    /// The nearest double. `None` if that could be mistaken for another whole number: for a whole
+    /// number beyond ±2^53, or for a fraction that rounds to a whole number.
     pub fn as_distinct_f64(self) -> Option<f64> {
         let double = self.to_f64();
         match self {
             Self::Integer(integer) => {
                 (integer.unsigned_abs() <= MAX_EXACT_DOUBLE).then_some(double)
             }
-            // A whole number beyond 64 bits has a whole double, too.
+            // A whole number beyond 64 bits also becomes a whole double, so this refuses it.
             Self::Decimal(_) => (double.fract() != 0.0).then_some(double),
         }
     }
 
-    /// A text that is the same for two numbers if they are equal, and only then.
+    /// A text that is equal for two numbers if and only if the numbers are equal.
     pub fn canonical(self) -> String {
         match self {
             Self::Integer(integer) => integer.to_string(),
@@ -92,13 +92,13 @@ impl fmt::Display for Number<'_> {
 }
 
 impl<'d> Decimal<'d> {
-    /// Reads a number (RFC 8259 §6), and nothing else. `None` also for an exponent of more than four
-    /// digits.
+    /// Reads a number (RFC 8259 §6) and nothing else. `None` if it is malformed, or if its exponent
+    /// has more than four digits.
     pub fn parse(text: &'d str) -> Option<Self> {
         Parts::of(text).map(|_| Self(text))
     }
 
-    /// A text that [`Decimal::parse`] has accepted before.
+    /// Wraps a text that [`Decimal::parse`] has accepted before.
     pub(super) fn accepted(text: &'d str) -> Self {
         Self(text)
     }
@@ -136,7 +136,7 @@ impl<'d> Decimal<'d> {
         self.0.starts_with('-')
     }
 
-    /// The number, if it is whole and has at most 128 bits.
+    /// The number, if it is whole and fits into 128 bits.
     pub(super) fn whole(&self) -> Option<i128> {
         let (digits, power) = self.significant();
         let factor = 10_i128.checked_pow(power.try_into().ok()?)?;
@@ -152,13 +152,13 @@ impl<'d> Decimal<'d> {
     }
 
     fn to_f64(self) -> f64 {
-        // Rust reads every number of JSON, and rounds correctly.
+        // Rust parses every JSON number, and rounds it correctly.
         self.0.parse().unwrap_or(f64::NAN)
     }
 }
 
 impl fmt::Display for Decimal<'_> {
-    /// See [`Number::to_text`].
+    /// The same text as [`Number::to_text`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (digits, power) = self.significant();
         let Ok(zeros) = usize::try_from(power) else {
@@ -207,12 +207,12 @@ fn exponent_of(text: &str) -> Option<i64> {
     (size <= MAX_EXPONENT).then_some(exponent)
 }
 
-/// A length of text as `i64`.
+/// A text length as `i64`.
 fn length(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX / 4)
 }
 
-/// The spellings of all numbers in a text that is known to be JSON, in their order.
+/// The spellings of all numbers in a valid JSON text, in order.
 pub(super) fn spellings(json: &str) -> impl Iterator<Item = &str> {
     let mut rest = json;
     std::iter::from_fn(move || {
@@ -232,7 +232,7 @@ pub(super) fn spellings(json: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What follows a string whose opening quote is gone.
+/// The text after a string whose opening quote is already consumed.
 fn behind_string(mut rest: &str) -> Option<&str> {
     loop {
         let at = rest.find(['"', '\\'])?;
@@ -240,7 +240,7 @@ fn behind_string(mut rest: &str) -> Option<&str> {
         if found == "\"" {
             return Some(behind);
         }
-        // The escaped character is ASCII.
+        // The escaped character is ASCII, so it is one byte.
         rest = behind.get(1..)?;
     }
 }

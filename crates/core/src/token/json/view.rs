@@ -1,11 +1,11 @@
-//! Looking into a document.
+//! Read access to a [`ClaimsDocument`].
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use super::{ClaimsDocument, Decimal, Node, Number};
 
-/// A value of a document.
+/// A value in a document.
 #[derive(Clone, Copy)]
 pub enum Json<'d> {
     /// `null`
@@ -26,7 +26,7 @@ pub enum Json<'d> {
 #[derive(Clone, Copy)]
 pub struct Array<'d>(Inside<'d>);
 
-/// The members of an object; no name occurs twice.
+/// The members of an object. No name occurs twice.
 #[derive(Clone, Copy)]
 pub struct Object<'d>(Inside<'d>);
 
@@ -38,7 +38,7 @@ struct Inside<'d> {
     end: usize,
 }
 
-/// The values from here on.
+/// An iterator over the values from here on.
 struct Values<'d>(Inside<'d>);
 
 impl<'d> Iterator for Values<'d> {
@@ -89,12 +89,12 @@ impl<'d> Iterator for Values<'d> {
 }
 
 impl<'d> Array<'d> {
-    /// The elements, in their order.
+    /// The elements, in order.
     pub fn iter(self) -> impl Iterator<Item = Json<'d>> {
         Values(self.0)
     }
 
-    /// The element at this position.
+    /// The element at this position, counted from 0.
     pub fn get(self, index: usize) -> Option<Json<'d>> {
         Values(self.0).nth(index)
     }
@@ -110,7 +110,7 @@ impl<'d> Object<'d> {
         })
     }
 
-    /// The members, in the order of the document.
+    /// The members, in document order.
     pub fn iter(self) -> impl Iterator<Item = (&'d str, Json<'d>)> {
         let mut values = Values(self.0);
         std::iter::from_fn(move || match (values.next()?, values.next()?) {
@@ -119,7 +119,7 @@ impl<'d> Object<'d> {
         })
     }
 
-    /// The member of this name.
+    /// The member with this name.
     pub fn get(self, name: &str) -> Option<Json<'d>> {
         self.iter()
             .find_map(|(own, value)| (own == name).then_some(value))
@@ -140,8 +140,8 @@ impl<'d> Json<'d> {
         }
     }
 
-    /// How many bytes it takes at least as text, found without reading what is inside: a value in an
-    /// array or object takes a byte, and a comma or brackets.
+    /// A lower bound for the length of the value as text, in bytes, without reading what is inside.
+    /// In an array or object, each value takes at least one byte, and a comma or a bracket.
     pub fn min_text_bytes(self) -> usize {
         match self {
             Self::String(text) => text.len(),
@@ -153,8 +153,8 @@ impl<'d> Json<'d> {
         }
     }
 
-    /// A string, number or boolean as text; `None` for anything else. A number is digits if it is
-    /// whole, and as it is spelled if not.
+    /// A string, number or boolean as text. `None` for anything else. A whole number becomes
+    /// digits; any other number stays as it is spelled.
     pub fn scalar_text(self) -> Option<Cow<'d, str>> {
         match self {
             Self::String(text) => Some(text.into()),
@@ -167,7 +167,7 @@ impl<'d> Json<'d> {
 }
 
 impl fmt::Display for Json<'_> {
-    /// As JSON, without spaces, and members in the order of their names.
+    /// Compact JSON, with members sorted by name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("null"),

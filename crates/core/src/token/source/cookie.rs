@@ -1,4 +1,4 @@
-//! A token in a cookie (RFC 6265 §4.2.1, §5.4).
+//! Finds a token in a cookie (RFC 6265 §4.2.1, §5.4).
 
 use std::collections::HashSet;
 
@@ -6,11 +6,11 @@ use super::Unreadable;
 use super::spelling::{self, Readings};
 use crate::request::Headers;
 
-/// The value of the cookie, without the quotes that may be around it.
+/// The value of the cookie, without surrounding quotes.
 ///
 /// # Errors
 ///
-/// Also when another cookie is one that a server may read under this name.
+/// Fails if the cookie occurs twice, or if a server may read another cookie under this name.
 pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a str>, Unreadable> {
     let mut cookie = None;
     for crumb in crumbs(headers) {
@@ -36,13 +36,15 @@ pub(super) fn value<'a>(headers: &Headers<'a>, name: &str) -> Result<Option<&'a 
     Ok(Some(unquoted.unwrap_or(value)))
 }
 
-/// Every name that a cookie has, or would have if lines were joined with a comma.
+/// Every cookie name in the request, including names that appear only if a proxy has joined lines
+/// with commas.
 pub(super) fn each_name<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     crumbs(headers).flat_map(names).map(|(_, name)| name)
 }
 
-/// The request's cookies without those that a server may read under one of these names, as one
-/// header line; `None` if no cookie is left. Cookies that a header cannot carry as text are left out.
+/// The request's cookies as one header line, without those that a server may read under one of the
+/// `taken` names. `None` if no cookie remains. Drops cookies that are not text that a header can
+/// carry.
 pub(crate) fn without(headers: &Headers<'_>, taken: &[&str]) -> Option<String> {
     let longest = taken.iter().map(|name| name.len()).max().unwrap_or(0);
     let taken: HashSet<Vec<u8>> = taken.iter().map(|name| spelling::key(name)).collect();
@@ -54,7 +56,7 @@ pub(crate) fn without(headers: &Headers<'_>, taken: &[&str]) -> Option<String> {
     };
     let left: Vec<&str> = crumbs(headers)
         .filter_map(|crumb| {
-            // All that follows is of this cookie, or of others that are taken.
+            // The rest belongs to this cookie, or to others that are taken away too.
             match names(crumb).find(|(_, name)| is_taken(name)) {
                 Some((begins, _)) => crumb.get(..begins.checked_sub(1)?).map(<[u8]>::trim_ascii),
                 None => Some(crumb),
@@ -66,7 +68,7 @@ pub(crate) fn without(headers: &Headers<'_>, taken: &[&str]) -> Option<String> {
     (!left.is_empty()).then(|| left.join("; "))
 }
 
-/// Each `name=value` of each line: HTTP/2 lets clients send several (RFC 9113 §8.2.3).
+/// Each `name=value` of each line. HTTP/2 lets clients send several lines (RFC 9113 §8.2.3).
 fn crumbs<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     let lines: Vec<&'a [u8]> = headers.all("cookie").collect();
     lines
@@ -75,8 +77,8 @@ fn crumbs<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
         .map(<[u8]>::trim_ascii)
 }
 
-/// The name at the beginning of a crumb, and each that follows a comma: the crumb may be the end and
-/// the beginning of lines which a proxy has joined. With the place where it begins.
+/// Each name in a crumb with its position: the name at the beginning, and any name after a comma,
+/// because a proxy may have joined the end of one line and the beginning of another.
 fn names(crumb: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let (mut begins, mut in_quotes) = (Some(0), false);
     crumb.iter().enumerate().filter_map(move |(index, byte)| {
@@ -133,7 +135,7 @@ mod tests {
             (&["t="], (Ok(Some("")), None)),
             (&["t=a b; c=\u{1}"], (Ok(Some("a b")), None)),
             (&["t=abc; name=Zoë"], (Ok(Some("abc")), Some("name=Zoë"))),
-            // Lines that were joined.
+            // Lines that a proxy has joined.
             (&["t=abc; z=1,t=def"], (Err(Repeated), Some("z=1"))),
             (&["t=abc,t=def"], (Err(Repeated), None)),
             (&["a=1,t=abc"], (Ok(Some("abc")), Some("a=1"))),
@@ -162,11 +164,11 @@ mod tests {
         }
     }
 
-    /// One name after the other, byte by byte.
+    /// The reference for the property test: handles one name after another, byte by byte.
     mod one_by_one {
         use super::*;
 
-        /// The value of the cookie, without the quotes that may be around it.
+        /// The value of the cookie, without surrounding quotes.
         pub(super) fn value<'a>(
             headers: &Headers<'a>,
             name: &str,
@@ -193,8 +195,8 @@ mod tests {
             Ok(Some(unquoted.unwrap_or(value)))
         }
 
-        /// The request's cookies without those of these names, as one header line; `None` if there are none
-        /// left. What is no text that a header can carry is left out.
+        /// The request's cookies as one header line, without those with these names. `None` if no
+        /// cookie remains. Drops what is not text that a header can carry.
         pub(super) fn without(headers: &Headers<'_>, names: &[&str]) -> Option<String> {
             let mut left: Vec<&[u8]> = crumbs(headers).collect();
             for name in names {
@@ -212,8 +214,8 @@ mod tests {
             (!left.is_empty()).then(|| left.join("; "))
         }
 
-        /// A crumb, or two that were the end and the beginning of lines which a proxy has joined with a
-        /// comma: where a cookie of this name follows one.
+        /// The crumb, or its two parts if a cookie with this name follows a comma: a proxy may have
+        /// joined two lines there.
         fn pieces<'a>(crumb: &'a [u8], name: &str) -> Vec<&'a [u8]> {
             let mut pieces = Vec::new();
             let mut begins = 0;

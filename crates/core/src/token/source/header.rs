@@ -1,12 +1,12 @@
-//! A token in a header.
+//! Finds a token in a header.
 
 use std::iter;
 
 use super::{Unreadable, any_byte};
 use crate::request::Headers;
 
-/// What the header holds behind its scheme, which is taken in any case and followed by one or more
-/// spaces; `None` if there is no such header, or one of another scheme.
+/// The value after the scheme. The scheme matches in any case, and one or more spaces follow it.
+/// `None` if the header is absent or has another scheme.
 pub(super) fn value<'a>(
     headers: &Headers<'a>,
     name: &str,
@@ -18,7 +18,7 @@ pub(super) fn value<'a>(
     };
     let others: Vec<_> = lines.collect();
     if !others.is_empty() {
-        // As when they are joined with commas: credentials of other schemes are none of ours.
+        // The same as if a proxy had joined the lines with commas: other schemes are ignored.
         let is_other = |line: &[u8]| match (scheme, str::from_utf8(line)) {
             (Some(scheme), Ok(line)) => matches!(after_scheme(scheme, line), Ok(None)),
             _ => false,
@@ -40,7 +40,7 @@ pub(super) fn value<'a>(
     }
 }
 
-/// What follows the scheme and its spaces, `None` after another scheme.
+/// The value after the scheme and its spaces. `None` if the line has another scheme.
 fn after_scheme<'a>(scheme: &str, value: &'a str) -> Result<Option<&'a str>, Unreadable> {
     let (found, rest) = split_scheme(value);
     match (found, rest) {
@@ -49,7 +49,7 @@ fn after_scheme<'a>(scheme: &str, value: &'a str) -> Result<Option<&'a str>, Unr
         _ => {}
     }
     if !found.eq_ignore_ascii_case(scheme) {
-        // A line of another scheme may have been joined with one of ours.
+        // A proxy may have joined a line of another scheme with one of this scheme.
         let is_ours = |word: &str| word.eq_ignore_ascii_case(scheme);
         return match joined_schemes(rest).any(is_ours) {
             true => Err(Unreadable::Repeated),
@@ -63,8 +63,9 @@ fn after_scheme<'a>(scheme: &str, value: &'a str) -> Result<Option<&'a str>, Unr
     Ok(Some(token))
 }
 
-/// The line's scheme, and those of lines that may have been joined with it: the line is nothing to
-/// all other schemes. `None` if it does not begin with a scheme, which is an error to every one.
+/// The line's scheme, and the schemes of lines that may have been joined with it. Places with any
+/// other scheme ignore the line. `None` if it does not begin with a scheme, which is an error for
+/// every place.
 pub(super) fn schemes(line: &str) -> Option<impl Iterator<Item = &str>> {
     let (found, rest) = split_scheme(line);
     (!found.is_empty()).then(|| iter::once(found).chain(joined_schemes(rest)))

@@ -1,6 +1,6 @@
-//! All places where tokens are looked for.
+//! All places that may carry a token.
 //!
-//! A request is read once for all of them, so that its cost does not grow with their number.
+//! A request is read once for all places, so its cost does not grow with their number.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,36 +10,37 @@ use super::{TokenSource, cookie, header, query, websocket};
 use crate::request::by_header_name::ByHeaderName;
 use crate::request::{Headers, Request, is_alias};
 
-/// All places where tokens are looked for, in the order of the configuration.
+/// All places that may carry a token, in the order of the configuration.
 #[derive(Clone, Debug)]
 pub struct TokenPlaces {
     places: Arc<[Arc<TokenSource>]>,
-    /// Where there are too many to read one by one.
+    /// Finds the used places, if there are too many to read one by one.
     lookup: Option<Lookup>,
 }
 
-/// Up to this many places are read one by one, which is faster than a hash and allocates nothing.
+/// The maximum number of places that are read one by one. For so few, that is faster than hashing
+/// and allocates nothing.
 const FEW_PLACES: usize = 4;
 
 impl TokenPlaces {
-    /// These places, which must differ.
+    /// These places. No two may be equal.
     pub fn new(places: Vec<Arc<TokenSource>>) -> Self {
         let lookup = (places.len() > FEW_PLACES).then(|| Lookup::of(&places));
         let places = places.into();
         Self { places, lookup }
     }
 
-    /// All of them.
+    /// All places.
     pub fn all(&self) -> &Arc<[Arc<TokenSource>]> {
         &self.places
     }
 
-    /// The first of them.
+    /// The first place.
     pub fn first(&self) -> Option<&Arc<TokenSource>> {
         self.places.first()
     }
 
-    /// Whether a header is one in which tokens are looked for, under another spelling of its name.
+    /// Whether `sent` is another spelling of the name of a header that may carry a token.
     pub(crate) fn is_alias(&self, sent: &str) -> bool {
         match &self.lookup {
             Some(lookup) => {
@@ -53,7 +54,7 @@ impl TokenPlaces {
         }
     }
 
-    /// The places in which the request has something, whether a token or not.
+    /// The places that hold anything in this request, a token or not.
     pub(crate) fn used<'p>(
         &'p self,
         request: &Request<'_>,
@@ -63,7 +64,7 @@ impl TokenPlaces {
             .filter(move |place| is_exact || place.is_used(request))
     }
 
-    /// The places that are worth reading: all where there are few, otherwise those that are used.
+    /// The places worth reading: all places if they are few, otherwise only those that are used.
     pub(crate) fn candidates<'p>(
         &'p self,
         request: &Request<'_>,
@@ -71,7 +72,7 @@ impl TokenPlaces {
         self.marked(self.lookup.as_ref().map(|lookup| lookup.used(request)))
     }
 
-    /// The places that may be in one of these headers.
+    /// The places that belong to one of these headers.
     pub(crate) fn in_headers<'p>(
         &'p self,
         headers: &Headers<'_>,
@@ -92,32 +93,32 @@ impl TokenPlaces {
     }
 }
 
-/// The places by what a request says where it uses them.
+/// The places, indexed by what a request must contain to use them.
 #[derive(Clone, Debug, Default)]
 struct Lookup {
     count: usize,
     headers: ByHeaderName<HeaderPlaces>,
-    /// By [`spelling::key`].
+    /// Keyed by [`spelling::key`].
     cookies: ByName,
-    /// By [`spelling::key`].
+    /// Keyed by [`spelling::key`].
     parameters: ByName,
     protocols: ByName,
-    /// Of a cookie's or a parameter's name, in bytes.
+    /// The longest cookie or parameter name, in bytes.
     longest: usize,
 }
 
-/// Indices of places.
+/// Indexes of places by name.
 type ByName = HashMap<Vec<u8>, Vec<usize>>;
 
 /// The places in one header.
 #[derive(Clone, Debug, Default)]
 struct HeaderPlaces {
     name: String,
-    /// Those that hold a token alone, or a subprotocol.
+    /// The places without a scheme.
     bare: Vec<usize>,
-    /// The others, by their schemes in lower case.
+    /// The other places, keyed by scheme in lower case.
     by_scheme: ByName,
-    /// Of a scheme, in bytes.
+    /// The longest scheme, in bytes.
     longest: usize,
 }
 
@@ -151,7 +152,7 @@ impl Lookup {
                     (&mut lookup.parameters, spelling::key(name))
                 }
                 TokenSource::WebSocket(name) => {
-                    // For aliases of its name.
+                    // The entry makes aliases of the header's name known.
                     headers.entry(websocket::HEADER).or_default();
                     (&mut lookup.protocols, name.clone().into_bytes())
                 }
@@ -171,8 +172,8 @@ impl Lookup {
         lookup
     }
 
-    /// The places that are used: exactly those of which `TokenSource::token` does not say that
-    /// there is nothing.
+    /// The places that are used: exactly those for which `TokenSource::token` does not return
+    /// `Ok(None)`.
     fn used(&self, request: &Request<'_>) -> Marks {
         let mut marks = Marks(vec![false; self.count]);
         for (header, line) in self.sent(&request.headers) {
@@ -203,7 +204,7 @@ impl Lookup {
         marks
     }
 
-    /// The header lines that may hold tokens.
+    /// The header lines that may hold tokens, each with its places.
     fn sent<'h>(
         &'h self,
         headers: &'h Headers<'_>,
@@ -240,7 +241,7 @@ impl HeaderPlaces {
     }
 }
 
-/// Which places.
+/// A set of places: one mark for each.
 struct Marks(Vec<bool>);
 
 impl Marks {
@@ -293,7 +294,7 @@ mod tests {
         .to_vec()
     }
 
-    /// What one place after the other says.
+    /// The outcome of reading the places one after another.
     fn one_by_one(places: &[Arc<TokenSource>], request: &Request<'_>) -> Result<String, String> {
         let mut found = None;
         for place in places {
@@ -323,7 +324,7 @@ mod tests {
         }
     }
 
-    /// Texts in which names and separators are frequent.
+    /// Texts in which names and separators occur often.
     fn text() -> impl Strategy<Value = String> {
         let part = prop::sample::select(vec![
             "t",
@@ -356,7 +357,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-        /// Reading all places at once says what reading one after the other does.
+        /// Reading all places at once gives the same outcome as reading them one by one.
         #[test]
         fn many_as_one_by_one(
             query in text(),

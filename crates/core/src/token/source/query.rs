@@ -1,13 +1,13 @@
-//! A token in the query (RFC 6750 §2.3).
+//! Finds a token in the query (RFC 6750 §2.3).
 
 use super::{Unreadable, spelling};
 
-/// The value of the query parameter. Neither its value nor its name may have escapes: a token needs
-/// none, and Envoy removes a parameter by the name as it was sent.
+/// The value of the query parameter. Neither name nor value may contain escapes: a token needs
+/// none, and Envoy removes a parameter only by the name as it was sent.
 ///
 /// # Errors
 ///
-/// Also when another parameter is one that a server may read under this name.
+/// Fails if the parameter occurs twice, or if a server may read another parameter under this name.
 pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Unreadable> {
     let Some((_, query)) = path.split_once('?') else {
         return Ok(None);
@@ -16,7 +16,7 @@ pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Un
     for parameter in query.split('&') {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if key != name {
-            // Some servers take `;` for a separator too.
+            // Some servers also treat `;` as a separator.
             if parameter
                 .split(';')
                 .any(|part| spelling::is_read_as(name_of(part).as_bytes(), name))
@@ -33,7 +33,7 @@ pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Un
     }
 }
 
-/// The name of every parameter. Some servers take `;` for a separator too.
+/// The name of every parameter. `;` separates parameters too, because some servers treat it so.
 pub fn names(path: &str) -> impl Iterator<Item = &[u8]> {
     let (_, query) = path.split_once('?').unwrap_or_default();
     query.split(['&', ';']).map(|part| name_of(part).as_bytes())

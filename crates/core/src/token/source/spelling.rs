@@ -1,13 +1,14 @@
-//! Other names that servers read as that of a cookie or a query parameter.
+//! Finds names that some server reads as the name of a cookie or a query parameter.
 //!
-//! PHP reads `access.token` and `access[token` as `access_token`, Rack and `qs` `[access_token]` and
-//! `access_token[]`, ASP.NET `Access_Token`; some drop white space around a name, or what follows a
-//! NUL. A request could carry a good token under the name itself, which claimgate verifies, and
-//! another token under such a name, which the upstream reads.
+//! PHP reads `access.token` and `access[token` as `access_token`. Rack and `qs` read
+//! `[access_token]` and `access_token[]` like that, and ASP.NET `Access_Token`. Some servers drop
+//! white space around a name, or the part after a NUL. Without this check, a request could carry a
+//! good token under the real name, which claimgate verifies, and another token under such a name,
+//! which the upstream reads.
 
 use percent_encoding::percent_decode;
 
-/// Whether some server reads the name that was sent as `name`, which it may equal.
+/// Whether some server reads `sent` as `name`. True if they are equal.
 pub(super) fn is_read_as(sent: &[u8], name: &str) -> bool {
     beginnings(sent).any(|mut sent| {
         name.bytes()
@@ -16,9 +17,9 @@ pub(super) fn is_read_as(sent: &[u8], name: &str) -> bool {
     })
 }
 
-/// The names that some server reads when another is sent.
+/// Computes the names that some server may read for a name that was sent.
 pub(super) struct Readings {
-    /// The length of a name that is looked for, in bytes: longer ones are left out.
+    /// The length in bytes of the longest name of interest; longer readings are skipped.
     longest: usize,
     reading: Vec<u8>,
 }
@@ -31,7 +32,7 @@ impl Readings {
         }
     }
 
-    /// Calls `found` with each of the names for `sent`, as [`key`] writes it.
+    /// Calls `found` with each reading of `sent`, in the form of [`key`].
     pub(super) fn each(&mut self, sent: &[u8], mut found: impl FnMut(&[u8])) {
         for mut sent in beginnings(sent) {
             self.reading.clear();
@@ -51,12 +52,13 @@ impl Readings {
     }
 }
 
-/// What all names have in common that some server does not tell apart.
+/// The form that is equal for all names that some server does not tell apart.
 pub(super) fn key(name: &str) -> Vec<u8> {
     name.bytes().map(folded).collect()
 }
 
-/// The name without its escapes, from where it may begin: after white space, and after brackets.
+/// The decoded name, from each position where a server may start reading: after white space, and
+/// after brackets.
 fn beginnings(sent: &[u8]) -> impl Iterator<Item = impl Iterator<Item = u8>> {
     let skipped: [fn(u8) -> bool; 2] = [is_space, ends_name];
     let begins = skipped.map(|skipped| percent_decode(sent).skip_while(move |byte| skipped(*byte)));
@@ -66,7 +68,7 @@ fn beginnings(sent: &[u8]) -> impl Iterator<Item = impl Iterator<Item = u8>> {
     begins.into_iter().take(if same { 1 } else { 2 })
 }
 
-/// White space, a `+` for it, or a control character.
+/// Whether the byte is white space, a `+` in its place, or a control character.
 fn is_space(byte: u8) -> bool {
     byte <= b' ' || byte == b'+' || byte == 0x7f
 }

@@ -1,5 +1,5 @@
-//! A token among the subprotocols that a WebSocket client offers (RFC 6455 §4.1, §11.3.4): a page
-//! can set no other header of the handshake.
+//! Finds a token among the subprotocols that a WebSocket client offers (RFC 6455 §4.1, §11.3.4).
+//! Scripts in a browser can set no other header of the handshake.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,14 +10,14 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use super::Unreadable;
 use crate::request::Headers;
 
-/// The header with what is offered.
+/// The header that lists the offered subprotocols.
 pub const HEADER: &str = "sec-websocket-protocol";
 
-/// The name under which clients of Kubernetes offer a token: behind it, a dot and the token in
-/// base64url follow in the same subprotocol.
+/// The name under which Kubernetes clients offer a token. A dot and the token in base64url follow
+/// in the same subprotocol.
 const KUBERNETES: &str = "base64url.bearer.authorization.k8s.io";
 
-/// The token that is offered under this name: in the subprotocol behind it.
+/// The token offered under this name, which is the next subprotocol (for Kubernetes, the same one).
 pub(super) fn value<'a>(
     headers: &Headers<'a>,
     name: &str,
@@ -48,9 +48,9 @@ pub(super) fn value<'a>(
         .ok_or(Unreadable::Malformed)
 }
 
-/// What is offered besides tokens under these names, as one header line; `None` if that is nothing.
-/// The names stay: a server must choose one of the subprotocols that the client offers, and a
-/// browser wants it to choose one.
+/// The offered subprotocols as one header line, without the tokens under these names. `None` if
+/// nothing remains. The names themselves stay, because the server must choose one of the offered
+/// subprotocols, and a browser fails the handshake if it chooses none.
 pub(crate) fn without(headers: &Headers<'_>, names: &[&str]) -> Option<String> {
     let offered: Vec<&[u8]> = offered(headers).collect();
     let names: HashSet<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
@@ -64,7 +64,7 @@ pub(crate) fn without(headers: &Headers<'_>, names: &[&str]) -> Option<String> {
     (!left.is_empty()).then(|| left.join(", "))
 }
 
-/// How a client offers a token under this name.
+/// The header value with which a client offers a token under this name.
 pub fn offer(name: &str, token: &str) -> String {
     match is_pair(name) {
         true => format!("{name}, {token}"),
@@ -72,12 +72,12 @@ pub fn offer(name: &str, token: &str) -> String {
     }
 }
 
-/// Whether the token is a subprotocol of its own behind the name.
+/// Whether the token is a separate subprotocol after the name.
 fn is_pair(name: &str) -> bool {
     name != KUBERNETES
 }
 
-/// Each subprotocol, in order, whatever lines they come in.
+/// Each subprotocol in order, across all header lines.
 fn offered<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     let lines: Vec<&'a [u8]> = headers.all(HEADER).collect();
     lines
@@ -87,7 +87,7 @@ fn offered<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
         .filter(|protocol| !protocol.is_empty())
 }
 
-/// Every name under which a token is, or should be.
+/// Calls `found` with every name under which the request has a token, or should have one.
 pub(super) fn each_name(headers: &Headers<'_>, mut found: impl FnMut(&[u8])) {
     for protocol in offered(headers) {
         if is_of_kubernetes(protocol) {
@@ -99,7 +99,7 @@ pub(super) fn each_name(headers: &Headers<'_>, mut found: impl FnMut(&[u8])) {
     }
 }
 
-/// The subprotocols that hold a token under one of these names.
+/// The subprotocols that are tokens under one of these names.
 fn tokens<'o, 'a>(
     offered: &'o [&'a [u8]],
     is_name: impl Fn(&[u8]) -> bool + 'o,

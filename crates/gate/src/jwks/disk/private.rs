@@ -1,7 +1,7 @@
-//! A directory, and files in it, that no other user can write.
+//! A directory whose files no other user can write.
 //!
-//! The directory is opened once, and its files are opened, written and renamed relative to it. What
-//! is checked is what is used: nobody can swap one or the other in between.
+//! The directory is opened once. Its files are opened, written and renamed relative to that handle,
+//! so what is checked is what is used: nobody can swap a path in between.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
@@ -16,17 +16,18 @@ use rustix::process::geteuid;
 /// The user who can change any file anyway.
 const ROOT: u32 = 0;
 
-/// A directory whose files can be replaced by this process's user and by root alone.
+/// A directory whose files only this process's user and root can replace.
 #[derive(Debug)]
 pub(super) struct PrivateDirectory(OwnedFd);
 
 impl PrivateDirectory {
-    /// Opens the directory at `path`, which may be a link to it.
+    /// Opens the directory at `path`, which may be a symbolic link.
     ///
     /// # Errors
     ///
-    /// When it belongs to another user, or others can write to it. A sticky directory such as
-    /// `/tmp` will do: others can add files there, but not replace ours.
+    /// Fails if the directory belongs to another user, or if others can write to it. A sticky
+    /// directory such as `/tmp` is accepted, because others can add files there, but cannot replace
+    /// ours.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
@@ -37,27 +38,28 @@ impl PrivateDirectory {
         Ok(Self(directory))
     }
 
-    /// The same. A directory that does not exist is created, for this process's user alone.
+    /// Like [`Self::open`], but creates a missing directory that only this process's user can
+    /// access.
     ///
     /// # Errors
     ///
-    /// As [`PrivateDirectory::open`], or when it cannot be created.
+    /// Fails like [`PrivateDirectory::open`], or if the directory cannot be created.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         Self::open(path)
     }
 
-    /// All of a file in the directory, if it has no more than `max_bytes`.
+    /// The contents of a file in the directory, of at most `max_bytes`.
     ///
     /// # Errors
     ///
-    /// When it is a link or no regular file, belongs to another user, can be written by others, is
-    /// too long, or cannot be read.
+    /// Fails if the file is a link or not a regular file, belongs to another user, can be written
+    /// by others, is too long, or cannot be read.
     pub(super) fn read(&self, name: &str, max_bytes: u64) -> io::Result<Vec<u8>> {
-        // To open a pipe, or to read it, is to wait for whoever writes to it.
+        // Opening or reading a pipe would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = match rustix::fs::openat(&self.0, name, flags, Mode::empty()) {
-            // What `O_NOFOLLOW` answers for a link.
+            // `O_NOFOLLOW` returns this error for a link.
             Err(Errno::LOOP) => return Err(io::Error::other("it is a link")),
             opened => opened?,
         };
@@ -80,26 +82,26 @@ impl PrivateDirectory {
         }
     }
 
-    /// Writes beside the file and renames, so that it is whole at any time, whoever else writes it.
-    /// Only this process's user can read it.
+    /// Writes a new file and renames it, so that readers never see a partial file, even with
+    /// several writers. Only this process's user can read it.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// Fails if the file cannot be written.
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let beside = format!("{name}-{}-{:x}", std::process::id(), fastrand::u64(..));
         let written = self
             .write_new(&beside, bytes)
             .and_then(|()| Ok(rustix::fs::renameat(&self.0, &beside, &self.0, name)?));
         if written.is_err() {
-            // It may never have been made.
+            // The file may not exist, so an error here is ignored.
             let _ = rustix::fs::unlinkat(&self.0, &beside, AtFlags::empty());
         }
         written
     }
 
     fn write_new(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // `O_EXCL` follows no link either.
+        // With `O_EXCL`, the call follows no link either.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let created = rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?;
         let mut file = File::from(created);
@@ -112,7 +114,7 @@ impl PrivateDirectory {
 #[derive(Clone, Copy, Debug)]
 struct Access {
     owner: u32,
-    /// The permission bits, the sticky one included.
+    /// The permission bits, including the sticky bit.
     mode: u32,
     is_directory: bool,
 }
@@ -126,8 +128,8 @@ impl Access {
         }
     }
 
-    /// Whether only `user` and root can write. An access control list is seen too: its mask stands
-    /// in the place of the group's bits.
+    /// Checks that only `user` and root can write. This covers access control lists too, because
+    /// the group bits show the list's mask.
     fn check(self, user: u32) -> Result<(), String> {
         let Self {
             owner,
@@ -136,17 +138,17 @@ impl Access {
         } = self;
         if owner != user && owner != ROOT {
             return Err(format!(
-                "it belongs to user {owner}, and claimgate runs as user {user}"
+                "it belongs to user {owner}, but claimgate runs as user {user}"
             ));
         }
         let sticky = is_directory && mode & 0o1000 != 0;
         if mode & 0o022 != 0 && !sticky {
             let remedy = match is_directory {
                 true => {
-                    "; `chmod go-w`, or let `cache_dir` name a directory below it, which \
+                    "; run `chmod go-w`, or set `cache_dir` to a directory below it, which \
                      claimgate creates for itself"
                 }
-                false => "; `chmod go-w`",
+                false => "; run `chmod go-w`",
             };
             return Err(format!("its mode {mode:04o} lets others write{remedy}"));
         }
@@ -162,7 +164,7 @@ mod tests {
     fn who_can_write() {
         const US: u32 = 65_532;
         let (foreign, writable) = (
-            "belongs to user 1000, and claimgate runs as user 65532",
+            "belongs to user 1000, but claimgate runs as user 65532",
             "lets others write",
         );
         for (owner, mode, file, directory) in [
@@ -178,7 +180,7 @@ mod tests {
             (US, 0o2770, writable, writable),
             (ROOT, 0o666, writable, writable),
             (ROOT, 0o777, writable, writable),
-            // Sticky means something for directories only.
+            // The sticky bit only matters for directories.
             (ROOT, 0o1777, writable, ""),
             (US, 0o1770, writable, ""),
             (1000, 0o600, foreign, foreign),
@@ -196,7 +198,7 @@ mod tests {
                 assert_eq!(found.is_empty(), expected.is_empty(), "{access:?}: {found}");
             }
         }
-        // Root's own processes trust nobody else either.
+        // A process of root does not trust other users' files either.
         let ours = Access {
             owner: US,
             mode: 0o600,

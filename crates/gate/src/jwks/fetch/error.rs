@@ -1,4 +1,4 @@
-//! Why a document could not be had, and what to do about it.
+//! Why a document could not be fetched, and what to do about it.
 
 use std::error::Error;
 use std::io;
@@ -13,31 +13,31 @@ use super::Wanted;
 use claimgate_config::values::is_this_machine;
 use claimgate_core::escaped::Escaped;
 
-/// Why a document could not be had.
+/// Why a document could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Name resolution, connection, TLS, or a time-out.
+    /// Name resolution, connection or TLS failed, or the time ran out.
     #[error("cannot fetch `{url}`{}: {why}{}", through(proxy.as_deref()), hint(advice.as_deref()))]
     Unreachable {
-        /// What was asked for.
+        /// The requested URL.
         url: Url,
-        /// The proxy that was to be used, without its credentials.
+        /// The proxy for the request, without its credentials.
         proxy: Option<String>,
         /// The causes, outermost first.
         why: String,
-        /// Whether there never was a connection.
+        /// Whether no connection was ever established.
         unconnected: bool,
         /// What to do about it.
         advice: Option<String>,
     },
-    /// Something else than 200.
+    /// The response status is not 200.
     #[error("`{url}` answers {status}, expected 200{}", hint(advice.as_deref()))]
     Status {
-        /// What was asked for.
+        /// The requested URL.
         url: Url,
-        /// The answer.
+        /// The response status.
         status: StatusCode,
-        /// How long it asks to be left alone (RFC 9110 §10.2.3).
+        /// The pause that the response asks for (RFC 9110 §10.2.3).
         retry_after: Option<Duration>,
         /// What to do about it.
         advice: Option<String>,
@@ -45,29 +45,29 @@ pub enum FetchError {
     /// A redirect that is not followed.
     #[error("`{url}` redirects to `{to}`, {why}{}", hint(advice.as_deref()))]
     Redirect {
-        /// What was asked for.
+        /// The requested URL.
         url: Url,
-        /// Where the answer leads.
+        /// The target of the redirect.
         to: Escaped,
         /// Why it is not followed.
         why: &'static str,
         /// What to do about it.
         advice: Option<String>,
     },
-    /// There is no bearer token to send along.
+    /// The bearer token to send along cannot be read.
     #[error("cannot use `fetch.bearer_token_file` `{}`: {why}", file.display())]
     NoBearerToken {
-        /// Where it should be.
+        /// The file that should contain it.
         file: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         why: String,
     },
-    /// More than is read.
+    /// The document exceeds `fetch.max_bytes`.
     #[error("`{url}` answers with more than {max_bytes} bytes (`fetch.max_bytes`)")]
     TooLarge {
-        /// What was asked for.
+        /// The requested URL.
         url: Url,
-        /// The bound.
+        /// The limit in bytes.
         max_bytes: usize,
     },
 }
@@ -81,7 +81,8 @@ fn hint(advice: Option<&str>) -> String {
 }
 
 impl FetchError {
-    /// Whether the server is up and says that the document is not here, as opposed to not now.
+    /// Whether the server works and says that the document is not at this URL, as opposed to not
+    /// available at the moment.
     pub(in crate::jwks) fn is_not_here(&self) -> bool {
         match self {
             Self::Status { status, .. } => {
@@ -94,7 +95,7 @@ impl FetchError {
         }
     }
 
-    /// How long the provider asks to be left alone.
+    /// The pause that the provider asks for.
     pub(in crate::jwks) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -102,12 +103,12 @@ impl FetchError {
         }
     }
 
-    /// Whether nobody answered, and it does not say why: DNS, egress rules, a proxy.
+    /// Whether there was no response and the cause is unclear: DNS, egress rules or a proxy.
     pub(in crate::jwks) fn is_network(&self) -> bool {
         matches!(self, Self::Unreachable { advice: None, .. })
     }
 
-    /// Whether there never was a connection.
+    /// Whether no connection was ever established.
     pub(in crate::jwks) fn is_unconnected(&self) -> bool {
         matches!(
             self,
@@ -119,7 +120,7 @@ impl FetchError {
     }
 }
 
-/// An error and everything that led to it: the innermost part is what helps.
+/// The error with all its causes. The innermost one usually helps most.
 pub(super) fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -133,7 +134,7 @@ pub(super) fn causes(error: &reqwest::Error) -> String {
     text
 }
 
-/// What to do when there was no answer.
+/// What to do if there was no response.
 pub(super) fn unreachable(
     error: &reqwest::Error,
     url: &Url,
@@ -142,17 +143,17 @@ pub(super) fn unreachable(
     if let Some(error) = tls_error(error) {
         return tls(error, ca_file);
     }
-    // In a container, `localhost` seldom means what the author of the configuration meant.
+    // In a container, `localhost` is rarely what the author of the configuration meant.
     (error.is_connect() && is_this_machine(url)).then(|| {
         "in a container this address is the container itself: set `discovery_url` or `jwks.uri` to \
-         the provider's address as seen from here"
+         an address at which the container can reach the provider"
             .to_owned()
     })
 }
 
 fn tls(error: &rustls::Error, ca_file: Option<&Path>) -> Option<String> {
     Some(match error {
-        // A bad signature: an authority of the same name with another key.
+        // A bad signature means that another authority has the same name but a different key.
         rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => match ca_file {
@@ -163,7 +164,7 @@ fn tls(error: &rustls::Error, ca_file: Option<&Path>) -> Option<String> {
             }
             Some(file) => format!(
                 "no certificate in `fetch.ca_file` `{}` has signed its certificate, or the server \
-                 leaves out an intermediate one",
+                 omits an intermediate certificate",
                 file.display()
             ),
         },
@@ -175,7 +176,7 @@ fn tls(error: &rustls::Error, ca_file: Option<&Path>) -> Option<String> {
                 Some(file) => format!("`fetch.ca_file` `{}`", file.display()),
             };
             format!(
-                "its certificate is an authority's (`CA:TRUE`), which is accepted if this very \
+                "its certificate is an authority's (`CA:TRUE`), which is accepted only if this exact \
                  certificate is in {file}"
             )
         }
@@ -184,19 +185,19 @@ fn tls(error: &rustls::Error, ca_file: Option<&Path>) -> Option<String> {
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
-        ) => "renew its certificate, or set this machine's clock".to_owned(),
+        ) => "renew its certificate, or correct this machine's clock".to_owned(),
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "the URL must have a name that the certificate is for".to_owned(),
+        ) => "the host name in the URL must be one that the certificate covers".to_owned(),
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "this port does not speak TLS: is the address `http://`, or the port another?"
+            "this port does not speak TLS: should the URL begin with `http://`, or have another port?"
                 .to_owned()
         }
         _ => return None,
     })
 }
 
-/// Whether a server's certificate was refused for being an authority's.
+/// Whether a server's certificate was refused because it belongs to an authority.
 pub(super) fn is_ca_certificate(error: &rustls::OtherError) -> bool {
     matches!(
         error.0.downcast_ref::<webpki::Error>(),
@@ -204,7 +205,8 @@ pub(super) fn is_ca_certificate(error: &rustls::OtherError) -> bool {
     )
 }
 
-/// The TLS error among the causes. An [`io::Error`] does not count what it wraps as its source.
+/// The TLS error among the causes. Looks inside each [`io::Error`], because that does not report
+/// the error it wraps as its source.
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -223,8 +225,8 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     None
 }
 
-/// What to do about a status. `sent_to` is the origin that the configured bearer token is for, if
-/// there is one, and `withheld` whether the token was not sent for that reason.
+/// What to do about a status. `sent_to` is the origin for which the bearer token is configured, if
+/// any. `withheld` says whether the token was not sent because the URL has another origin.
 pub(super) fn status(
     status: StatusCode,
     url: &Url,
@@ -239,20 +241,20 @@ pub(super) fn status(
     match (status, sent_to) {
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(origin)) if withheld => {
             Some(format!(
-                "the token of `fetch.bearer_token_file` is sent to `{origin}` alone; if it may go \
-                 there, set `{field}: {url}`"
+                "the token in `fetch.bearer_token_file` is sent only to `{origin}`; if this URL may \
+                 receive it too, set `{field}: {url}`"
             ))
         }
-        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(_)) => {
-            Some("the token of `fetch.bearer_token_file` was sent, and does not suffice".to_owned())
-        }
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(_)) => Some(
+            "the token in `fetch.bearer_token_file` was sent, but is not sufficient".to_owned(),
+        ),
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => Some(
             "no credentials were sent; for the Kubernetes API server, set \
              `fetch.bearer_token_file`"
                 .to_owned(),
         ),
         (StatusCode::BAD_REQUEST, _) if url.scheme() == "http" => {
-            Some("does this port speak TLS? then the address is `https://`".to_owned())
+            Some("does this port speak TLS? then the URL must begin with `https://`".to_owned())
         }
         _ => None,
     }
@@ -267,7 +269,7 @@ pub(super) fn redirect(to: &Url, wanted: Wanted) -> Option<String> {
     Some(match wanted {
         Wanted::Keys => format!("if the keys are there, set `jwks.uri: {to}`"),
         Wanted::Metadata => format!(
-            "if the metadata is there, set `discovery_url: {to}`; `jwks.uri` takes the address of \
+            "if the metadata is there, set `discovery_url: {to}`; `jwks.uri` is for the URL of \
              the keys"
         ),
     })

@@ -1,7 +1,8 @@
-//! Which proxy a document is fetched through, if any.
+//! Decides whether a document is fetched through a proxy.
 //!
-//! A proxy reads and can change what is not encrypted, and its own `localhost` is another machine.
-//! So only https goes through one, in a tunnel (RFC 9110 §9.3.6), and nothing for this machine.
+//! A proxy can read and change everything that is not encrypted, and its own `localhost` is another
+//! machine. So only https goes through a proxy, in a tunnel (RFC 9110 §9.3.6), and nothing for this
+//! machine does.
 
 use std::fmt;
 
@@ -15,25 +16,26 @@ use url::Url;
 use claimgate_config::Proxy as Setting;
 use claimgate_config::values::{ProxyUrl, is_this_machine};
 
-/// The variables that name a proxy for https, those that win first.
+/// The variables that name a proxy for https, in order of precedence.
 const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 
-/// The variables that name the hosts that are reached without it.
+/// The variables that name the hosts to reach without the proxy.
 const DIRECT_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
-/// A proxy, and what goes through it.
+/// A proxy, and the rules for what goes through it.
 pub(super) struct Proxy {
     url: ProxyUrl,
     matcher: Matcher,
 }
 
 impl Proxy {
-    /// The proxy that the operator wants, with `variable` to look into the environment; none if
-    /// the environment names none.
+    /// The configured proxy. `variable` reads the environment. `None` if the environment names no
+    /// proxy.
     ///
     /// # Errors
     ///
-    /// When a variable does not hold the address of a proxy: to go without one would be a surprise.
+    /// Fails if a variable is not the URL of a proxy, because silently fetching without a proxy
+    /// would be a surprise.
     pub(super) fn new(
         setting: &Setting,
         variable: impl Fn(&str) -> Option<String>,
@@ -50,7 +52,7 @@ impl Proxy {
                 let Some((name, text)) = first(&PROXY_VARIABLES) else {
                     return Ok(None);
                 };
-                // As curl has it.
+                // A missing scheme means http, as in curl.
                 let text = match text.contains("://") {
                     true => text,
                     false => format!("http://{text}"),
@@ -62,7 +64,8 @@ impl Proxy {
             }
         };
         let to_proxy = || Matcher::builder().https(url.to_string());
-        // A matcher says nothing about an address that it cannot read, and everything goes direct.
+        // A matcher ignores a URL that it cannot read, and everything would bypass the proxy, so
+        // test it.
         let anything = Uri::from_static("https://idp.invalid");
         if to_proxy().build().intercept(&anything).is_none() {
             return Err(format!("cannot use the proxy `{url}`"));
@@ -71,13 +74,13 @@ impl Proxy {
         Ok(Some(Self { url, matcher }))
     }
 
-    /// Whether a document is fetched through it.
+    /// Whether the document at this URL is fetched through the proxy.
     pub(super) fn is_for(&self, url: &Url) -> bool {
         let through = |url: Uri| self.matcher.intercept(&url).is_some();
         url.scheme() == "https" && !is_this_machine(url) && url.as_str().parse().is_ok_and(through)
     }
 
-    /// For the client that asks it.
+    /// The proxy in reqwest's form.
     pub(super) fn to_reqwest(&self) -> Result<reqwest::Proxy, String> {
         let proxy = reqwest::Proxy::https(self.url.to_string());
         let proxy = proxy.map_err(|_| format!("cannot use the proxy `{}`", self.url))?;
@@ -94,7 +97,8 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// RFC 7617 §2; in a URL, user and password are percent-encoded.
+/// The credentials for Basic authentication (RFC 7617 §2). In a URL, user and password are
+/// percent-encoded.
 fn basic(user: &str, password: &str) -> Result<HeaderValue, String> {
     let mut pair = percent_decode_str(user).collect::<Vec<u8>>();
     pair.push(b':');
@@ -130,7 +134,7 @@ mod tests {
             (explicit(), none, "https://idp.example/keys", true),
             (explicit(), none, "https://10.0.0.1/keys", true),
             (explicit(), none, "https://[2001:db8::1]/keys", true),
-            // An environment that is not asked decides nothing.
+            // With a URL, the environment is ignored.
             (explicit(), some, "https://idp.example/keys", true),
             (explicit(), none, "http://idp.example/keys", false),
             (explicit(), none, "https://localhost/keys", false),

@@ -1,4 +1,4 @@
-//! Which servers are believed to be who they say, where `fetch.ca_file` decides.
+//! Decides which TLS servers are trusted if `fetch.ca_file` is set.
 
 use std::sync::Arc;
 
@@ -14,11 +14,12 @@ use rustls::{
 
 use super::error::is_ca_certificate;
 
-/// TLS that trusts the certificates of a PEM bundle, and no others.
+/// A TLS configuration that trusts only the certificates in a PEM bundle.
 ///
 /// # Errors
 ///
-/// When it holds none, or one that cannot be read: then with its number, from 1.
+/// Fails if the bundle has no certificate, or one that cannot be read; the error gives its number,
+/// from 1.
 pub(super) fn only(bundle: &[u8]) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     let mut listed = Vec::new();
@@ -28,7 +29,7 @@ pub(super) fn only(bundle: &[u8]) -> Result<ClientConfig, String> {
             format!("its certificate number {number} is broken: {error}")
         };
         let certificate = certificate.map_err(|error| match error {
-            // It would show the marker byte by byte.
+            // The parser's message would print the marker byte by byte.
             pem::Error::MissingSectionEnd { .. } => broken(&"it has no end"),
             pem::Error::IllegalSectionStart { .. } => broken(&"its beginning cannot be read"),
             other => broken(&other),
@@ -39,7 +40,7 @@ pub(super) fn only(bundle: &[u8]) -> Result<ClientConfig, String> {
         listed.push(certificate);
     }
     if listed.is_empty() {
-        return Err("it holds no PEM certificate".to_owned());
+        return Err("it contains no PEM certificate".to_owned());
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let issued =
@@ -56,9 +57,9 @@ pub(super) fn only(bundle: &[u8]) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
-/// Accepts a certificate that a listed one has signed; or that is listed itself, although it is an
-/// authority's, as `openssl req -x509` makes them. That gives nobody more: whoever has its key
-/// could sign a certificate as well.
+/// Accepts a certificate that a listed one has signed, or one that is itself listed although it is
+/// an authority's, as `openssl req -x509` creates them. The latter grants nothing new: whoever
+/// holds its key could sign a certificate as well.
 #[derive(Debug)]
 struct IssuedOrListed {
     issued: Arc<WebPkiServerVerifier>,
@@ -82,9 +83,9 @@ impl ServerCertVerifier for IssuedOrListed {
             now,
         );
         match &issued {
-            // INVARIANT: this error comes after the certificate's dates were found to be right, and
-            // before its signature and name are looked at. It is its own signer, byte for byte what
-            // the operator listed; `tls.rs` among the tests has dates and names that are wrong.
+            // INVARIANT: this error comes after the certificate's dates were checked, and before
+            // its signature and name are. The certificate is its own signer and equals a listed one
+            // byte by byte. `tests/it/tls.rs` covers wrong dates and names.
             Err(Error::InvalidCertificate(CertificateError::Other(other)))
                 if is_ca_certificate(other) && self.listed.contains(end_entity) =>
             {

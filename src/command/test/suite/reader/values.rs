@@ -1,4 +1,4 @@
-//! Texts, lists and mappings, none of which may have something missing.
+//! Reads texts, lists and mappings whose values may not be missing.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::config::document::Field;
 use crate::config::raw::values::Texts;
 
 impl Reader {
-    /// A mapping of texts, none of which is missing.
+    /// A mapping of texts. Reports missing values.
     pub(super) fn texts(
         &mut self,
         field: Field<BTreeMap<String, Field<String>>>,
@@ -19,7 +19,7 @@ impl Reader {
             return BTreeMap::new();
         };
         if fields.is_empty() {
-            self.report(&location, "empty; leave it out");
+            self.report(&location, "empty; remove it");
         }
         let mut texts = BTreeMap::new();
         for (name, field) in fields {
@@ -32,7 +32,7 @@ impl Reader {
         texts
     }
 
-    /// One text or several, none of which is missing.
+    /// One text, or a list. Reports missing values.
     pub(super) fn list(&mut self, field: Field<Texts>) -> Vec<String> {
         let (location, fields) = match field {
             Field::Given(_, Texts::One(text)) => return vec![text],
@@ -40,7 +40,7 @@ impl Reader {
             Field::Absent | Field::Invalid => return Vec::new(),
         };
         if fields.is_empty() {
-            self.report(&location, "empty; leave it out");
+            self.report(&location, "empty; remove it");
         }
         let mut texts = Vec::new();
         for field in fields {
@@ -67,7 +67,7 @@ impl Reader {
     }
 }
 
-/// What is absent is `null`, and will be taken away.
+/// The members. An absent value becomes `null`, which removes the member from the token.
 pub(super) fn members(field: Field<BTreeMap<String, Field<Value>>>) -> Map<String, Value> {
     let Field::Given(_, fields) = field else {
         return Map::new();

@@ -1,4 +1,4 @@
-//! Variables, and what is in them.
+//! Checks variables and their members.
 
 use cel::IdedExpr;
 use cel::common::ast::{Expr, SelectExpr};
@@ -7,7 +7,7 @@ use super::super::{ConditionError, names};
 use super::Walk;
 
 impl<'p> Walk<'p> {
-    /// A variable, or one field of it, which stands at another place.
+    /// Checks a variable, or one field of it. The field has a position of its own.
     pub(super) fn variable(
         &mut self,
         at: &IdedExpr,
@@ -50,7 +50,7 @@ impl<'p> Walk<'p> {
             }
         };
         match field {
-            // It holds too much to be passed around.
+            // The variable as a whole is too large to pass around.
             None => {
                 let fields = fields.join("`, `");
                 Err(self.wrong(at, format!("name a field of `{name}`: `{fields}`")))
@@ -71,7 +71,7 @@ impl<'p> Walk<'p> {
         self.member(at, &select.operand, &select.field)
     }
 
-    /// A member that is named, be it behind a dot or in brackets.
+    /// Checks a member that is named after a dot or in brackets.
     pub(super) fn member(
         &mut self,
         at: &'p IdedExpr,
@@ -88,17 +88,17 @@ impl<'p> Walk<'p> {
         }
     }
 
-    /// A header that is named, unless no request can have it.
+    /// Checks that a request can have a header with this name.
     pub(super) fn header(&mut self, at: &IdedExpr, name: &str) -> Result<(), ConditionError> {
         let lower = name.to_ascii_lowercase();
         match name {
             name if name.starts_with(':') => {
                 let what =
-                    format!("`{name}` is no header: see `request.method`, `path` and `host`");
+                    format!("`{name}` is not a header: use `request.method`, `path` and `host`");
                 Err(self.wrong(at, what))
             }
             name if name != lower => {
-                let what = format!("headers are named in lower case: write `{lower}`");
+                let what = format!("header names are in lower case: write `{lower}`");
                 Err(self.wrong(at, what))
             }
             _ => {
