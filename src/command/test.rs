@@ -10,7 +10,6 @@ mod judge;
 mod raw;
 mod report;
 mod suite;
-mod tokens;
 
 use super::{Failure, complain, say};
 use judge::Outcome;

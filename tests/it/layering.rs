@@ -49,7 +49,7 @@ const CRATES: [Crate; 5] = [
     },
     Crate {
         folder: "crates/dev",
-        knows: &["core"],
+        knows: &["core", "config", "gate"],
         without: &["tonic", "prost", "reqwest", "clap"],
     },
     Crate {
@@ -98,7 +98,7 @@ const RESERVED: [Reserved; 6] = [
     },
     Reserved {
         word: "claimgate_gate::",
-        files: &["src/lib.rs"],
+        files: &["src/lib.rs", "crates/dev/"],
         why: "the program names its crates in one place",
     },
     Reserved {

@@ -10,6 +10,7 @@
 )]
 
 mod advice;
+mod api_gate;
 mod cases;
 mod cli;
 mod config;

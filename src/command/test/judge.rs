@@ -1,10 +1,14 @@
 //! Runs the cases of a suite.
 
+use std::sync::Arc;
+
 use super::suite::{Case, Expect, Suite, Token};
-use super::tokens::{Mint, own_keys};
 use crate::command::Failure;
 use crate::command::explain::{Explained, explain};
-use crate::keyring::Keyring;
+use crate::config::{Config, KeySource};
+use crate::dev::mint::Mint;
+use crate::jwks;
+use crate::keyring::{Keyring, Keys, ProviderId};
 use crate::policy::Policy;
 use crate::request::{Headers, Peer, Request};
 use crate::token::source::{TokenSource, websocket};
@@ -32,7 +36,7 @@ impl Outcome {
 }
 
 pub(super) async fn run(suite: &Suite) -> Result<Vec<Outcome>, Failure> {
-    let mut mint = Mint::new(&suite.config);
+    let mut mint = Mint::new(Arc::clone(&suite.config.policy));
     let own_keys = own_keys(&suite.config).await;
     let mut outcomes = Vec::new();
     for case in &suite.cases {
@@ -59,8 +63,24 @@ pub(super) async fn run(suite: &Suite) -> Result<Vec<Outcome>, Failure> {
     Ok(outcomes)
 }
 
+/// The keys in the configuration and in files on this machine. Nothing is fetched.
+async fn own_keys(config: &Config) -> Keyring {
+    let mut keyring = Keyring::empty(config.keys.len());
+    for ((id, _), settings) in config.policy.providers().zip(&config.keys) {
+        match settings.source {
+            KeySource::File(_) | KeySource::Inline(_) => {
+                if let Ok(keys) = jwks::fetch_once(settings).await {
+                    keyring = keyring.with(id, Keys::Known(keys));
+                }
+            }
+            KeySource::Discovery { .. } | KeySource::Uri(_) => {}
+        }
+    }
+    keyring
+}
+
 /// The first place that may carry a provider's tokens. Without a provider, the first place of any.
-fn place_of(policy: &Policy, provider: Option<crate::keyring::ProviderId>) -> TokenSource {
+fn place_of(policy: &Policy, provider: Option<ProviderId>) -> TokenSource {
     let own = provider
         .and_then(|id| policy.provider(id))
         .and_then(|provider| provider.token_from.first());

@@ -1,20 +1,19 @@
 //! Mints tokens in each provider's shape, signed with keys made for the test.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
+use aws_lc_rs::error::Unspecified;
 use serde_json::{Map, Value, json};
 
-use crate::command::Failure;
-use crate::config::{Config, KeySource};
-use crate::dev::signer::Signer;
-use crate::jwks;
-use crate::keyring::{Algorithm, KeySet, Keyring, Keys, ProviderId};
-use crate::policy::Provider;
-use crate::time::UnixTime;
-use crate::token::claims::ClaimPath;
-use crate::token::issuer::TENANT_ID;
-use crate::token::{Audiences, Tenants};
+use crate::signer::Signer;
+use claimgate_core::keyring::{Algorithm, KeySet, KeySetError, Keyring, Keys, ProviderId};
+use claimgate_core::policy::{Policy, Provider};
+use claimgate_core::time::UnixTime;
+use claimgate_core::token::claims::ClaimPath;
+use claimgate_core::token::issuer::TENANT_ID;
+use claimgate_core::token::{Audiences, Tenants};
 
 /// The id of the keys made for the test.
 const KID: &str = "claimgate-test";
@@ -22,47 +21,75 @@ const KID: &str = "claimgate-test";
 /// The lifetime of minted tokens, in seconds.
 const LIFETIME: u64 = 600;
 
-/// Signing keys, created when first needed.
-pub(super) struct Mint<'c> {
-    config: &'c Config,
-    signers: BTreeMap<usize, Signer>,
+/// Signing keys of a policy's providers, created when first needed.
+#[derive(Debug)]
+pub struct Mint {
+    policy: Arc<Policy>,
+    signers: BTreeMap<usize, (Signer, Arc<KeySet>)>,
     keyring: Keyring,
 }
 
-impl<'c> Mint<'c> {
-    pub(super) fn new(config: &'c Config) -> Self {
+/// Why no token can be minted.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// The policy has no provider with this name, or number.
+    #[error("the configuration has no provider `{0}`")]
+    Provider(String),
+    /// The claims are something else than a JSON object.
+    #[error("claims must be a JSON object")]
+    NoObject,
+    /// The library that signs refused to.
+    #[error("cannot sign: {0}")]
+    Sign(#[from] Unspecified),
+    /// A key that was just created cannot be read back.
+    #[error("cannot use a created key: {0}")]
+    Key(#[from] KeySetError),
+}
+
+impl Mint {
+    /// A mint for the providers of `policy`. Creates no key yet.
+    pub fn new(policy: Arc<Policy>) -> Self {
+        let providers = policy.providers().count();
         Self {
-            config,
+            policy,
             signers: BTreeMap::new(),
-            keyring: Keyring::empty(config.keys.len()),
+            keyring: Keyring::empty(providers),
         }
     }
 
     /// A keyring with exactly the keys created so far.
-    pub(super) fn keyring(&self) -> &Keyring {
+    pub fn keyring(&self) -> &Keyring {
         &self.keyring
     }
 
-    /// A token that is valid, apart from these changes.
-    pub(super) fn token(
+    /// The public keys of a provider.
+    ///
+    /// # Errors
+    ///
+    /// See [`MintError`].
+    pub fn keys(&mut self, id: ProviderId) -> Result<Arc<KeySet>, MintError> {
+        let (_, keys) = self.signer(id)?;
+        Ok(Arc::clone(keys))
+    }
+
+    /// A token that is valid at `now` for 10 minutes, or for the provider's `max_lifetime` if that is
+    /// shorter, apart from these changes of its claims and header. `null` removes a member.
+    ///
+    /// # Errors
+    ///
+    /// See [`MintError`].
+    pub fn token(
         &mut self,
         id: ProviderId,
         claims: &Map<String, Value>,
         header: &Map<String, Value>,
         now: UnixTime,
-    ) -> Result<String, Failure> {
-        let provider = self.config.policy.provider(id).ok_or("no such provider")?;
-        let signer = match self.signers.entry(id.0) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let signer = Signer::generate(algorithm(provider), KID)?;
-                let keys =
-                    KeySet::from_json(json!({"keys": [signer.jwk()]}).to_string().as_bytes())?;
-                let keyring = self.keyring.with(id, Keys::Known(Arc::new(keys)));
-                self.keyring = keyring;
-                entry.insert(signer)
-            }
-        };
+    ) -> Result<String, MintError> {
+        let policy = Arc::clone(&self.policy);
+        let provider = policy
+            .provider(id)
+            .ok_or_else(|| MintError::Provider(id.0.to_string()))?;
+        let (signer, _) = self.signer(id)?;
         let mut all = usual_header(provider, signer);
         change(&mut all, header);
         let header = Value::Object(all);
@@ -70,22 +97,23 @@ impl<'c> Mint<'c> {
         change(&mut all, claims);
         Ok(signer.sign(&header.to_string(), &Value::Object(all).to_string())?)
     }
-}
 
-/// The keys in the configuration and in files on this machine. Nothing is fetched.
-pub(super) async fn own_keys(config: &Config) -> Keyring {
-    let mut keyring = Keyring::empty(config.keys.len());
-    for ((id, _), settings) in config.policy.providers().zip(&config.keys) {
-        match settings.source {
-            KeySource::File(_) | KeySource::Inline(_) => {
-                if let Ok(keys) = jwks::fetch_once(settings).await {
-                    keyring = keyring.with(id, Keys::Known(keys));
-                }
+    fn signer(&mut self, id: ProviderId) -> Result<&(Signer, Arc<KeySet>), MintError> {
+        match self.signers.entry(id.0) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let provider = self
+                    .policy
+                    .provider(id)
+                    .ok_or_else(|| MintError::Provider(id.0.to_string()))?;
+                let signer = Signer::generate(algorithm(provider), KID)?;
+                let jwks = json!({"keys": [signer.jwk()]}).to_string();
+                let keys = Arc::new(KeySet::from_json(jwks.as_bytes())?);
+                self.keyring = self.keyring.with(id, Keys::Known(Arc::clone(&keys)));
+                Ok(entry.insert((signer, keys)))
             }
-            KeySource::Discovery { .. } | KeySource::Uri(_) => {}
         }
     }
-    keyring
 }
 
 /// An algorithm that the provider accepts, preferably one whose keys are quick to create.
