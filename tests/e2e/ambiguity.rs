@@ -1,4 +1,4 @@
-//! Requests that some server would take for others, through a real Envoy, in HTTP/2 above all, which
+//! Requests that some server would mistake for others, through a real Envoy. Most use HTTP/2, which
 //! carries what HTTP/1.1 does not.
 
 use claimgate::dev::envoy::EXAMPLE;
@@ -18,7 +18,7 @@ rules:
   - { name: orders, match: { path: { prefix: /orders } }, scopes: orders:read }
 ";
 
-/// The example, which leaves paths as they come, and describes headers in one of two forms.
+/// The example without path normalisation, with headers in one of the two forms.
 fn lenient(encode_raw_headers: bool) -> String {
     let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
     let manager = example
@@ -106,7 +106,7 @@ async fn methods_and_paths_that_could_be_others() {
             seen.as_object_mut().unwrap().remove("headers");
             assert_eq!(seen, expected);
         }
-        // A `!` is one, where Envoy tells.
+        // A `!` may stand for another byte, unless Envoy sends the original bytes.
         let request = Request {
             method: "GET",
             path: b"/intern!",
@@ -163,7 +163,8 @@ async fn headers_that_name_another_request_stay_behind() {
     }
 }
 
-/// What looks like a preflight, and would be more to some server, passes free no longer.
+/// A request that looks like a preflight, but is more than that to some server, no longer passes
+/// freely.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn preflights_are_nothing_but_that() {
@@ -203,13 +204,13 @@ async fn preflights_are_nothing_but_that() {
         .chain([&form])
         .map(|(name, value)| format!("{name}: {value}"))
         .collect();
-    // Ends the header, and the body at once.
+    // Ends the header block and the body at once.
     lines.push("transfer-encoding: chunked\r\n\r\n0".to_owned());
     let answer = http(mesh.envoy.address(), "OPTIONS /orders/7", &lines).await;
     assert_eq!(answer.status, 401, "{answer:?}");
 }
 
-/// Trailers would stand beside the claim headers.
+/// Otherwise trailers would arrive beside the claim headers.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn trailers_do_not_reach_the_upstream() {
@@ -242,7 +243,7 @@ async fn trailers_do_not_reach_the_upstream() {
     }
 }
 
-/// Without that filter they do, which is what it is for.
+/// Without that filter trailers do arrive, so the filter is needed.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn trailers_reach_the_upstream_without_the_filter() {

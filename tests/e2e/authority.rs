@@ -1,4 +1,4 @@
-//! What Envoy sends as `:authority` is the name of its cluster, unless it is told otherwise.
+//! By default, Envoy sends the name of its cluster as `:authority`.
 
 use claimgate::dev::envoy::EXAMPLE;
 

@@ -1,4 +1,4 @@
-//! Envoy's own settings, as `deploy/envoy` and `docs/envoy.md` have them.
+//! Envoy's own settings, as in `deploy/envoy` and `docs/envoy.md`.
 
 use claimgate::dev::envoy::EXAMPLE;
 use claimgate::dev::issuer::Issuer;
@@ -36,7 +36,7 @@ async fn each_subject_has_a_rate_of_its_own() {
             .await
             .status
     };
-    // Tokens of one subject share its bucket, be they the same or not.
+    // Different tokens of one subject share its bucket.
     for expected in [200, 200, 200, 429, 429] {
         assert_eq!(status(mint("alice")).await, expected);
     }
@@ -45,7 +45,7 @@ async fn each_subject_has_a_rate_of_its_own() {
     assert_eq!(anonymous.status, 200);
 }
 
-/// An instance of claimgate that is killed costs the requests that Envoy was asking it, and no more.
+/// Killing an instance of claimgate costs only the requests that Envoy was sending to it.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn a_killed_instance_costs_hardly_a_request() {
@@ -82,7 +82,7 @@ async fn a_killed_instance_costs_hardly_a_request() {
             .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
             .sum::<u64>()
     };
-    // Both are asked before one is killed.
+    // Both instances receive requests before one is killed.
     eventually("both instances are asked", async || {
         status().await == 200 && checks(&other).await > 0 && checks(&mesh.claimgate).await > 0
     })
@@ -92,6 +92,6 @@ async fn a_killed_instance_costs_hardly_a_request() {
     for _ in 0..300 {
         refused += usize::from(status().await != 200);
     }
-    // Each of Envoy's two workers may find out by itself.
+    // Each of Envoy's two workers may have to notice by itself.
     assert!(refused <= 4, "{refused} of 300 requests were refused");
 }

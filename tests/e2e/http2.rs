@@ -1,5 +1,5 @@
-//! A client of HTTP/2 that sends what well-behaved ones do not: methods in lower case, bytes that
-//! are not UTF-8 in the path, trailers. It writes its frames itself (RFC 9113 §4, §6).
+//! An HTTP/2 client that sends what well-behaved clients do not: methods in lower case, bytes that
+//! are not UTF-8 in the path, trailers. It writes its own frames (RFC 9113 §4, §6).
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
-/// One request, whose fields are sent as they are.
+/// One request, whose fields are sent unchanged.
 #[derive(Clone, Copy, Default)]
 pub struct Request<'a> {
     pub method: &'a str,
@@ -26,8 +26,8 @@ pub struct Request<'a> {
     pub trailers: &'a [(&'a str, &'a str)],
 }
 
-/// The body of the answer. Of its headers, whose compression needs a table of the connection,
-/// nothing is read.
+/// The body of the answer. Headers are not read, because decompressing them needs a table per
+/// connection.
 pub async fn send(address: SocketAddr, request: Request<'_>) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(&frames(address, request)).await.unwrap();
@@ -97,13 +97,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], bytes: &mut Vec<u8>) 
     bytes.extend_from_slice(payload);
 }
 
-/// A literal field without indexing, neither of whose texts is compressed (RFC 7541 §6.2.2).
+/// A literal field without indexing, with uncompressed texts (RFC 7541 §6.2.2).
 fn field(name: &str, value: &[u8], block: &mut Vec<u8>) {
     block.push(0);
     for text in [name.as_bytes(), value] {
         match u8::try_from(text.len()) {
             Ok(length @ 0..0x7f) => block.push(length),
-            // An integer beyond the prefix of seven bits (RFC 7541 §5.1).
+            // An integer that exceeds the prefix of seven bits (RFC 7541 §5.1).
             _ => {
                 block.push(0x7f);
                 let mut rest = text.len() - 0x7f;

@@ -1,5 +1,5 @@
-//! End to end: curl's place is taken by plain HTTP, everything else is real: Envoy with the
-//! configuration of `deploy/envoy/envoy.yaml`, the `claimgate` binary, an OpenID provider.
+//! End-to-end tests. Plain HTTP replaces curl; everything else is real: Envoy with the
+//! configuration in `deploy/envoy/envoy.yaml`, the `claimgate` binary, an OpenID provider.
 //!
 //! `make e2e` installs Envoy and the provider, and runs these.
 
@@ -118,7 +118,7 @@ async fn tokens_are_judged() {
 }
 
 /// Whatever a client sends under the names of our headers, or under names that an upstream may
-/// take for them, never gets there: with the shipped configuration, with headers joined, and with
+/// mistake for them, never arrives: with the shipped configuration, with headers joined, and with
 /// an Envoy that lets underscores pass.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
@@ -184,8 +184,8 @@ async fn claim_headers_cannot_be_chosen_by_the_client() {
     );
 }
 
-/// The provider signs with a new key, twice, while requests flow: each valid token is accepted,
-/// from the first one that a new key signed.
+/// The provider changes its signing key twice while requests flow. Each valid token is accepted,
+/// including the first one that a new key signed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn rotation_refuses_no_valid_token() {
@@ -216,7 +216,7 @@ async fn rotation_refuses_no_valid_token() {
     println!("{sent} requests with tokens of {kids} keys, none refused");
 }
 
-/// Requests that go on and on.
+/// A task that keeps sending requests.
 struct Flow {
     mesh: Mesh,
     sent: AtomicUsize,
@@ -226,7 +226,7 @@ struct Flow {
 }
 
 impl Flow {
-    /// Gets a new token now and then, and uses it right away.
+    /// Gets a new token from time to time, and uses it at once.
     async fn run(self: Arc<Self>) {
         while !self.done.load(Ordering::Relaxed) {
             let token = self.mesh.provider.token("urn:orders-api").await;
@@ -253,7 +253,7 @@ impl Flow {
     }
 }
 
-/// Wherever the token is, Envoy takes it away as it is told, and leaves the rest.
+/// Wherever the token is, Envoy removes it as instructed and keeps the rest.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn tokens_in_cookies_and_queries_stay_behind() {
@@ -327,7 +327,7 @@ async fn an_outage_of_the_provider_is_none_of_the_mesh() {
     };
     assert_eq!(ask(&mesh, &token).await.status, 200);
 
-    // Known keys go on, also after fetches have failed.
+    // Known keys stay in use, even after failed fetches.
     mesh.provider.kill().await;
     eventually("a fetch fails", async || {
         mesh.claimgate
@@ -338,7 +338,7 @@ async fn an_outage_of_the_provider_is_none_of_the_mesh() {
     .await;
     assert_eq!(ask(&mesh, &token).await.status, 200);
 
-    // Nothing is known after a restart: not ready, and 503 instead of a verdict.
+    // After a restart no keys are known: not ready, and 503 instead of a verdict.
     mesh.claimgate.restart().await;
     let answer = ask(&mesh, &token).await;
     assert_eq!(answer.status, 503, "{answer:?}");
@@ -356,7 +356,7 @@ async fn an_outage_of_the_provider_is_none_of_the_mesh() {
     })
     .await;
 
-    // And all is well when the provider is back, without anybody's doing.
+    // Once the provider is back, everything recovers by itself.
     mesh.provider.restart().await;
     eventually("claimgate is ready", async || {
         http(mesh.claimgate.admin, "GET /readyz", &[]).await.status == 200
@@ -366,7 +366,7 @@ async fn an_outage_of_the_provider_is_none_of_the_mesh() {
     assert_eq!(ask(&mesh, &token).await.status, 200);
 }
 
-/// With claimgate gone, Envoy lets nobody in.
+/// Without claimgate, Envoy lets no request pass.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn without_claimgate_nobody_gets_in() {
@@ -385,7 +385,7 @@ async fn without_claimgate_nobody_gets_in() {
     assert_eq!(answer.body, "");
 }
 
-/// `claimgate dev --envoy`, which is what `make demo` runs.
+/// `claimgate dev --envoy`, the command that `make demo` runs.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn the_demo_works() {
@@ -430,7 +430,7 @@ fn rewritten(segment: &str, change: impl FnOnce(&mut Value)) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
-/// A configuration with one line changed; it must be there.
+/// The configuration with one line replaced. The line must exist.
 fn change(configuration: &str, from: &str, to: &str) -> String {
     assert_eq!(configuration.matches(from).count(), 1, "{from}");
     configuration.replace(from, to)

@@ -27,7 +27,7 @@ fn token(issuer: &Issuer, scope: &str) -> String {
     issuer.mint(claims.as_object().unwrap()).unwrap()
 }
 
-/// The client's own headers are what the rules go by, plain and in Base64.
+/// The rules use the client's own headers, plain and in Base64.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn tools_are_told_apart() {
@@ -59,7 +59,7 @@ async fn tools_are_told_apart() {
     );
 }
 
-/// Headers that say less than the body, or something else, do not lead past a rule.
+/// Headers that say less than the body, or something else, do not evade a rule.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn headers_cannot_lie() {
@@ -69,7 +69,7 @@ async fn headers_cannot_lie() {
     let server = McpServer::start().await;
     let mesh = mesh(&issuer, server.address).await;
     let token = token(&issuer, "mcp:tools");
-    // As clients of earlier revisions call: the server takes it without headers.
+    // Clients of earlier revisions send no such headers, and the server accepts that.
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "delete_order", "arguments": {}}});
     let revision = "mcp-protocol-version: 2026-07-28";
     for (lines, expected) in [
@@ -100,7 +100,7 @@ async fn headers_cannot_lie() {
             &[revision, "mcp-method: tools/call", "mcp-name: delete_order"],
             "insufficient_scope",
         ),
-        // Here the server compares.
+        // Here the server compares headers and body.
         (
             &[revision, "mcp-method: tools/call", "mcp-name: read_order"],
             "error",
@@ -115,7 +115,7 @@ async fn headers_cannot_lie() {
         head.extend(lines.iter().map(ToString::to_string));
         let answer = post(mesh.envoy.address(), "/mcp", &head, &call.to_string()).await;
         assert!(!answer.body.contains("ran "), "{lines:?}: {answer:?}");
-        // The server sends it in chunks.
+        // The server sends the response in chunks.
         let json = answer
             .body
             .split_once('{')

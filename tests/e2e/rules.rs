@@ -26,14 +26,14 @@ rules:
   - { name: routed, only_by_name: true, scopes: orders:write }
 ";
 
-/// The example, with what an operator adds: routes with context extensions, a filter and an access
-/// log that read what claimgate tells.
+/// The example with an operator's additions: routes with context extensions, and a filter and an
+/// access log that read claimgate's metadata.
 fn wired(log: &Path) -> Value {
     let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
     let manager = example
         .pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config")
         .unwrap();
-    // Which has no part in what claimgate gets to know.
+    // This must not affect what claimgate learns.
     manager["xff_num_trusted_hops"] = 1.into();
     let extended = |prefix: &str, extensions: Value| {
         json!({
@@ -100,10 +100,10 @@ fn wired(log: &Path) -> Value {
     example
 }
 
-/// What a request comes to.
+/// The expected outcome of a request.
 struct Expected {
     status: u16,
-    /// A part of the body, or of the challenge.
+    /// Part of the body or of the challenge.
     says: &'static str,
 }
 
@@ -314,7 +314,7 @@ async fn told_to_the_access_log(log: &Path, requests: usize) {
     }
 }
 
-/// The document, its HEAD, and a page of another origin that asks whether it may read it.
+/// The document, a HEAD request for it, and a preflight from a page of another origin.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn metadata_and_preflights_through_envoy() {
@@ -360,7 +360,7 @@ async fn metadata_and_preflights_through_envoy() {
     let answer = ask("GET /.well-known/oauth-protected-resource", &[]).await;
     assert_eq!(answer.status, 401, "{answer:?}");
 
-    // As a browser asks before a page may send its token.
+    // The preflight that a browser sends before a page may send its token.
     let preflight = [
         origin.clone(),
         "access-control-request-method: POST".to_owned(),
@@ -376,7 +376,8 @@ async fn metadata_and_preflights_through_envoy() {
     assert_eq!(ask("OPTIONS /internal", &preflight).await.status, 403);
 }
 
-/// An Envoy that leaves paths as they come: claimgate refuses those that could be read in two ways.
+/// With an Envoy that leaves paths unchanged, claimgate refuses paths that could be read in two
+/// ways.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn ambiguous_paths_without_normalization() {
@@ -417,8 +418,8 @@ async fn ambiguous_paths_without_normalization() {
     }
 }
 
-/// A page of a listed origin reads a denial, which carries the configured headers; a page of another
-/// origin does not.
+/// A page of a listed origin can read a denial, with its configured headers. A page of another
+/// origin cannot.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn pages_of_listed_origins_read_denials() {

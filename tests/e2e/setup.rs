@@ -1,4 +1,4 @@
-//! The real parts, each on a free port of loopback, gone when dropped.
+//! The real components, each on a free loopback port, stopped when dropped.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-/// How long anything may take that does not depend on a clock.
+/// The time limit for anything that does not depend on a clock.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// All of it, wired together.
+/// All components, connected.
 pub struct Mesh {
     pub provider: Provider,
     pub claimgate: Claimgate,
@@ -26,14 +26,15 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Envoy in front of an upstream that shows what reaches it; `more` goes into the provider.
+    /// Envoy in front of an upstream that echoes requests; `more` goes into the provider's
+    /// configuration.
     pub async fn start(configuration: &str, more: &str) -> Self {
         let upstream = Upstream::start().await.unwrap();
         let address = upstream.address();
         Self::wire(configuration, (more, ""), Some(upstream), |_| address).await
     }
 
-    /// The same, with more sections of claimgate's configuration, such as rules.
+    /// The same, with further sections of claimgate's configuration, such as rules.
     pub async fn with_sections(configuration: &str, sections: &str) -> Self {
         let upstream = Upstream::start().await.unwrap();
         let address = upstream.address();
@@ -121,7 +122,7 @@ fn envoy_binary() -> PathBuf {
         .into()
 }
 
-/// claimgate's configuration; `more` goes into the provider.
+/// claimgate's configuration; `more` goes into the provider's section.
 pub fn configure_for(issuer: &str, more: &str, sections: &str) -> String {
     format!(
         "
@@ -190,7 +191,7 @@ impl Provider {
         self.child.kill().await.unwrap();
     }
 
-    /// Comes back where it was, with other keys.
+    /// Starts again at the same address with other keys.
     pub async fn restart(&mut self) {
         let port = self.issuer.rsplit_once(':').unwrap().1.parse().unwrap();
         *self = Self::start(port).await;
@@ -219,7 +220,7 @@ impl McpServer {
     }
 }
 
-/// What the official SDK's client finds at a server: its tools, and what each of these calls gives.
+/// What the official SDK's client finds at a server: its tools, and the results of these calls.
 pub async fn mcp_client(url: &str, token: &str, tools: &[&str]) -> Vec<Value> {
     let mut client = node(&["mcp-client.mjs", url, token]);
     client.args(tools).stderr(Stdio::inherit());
@@ -229,7 +230,7 @@ pub async fn mcp_client(url: &str, token: &str, tools: &[&str]) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A program among the provider's.
+/// A program from the provider's directory.
 fn node(arguments: &[&str]) -> Command {
     let mut node = Command::new("node");
     node.args(arguments)
@@ -278,7 +279,7 @@ impl Claimgate {
                 .and_then(|address| address.parse::<SocketAddr>().ok());
             addresses.extend(address);
         }
-        // Nobody reads the log, but it must not fill the pipe.
+        // The log is discarded, so that it does not fill the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self {
             check: addresses[0],
@@ -292,7 +293,7 @@ impl Claimgate {
         http(self.admin, "GET /metrics", &[]).await.body
     }
 
-    /// Ends it without a word to anybody.
+    /// Kills the process without a graceful shutdown.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
@@ -302,7 +303,7 @@ impl Claimgate {
         assert_eq!(self.child.wait().await.unwrap().code(), Some(0));
     }
 
-    /// Ends, and starts again at the same addresses.
+    /// Stops it and starts it again at the same addresses.
     pub async fn restart(&mut self) {
         terminate(&self.child).await;
         assert_eq!(self.child.wait().await.unwrap().code(), Some(0));
@@ -368,7 +369,7 @@ pub async fn post(address: SocketAddr, path: &str, lines: &[String], body: &str)
     exchange(address, &format!("POST {path}"), &lines, body).await
 }
 
-/// One HTTP/1.1 request, whose header lines are sent as they are.
+/// One HTTP/1.1 request, whose header lines are sent unchanged.
 pub async fn http(address: SocketAddr, request: &str, lines: &[String]) -> Answer {
     exchange(address, request, lines, "").await
 }
@@ -395,7 +396,7 @@ async fn exchange(address: SocketAddr, request: &str, lines: &[String], body: &s
     }
 }
 
-/// Waits for something that takes its own time.
+/// Waits for a condition that takes its own time.
 pub async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let waited = timeout(PATIENCE, async {
         while !done().await {

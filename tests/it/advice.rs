@@ -1,4 +1,4 @@
-//! What `claimgate check` and the log say is the likely cause of a denial.
+//! The likely cause of a denial, as `claimgate check` and the log report it.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::support::command::run;
 use crate::support::keys::signer;
 use crate::support::log::Log;
 
-/// What is asked: a token as text, or changes to the header and the claims of a good one; the
-/// `Authorization` line itself; a good token's changes, for another path; a preflight; or claims as
+/// The request: a token as text, changes to header and claims of a good token, the whole
+/// `Authorization` line, a good token with changes for another path, a preflight, or claims as
 /// text.
 enum Token {
     Text(&'static str),
@@ -581,7 +581,7 @@ async fn likely_causes() {
         };
         let hint = line["hint"].as_str().unwrap();
         assert_eq!(without_numbers(hint), without_numbers(&cause), "{what}");
-        // The token itself, or a part of it that would help anyone, is never there.
+        // The hint never contains the token, or a part of it that would help anyone.
         let line = line.to_string();
         for part in asked.authorization.as_bytes().windows(16) {
             let part = str::from_utf8(part).unwrap();
@@ -589,7 +589,7 @@ async fn likely_causes() {
         }
     }
 
-    // Nobody guesses where there is nothing to guess.
+    // If there is nothing to guess, there is no hint.
     let good = Asked::of(&Changed(json!({}), json!({})));
     assert_eq!(good.check(file).await, None);
 }
@@ -660,7 +660,7 @@ impl Asked {
         }
     }
 
-    /// What `claimgate check` says is the likely cause.
+    /// The likely cause that `claimgate check` prints.
     async fn check(&self, file: &str) -> Option<String> {
         let mut arguments: Vec<String> = ["check", "--config", file, "--output", "json"]
             .map(ToOwned::to_owned)
@@ -678,7 +678,7 @@ impl Asked {
     }
 }
 
-/// Some seconds may have passed.
+/// Removes differences that a few seconds make.
 fn without_numbers(text: &str) -> String {
     let words = text.split(|c: char| c.is_ascii_digit());
     words
@@ -687,7 +687,7 @@ fn without_numbers(text: &str) -> String {
         .join("#")
 }
 
-/// A good token, changed; `sign: wrong` in the header is for a signature that is not the key's.
+/// A good token with changes. `sign: wrong` in the header makes the signature invalid.
 fn sign(header: &Value, claims: &Value) -> String {
     let key = signer(Es256, "a");
     let merge = |base: Value, change: &Value| {

@@ -1,4 +1,4 @@
-//! Decisions as data: every case of `tests/cases/*.yaml`, through the service itself.
+//! Decisions as data: runs every case in `tests/cases/*.yaml` through the service.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ async fn every_case() {
     assert!(failures.is_empty(), "\n{failures}");
 }
 
-/// The reasons of checks that are not read: `connections` shows them.
+/// Reasons for checks that cannot be read. `connections` covers them.
 const UNREAD: [Reason; 3] = [
     Reason::CheckTooLarge,
     Reason::CheckUnreadable,
@@ -57,7 +57,7 @@ fn every_reason_has_a_case() {
     );
 }
 
-/// Each configuration that a user may start from is tried with that provider's tokens.
+/// Every configuration that users may start from is tested with tokens of its provider.
 #[test]
 fn every_provider_has_cases() {
     let names = |directory: &str| -> BTreeSet<_> {

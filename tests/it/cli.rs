@@ -139,7 +139,7 @@ async fn check_explains() {
 
 /// `claimgate schema | head -1`: a reader that stops early is not an error.
 #[tokio::test]
-async fn a_reader_may_leave_early() {
+async fn a_reader_may_stop_early() {
     for arguments in [&["schema"][..], &["--no-such-flag"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -314,7 +314,7 @@ async fn serve_from_variables_alone_until_sigterm() {
 
 /// If the reader of the log hangs, checks are still answered.
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_nothing() {
+async fn an_unread_log_blocks_nothing() {
     let issuer = issuer().await;
     let any = "127.0.0.1:0";
     let arguments = [
@@ -351,7 +351,7 @@ async fn a_log_that_nobody_reads_stops_nothing() {
 /// Tokens for any audience are accepted only if a dedicated variable says so, and the log warns
 /// about it.
 #[tokio::test]
-async fn any_audience_has_a_name_of_its_own() {
+async fn any_audience_needs_its_own_flag() {
     let issuer = issuer().await;
     let serve = |name: &str, value: &str| {
         claimgate(&[
@@ -405,7 +405,7 @@ async fn any_audience_has_a_name_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_cannot_start_says_why() {
+async fn a_failed_start_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let _holder = std::net::TcpListener::bind(&taken);
@@ -493,7 +493,7 @@ async fn state(file: &Path, child: &mut Child) -> Value {
 }
 
 #[tokio::test]
-async fn dev_has_it_all() {
+async fn dev_runs_everything() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("state.json");
     let any = "127.0.0.1:0";
@@ -580,7 +580,7 @@ async fn dev_has_it_all() {
 /// With few file descriptors, half-sent requests and idle connections lock nobody out, and keys can
 /// be fetched.
 #[tokio::test]
-async fn few_descriptors_are_shared_out() {
+async fn scarce_descriptors_are_shared() {
     let issuer = issuer().await;
     let any = "127.0.0.1:0";
     let mut child = Command::new("sh")

@@ -1,4 +1,4 @@
-//! Configurations, and what is wrong with them: everything at once, each with its place.
+//! Configurations and their problems: all are reported at once, each with its location.
 
 mod problems;
 mod rules;
@@ -9,7 +9,7 @@ use claimgate::config::{
 };
 use claimgate::token::Audiences;
 
-/// The problems of a configuration that keep it from being used, a line each.
+/// The errors of an unusable configuration, one per line.
 fn problems(yaml: &str) -> Vec<String> {
     match Config::from_yaml(yaml) {
         Ok(_) => Vec::new(),
@@ -22,7 +22,7 @@ fn problems(yaml: &str) -> Vec<String> {
     }
 }
 
-/// The warnings of a configuration that can be used, a line each.
+/// The warnings of a usable configuration, one per line.
 fn warnings(yaml: &str) -> Vec<String> {
     let config = Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
     config.warnings.iter().map(ToString::to_string).collect()
@@ -131,7 +131,7 @@ extra: 1
 }
 
 #[test]
-fn unusual_but_right() {
+fn unusual_but_valid() {
     for yaml in [
         "providers: [{ issuer: accounts.google.com, audiences: any, jwks: { uri: https://www.googleapis.com/oauth2/v3/certs } }]",
         "providers: [{ issuer: http://127.0.0.1:8080, audiences: a }]",
@@ -151,7 +151,7 @@ fn unusual_but_right() {
 }
 
 #[test]
-fn where_it_listens() {
+fn listen_addresses() {
     let unix = |path: &str, mode, group: Option<&str>| {
         ListenAddress::Unix(UnixSocket {
             path: path.into(),

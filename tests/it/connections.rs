@@ -1,4 +1,4 @@
-//! HTTP/2 connections: many requests at once, odd clients, the end.
+//! HTTP/2 connections: many requests at once, unusual clients, shutdown.
 
 use std::future::poll_fn;
 use std::io::Write as _;
@@ -35,7 +35,7 @@ use crate::support::server::Server;
 
 const CHECK: &str = "http://claimgate/envoy.service.auth.v3.Authorization/Check";
 
-/// A server that trusts a key, and a token of it.
+/// A server that trusts a key, and a token of that key.
 async fn served(more: &str) -> (Server, Issuer, String) {
     let key = signer(Es256, "real");
     let issuer = Issuer::start(&[&key]).await;
@@ -57,21 +57,21 @@ fn post() -> Request<()> {
     request.body(()).unwrap()
 }
 
-/// A check as gRPC frames it.
+/// A check with gRPC's prefix.
 fn framed(token: &str) -> Bytes {
     let message = bearer(token).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap();
     [&[0], &length.to_be_bytes()[..], &message].concat().into()
 }
 
-/// What is answered to a check of this token.
+/// The answer to a check with this token.
 fn asked(channel: &Channel, token: &str) -> impl Future<Output = Answer> + use<> {
     let mut client = AuthorizationClient::new(channel.clone());
     let check = bearer(token);
     async move { Answer::read(client.check(check).await.unwrap().into_inner()) }
 }
 
-/// The message of an answer, with what gRPC puts before it.
+/// The message of an answer, without gRPC's prefix.
 async fn message(answer: ResponseFuture) -> Vec<u8> {
     let mut body = answer.await.unwrap().into_body();
     let mut bytes = Vec::new();
@@ -83,13 +83,13 @@ async fn message(answer: ResponseFuture) -> Vec<u8> {
     bytes
 }
 
-/// Whether it is an allow: then its first field is a status without a code.
+/// Whether the answer is an allow: its first field is a status without a code.
 fn is_allow(message: &[u8]) -> bool {
     message[5..].starts_with(&[0x0a, 0])
 }
 
 #[tokio::test]
-async fn those_that_wait_hold_up_nobody() {
+async fn waiting_checks_delay_no_others() {
     let (server, issuer, good) = served("refresh: { unknown_key_wait: 10s }").await;
     issuer.reply(JWKS, Reply::Hang);
     let unknown = token(&issuer, &signer(Es256, "new"));
@@ -104,7 +104,7 @@ async fn those_that_wait_hold_up_nobody() {
 }
 
 #[tokio::test]
-async fn only_so_many_wait() {
+async fn waiting_requests_are_limited() {
     let (server, issuer, good) = served("refresh: { unknown_key_wait: 10s }").await;
     issuer.reply(JWKS, Reply::Hang);
     let unknown = token(&issuer, &signer(Es256, "new"));
@@ -119,7 +119,7 @@ async fn only_so_many_wait() {
     assert!(server.check(bearer(&good)).await.is_allow());
 }
 
-/// Far more than Envoy sends, unless a client's `tracestate` is among them.
+/// Far more than Envoy sends, except with a client's long `tracestate`.
 #[tokio::test]
 async fn headers_of_a_check_may_be_long() {
     let (server, _issuer, good) = served("").await;
@@ -148,7 +148,7 @@ async fn checks_that_are_too_long_are_denied() {
     assert!(is_allow(&message(answer).await));
 }
 
-/// Each takes a signature check, so that cores share them.
+/// Each token needs a signature check, so several cores share the work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn many_unknown_tokens_at_once() {
     let key = signer(Es256, "real");
@@ -184,7 +184,7 @@ async fn a_check_may_come_in_pieces() {
     while !check.is_empty() {
         let piece = check.split_to(check.len().min(100));
         stream.send_data(piece, check.is_empty()).unwrap();
-        // What follows is sent in a frame of its own.
+        // The rest is sent in a separate frame.
         tokio::task::yield_now().await;
     }
     let bytes = message(answer).await;
@@ -193,10 +193,10 @@ async fn a_check_may_come_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_client_that_changes_its_mind_harms_nobody() {
+async fn a_client_that_resets_streams_harms_no_one() {
     let (server, _issuer, good) = served("").await;
     let client = connect(&server).await;
-    // More at once than are taken for an attack by default.
+    // More resets at once than `h2` tolerates by default.
     for number in 0..100 {
         let mut client = client.clone().ready().await.unwrap();
         let (_, mut stream) = client.send_request(post(), false).unwrap();
@@ -218,8 +218,8 @@ async fn a_client_that_changes_its_mind_harms_nobody() {
     server.stop().await;
 }
 
-/// A connection on which there is always more to do hears that it is time to end, and what was
-/// asked is answered.
+/// A connection that always has more to do learns that the server is stopping, and requests that
+/// were sent are answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_connection_ends() {
     let (server, _issuer, good) = served("").await;
@@ -231,7 +231,7 @@ async fn a_busy_connection_ends() {
             let (client, check) = (client.clone(), framed(&good));
             let (answered, begun) = (Arc::clone(&answered), Arc::clone(&begun));
             tokio::spawn(async move {
-                // No new requests are taken after the server has said that it goes.
+                // After the server has said that it stops, new requests are refused.
                 while let Ok(mut client) = client.clone().ready().await {
                     let Ok((answer, mut stream)) = client.send_request(post(), false) else {
                         return;
@@ -271,7 +271,7 @@ async fn admitted() -> Admitted {
     .await
 }
 
-/// Answers everything with nothing.
+/// Answers every request with an empty response.
 #[derive(Clone)]
 struct Empty;
 
@@ -284,7 +284,7 @@ impl Handler for Empty {
     }
 }
 
-/// Panics when it is asked for `/panic`.
+/// Panics on a request for `/panic`.
 #[derive(Clone)]
 struct Fragile;
 
@@ -314,10 +314,10 @@ async fn a_panic_is_the_end_of_one_request() {
     }
 }
 
-/// What a client says first (RFC 9113 §3.4), with empty settings.
+/// The client's preface (RFC 9113 §3.4) with empty settings.
 const BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Is slow to answer `/slow`, and answers others only while it answers another of them.
+/// Answers `/slow` slowly, and every other request only once two of them are in progress.
 #[derive(Clone, Default)]
 struct Sociable(Arc<(Mutex<usize>, Condvar)>);
 
@@ -341,7 +341,7 @@ impl Handler for Sociable {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn slow_ones_are_answered_at_once() {
+async fn slow_checks_are_answered_concurrently() {
     let (ours, theirs) = duplex(4096);
     tokio::spawn(http2::serve(
         theirs,
@@ -371,7 +371,7 @@ async fn served_for(connection: DuplexStream, stop: impl Future<Output = ()>) ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_nothing_is_not_waited_for() {
+async fn a_silent_connection_is_closed() {
     let (_silent, theirs) = duplex(4096);
     assert_eq!(
         served_for(theirs, async {}).await,
@@ -383,7 +383,7 @@ async fn who_says_nothing_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_gone_without_a_word_is_noticed() {
+async fn a_vanished_client_is_noticed() {
     let (mut ours, theirs) = duplex(4096);
     ours.write_all(BEGINNING).await.unwrap();
     let reading = tokio::spawn(async move {
@@ -417,14 +417,14 @@ async fn an_answer_that_could_not_be_read_in_time_counts() {
     };
     frame[4] = 1;
     ours.write_all(&frame).await.unwrap();
-    // The answer is there, but nothing of ours runs for a minute.
+    // The answer is ready, but our tasks do not run for a minute.
     tokio::time::sleep(Duration::from_mins(1)).await;
     let served_on = tokio::time::timeout(Duration::from_secs(30), &mut serving).await;
     assert!(served_on.is_err(), "the answer was overlooked");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_quiet_but_there_is_kept() {
+async fn a_quiet_but_live_connection_is_kept() {
     let (ours, theirs) = duplex(4096);
     let (client, connection) = h2::client::handshake(ours).await.unwrap();
     let quiet = tokio::spawn(connection);
@@ -441,7 +441,7 @@ async fn who_is_quiet_but_there_is_kept() {
     serving.await.unwrap();
 }
 
-/// A number that the server shows.
+/// The value of a gauge.
 async fn metric(server: &Server, name: &str) -> u64 {
     let (_, metrics) = server.page("/metrics").await;
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
@@ -451,7 +451,7 @@ async fn metric(server: &Server, name: &str) -> u64 {
         .unwrap_or_else(|| panic!("{name}: {metrics}"))
 }
 
-/// Waits until a number is as wanted, which other tasks see to.
+/// Waits until other tasks have set a gauge to this value.
 async fn until(server: &Server, name: &str, wanted: impl Fn(u64) -> bool) -> u64 {
     loop {
         let value = metric(server, name).await;
@@ -467,7 +467,7 @@ async fn read(answer: ResponseFuture) -> Answer {
     Answer::read(CheckResponse::decode(&bytes[5..]).unwrap())
 }
 
-/// The same, or nothing if the connection ends before.
+/// The same, or `None` if the connection ends first.
 async fn read_if_any(answer: ResponseFuture) -> Option<Answer> {
     let mut body = answer.await.ok()?.into_body();
     let mut bytes = Vec::new();
@@ -479,7 +479,7 @@ async fn read_if_any(answer: ResponseFuture) -> Option<Answer> {
     Some(Answer::read(CheckResponse::decode(&bytes[5..]).ok()?))
 }
 
-/// A message behind what gRPC puts before it.
+/// A message with gRPC's prefix.
 fn prefixed(compressed: u8, message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap();
     [&[compressed], &length.to_be_bytes()[..], message]
@@ -584,8 +584,8 @@ fn headers(stream: u32, authority: &str, flags: u8) -> Vec<u8> {
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// Envoy sends the name of its cluster, and gRPC's C core the path of a socket. `h2` refuses what
-/// is not an authority: that is at least seen.
+/// Envoy sends the name of its cluster as authority, and gRPC's C core the path of a socket. `h2`
+/// refuses what is not an authority. The refusal must at least be visible.
 #[tokio::test]
 async fn what_http2_refuses_is_counted() {
     let (server, _issuer, _good) = served("").await;
@@ -618,13 +618,13 @@ async fn what_http2_refuses_is_counted() {
         .unwrap();
     let name = "claimgate_http2_refused_total{what=\"not_http2\"}";
     assert_eq!(until(&server, name, |count| count > 0).await, 1);
-    // Somebody who only looks whether the port is open.
+    // A client that only probes whether the port is open.
     drop(TcpStream::connect(server.check).await.unwrap());
     assert_eq!(metric(&server, name).await, 1);
 }
 
-/// More unfinished requests than there is memory for: the oldest are given up, and whoever sends
-/// whole requests is served as ever.
+/// If there are more unfinished requests than memory allows, the oldest are given up, and clients
+/// that send complete requests are served as usual.
 #[tokio::test]
 async fn unfinished_requests_take_a_bounded_amount() {
     const MOST: u64 = 16 * 1024 * 1024;
@@ -644,7 +644,7 @@ async fn unfinished_requests_take_a_bounded_amount() {
         assert!(read(answer).await.is_allow());
     };
 
-    // A prefix that announces 4 MiB, to everything that is served.
+    // A prefix that announces 4 MiB, to every service.
     for (path, status) in [
         ("/grpc.health.v1.Health/Check", "11"),
         ("/grpc.health.v1.Health/Watch", "11"),
@@ -677,7 +677,7 @@ async fn unfinished_requests_take_a_bounded_amount() {
         assert!(metric(&server, used).await <= MOST, "{path}");
     }
 
-    // Checks of which little has come, and such of which nearly all has.
+    // Checks of which little has arrived, and checks of which nearly everything has.
     let mut open = Vec::new();
     for (connections, requests, bytes) in [(1, 1, 5), (5, 1_000, 5), (1, 100, 250 * 1024)] {
         let before = metric(&server, evicted).await;
@@ -719,7 +719,7 @@ async fn unfinished_requests_take_a_bounded_amount() {
     until(&server, used, |bytes| bytes == 0).await;
 }
 
-/// A client that reads no answers.
+/// A client that does not read answers.
 #[tokio::test]
 async fn answers_that_are_not_read_take_a_bounded_amount() {
     let (server, _issuer, good) = served("").await;
@@ -747,7 +747,7 @@ async fn answers_that_are_not_read_take_a_bounded_amount() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_ends_the_idlest() {
+async fn a_further_connection_closes_the_idlest() {
     let key = signer(Es256, "real");
     let issuer = Issuer::start(&[&key]).await;
     let listen = "127.0.0.1:0, max_connections: 2";
@@ -756,7 +756,7 @@ async fn one_connection_too_many_ends_the_idlest() {
     let mut idle = TcpStream::connect(server.check).await.unwrap();
     idle.write_all(BEGINNING).await.unwrap();
     let busy = server.channel().await;
-    // Others come and go, and the one that is in use stays.
+    // Other connections come and go, but the one in use stays.
     let evicted = "claimgate_connections_evicted_total{listener=\"check\"}";
     let mut others = Vec::new();
     for number in 1..=5 {

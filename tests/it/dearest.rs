@@ -1,5 +1,5 @@
-//! The dearest requests: their work is counted, in what they allocate, and does not grow with the
-//! number of rules. `make bench` measures their time.
+//! The most expensive requests. Their work is counted by their allocations, and does not grow with
+//! the number of rules. `make bench` measures their time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::support::call::bearer;
 use crate::support::keys::signer;
 
-/// What Envoy accepts of headers by default.
+/// The header size that Envoy accepts by default.
 const ROOM: usize = 60 * 1024;
 
 fn config(rules: &[Value]) -> Result<Config, String> {
@@ -43,7 +43,7 @@ fn rules(count: usize, rule: impl Fn(usize) -> Value) -> Vec<Value> {
     (0..count).map(named).collect()
 }
 
-/// A request that is decided, and what else is done with the decision.
+/// A request for which `decide` runs, and further work with the decision.
 fn measured(
     config: &Config,
     path: &str,
@@ -70,7 +70,7 @@ fn measured(
     (measured.count_total, measured.bytes_total)
 }
 
-/// The reason of the denial; how often one decision allocates, and how many bytes in all.
+/// The reason of the denial, and the number and total bytes of allocations for one decision.
 fn judged(config: &Config, path: &str, headers: &[(&str, &str)]) -> (&'static str, u64, u64) {
     let mut reason = "";
     let (count, bytes) = measured(config, path, headers, |decision, _, _| {
@@ -110,7 +110,7 @@ fn long_headers() {
     }
 }
 
-/// Each line is looked at once, however many names rules match on.
+/// Each line is looked at once, however many header names rules match on.
 #[test]
 fn many_headers() {
     let names: Vec<String> = (0..1_000).map(|number| format!("x-{number:04}")).collect();
@@ -122,7 +122,7 @@ fn many_headers() {
     assert!(once.1 < 10_000, "{} allocations", once.1);
 }
 
-/// Expressions read no more of a path than a few milliseconds take, and allocate nothing.
+/// Expressions read only as much of a path as takes a few milliseconds, and allocate nothing.
 #[test]
 fn expressions() {
     let matching = |regex: String| json!({"match": {"path": {"regex": regex}}, "scopes": ["a"]});
@@ -157,7 +157,7 @@ fn expressions() {
     assert!(error.contains("automaton would be too large"), "{error}");
 }
 
-/// Conditions have so much work for each request, and then fail.
+/// A condition may do a limited amount of work per request. Beyond it, the condition fails.
 #[test]
 fn conditions() {
     let long = "a,".repeat(ROOM / 2);
@@ -208,8 +208,8 @@ fn conditions() {
     }
 }
 
-/// How often one request allocates, and how many bytes in all: its verdict, what the upstream gets
-/// of it, and what the log says.
+/// The number and total bytes of allocations for one request: its verdict, the changes for the
+/// upstream, and the log line.
 fn work(config: &Config, path: &str, headers: &[(&str, &str)]) -> (u64, u64) {
     measured(config, path, headers, |decision, keyring, request| {
         let policy = &*config.policy;
@@ -228,14 +228,14 @@ fn work(config: &Config, path: &str, headers: &[(&str, &str)]) -> (u64, u64) {
     })
 }
 
-/// A token place by its number; the query and the headers that are dearest with it.
+/// A token place by its number, and the query and headers that are most expensive with it.
 type Place<'p> = (
     &'p dyn Fn(usize) -> Value,
     &'p str,
     &'p [(&'p str, &'p str)],
 );
 
-/// A request is read once, however many places tokens are looked for in.
+/// A request is read once, however many places may carry tokens.
 #[test]
 fn many_places() {
     let config = |count: usize, place: &dyn Fn(usize) -> Value| {
@@ -284,15 +284,16 @@ fn many_places() {
             let path = format!("{path}{query}");
             let (one, many) = (work(&one, &path, headers), work(&many, &path, headers));
             let what = format!("{} {path:.9}: {one:?}, {many:?}", place(0));
-            // A lookup for each line, and the texts of eight places.
+            // One lookup per line, and the texts of eight places.
             assert!(many.0 <= one.0 + 400, "{what}");
             assert!(many.1 <= one.1 + 16 * 1024, "{what}");
         }
     }
 }
 
-/// A service that knows the keys of this many providers, the last at `https://idp.example.com/realms/it`,
-/// the others at other hosts; each accepts this many audiences.
+/// A service that knows the keys of this many providers: the last one at
+/// `https://idp.example.com/realms/it`, the others at other hosts. Each accepts this many
+/// audiences.
 async fn trusting(providers: usize, audiences: usize, upstream: Value) -> Service {
     let audiences: Vec<String> = (0..audiences).map(|number| format!("{number}/")).collect();
     let keys = json!({"inline": {"keys": [signer(Es256, "a").jwk()]}});
@@ -326,7 +327,7 @@ fn signed(change: &Value) -> String {
     signer(Es256, "a").token(&claims).unwrap()
 }
 
-/// The likely cause of a token's denial, and how often finding it allocates.
+/// The likely cause of a token's denial, and the number of allocations for finding it.
 fn hinted(service: &Service, token: &str) -> (String, u64) {
     let header = format!("Bearer {token}");
     let request = Request {
@@ -362,7 +363,7 @@ fn hinted(service: &Service, token: &str) -> (String, u64) {
     (hint.unwrap(), measured.count_total)
 }
 
-/// A hint compares the token with each provider or audience, and takes nothing apart for that.
+/// A hint compares the token with each provider or audience without parsing their URLs.
 #[tokio::test]
 async fn hints() {
     let one = trusting(1, 1, json!({})).await;
@@ -390,7 +391,7 @@ async fn hints() {
     assert_eq!(hinted(&many, &token), hinted(&one, &token));
 }
 
-/// A claim that fits into no header is not written to its end, and only once.
+/// A claim that is too long for a header is not encoded to its end, and only once.
 #[test]
 fn claims_that_do_not_fit() {
     let header = |number: usize| json!({"header": format!("x-claim-{number}"), "claim": "list"});

@@ -23,7 +23,7 @@ fn the_kubernetes_configuration_is_valid() {
     );
 }
 
-/// What makes the example safe, so that nobody loses it in passing.
+/// The settings that make the example safe, so that none is lost by accident.
 #[test]
 fn the_envoy_example_fails_closed() {
     let example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();

@@ -8,7 +8,7 @@ use claimgate::decision::Reason;
 use crate::support::examples::{blocks, documents, file, prints};
 use crate::support::server::Server;
 
-/// Its keys are not needed: metrics exist without them.
+/// Its keys are not needed, because metrics exist without them.
 const PROVIDERS: &str = "providers: [{ name: acme, issuer: https://idp.example.com, \
                          audiences: [api], jwks: { uri: 'http://127.0.0.1:1/jwks' } }]";
 
@@ -76,7 +76,7 @@ fn the_readme_is_short() {
     assert!(lines < 150, "{lines} lines");
 }
 
-/// Only commands whose files the document shows (`yaml title=FILE`).
+/// Runs only commands whose files the document shows (`yaml title=FILE`).
 #[tokio::test]
 async fn commands_print_what_documents_show() {
     let mut ran = 0;
@@ -120,7 +120,7 @@ fn prose(markdown: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Where the inline links of a text lead. Code spans have no links.
+/// The targets of a text's inline links. Code spans contain no links.
 fn links(prose: &str) -> Vec<String> {
     let mut found = Vec::new();
     for piece in prose.split("](").skip(1) {
@@ -150,7 +150,7 @@ fn anchors(markdown: &str) -> BTreeSet<String> {
 
 fn slug(title: &str) -> String {
     let mut text = title.to_owned();
-    // A link in a heading counts with its text alone.
+    // Of a link in a heading, only the text counts.
     while let (Some(from), Some(to)) = (text.find("]("), text.find(')')) {
         text.replace_range(from..=to, "");
     }

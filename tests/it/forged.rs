@@ -1,4 +1,4 @@
-//! Signatures, headers and claims that somebody made up.
+//! Forged signatures, headers and claims.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
@@ -88,8 +88,8 @@ async fn signatures_of_no_key() {
                 assert_eq!(gate.check(&token).await.status(), 401);
             }
         }
-        // DER, too long by a zero in front of each half, too short by one, and some that are
-        // equal modulo the order.
+        // DER, one leading zero too many in each half, one too few, and values that are equal
+        // modulo the order.
         let good = key.token(&claims()).unwrap();
         let signature = B64.decode(good.rsplit_once('.').unwrap().1).unwrap();
         let (r, s) = signature.split_at(order.len());
@@ -122,8 +122,8 @@ async fn signatures_of_no_key() {
     }
 }
 
-/// Whoever sees an ECDSA signature can write it in another way (s and n - s): both are the key's.
-/// So a token's text is no name by which to tell that it was here before, to revoke it, say.
+/// Anyone who sees an ECDSA signature can write it in another form (s and n - s), and both are
+/// valid. So a token's text cannot identify it, for example to revoke it.
 #[tokio::test(start_paused = true)]
 async fn an_ecdsa_signature_has_two_forms() {
     for (alg, order) in orders() {
@@ -153,7 +153,7 @@ async fn an_ecdsa_signature_has_two_forms() {
     }
 }
 
-/// How many points each curve has.
+/// The order of each curve.
 fn orders() -> [(Algorithm, Vec<u8>); 3] {
     [
         (
@@ -175,7 +175,7 @@ fn orders() -> [(Algorithm, Vec<u8>); 3] {
     ]
 }
 
-/// The sum of two numbers of the same length, which may be one octet longer.
+/// The sum of two numbers of the same length. It may be one octet longer.
 fn sum(one: &[u8], two: &[u8]) -> Vec<u8> {
     let mut carry = 0;
     let pairs = one.iter().zip(two).rev();

@@ -1,4 +1,4 @@
-//! What goes on, and what begins anew, when another configuration takes effect.
+//! What survives a new configuration, and what starts again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,13 +37,13 @@ async fn rules_take_effect_and_keys_live_on() {
         gate.metric("claimgate_jwks_fetches_total{provider=\"acme\",result=\"success\"}"),
         "1"
     );
-    // The refresher goes on as well: its next fetch hangs.
+    // The refresher survives too: its next fetch hangs.
     sleep(Duration::from_hours(1)).await;
     assert!(issuer.asked(JWKS) > 1);
 }
 
-/// Other settings make another refresher, which begins with the keys that are known. Another place of the
-/// keys does not: they may not be there.
+/// With other settings, a new refresher starts with the known keys. With another URL of the keys,
+/// it starts without: the known keys may not be there.
 #[tokio::test(start_paused = true)]
 async fn known_keys_are_used_until_newer_ones_are_fetched() {
     let key = signer(Es256, "a");
@@ -56,7 +56,7 @@ async fn known_keys_are_used_until_newer_ones_are_fetched() {
     gate.reload(&provider(&issuer, "acme", "refresh: { max: 1m }"))
         .await;
     assert!(gate.check(&good).await.is_allow());
-    // It fetches at once, by its own settings.
+    // The new refresher fetches at once, with its own settings.
     assert!(gate.error().is_none(), "{:?}", gate.error());
     sleep(Duration::from_secs(1)).await;
     assert!(gate.error().unwrap().contains("500"));
@@ -68,7 +68,7 @@ async fn known_keys_are_used_until_newer_ones_are_fetched() {
     assert_eq!(gate.check(&good).await.status(), 503);
 }
 
-/// Keys are never those of another provider, whatever place it has in the list.
+/// A provider never gets another provider's keys, whatever its position in the list.
 #[tokio::test(start_paused = true)]
 async fn providers_may_change_places() {
     let (one, other) = (signer(Es256, "a"), signer(Es256, "b"));
@@ -100,7 +100,7 @@ async fn providers_may_change_places() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn counters_go_on_under_their_names() {
+async fn counters_continue_under_their_names() {
     let key = signer(Es256, "a");
     let issuer = Issuer::start(&[&key]).await;
     let base = provider(&issuer, "acme", "");
@@ -126,9 +126,9 @@ async fn counters_go_on_under_their_names() {
     assert!(!text.contains("rule=\"old\""), "{text}");
 }
 
-/// Nobody asks a provider that is trusted no more.
+/// A provider that is no longer trusted is no longer contacted.
 #[tokio::test(start_paused = true)]
-async fn what_is_removed_is_left_alone() {
+async fn a_removed_provider_is_left_alone() {
     let (key, other) = (signer(Es256, "a"), signer(Es256, "b"));
     let (gone, stays) = (Issuer::start(&[&key]).await, Issuer::start(&[&other]).await);
     let gate = Gate::trusting(&gone, "").await;
@@ -142,7 +142,7 @@ async fn what_is_removed_is_left_alone() {
     assert!(stays.asked(JWKS) > 1);
 }
 
-/// A reload waits for the keys of a new provider, but not for ever.
+/// A reload waits for the keys of a new provider, but not forever.
 #[tokio::test(start_paused = true)]
 async fn a_new_provider_has_its_keys_when_it_takes_effect() {
     let (key, other) = (signer(Es256, "a"), signer(Es256, "b"));
@@ -165,9 +165,9 @@ async fn a_new_provider_has_its_keys_when_it_takes_effect() {
     }
 }
 
-/// A request that waits for keys is judged by the configuration that it met.
+/// A request that waits for keys is judged by the configuration that it arrived under.
 #[tokio::test(start_paused = true)]
-async fn who_waits_keeps_his_generation() {
+async fn a_waiting_request_keeps_its_generation() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
     let issuer = Issuer::start(&[&old]).await;
     let gate = Gate::trusting(&issuer, "").await;
@@ -182,8 +182,8 @@ async fn who_waits_keeps_his_generation() {
     assert_eq!(gate.check(&fresh).await.status(), 403);
 }
 
-/// While configurations change, each answer is that of one of them: a header of one never comes with the
-/// rule of another.
+/// While configurations change, each answer comes from one configuration: never a header of one
+/// with the rule of another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_mixes_two_configurations() {
     let key = signer(Es256, "a");

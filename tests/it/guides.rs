@@ -1,5 +1,5 @@
-//! The guides: each has a configuration and tests of it, and the tests pass; commands print what
-//! they show.
+//! Each guide has a configuration with tests, and the tests pass. Commands print what the guide
+//! shows.
 
 use crate::support::command::run;
 use crate::support::examples::{blocks, files, prints};

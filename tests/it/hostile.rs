@@ -1,10 +1,10 @@
-//! A key server that means harm, or has lost its mind. Whatever it answers, nobody is let in whom
-//! the last good keys would not let in, it is asked no more often than the back-off allows, and
-//! of what it sends no more is taken than the operator's bound.
+//! A hostile or broken key server. Whatever it answers, no token is accepted that the last good
+//! keys would not accept, the server is contacted no more often than the back-off allows, and no
+//! more of its response is read than the operator's limit.
 //!
-//! Paused time goes on when nobody has anything to do, so a server that is slow on purpose sleeps
-//! by the same clock as the client that loses patience. A flood never leaves the runtime idle: if
-//! it had no bound, no time-out would end it either, nor the test.
+//! Paused time advances when every task is idle, so a deliberately slow server sleeps by the same
+//! clock as the client that times out. A flood never leaves the runtime idle: without a limit, no
+//! time-out would end it, and the test would hang.
 
 use std::time::Duration;
 
@@ -28,25 +28,25 @@ mod documents;
 use answers::{Answer, Over};
 use documents::Document;
 
-/// For how long each is watched.
+/// How long each server is observed.
 const STRETCH: Duration = Duration::from_mins(2);
-/// How often tokens come in the meantime.
+/// How often tokens arrive meanwhile.
 const ROUNDS: u32 = 12;
-/// How long one document may take: the default of `fetch.timeout`.
+/// The time limit for one document: the default of `fetch.timeout`.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The configured time between two regular fetches, and so the longest pause after a failure; also
-/// the default of `refresh.unknown_key_cooldown`.
+/// The configured time between two regular fetches, and therefore the maximum pause after a
+/// failure. It also equals the default of `refresh.unknown_key_cooldown`.
 const REGULARLY: Duration = Duration::from_secs(30);
 const MEGABYTE: usize = 1024 * 1024;
 /// The configured `fetch.max_bytes`.
 const MAX_BYTES: usize = 2 * MEGABYTE;
-/// What may be on the way when the client hangs up.
+/// What may be in transit when the client hangs up.
 const SOCKET_BUFFERS: usize = 16 * MEGABYTE;
-/// The most memory that gate and server may hold at a time, together with the server's script.
+/// The maximum memory of gate and server together, including the server's script.
 const MAX_HELD: u64 = 16 * 1024 * 1024;
 
-/// Two servers, of which only one is trusted. Its keys are those of `real`; `hostile` is the key
-/// in whatever it should not be believed.
+/// Two servers, of which only one is trusted. Its keys are named `real`; `hostile` is the key in
+/// everything that must not be trusted.
 pub struct Scene {
     pub issuer: Issuer,
     pub elsewhere: Issuer,
@@ -84,7 +84,7 @@ impl Scene {
         provider(&self.issuer, "acme", &more)
     }
 
-    /// A token that would be good if the key of this name could vouch for it under this id.
+    /// A token that is valid if the key with this name may sign under this id.
     fn token(&self, key: &str, kid: &str) -> String {
         let header = json!({"alg": "ES256", "kid": kid, "typ": "at+jwt"});
         let key = signer(Es256, key);
@@ -96,7 +96,7 @@ impl Scene {
     }
 }
 
-/// The key of this name, published under this id.
+/// The key with this name, published under this id.
 pub fn jwk(key: &str, kid: impl Into<Value>) -> Value {
     let mut jwk = signer(Es256, key).jwk();
     jwk["kid"] = kid.into();
@@ -104,7 +104,7 @@ pub fn jwk(key: &str, kid: impl Into<Value>) -> Value {
 }
 
 #[test]
-fn from_the_start() {
+fn hostile_from_the_start() {
     for answer in answers::all() {
         for path in answer.paths {
             watched(answer.what, never_had_keys(&answer, path));
@@ -121,8 +121,8 @@ fn after_good_keys() {
     }
 }
 
-/// Documents with good keys beside what is no good are used, as far as they are good: those of a
-/// server that was honest before no less than those of one that never was.
+/// The good keys in a document are used even if the rest is useless, whether the server was honest
+/// before or never.
 #[test]
 fn good_in_part() {
     for document in documents::all() {
@@ -161,7 +161,7 @@ async fn judged(document: &Document, scene: &Scene, gate: &Gate) {
     }
 }
 
-/// A secret that is published is no secret, and none is ever taken for a key.
+/// A published secret is never used as a key.
 #[tokio::test(start_paused = true)]
 async fn a_published_secret_signs_nothing() {
     let scene = Scene::set(Over::Plain).await;
@@ -184,7 +184,8 @@ async fn a_published_secret_signs_nothing() {
     assert_eq!(gate.check(&token).await.status(), 401);
 }
 
-/// Good and bad by turns: each good answer undoes the back-off, and still nobody is hurried.
+/// Good and bad responses alternate. Each good one resets the back-off, but fetches still keep
+/// their pauses.
 #[tokio::test(start_paused = true)]
 async fn flapping() {
     let set = json!({"keys": [jwk("real", "real")]});
@@ -221,10 +222,10 @@ async fn flapping() {
             );
             sleep(Duration::from_secs(1)).await;
         }
-        // A fetch that succeeds is followed by a pause, one that fails by a short one; and without
-        // metadata, the keys may still be where they were. The bad signature asks for keys besides,
-        // three times at once and once more in each cool-down. How long the short pauses are is partly
-        // chance.
+        // A successful fetch is followed by a long pause, a failed one by a short pause. Without
+        // metadata, the keys may still be at their previous URL. The bad signature triggers fetches
+        // too, three at once and one more per cool-down. The length of the short pauses is partly
+        // random.
         let fewest = seconds / (REGULARLY + TIMEOUT).as_secs();
         let most = 4 * (seconds / REGULARLY.as_secs() + 1);
         let asked = scene.issuer.asked(path) as u64;
@@ -235,7 +236,7 @@ async fn flapping() {
     }
 }
 
-/// Runs in paused time, and looks at the memory: nothing of what a provider sends may pile up.
+/// Runs in paused time and checks the memory: nothing that a provider sends may accumulate.
 fn watched(what: &str, scene: impl Future<Output = ()>) {
     let held = allocation_counter::measure(|| {
         let runtime = Builder::new_current_thread()
@@ -251,8 +252,8 @@ fn watched(what: &str, scene: impl Future<Output = ()>) {
     );
 }
 
-/// Without keys there is no telling a good token from a bad one: all are turned away, and it is
-/// not the caller's fault.
+/// Without keys, good and bad tokens cannot be told apart, so all get an error that does not blame
+/// the caller.
 async fn never_had_keys(answer: &Answer, path: &str) {
     let scene = Scene::set(answer.over).await;
     scene.issuer.reply(path, (answer.reply)(&scene, path));
@@ -275,7 +276,7 @@ async fn never_had_keys(answer: &Answer, path: &str) {
     left_in_peace(answer, &scene, &gate, 0, 0).await;
 }
 
-/// Keys that were had stay, and no others are added to them.
+/// Keys that were fetched before stay, and no others are added.
 async fn had_keys(answer: &Answer, path: &str) {
     let scene = Scene::set(answer.over).await;
     let gate = Gate::start(&scene.configuration()).await;
@@ -287,19 +288,19 @@ async fn had_keys(answer: &Answer, path: &str) {
         let status = async |key, kid| gate.check(&scene.token(key, kid)).await.status();
         assert_eq!(status("real", "real").await, 200, "{}", answer.what);
         assert_eq!(status("hostile", "real").await, 401, "{}", answer.what);
-        // Whether there is such a key by now cannot be found out, unless the keys are where they
-        // were and only the way there is blocked.
+        // Whether such a key exists by now is unknown, unless the keys are still at their URL and
+        // only the metadata fails.
         let unknown = status("hostile", "hostile").await;
         let expected: &[i32] = if path == JWKS { &[503] } else { &[401, 503] };
         assert!(expected.contains(&unknown), "{}: {unknown}", answer.what);
     }
-    // The tokens asked too: three times at once, and once more in each cool-down.
+    // Tokens triggered fetches too: three at once, and one more per cool-down.
     let asked = times(REGULARLY) + 3;
     left_in_peace(answer, &scene, &gate, before, asked).await;
 }
 
-/// What else must hold of a server after the stretch, before which it had `before` connections,
-/// and in which requests asked for `asked` fetches.
+/// Further checks of a server after the observation. `before` is the number of connections before
+/// it, and `asked` the number of fetches that requests triggered.
 async fn left_in_peace(answer: &Answer, scene: &Scene, gate: &Gate, before: usize, asked: usize) {
     let Answer {
         what,
@@ -326,7 +327,7 @@ async fn left_in_peace(answer: &Answer, scene: &Scene, gate: &Gate, before: usiz
         connections <= most,
         "{what}: {connections} connections, at most {most}"
     );
-    // A connection that was given up is noticed when its other end is polled.
+    // The server notices an abandoned connection when it polls it.
     for _ in 0..100_000 {
         if scene.issuer.open() <= 1 {
             break;
@@ -358,13 +359,13 @@ async fn left_in_peace(answer: &Answer, scene: &Scene, gate: &Gate, before: usiz
     let status = gate.service.gate.generation().jwks.status(id).unwrap();
     match &status.error {
         Some(found) => assert!(found.to_string().contains(error), "{what}: {found}"),
-        // The keys were had from where they were.
+        // The keys were fetched from their previous URL.
         None => assert!(status.fetched.is_some(), "{what}"),
     }
 }
 
-/// With the pauses of `src/jwks/schedule.rs` after one failure and another, each as short as chance
-/// can make it.
+/// The pauses of `src/jwks/schedule.rs` after one failure and after several, each as short as the
+/// randomness allows.
 fn most_fetches() -> usize {
     let mut doubled = Duration::from_secs(1);
     let (mut at, mut fetches) = (Duration::ZERO, 0);
@@ -376,12 +377,12 @@ fn most_fetches() -> usize {
     fetches
 }
 
-/// When metadata and keys both take all the time they may, and the pause is at its longest.
+/// The case in which metadata and keys both take the maximum time, and the pause is at its maximum.
 fn fewest_fetches() -> usize {
     times(REGULARLY + 2 * TIMEOUT)
 }
 
-/// How often the stretch is as long as this.
+/// How many times the given time fits into the observation.
 fn times(span: Duration) -> usize {
     usize::try_from(STRETCH.as_secs() / span.as_secs()).unwrap()
 }

@@ -1,5 +1,5 @@
-//! Where keys come from besides the provider itself: a file, and the directory where an earlier
-//! run has kept them; and what is sent along when they are fetched.
+//! Sources of keys besides the provider: a file, and the directory where an earlier run stored
+//! them. Also what is sent along with a fetch.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
@@ -21,7 +21,7 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Goes on until something holds, which must be soon.
+/// Repeats a check until it holds, which must be soon.
 async fn until(holds: impl Fn() -> bool) {
     for _ in 0..1000 {
         if holds() {
@@ -40,7 +40,7 @@ fn kept(directory: &Path) -> std::path::PathBuf {
     directory.join("acme.jwks.json")
 }
 
-/// A run that fetches the keys of an issuer and keeps them; then the issuer is down.
+/// A run fetches and stores the keys of an issuer. Then the issuer is down.
 async fn after_a_run(key: &Signer, directory: &Path) -> (Issuer, String) {
     let issuer = Issuer::start(&[key]).await;
     let more = format!("refresh: {{ cache_dir: {} }}", directory.display());
@@ -70,10 +70,10 @@ async fn a_restart_can_do_without_the_issuer() {
     let age = gate.metric("claimgate_jwks_age_seconds{provider=\"acme\"}");
     assert!(age.starts_with("3600"), "{age}");
     assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), "1");
-    // A key that nobody can look up is no verdict about the token.
+    // If a key cannot be looked up, there is no verdict about the token.
     assert_eq!(gate.check(&token(&issuer, &new)).await.status(), 503);
 
-    // The issuer comes back: what it says counts.
+    // When the issuer is back, its response counts.
     let url = issuer.url();
     let metadata = json!({"issuer": url, "jwks_uri": format!("{url}{JWKS}")});
     issuer.reply(DISCOVERY, Reply::json(&metadata));
@@ -96,7 +96,7 @@ async fn kept_keys_grow_too_old() {
         let status = answer.status();
         assert_eq!(status, expected, "after {later} s");
         if expected == 200 {
-            // They age on while we run.
+            // The keys keep ageing while the service runs.
             sleep(secs(DAY - later + 1)).await;
             assert_eq!(gate.check(&token(&issuer, &key)).await.status(), 503);
         }
@@ -126,7 +126,7 @@ async fn keys_that_have_not_changed_are_kept_as_new() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_of_no_use_is_not_used() {
+async fn useless_stored_keys_are_ignored() {
     let key = signer(Es256, "real");
     let directory = tempfile::tempdir().unwrap();
     let (issuer, yaml) = after_a_run(&key, directory.path()).await;
@@ -155,8 +155,8 @@ async fn what_is_of_no_use_is_not_used() {
     assert!(Gate::start(&yaml).await.check(&good).await.is_allow());
 }
 
-/// A file that another user could have written is not read, and the log says why. What is checked
-/// is the file itself, and the directory in which it could be replaced.
+/// A file that another user could have written is not read, and the log says why. Both the file and
+/// the directory in which it could be replaced are checked.
 #[tokio::test(start_paused = true)]
 async fn stored_keys_that_others_can_write_are_not_used() {
     let key = signer(Es256, "real");
@@ -165,7 +165,7 @@ async fn stored_keys_that_others_can_write_are_not_used() {
         ("nothing", (|_| {}) as fn(&Path), ""),
         ("a readable file", |dir| chmod(&kept(dir), 0o644), ""),
         ("a readable directory", |dir| chmod(dir, 0o755), ""),
-        // Others can add files there, and not replace ours.
+        // Others can add files there, but cannot replace ours.
         ("a sticky directory", |dir| chmod(dir, 0o1777), ""),
         (
             "a file for all",
@@ -232,7 +232,7 @@ async fn stored_keys_that_others_can_write_are_not_used() {
         ),
     ] {
         if expected.contains("belongs to") && !as_root {
-            // Only root can give files away; `who_can_write` has the rule.
+            // Only root can change the owner of a file; `who_can_write` tests the rule.
             continue;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -253,9 +253,9 @@ async fn stored_keys_that_others_can_write_are_not_used() {
     }
 }
 
-/// A directory that is a link is the directory that it leads to.
+/// A symbolic link to a directory is followed.
 #[tokio::test(start_paused = true)]
-async fn the_directory_may_be_a_link() {
+async fn a_linked_directory_is_followed() {
     let key = signer(Es256, "real");
     let directory = tempfile::tempdir().unwrap();
     let (real, link) = (directory.path().join("real"), directory.path().join("link"));
@@ -270,7 +270,8 @@ async fn the_directory_may_be_a_link() {
     assert_eq!(gate.check(&token(&issuer, &key)).await.status(), 503);
 }
 
-/// Keys that would not be read are not written either: that is noticed before they are needed.
+/// Keys that would not be read later are not written either, so the operator notices before they
+/// are needed.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_stored_where_others_can_write() {
     let key = signer(Es256, "real");
@@ -286,8 +287,7 @@ async fn nothing_is_stored_where_others_can_write() {
     assert!(log.contains("`cache_dir`"), "{log}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 
-    // What claimgate creates itself is its own, and neither another user's link nor file is in
-    // the way.
+    // claimgate owns what it creates itself, so another user's link or file is not in the way.
     let own = directory.path().join("keys");
     let more = format!("refresh: {{ cache_dir: {} }}", own.display());
     let _gate = Gate::trusting(&issuer, &more).await;
@@ -295,7 +295,7 @@ async fn nothing_is_stored_where_others_can_write() {
     assert_eq!(std::fs::metadata(&own).unwrap().mode() & 0o7777, 0o700);
 }
 
-/// A link in the place of the file is replaced; what it leads to stays as it is.
+/// A link in place of the file is replaced, and its target is unchanged.
 #[tokio::test(start_paused = true)]
 async fn writing_follows_no_link() {
     let key = signer(Es256, "real");
@@ -314,7 +314,7 @@ async fn writing_follows_no_link() {
     );
 }
 
-/// Only what was fetched and is usable is kept, readable by nobody else, with nothing left over.
+/// Only fetched and usable keys are stored, readable by nobody else, without leftovers.
 #[tokio::test(start_paused = true)]
 async fn useless_keys_are_not_kept() {
     let key = signer(Es256, "real");
@@ -338,7 +338,7 @@ async fn useless_keys_are_not_kept() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
-/// A directory that cannot be written to costs the next run, not this one.
+/// A directory that is not writable affects the next run, not this one.
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_stops_nothing() {
     let key = signer(Es256, "real");
@@ -365,7 +365,8 @@ async fn a_file_is_watched() {
     let set = |key: &Signer| json!({"keys": [key.jwk()]}).to_string();
     let nobody = Issuer::start(&[]).await;
 
-    // As Kubernetes mounts a ConfigMap: the file is a link, through a link that is replaced.
+    // Kubernetes mounts a ConfigMap like this: the file is a link through another link, which is
+    // replaced.
     let data = directory.path().join("..data");
     std::fs::create_dir(directory.path().join("v1")).unwrap();
     std::fs::create_dir(directory.path().join("v2")).unwrap();
@@ -388,7 +389,7 @@ async fn a_file_is_watched() {
     assert!(gate.check(&token(&nobody, &new)).await.is_allow());
     assert_eq!(gate.check(&token(&nobody, &old)).await.status(), 401);
 
-    // A file that is being written, or is gone, changes nothing until it is whole.
+    // A file that is missing, or only partly written, changes nothing until it is complete.
     for text in ["", "{\"keys\": [", "{\"keys\": []}"] {
         write("v2/jwks.json", text);
         sleep(secs(5)).await;
@@ -423,7 +424,7 @@ async fn a_bearer_token_is_sent_where_the_operator_said() {
         );
     }
 
-    // It is read again each time.
+    // The file is read again for each request.
     std::fs::write(&file, "second").unwrap();
     sleep(secs(15)).await;
     assert!(
@@ -432,14 +433,14 @@ async fn a_bearer_token_is_sent_where_the_operator_said() {
             .contains("authorization: Bearer second\r\n")
     );
 
-    // What metadata points to gets no token of ours.
+    // A URL from the metadata receives no token of ours.
     let metadata =
         json!({"issuer": issuer.url(), "jwks_uri": format!("{}{JWKS}", elsewhere.url())});
     issuer.reply(DISCOVERY, Reply::json(&metadata));
     elsewhere.asked_at_least(JWKS, 1).await;
     assert!(!elsewhere.head(JWKS).contains("authorization"));
 
-    // Without it nobody is asked, and the keys that are known stay.
+    // Without the token no request is sent, and the known keys stay.
     let metadata = json!({"issuer": issuer.url(), "jwks_uri": format!("{}{JWKS}", issuer.url())});
     issuer.reply(DISCOVERY, Reply::json(&metadata));
     sleep(secs(30)).await;
@@ -457,7 +458,7 @@ async fn a_bearer_token_is_sent_where_the_operator_said() {
     assert!(!error.contains("two words"), "{error}");
 }
 
-/// The metadata of Entra ID for all tenants names its issuer by a template, and so do its keys.
+/// Entra ID's metadata for all tenants names its issuer by a template, and so do its keys.
 #[tokio::test(start_paused = true)]
 async fn metadata_may_name_a_template() {
     let key = signer(Es256, "real");
@@ -491,9 +492,9 @@ async fn metadata_may_name_a_template() {
     }
 }
 
-/// A pipe waits for whoever writes to it, which may be never: it is no file to read.
+/// Reading a pipe may wait forever for a writer, so pipes are not read.
 #[tokio::test(start_paused = true)]
-async fn a_pipe_in_the_place_of_a_file_holds_up_nothing() {
+async fn a_pipe_in_place_of_a_file_blocks_nothing() {
     let (key, other) = (signer(Es256, "real"), signer(Es256, "other"));
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
@@ -523,9 +524,9 @@ async fn a_pipe_in_the_place_of_a_file_holds_up_nothing() {
     }
 }
 
-/// A file that was a pipe for a moment is read again when it is none.
+/// If a pipe is replaced by a regular file, the file is read.
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_back_is_read() {
+async fn a_restored_file_is_read() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jwks.json");
@@ -545,7 +546,7 @@ async fn a_file_that_is_back_is_read() {
     assert!(gate.check(&token(&nobody, &new)).await.is_allow());
 }
 
-/// Withdrawn keys are trusted for `max_stale`, whatever it is that keeps us from fetching.
+/// Withdrawn keys are trusted for `max_stale`, whatever prevents fetching.
 #[tokio::test(start_paused = true)]
 async fn keys_grow_too_old_without_a_bearer_token_too() {
     let key = signer(Es256, "real");
@@ -567,7 +568,7 @@ async fn keys_grow_too_old_without_a_bearer_token_too() {
     assert_eq!(gate.check(&token(&issuer, &key)).await.status(), 503);
 }
 
-/// A clock that ran ahead when the keys were kept makes them no younger for ever.
+/// A clock that was ahead when keys were stored does not keep them young forever.
 #[tokio::test(start_paused = true)]
 async fn keys_from_the_future_are_not_used() {
     let key = signer(Es256, "real");
@@ -582,9 +583,9 @@ async fn keys_from_the_future_are_not_used() {
     }
 }
 
-/// All threads that work on files are busy: to claimgate the disk hangs.
+/// All threads that work on files are busy, so the disk seems to hang.
 #[test]
-fn a_disk_that_hangs_holds_up_nothing_but_itself() {
+fn a_hanging_disk_delays_only_its_own_work() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(1)
         .enable_all()

@@ -12,7 +12,7 @@ use crate::support::gate::NOW;
 use crate::support::judge::{ISSUER, Judge};
 use crate::support::keys::signer;
 
-/// The key of an algorithm, changed; `null` takes a member away.
+/// The key of an algorithm with changes; `null` removes a member.
 fn jwk(alg: Algorithm, change: &Value) -> Value {
     let mut jwk = signer(alg, "k").jwk();
     let members = jwk.as_object_mut().unwrap();
@@ -68,7 +68,7 @@ fn a_key_is_bound_to_its_algorithms() {
 }
 
 #[test]
-fn an_unfit_key_is_left_out_and_said_so() {
+fn an_unfit_key_is_left_out_and_reported() {
     let short = json!({"n": "w".repeat(171)});
     let long = json!({"n": "w".repeat(1_400)});
     for (alg, change, why) in [
@@ -214,7 +214,7 @@ fn an_unfit_key_is_left_out_and_said_so() {
             "not an Ed25519 public key",
         ),
         (
-            // A good point in an envelope of DER (RFC 8410 §4).
+            // A good point in a DER envelope (RFC 8410 §4).
             Algorithm::EdDsa,
             json!({"x": format!("MCowBQYDK2VwAyEA{}A", "B".repeat(42))}),
             "not an Ed25519 public key",
@@ -232,7 +232,7 @@ fn an_unfit_key_is_left_out_and_said_so() {
     }
 }
 
-/// Some providers write every member that their type of a key has.
+/// Some providers write every member of their key type.
 #[test]
 fn a_member_that_is_null_or_empty_is_absent() {
     let good = signer(Algorithm::Rs256, "k").jwk();
@@ -280,7 +280,7 @@ fn a_member_that_is_null_or_empty_is_absent() {
     }
 }
 
-/// Of two members with one name the last counts, but none takes back what is private.
+/// If a name occurs twice, the last member counts, but none erases private key material.
 #[test]
 fn a_member_that_comes_twice() {
     let key = signer(Algorithm::Es256, "k").jwk().to_string();
@@ -301,7 +301,8 @@ fn a_member_that_comes_twice() {
     }
 }
 
-/// RFC 7518 §6.2.1.2 wants coordinates of a fixed length; some providers write them as numbers.
+/// RFC 7518 §6.2.1.2 requires coordinates of fixed length, but some providers write them as
+/// numbers.
 #[test]
 fn zeros_in_front_of_a_coordinate_do_not_matter() {
     let octets = |jwk: &Value, name: &str| {
@@ -350,7 +351,7 @@ fn zeros_in_front_of_a_coordinate_do_not_matter() {
             assert!(error.contains(why), "{alg}: {error}");
         }
     }
-    // Ed25519's are octets in another order, not a number.
+    // Ed25519's octets are in another order and are not a number.
     let jwk = jwk(Algorithm::EdDsa, &json!({}));
     for coordinate in [
         [&[0], &*octets(&jwk, "x")].concat(),
@@ -364,7 +365,7 @@ fn zeros_in_front_of_a_coordinate_do_not_matter() {
 }
 
 #[test]
-fn a_document_that_is_no_usable_set_is_refused() {
+fn a_useless_document_is_refused() {
     let key = signer(Algorithm::Es256, "k").jwk();
     for (json, why) in [
         (String::new(), "not a JWK Set"),
@@ -383,11 +384,12 @@ fn a_document_that_is_no_usable_set_is_refused() {
     }
 }
 
-/// A number of 2049 bits that the faulty chips could have made: a power of 65537.
+/// A number of 2049 bits that the faulty chips could have generated: a power of 65537.
 fn roca_modulus() -> String {
     let mut octets: Vec<u8> = vec![1];
     for _ in 0..128 {
-        // Times 65537 is itself, two octets up, plus itself. Least significant octet first.
+        // Multiplying by 65537 adds the number to itself, shifted by two octets. Least significant
+        // octet first.
         let shifted = [vec![0, 0], octets.clone()].concat();
         let mut carry = 0;
         octets = shifted
@@ -463,7 +465,7 @@ fn thumbprints() {
             json!({"kty": "RSA", "e": "AQAB", "n": n, "alg": "RS256", "kid": "2011-04-29"}),
             rsa,
         ),
-        // Neither its id, nor what it is for, nor zeros in front make it another key.
+        // Id, purpose and leading zeros do not make it another key.
         (
             json!({"kty": "RSA", "e": "AAEAAQ", "n": n, "alg": "PS512", "use": "sig"}),
             rsa,
@@ -491,7 +493,7 @@ fn thumbprints() {
 }
 
 #[test]
-fn a_key_for_something_else_is_told_from_an_unusable_one() {
+fn a_key_for_another_purpose_is_not_an_unusable_one() {
     use Algorithm::{EdDsa, Es256, Rs256};
     for (alg, change, expected) in [
         (Rs256, json!({"use": "enc", "alg": "RSA-OAEP"}), true),
@@ -514,7 +516,7 @@ fn a_key_for_something_else_is_told_from_an_unusable_one() {
             json!({"use": null, "alg": null, "crv": "X448"}),
             true,
         ),
-        // Not what they should be.
+        // Malformed.
         (Rs256, json!({"use": "enc", "d": "AAAA"}), false),
         (Rs256, json!({"use": "sig", "alg": "RSA-OAEP"}), false),
         (Rs256, json!({"use": "sig", "key_ops": ["encrypt"]}), false),
@@ -593,10 +595,10 @@ fn candidates_are_few_and_fit() {
     );
 }
 
-/// Keys with an `alg` come first, then those without a `kid`, as the token has none either, then
-/// the cheapest, in whatever order the document lists them.
+/// Keys with an `alg` come first, then keys without a `kid` (the token has none either), then the
+/// cheapest, whatever the order of the document.
 #[test]
-fn keys_are_tried_in_the_order_of_what_is_likely_and_cheap() {
+fn likely_and_cheap_keys_are_tried_first() {
     let rsa = |kid: Value, alg: Value, bits: usize| {
         let mut octets = vec![0xc5; bits / 8];
         octets.extend(kid.to_string().bytes().chain([alg.is_null().into(), 1]));
@@ -621,7 +623,7 @@ fn keys_are_tried_in_the_order_of_what_is_likely_and_cheap() {
     }
 }
 
-/// Counts how many keys a signature is checked by.
+/// Counts the keys with which a signature is checked.
 #[derive(Default)]
 struct Checks(usize);
 
@@ -633,7 +635,7 @@ impl Trace for Checks {
     }
 }
 
-/// A bad signature costs as much as a good one, and anyone can send it.
+/// A bad signature costs as much as a good one, and anyone can send one.
 #[test]
 fn a_token_without_kid_costs_few_signature_checks() {
     for (alg, published, most) in [
@@ -651,7 +653,7 @@ fn a_token_without_kid_costs_few_signature_checks() {
             .map(|number| signer(alg, &format!("counted {number}")))
             .collect();
         let named: Vec<Value> = signers.iter().map(|signer| signer.jwk()).collect();
-        // The same keys, each a second time under another name, and all of them under one.
+        // The same keys twice: under other names, and all under one name.
         let mut renamed = named.clone();
         for (number, key) in renamed.iter_mut().enumerate() {
             key["kid"] = format!("again {number}").into();

@@ -1,4 +1,4 @@
-//! What is logged of checks, and what is not.
+//! What is logged about checks, and what is not.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::issuer::{Issuer, JWKS, Reply};
 use crate::support::keys::signer;
 use crate::support::log::Log;
 
-/// The reasons of the lines about denials, and how many more each closing line tells of.
+/// The reasons in the lines about denials, and the counts in closing lines.
 fn told(lines: &[Value]) -> Vec<(String, Option<u64>)> {
     let is_about_denials = |line: &&Value| line.get("reason").is_some();
     let told = lines.iter().filter(is_about_denials).map(|line| {
@@ -30,7 +30,7 @@ fn told(lines: &[Value]) -> Vec<(String, Option<u64>)> {
     told.collect()
 }
 
-/// A flood of one reason does not hide the others, and is counted.
+/// A flood of one reason is counted, and does not hide other reasons.
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_denials_is_a_few_lines() {
     const DROPPED: &str = "claimgate_log_lines_dropped_total{cause=\"limit\"}";
@@ -48,11 +48,11 @@ async fn a_flood_of_denials_is_a_few_lines() {
     flood(2034).await;
     assert_eq!(told(&log.take()), vec![missing(None); 100]);
     assert_eq!(gate.metric(DROPPED), "1934");
-    // Another reason is told at once.
+    // Another reason is logged at once.
     assert_eq!(gate.check("x").await.status(), 401);
     assert_eq!(told(&log.take()), [("malformed_token".to_owned(), None)]);
 
-    // The end of the window is told though nothing happens any more.
+    // The closing line is written even if no further request comes.
     sleep(Duration::from_secs(11)).await;
     assert_eq!(told(&log.take()), [missing(Some(1934))]);
     sleep(Duration::from_mins(1)).await;
@@ -64,7 +64,7 @@ async fn a_flood_of_denials_is_a_few_lines() {
     assert_eq!(lines.len(), 101);
     assert_eq!(lines.last(), Some(&missing(Some(2))));
 
-    // What is left out is told at the end, too.
+    // The remaining count is also written when the gate is dropped.
     flood(101).await;
     log.take();
     drop(gate);
@@ -77,7 +77,7 @@ async fn a_flood_of_denials_is_a_few_lines() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_denials_are_told_to_who_wants_to_know_all() {
+async fn at_debug_every_denial_is_logged() {
     let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
     let gate = Gate::trusting(&issuer, "").await;
     for (level, expected) in [("debug", 300), ("info", 100), ("warn", 0)] {
@@ -91,7 +91,7 @@ async fn all_denials_are_told_to_who_wants_to_know_all() {
     assert_eq!(dropped, "200", "what no level asks for is not dropped");
 }
 
-/// Claims that are too long for a header are told of as sparingly.
+/// Lines about claims that are too long for a header are limited in the same way.
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_long_claims_is_a_few_lines() {
     let key = signer(Es256, "real");
@@ -119,7 +119,7 @@ async fn a_flood_of_long_claims_is_a_few_lines() {
     assert_eq!(about("… and 10 more"), 1);
 }
 
-/// Any number of threads may count at the same time, and none waits for another.
+/// Any number of threads may count at the same time, without waiting for each other.
 #[test]
 fn lines_are_counted_together() {
     let now = Instant::now();
@@ -138,13 +138,13 @@ fn lines_are_counted_together() {
     assert!(lines.may_write(line, now + Duration::from_secs(10)));
 }
 
-/// Whoever should read the log does not: what is lost is counted.
+/// If nobody reads the log, dropped lines are counted.
 #[tokio::test]
-async fn lines_that_nobody_reads_are_counted() {
+async fn unread_lines_are_counted() {
     use std::io::Write as _;
     use tracing_appender::non_blocking::NonBlockingBuilder;
 
-    /// A pipe that is full, until it is closed.
+    /// A pipe that is full until it is closed.
     struct Full(std::sync::mpsc::Receiver<()>);
 
     impl std::io::Write for Full {
@@ -174,13 +174,13 @@ async fn lines_that_nobody_reads_are_counted() {
     }
     let series = "claimgate_log_lines_dropped_total{cause=\"blocked\"}";
     let lost: u64 = gate.metric(series).parse().unwrap();
-    // Four wait, and the one that is being written may have left room for a fifth.
+    // Four lines wait, and the one being written may have left room for a fifth.
     assert!((15..=16).contains(&lost), "{lost}");
     drop(open);
     drop(guard);
 }
 
-/// A request that waits for keys in vain is told how long it has waited, and what to set.
+/// A denial after a wait in vain says how long the request waited, and what to set.
 #[tokio::test(start_paused = true)]
 async fn a_wait_in_vain_says_what_to_set() {
     for (timeout, wait, expected) in [

@@ -1,5 +1,5 @@
-//! Which tokens make claimgate fetch keys, how often, and what their senders are told: in paused
-//! time, against a scripted issuer.
+//! Which tokens trigger a fetch of keys, how often, and what their senders receive. In paused time,
+//! against a scripted issuer.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::support::log::Log;
 /// The default of `refresh.unknown_key_cooldown`.
 const COOLDOWN: Duration = Duration::from_secs(30);
 
-/// No regular fetch comes in between, and a fetch that waits for the machine is waited for.
+/// Prevents regular fetches in between, and tolerates a slow machine.
 const ONLY_LOOK_UPS: &str = "refresh: { min: 2h, max: 2h, unknown_key_wait: 10s }";
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A token that this key signs, and that names this key or none.
+/// A token signed by this key, which names this key or none.
 fn signed(issuer: &Issuer, key: &Signer, kid: Option<&str>) -> String {
     let claims = json!({"iss": issuer.url(), "aud": "orders-api", "sub": "alice", "exp": NOW + 60});
     let mut header = json!({"alg": key.alg().name(), "typ": "at+jwt"});
@@ -34,7 +34,7 @@ fn signed(issuer: &Issuer, key: &Signer, kid: Option<&str>) -> String {
     key.sign(&header.to_string(), &claims.to_string()).unwrap()
 }
 
-/// A key as it is published under this id, or none.
+/// A key as it is published under this id, or without one.
 fn published(key: &Signer, kid: Option<&str>) -> Value {
     let mut jwk = key.jwk();
     match kid {
@@ -48,7 +48,7 @@ fn set(keys: &[Value]) -> Reply {
     Reply::json(&json!({"keys": keys}))
 }
 
-/// The answer, or that there is no verdict and when to come again.
+/// The answer: a status, or no verdict and when to try again.
 async fn told(gate: &Gate, token: &str) -> (i32, Option<u64>) {
     let answer: Answer = gate.check(token).await;
     let wait = answer
@@ -85,8 +85,8 @@ async fn invented_key_ids_cost_three_fetches_and_one_in_each_cool_down() {
     assert_eq!(counted("cooling_down"), "194");
 }
 
-/// Somebody sends invented key ids all the time. The token of a new key gets no verdict until one
-/// of the look-ups brings its key, one cool-down later at most.
+/// While a flood of invented key ids arrives, the token of a new key gets no verdict until a
+/// look-up brings its key, at most one cool-down later.
 #[tokio::test(start_paused = true)]
 async fn a_flood_refuses_no_token_of_a_new_key() {
     let (real, new) = (signer(Es256, "real"), signer(Es256, "new"));
@@ -124,7 +124,7 @@ async fn a_flood_refuses_no_token_of_a_new_key() {
     assert!(waited > 0, "the flood has used up the look-ups");
 }
 
-/// A provider that rotates again and again within seconds.
+/// A provider that rotates several times within seconds.
 #[tokio::test(start_paused = true)]
 async fn three_rotations_in_a_row_are_followed_at_once() {
     let issuer = Issuer::start(&[&signer(Es256, "0")]).await;
@@ -142,9 +142,9 @@ async fn three_rotations_in_a_row_are_followed_at_once() {
     assert!(gate.check(&token(&issuer, &key)).await.is_allow());
 }
 
-/// Clients go on with tokens of a key that the provider has dropped, for an hour.
+/// Clients keep using tokens of a key that the provider has withdrawn, for an hour.
 #[tokio::test(start_paused = true)]
-async fn a_withdrawn_key_asks_for_nothing() {
+async fn a_withdrawn_key_triggers_no_fetch() {
     let (old, new, newest) = (
         signer(Es256, "old"),
         signer(Es256, "new"),
@@ -164,9 +164,9 @@ async fn a_withdrawn_key_asks_for_nothing() {
     assert!(gate.check(&token(&issuer, &newest)).await.is_allow());
 }
 
-/// A token of another environment, sent each second for half an hour.
+/// A token of another environment, sent every second for half an hour.
 #[tokio::test(start_paused = true)]
-async fn a_key_that_never_comes_asks_less_and_less_often() {
+async fn a_key_that_never_appears_triggers_fewer_and_fewer_fetches() {
     let (real, other) = (signer(Es256, "real"), signer(Es256, "other"));
     let issuer = Issuer::start(&[&real]).await;
     let gate = Gate::trusting(&issuer, ONLY_LOOK_UPS).await;
@@ -196,7 +196,7 @@ async fn a_provider_may_lag() {
     sleep(secs(1)).await;
     assert!(gate.check(&fresh).await.is_allow());
 
-    // The other one is asked next, and the new key seems to be gone.
+    // The next fetch reaches the other replica, so the new key seems to be gone.
     let stranger = signer(Es256, "stranger");
     issuer.publish(&[&old]);
     gate.check(&token(&issuer, &stranger)).await;
@@ -206,10 +206,10 @@ async fn a_provider_may_lag() {
     assert!(gate.check(&fresh).await.is_allow());
 }
 
-/// A client that knows the id of a key beforehand can make claimgate look for it in vain, but not
-/// past the next regular fetch.
+/// A client that knows a key's id in advance can make claimgate look for it in vain, but only until
+/// the next regular fetch.
 #[tokio::test(start_paused = true)]
-async fn an_id_that_is_asked_for_too_early_comes_with_a_regular_fetch() {
+async fn an_id_asked_for_too_early_is_found_by_a_regular_fetch() {
     let (real, new) = (signer(Es256, "real"), signer(Es256, "new"));
     let issuer = Issuer::start(&[&real]).await;
     let gate = Gate::trusting(&issuer, "refresh: { min: 60s, max: 60s }").await;
@@ -222,8 +222,8 @@ async fn an_id_that_is_asked_for_too_early_comes_with_a_regular_fetch() {
     assert!(gate.check(&token(&issuer, &new)).await.is_allow());
 }
 
-/// A key that is missing by mistake is back soon after the mistake is mended, although its tokens
-/// ask for nothing.
+/// A key that is missing by mistake is back soon after the mistake is corrected, although its
+/// tokens trigger no fetch.
 #[tokio::test(start_paused = true)]
 async fn a_set_that_lacks_a_key_is_fetched_again_soon() {
     let (one, two) = (signer(Es256, "one"), signer(Es256, "two"));
@@ -239,7 +239,7 @@ async fn a_set_that_lacks_a_key_is_fetched_again_soon() {
     assert!(gate.check(&good).await.is_allow());
 }
 
-/// Providers replace keys and keep their ids, or publish none.
+/// Providers may replace keys without changing their ids, or publish none.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_replaced_under_its_id_is_fetched() {
     let (old, new, other) = (
@@ -307,7 +307,7 @@ async fn nothing_else_makes_a_request_fetch() {
     let jku = json!({"alg": "ES256", "kid": "real", "jku": format!("{}{JWKS}", evil.url())});
     let claims = json!({"iss": issuer.url(), "aud": "orders-api", "exp": NOW + 60});
     let expired = json!({"iss": issuer.url(), "aud": "orders-api", "exp": NOW - 100});
-    // Whether it asks for a fetch once the keys are older than the cool-down.
+    // Whether it triggers a fetch once the keys are older than the cool-down.
     for (what, token, asks) in [
         ("an unknown issuer", token(&evil, &stranger), false),
         ("no token", "x".to_owned(), false),
@@ -339,12 +339,12 @@ async fn nothing_else_makes_a_request_fetch() {
         let fetches = issuer.asked(JWKS) - before;
         assert_eq!(fetches, usize::from(asks), "{what}: the keys are old");
         assert_eq!(evil.asked(JWKS) + evil.asked(DISCOVERY), 0, "{what}");
-        // The keys are new for the next one.
+        // For the next one, the keys are new.
         gate.check(&signed(&issuer, &stranger, Some("real"))).await;
     }
 }
 
-/// The fetch takes longer than a request may wait: those that come after it have their verdict.
+/// The fetch takes longer than a request may wait. Requests that come after it get their verdict.
 #[tokio::test(start_paused = true)]
 async fn a_fetch_goes_on_when_nobody_waits_any_more() {
     let (old, new, other) = (
@@ -388,7 +388,8 @@ async fn a_fetch_goes_on_when_nobody_waits_any_more() {
     assert_eq!(issuer.asked(JWKS), 3);
 }
 
-/// Without the provider, the known keys give their verdict; on an unknown one there is none.
+/// Without the provider, tokens of known keys get their verdict, and tokens of unknown keys get
+/// none.
 #[tokio::test(start_paused = true)]
 async fn during_an_outage() {
     let real = signer(Es256, "real");
@@ -406,9 +407,9 @@ async fn during_an_outage() {
     assert_eq!(issuer.asked(JWKS), 1 + 3, "no more than the allowance");
 }
 
-/// Keys in the configuration cannot change: there is nothing to wait for.
+/// Keys in the configuration cannot change, so nothing is waited for.
 #[tokio::test(start_paused = true)]
-async fn keys_in_the_configuration_are_all_there_are() {
+async fn configured_keys_never_change() {
     let (real, stranger) = (signer(Es256, "real"), signer(Es256, "stranger"));
     let issuer = Issuer::start(&[]).await;
     let keys = json!({"keys": [real.jwk()]});
@@ -424,9 +425,9 @@ async fn keys_in_the_configuration_are_all_there_are() {
     }
 }
 
-/// How long a provider is left alone that says for how long: by regular fetches and by tokens.
+/// A provider that asks for a pause gets it, from regular fetches and from tokens.
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_wants_to_be_left_alone_is() {
+async fn a_provider_that_asks_for_a_pause_gets_it() {
     let real = signer(Es256, "real");
     let date = "date: Thu, 01 Jan 2026 00:00:00 GMT";
     let until = "retry-after: Thu, 01 Jan 2026 00:02:00 GMT";
@@ -532,7 +533,7 @@ async fn changes_of_keys_are_logged_by_thumbprint() {
     assert!(denied[1].contains("\"keys_age_seconds\":7,"), "{denied:?}");
 }
 
-/// What cannot be used is named once, when it appears; what is for something else never is.
+/// An unusable key is logged once, when it appears. A key for another purpose is never logged.
 #[tokio::test(start_paused = true)]
 async fn an_unusable_key_is_named_when_it_appears() {
     let log = Log::start("debug");

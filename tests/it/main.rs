@@ -1,4 +1,4 @@
-//! The integration tests, by behaviour. They need nothing but Rust.
+//! The integration tests, by behaviour. They require only Rust.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Valid tokens, changed in every single bit: none is accepted.
+//! Valid tokens with every single bit flipped: none is accepted.
 
 use claimgate::keyring::Algorithm;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! A number reaches headers, rules, conditions and metadata as the token has it, and two numbers
+//! A number reaches headers, rules, conditions and metadata as the token spells it, and two numbers
 //! never become one.
 
 use claimgate::ext_authz::proto::auth::CheckResponse;
@@ -11,11 +11,11 @@ use crate::support::call::{Answer, bearer};
 use crate::support::gate::{Gate, NOW};
 use crate::support::keys::signer;
 
-/// Two ids of a real provider, which one double stands for.
+/// Two ids of a real provider that round to the same double.
 const ONE: &str = "104567890123456789012";
 const OTHER: &str = "104567890123456789013";
 
-/// A gate that trusts one provider, with more configuration for the provider and behind it.
+/// A gate that trusts one provider, with further settings inside and after the provider's section.
 async fn gate(provider: &str, more: &str) -> Gate {
     let keys = json!({"keys": [signer(EdDsa, "numbers").jwk()]});
     Gate::start(&format!(
@@ -110,7 +110,8 @@ async fn rules_and_required_claims() {
         ("9007199254740993.0", "9007199254740993", true),
         ("18446744073709551615", "18446744073709551616", false),
         ("18446744073709551616", "18446744073709551616", true),
-        // Text is compared letter by letter, and a number that stands for it as it is written.
+        // Text is compared character by character. A number equals text that spells it the same
+        // way.
         ("2.0", "\"2.0\"", true),
         ("'2.0'", "\"2.0\"", true),
         ("2.0", "\"2\"", false),
@@ -145,7 +146,7 @@ async fn rules_and_required_claims() {
     }
 }
 
-/// What CEL has no number for is equal to itself alone, and to be compared with nothing.
+/// A number that CEL cannot represent equals only itself, and cannot be ordered.
 #[tokio::test(start_paused = true)]
 async fn conditions() {
     for (condition, it, holds) in [
@@ -185,7 +186,7 @@ async fn conditions() {
         ("double(claims.it) > 5.0", "18446744073709551616", false),
         ("claims.it in [1, 2]", "18446744073709551616", false),
         ("claims.it == 'x'", "18446744073709551616", false),
-        // It is another number than those.
+        // A different number from those.
         ("claims.it != 5", "18446744073709551616", true),
         (
             "has(claims.it) && !(claims.it in [1, 2])",
@@ -215,7 +216,7 @@ async fn conditions() {
         ("string(claims.it) == '104567890123456789012'", ONE, true),
         ("string(claims.it) == '104567890123456789012'", OTHER, false),
         ("string(claims.it) == '1000'", "1e3", true),
-        // A fraction that a double loses is not the whole number next to it.
+        // A fraction that a double rounds is not equal to the whole number next to it.
         ("claims.it == 1", "0.99999999999999999999", false),
         ("claims.it == 0", "1e-400", false),
         ("claims.it == 1", "1.0000000000000000000", true),
@@ -263,7 +264,7 @@ async fn metadata() {
         ),
     ] {
         let token = token(it);
-        // The second time, what was measured the first time is used.
+        // The second time, the measurements of the first time are reused.
         for _ in 0..2 {
             let fields = answer(&gate, &token).await.dynamic_metadata.unwrap().fields;
             let Some(Kind::StructValue(claims)) = &fields["claims"].kind else {
@@ -297,7 +298,7 @@ async fn times() {
 }
 
 #[test]
-fn what_the_configuration_cannot_mean() {
+fn impossible_configurations() {
     for (values, problem) in [
         ("0x10", "`0x10` is a number that is not written as in JSON"),
         ("007", "`007` is a number that is not written as in JSON"),
@@ -369,7 +370,7 @@ fn values_are_found_in_every_kind_of_file() {
     }
 }
 
-/// A value is taken as it is written, wherever it stands in the file.
+/// A value is used as it is written, anywhere in the file.
 #[tokio::test(start_paused = true)]
 async fn values_are_found_where_they_stand() {
     let more = "# é, ü and 🦀 have more bytes than characters\n\

@@ -1,4 +1,4 @@
-//! What holds for every input, tried with many.
+//! Properties that hold for every input, tried with many.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -17,7 +17,7 @@ use crate::support::gate::NOW;
 use crate::support::judge::{ISSUER, Judge};
 use crate::support::keys::signer;
 
-/// Judges afresh and from memory.
+/// Judges without a memory, and with one.
 struct Both {
     judge: Judge,
     cache: TokenCache,
@@ -48,7 +48,7 @@ impl Both {
     }
 }
 
-/// Any JSON, not too deep.
+/// Any JSON of limited depth.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -66,7 +66,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A claim as it should be, as it nearly should be, or as it comes.
+/// A claim that is right, nearly right, or random.
 fn claim(usual: Vec<Value>) -> impl Strategy<Value = Option<Value>> {
     prop_oneof![
         6 => proptest::sample::select(usual).prop_map(Some),
@@ -109,7 +109,7 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
         })
 }
 
-/// The rules once more, in other words: RFC 7519 §4.1 and RFC 7800 §3.1.
+/// The same rules in independent code: RFC 7519 §4.1 and RFC 7800 §3.1.
 fn should_be_allowed(claims: &Map<String, Value>) -> bool {
     let given = |name: &str| claims.get(name).filter(|value| !value.is_null());
     let seconds = |name: &str| given(name).map(|value| value.as_f64().unwrap_or(f64::NAN));
@@ -187,13 +187,13 @@ proptest! {
     }
 
     #[test]
-    fn a_header_is_taken_as_a_whole_or_not(members in btree_map("alg|kid|typ|cty|crit|b64|jwk|x", any_json(), 0..5)) {
+    fn a_header_is_read_completely_or_not_at_all(members in btree_map("alg|kid|typ|cty|crit|b64|jwk|x", any_json(), 0..5)) {
         let mut header = JUDGE.key.header();
         header.as_object_mut().unwrap().extend(members.clone());
         let claims = json!({"iss": ISSUER, "aud": "api", "exp": NOW + 60}).to_string();
         let token = JUDGE.key.sign(&header.to_string(), &claims).unwrap();
         let is = |name: &str, fits: fn(&Value) -> bool| members.get(name).is_none_or(fits);
-        // An empty `kid` counts as absent, as the cases say.
+        // An empty `kid` counts as absent, as the cases define.
         // `typ` and `cty` may be any text that names no other kind of token.
         let text = |value: &Value| value.is_null() || value.is_string();
         let unchanged = |name| !members.contains_key(name);
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_shown_is_short_and_printable(text in any::<String>()) {
+    fn shown_text_is_short_and_printable(text in any::<String>()) {
         let shown = Escaped::from(text.as_str()).to_string();
         prop_assert!(!shown.chars().any(char::is_control));
         prop_assert!(shown.chars().count() <= 120 * 10 + 1);

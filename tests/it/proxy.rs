@@ -1,4 +1,4 @@
-//! Keys by way of a proxy: what goes through it, and what it does not get to see.
+//! Fetching keys through a proxy: what goes through it, and what it never sees.
 
 use claimgate::config::Config;
 use claimgate::keyring::Algorithm::Es256;
@@ -13,11 +13,11 @@ use crate::support::keys::signer;
 use crate::support::log::Log;
 use crate::support::proxy::{Answer, Proxy};
 
-/// A name that no DNS knows (RFC 6761 §6.4): only the proxy finds it.
+/// A name that no DNS server knows (RFC 6761 §6.4), so only the proxy can resolve it.
 const NAME: &str = "idp.invalid";
 const URL: &str = "https://idp.invalid";
 
-/// An issuer of a name that is found by way of a proxy alone.
+/// An issuer whose name only the proxy can resolve.
 struct Scene {
     issuer: Issuer,
     server: rustls::ServerConfig,
@@ -98,7 +98,7 @@ async fn keys_come_through_it() {
                     .then_some(value)
             });
             assert_eq!(sent, header, "{head}");
-            // What is for the provider is in the tunnel alone.
+            // Requests to the provider travel only inside the tunnel.
             assert!(!head.contains("b34r3r"), "{head}");
         }
         for path in [DISCOVERY, JWKS] {
@@ -111,9 +111,9 @@ async fn keys_come_through_it() {
     }
 }
 
-/// A proxy could read and change plain HTTP, and its `localhost` is another machine than this one.
+/// A proxy could read and change plain HTTP, and its `localhost` is another machine.
 #[tokio::test]
-async fn plain_text_and_this_machine_are_none_of_its_business() {
+async fn plain_text_and_this_machine_bypass_the_proxy() {
     let key = signer(Es256, "real");
     let proxy = Proxy::start(Answer::Head("HTTP/1.1 200 OK\r\n\r\n")).await;
     let through = format!("fetch: {{ proxy: 'http://{}' }}", proxy.address());
@@ -122,7 +122,7 @@ async fn plain_text_and_this_machine_are_none_of_its_business() {
     assert!(gate.check(&token(&issuer, &key)).await.is_allow());
     assert_eq!(proxy.heads(), [""; 0]);
 
-    // Nor over TLS: here `127.0.0.1` is the issuer itself.
+    // Not even with TLS: here `127.0.0.1` is the issuer itself.
     let scene = Scene::set().await;
     let url = scene.issuer.url();
     let metadata = json!({"issuer": url, "jwks_uri": format!("{url}{JWKS}")});
@@ -137,7 +137,7 @@ async fn plain_text_and_this_machine_are_none_of_its_business() {
     assert!(gate.check(&token(&scene.issuer, &key)).await.is_allow());
     assert_eq!(proxy.heads(), [""; 0]);
 
-    // Metadata that is not on this machine leads nobody here, with a proxy no more than without.
+    // Metadata from elsewhere must not direct requests to this machine, with or without a proxy.
     let scene = Scene::set().await;
     let proxy = Proxy::start(scene.tunnel()).await;
     let metadata = json!({"issuer": URL, "jwks_uri": "https://localhost/jwks"});
@@ -156,7 +156,7 @@ async fn error(gate: &Gate) -> String {
     }
 }
 
-/// Without its proxy nothing is fetched: neither directly, nor in plain text.
+/// Without its proxy, nothing is fetched: neither directly nor in plain text.
 #[tokio::test]
 async fn a_proxy_that_refuses() {
     for (head, expected) in [
@@ -168,7 +168,7 @@ async fn a_proxy_that_refuses() {
         ),
         ("<html>\r\n\r\n", "unsuccessful"),
         ("", "unexpected end of file"),
-        // It answers itself: that is not the provider's certificate.
+        // The proxy answers itself, with a certificate that is not the provider's.
         ("HTTP/1.1 200 OK\r\n\r\n{\"keys\": []}", "cannot fetch"),
     ] {
         let scene = Scene::set().await;
@@ -188,9 +188,9 @@ async fn a_proxy_that_refuses() {
     }
 }
 
-/// The environment names a proxy for those who ask for it, and for nobody else.
+/// The environment's proxy is used only if the operator asks for it.
 #[tokio::test]
-async fn the_environment_is_asked_if_the_operator_says_so() {
+async fn the_environment_counts_only_if_the_operator_says_so() {
     let scene = Scene::set().await;
     let proxy = Proxy::start(scene.tunnel()).await;
     let url = format!("http://user:s3cr3t@{}", proxy.address());
@@ -233,7 +233,7 @@ async fn the_environment_is_asked_if_the_operator_says_so() {
         assert_eq!(proxy.heads().len() > before, used, "{what}");
         assert!(!said.contains("s3cr3t"), "{what}");
     }
-    // What it holds is not what was meant: nothing goes another way.
+    // A variable with an invalid proxy is an error, and nothing is fetched another way.
     let file = scene.write(asked);
     let mut command = claimgate(&["validate", &file, "--online"]);
     command.env("HTTPS_PROXY", "socks5://user:s3cr3t@127.0.0.1:1");
@@ -251,9 +251,9 @@ async fn the_environment_is_asked_if_the_operator_says_so() {
     assert!(!said.contains("s3cr3t"), "{said}");
 }
 
-/// The password of a proxy is in no error and in no debugging output.
+/// The password of a proxy appears in no error and no debug output.
 #[tokio::test]
-async fn its_credentials_are_shown_nowhere() {
+async fn its_credentials_appear_nowhere() {
     let at = |more: &str| {
         format!("providers: [{{ issuer: 'https://a.example', audiences: a, fetch: {{ {more} }} }}]")
     };
@@ -285,7 +285,7 @@ async fn its_credentials_are_shown_nowhere() {
         assert_eq!(found.code, Some(1), "{wrong}: {}", found.out);
         assert!(!found.err.contains("s3cr3t"), "{wrong}: {}", found.err);
     }
-    // Not even where another field is what is wrong.
+    // Not even if the error is in another field.
     let plain = provider(
         &Issuer::start(&[]).await,
         "acme",

@@ -16,7 +16,7 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_key_is_fetched_once_however_many_ask() {
+async fn a_new_key_is_fetched_once_for_all_requests() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
     let issuer = Issuer::start(&[&old]).await;
     let gate = Gate::trusting(&issuer, "").await;
@@ -38,7 +38,7 @@ async fn a_new_key_is_fetched_once_however_many_ask() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_issuer_delays_only_those_who_need_it() {
+async fn a_hanging_issuer_delays_only_its_own_tokens() {
     let (real, new) = (signer(Es256, "real"), signer(Es256, "new"));
     let issuer = Issuer::start(&[&real]).await;
     let gate = Gate::trusting(&issuer, "refresh: { unknown_key_wait: 100ms }").await;
@@ -93,7 +93,7 @@ async fn known_keys_outlive_an_outage_until_they_are_too_old() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_comes_late_is_found() {
+async fn a_late_issuer_is_found() {
     let real = signer(Es256, "real");
     let late = Issuer::start(&[&real]).await;
     let address = late.address();
@@ -112,7 +112,7 @@ async fn an_issuer_that_comes_late_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_failing_provider_touches_no_other() {
+async fn a_failing_provider_affects_no_other() {
     let key = signer(Es256, "real");
     let (well, ill) = (Issuer::start(&[&key]).await, Issuer::start(&[&key]).await);
     ill.reply(DISCOVERY, Reply::Hang);
@@ -191,10 +191,10 @@ async fn keys_that_have_not_changed_are_not_sent_again() {
     assert_eq!(gate.check(&token(&issuer, &real)).await.status(), 401);
 }
 
-/// Somebody who keeps asking for keys that do not exist must not keep the keys' old address, and
-/// so withdrawn keys, in use.
+/// Requests for keys that do not exist must not keep the old URL of the keys, and thus withdrawn
+/// keys, in use.
 #[tokio::test(start_paused = true)]
-async fn asking_does_not_put_off_discovery() {
+async fn requests_do_not_delay_discovery() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
     let issuer = Issuer::start(&[&old]).await;
     let gate = Gate::trusting(&issuer, "").await;
@@ -214,7 +214,7 @@ async fn asking_does_not_put_off_discovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_fetched_from_where_they_were_while_metadata_is_down() {
+async fn the_previous_jwks_uri_is_used_while_metadata_is_down() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
     let issuer = Issuer::start(&[&old]).await;
     let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 10s }").await;
@@ -256,7 +256,7 @@ async fn a_provider_that_lost_its_keys_does_not_make_all_unready() {
     );
 }
 
-/// What a hostile provider writes into its documents does not flood or forge the log.
+/// A hostile provider's documents cannot flood or forge the log.
 #[tokio::test(start_paused = true)]
 async fn a_providers_text_is_cut_and_escaped() {
     let issuer = Issuer::start(&[]).await;
@@ -344,7 +344,7 @@ async fn keys_may_be_in_a_file_which_is_read_again() {
     assert_eq!(nobody.asked(DISCOVERY), 0);
 }
 
-/// A maintenance page in the place of the metadata is no reason to forget where the keys are.
+/// If a maintenance page replaces the metadata, the URL of the keys is not forgotten.
 #[tokio::test(start_paused = true)]
 async fn useless_metadata_does_not_hide_the_keys() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
@@ -380,9 +380,9 @@ async fn one_failed_fetch_costs_no_keys() {
     }
 }
 
-/// A server, or a firewall in front of it, that refuses every question about an entity tag.
+/// A server, or a firewall before it, that refuses every conditional request.
 #[tokio::test(start_paused = true)]
-async fn an_entity_tag_that_is_refused_is_given_up() {
+async fn a_refused_entity_tag_is_dropped() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
     for status in [412, 400, 431] {
         let issuer = Issuer::start(&[&old]).await;
@@ -406,9 +406,9 @@ async fn an_entity_tag_that_is_refused_is_given_up() {
     }
 }
 
-/// Whether the keys have changed is not the question when a token names a new one.
+/// If a token names a new key, the whole set is fetched, whether or not it has changed.
 #[tokio::test(start_paused = true)]
-async fn a_new_key_is_asked_for_without_an_entity_tag() {
+async fn a_new_key_is_requested_without_an_entity_tag() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
     let issuer = Issuer::start(&[&old]).await;
     let keys = Reply::json(&json!({"keys": [old.jwk()]})).header("etag: \"one\"");
@@ -439,7 +439,7 @@ async fn an_outage_is_over_soon_after_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_says_not_now_is_asked_in_one_place() {
+async fn an_outage_does_not_move_on_to_the_next_place() {
     let real = signer(Es256, "real");
     for status in [429, 408, 503] {
         let issuer = Issuer::start(&[&real]).await;
@@ -454,9 +454,10 @@ async fn a_provider_that_says_not_now_is_asked_in_one_place() {
     }
 }
 
-/// What is elsewhere has no business with what listens on this machine, however it is written.
+/// Metadata from elsewhere must not direct requests to this machine, in any spelling of its
+/// address.
 #[tokio::test(start_paused = true)]
-async fn metadata_from_elsewhere_does_not_lead_here() {
+async fn metadata_from_elsewhere_cannot_point_to_this_machine() {
     for host in [
         "127.0.0.1",
         "127.1.2.3",
@@ -485,9 +486,9 @@ async fn metadata_from_elsewhere_does_not_lead_here() {
     }
 }
 
-/// What answers in the place of metadata and is none, is as good as nothing there.
+/// If a URL returns something other than metadata, the next one is tried.
 #[tokio::test(start_paused = true)]
-async fn what_is_not_metadata_sends_on_to_the_next_place() {
+async fn other_documents_lead_to_the_next_place() {
     let real = signer(Es256, "real");
     let page = |status| Reply::Http(status, vec![], "<!doctype html><title>Log in".to_owned());
     let to = |location: &str| Reply::status(302).header(&format!("location: {location}"));
@@ -541,9 +542,9 @@ async fn what_is_not_metadata_sends_on_to_the_next_place() {
     }
 }
 
-/// Metadata that is another issuer's is an answer, and wrong: nothing else is tried.
+/// Metadata of another issuer is a wrong answer, and nothing else is tried.
 #[tokio::test(start_paused = true)]
-async fn wrong_metadata_is_an_answer() {
+async fn wrong_metadata_ends_the_search() {
     let real = signer(Es256, "real");
     let issuer = Issuer::start(&[&real]).await;
     let url = issuer.url();
@@ -558,7 +559,7 @@ async fn wrong_metadata_is_an_answer() {
     assert_eq!(gate.check(&token(&issuer, &real)).await.status(), 503);
 }
 
-/// A byte order mark before a document is skipped (RFC 8259 §8.1), wherever the document is from.
+/// A byte order mark before a document is skipped (RFC 8259 §8.1), whatever the source.
 #[tokio::test(start_paused = true)]
 async fn a_byte_order_mark_is_skipped() {
     let real = signer(Es256, "real");
@@ -579,7 +580,7 @@ async fn a_byte_order_mark_is_skipped() {
     }
     drop(gate);
 
-    // The stored document has the mark, too.
+    // The stored document has the mark too.
     issuer.reply(DISCOVERY, Reply::status(503));
     let gate = Gate::trusting(&issuer, &stored).await;
     assert!(gate.check(&token(&issuer, &real)).await.is_allow());
@@ -590,7 +591,7 @@ async fn a_byte_order_mark_is_skipped() {
     assert!(gate.check(&token(&issuer, &real)).await.is_allow());
 }
 
-/// A rotation that moves the keys, too: the first token of the new key finds them.
+/// The keys rotate and move at the same time. The first token of the new key finds them.
 #[tokio::test(start_paused = true)]
 async fn keys_that_have_moved_are_found_at_once() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
@@ -631,15 +632,15 @@ async fn keys_whose_host_is_gone_are_found_at_once() {
     drop(host);
     issuer.reply("/moved", Reply::json(&json!({"keys": [new.jwk()]})));
     issuer.reply(DISCOVERY, metadata(&format!("{}/moved", issuer.url())));
-    // A server that is gone has let go of its port when its task is dropped.
+    // A stopped server releases its port when its task is dropped.
     sleep(secs(1)).await;
     assert!(gate.check(&token(&issuer, &new)).await.is_allow());
 }
 
-/// Keys that are gone and nowhere else cost one more question, and no more however often tokens
-/// ask. Those that cannot be had now cost none.
+/// Keys that are gone without a new URL cost one more request, however often tokens ask. Keys that
+/// are temporarily unavailable cost none.
 #[tokio::test(start_paused = true)]
-async fn keys_that_are_gone_are_looked_for_once_a_cooldown() {
+async fn missing_keys_are_sought_once_per_cool_down() {
     let (real, new) = (signer(Es256, "real"), signer(Es256, "new"));
     for (reply, questions) in [
         (Reply::status(404), 1),
@@ -656,7 +657,7 @@ async fn keys_that_are_gone_are_looked_for_once_a_cooldown() {
                 assert_eq!(status, 503, "{reply:?}");
             }
             sleep(secs(30)).await;
-            // Three look-ups at once, and one more in each cool-down.
+            // Three look-ups at once, and one more per cool-down.
             let look_ups = issuer.asked(JWKS) - 1;
             assert!(
                 (round..=round + 2).contains(&look_ups),
@@ -672,9 +673,9 @@ async fn keys_that_are_gone_are_looked_for_once_a_cooldown() {
     }
 }
 
-/// A page in the place of the metadata does not keep a new key away.
+/// A web page in place of the metadata does not delay a new key.
 #[tokio::test(start_paused = true)]
-async fn keys_are_fetched_from_where_they_were_while_metadata_is_a_page() {
+async fn the_previous_jwks_uri_is_used_while_metadata_is_a_page() {
     let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
     let issuer = Issuer::start(&[&old]).await;
     let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 10s }").await;

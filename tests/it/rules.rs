@@ -1,4 +1,4 @@
-//! The index of rules finds what asking each of them would find.
+//! The index of rules finds the same rule as checking each rule would.
 
 use claimgate::config::Config;
 use claimgate::policy::rules::{PathMode, RuleId, Rules};
@@ -18,7 +18,7 @@ fn configure(paths: &str, rules: &[Value]) -> Config {
     Config::from_yaml(&config.to_string()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// These rules, also where some of them are never reached.
+/// These rules, even if some of them are never reached.
 fn unchecked(paths: PathMode, rules: &[Value]) -> Rules {
     let word = match paths {
         PathMode::Strict => "strict",
@@ -31,7 +31,7 @@ fn unchecked(paths: PathMode, rules: &[Value]) -> Rules {
     Rules::new(compiled.collect(), paths)
 }
 
-/// The name of the rule that decides, by the index and by asking one after the other.
+/// The name of the deciding rule, by the index and by checking each rule in turn.
 fn found(rules: &Rules, request: &Request<'_>) -> Option<(String, String)> {
     let target = rules.target(request).ok()?;
     let (id, _) = rules.select(&target).unwrap();
@@ -45,7 +45,7 @@ fn found(rules: &Rules, request: &Request<'_>) -> Option<(String, String)> {
     Some((by_index, (*first).to_owned()))
 }
 
-/// Few words, so that they meet often.
+/// A small vocabulary, so that words collide often.
 const SEGMENTS: [&str; 8] = ["a", "b", "ab", "A", "a.b", "1", "", "%40"];
 const HOSTS: [&str; 8] = [
     "example.org",
@@ -128,8 +128,8 @@ proptest! {
     }
 }
 
-/// Of ten thousand rules, few are asked: those that may be about the request.
-/// Rules about one path and one header: each is filed under what sets it apart.
+/// Of ten thousand rules, only those that may match the request are checked.
+/// Rules for one path and one header: each is filed under what distinguishes it.
 #[test]
 fn ten_thousand_rules_on_one_path() {
     let rule = |index: usize| {

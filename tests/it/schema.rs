@@ -43,7 +43,7 @@ fn every_field_is_described() {
                 }
             }
         }
-        // Those are conditions on fields that are described elsewhere.
+        // These are conditions on fields that are described elsewhere.
         let rest = members
             .iter()
             .filter(|(name, _)| !["if", "then"].contains(&name.as_str()));
@@ -71,8 +71,8 @@ fn every_example_is_accepted() {
     }
 }
 
-/// Each member of each example under another name, and with a value of another type, in turn: the
-/// schema refuses what claimgate refuses, and accepts what it accepts.
+/// Renames each member of each example, and changes the type of its value, in turn. The schema
+/// accepts the result if and only if claimgate does.
 #[test]
 fn every_example_with_a_mistake_is_refused() {
     let validator = validator();
@@ -88,7 +88,7 @@ fn every_example_with_a_mistake_is_refused() {
                 mistake(&mut wrong, pointer);
                 count += 1;
                 let loaded = Config::from_yaml(&wrong.to_string());
-                // What one rule leaves to another is more than a schema can say.
+                // A schema cannot express which requests one rule leaves to another.
                 if let Err(error) = &loaded
                     && error.to_string().contains("never reached")
                 {

@@ -1,4 +1,4 @@
-//! The service over real connections: gRPC, health, reflection, the admin listener, the end.
+//! The service over real connections: gRPC, health, reflection, the admin listener, shutdown.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::support::issuer::{Issuer, JWKS, Reply};
 use crate::support::keys::signer;
 use crate::support::server::Server;
 
-/// What is told of a service's health, from now on.
+/// The health of a service, as it is reported from now on.
 async fn watch(channel: Channel, service: &str) -> Streaming<HealthCheckResponse> {
     let request = HealthCheckRequest {
         service: service.to_owned(),
@@ -37,7 +37,7 @@ async fn watch(channel: Channel, service: &str) -> Streaming<HealthCheckResponse
     told.unwrap().into_inner()
 }
 
-/// Waits until health is as told.
+/// Waits until the health is as expected.
 async fn health(channel: Channel, service: &str, wanted: ServingStatus) {
     let mut told = watch(channel, service).await;
     while told.message().await.unwrap().unwrap().status() != wanted {}
@@ -173,9 +173,9 @@ async fn drains_before_it_ends() {
     assert!(gone.is_err(), "nobody listens any more");
 }
 
-/// What older clients ask: grpcurl before 1.8.8, grpcio-reflection, Postman.
+/// The reflection protocol of older clients: grpcurl before 1.8.8, grpcio-reflection, Postman.
 #[tokio::test]
-async fn tells_its_api_by_the_older_reflection_too() {
+async fn supports_the_older_reflection_too() {
     let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
     let server = Server::start(&provider(&issuer, "acme", "")).await;
     let mut client =
@@ -203,9 +203,10 @@ async fn tells_its_api_by_the_older_reflection_too() {
     server.stop().await;
 }
 
-/// Everything that Envoy may send: what a client that knows the API by reflection makes of JSON.
+/// Every message that Envoy may send, built from JSON by a client that knows the API only by
+/// reflection.
 #[test]
-fn the_api_has_every_field_of_envoys() {
+fn the_api_has_every_envoy_field() {
     let pool = prost_reflect::DescriptorPool::decode(DESCRIPTORS).unwrap();
     let check = pool
         .get_message_by_name("envoy.service.auth.v3.CheckRequest")
@@ -261,7 +262,7 @@ fn the_api_has_every_field_of_envoys() {
 }
 
 #[tokio::test]
-async fn tells_its_api_by_reflection() {
+async fn supports_reflection() {
     let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
     let server = Server::start(&provider(&issuer, "acme", "")).await;
     let ask = async |request: MessageRequest| -> ServerReflectionResponse {
@@ -302,17 +303,17 @@ async fn tells_its_api_by_reflection() {
     server.stop().await;
 }
 
-/// A `CheckRequest` as a careless or hostile client may encode it: bytes where text belongs.
+/// A `CheckRequest` as a careless or hostile client may encode it: arbitrary bytes in text fields.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Bytes {
     #[prost(bytes = "vec", tag = "1")]
     attributes: Vec<u8>,
 }
 
-/// Whatever arrives as a check is answered by a denial, never by a gRPC error, which
-/// `failure_mode_allow` would turn into an allow.
+/// Anything that arrives as a check gets a denial, never a gRPC error, which `failure_mode_allow`
+/// would turn into an allow.
 #[tokio::test]
-async fn what_cannot_be_read_is_denied() {
+async fn unreadable_checks_are_denied() {
     let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
     let server = Server::start(&provider(&issuer, "acme", "")).await;
     let method = vec![0x12, 3, 0xff, 0xfe, 0xfd];
@@ -365,7 +366,8 @@ async fn what_cannot_be_read_is_denied() {
     server.stop().await;
 }
 
-/// Whoever waits less than a token with an unknown key would have to gets an answer in time.
+/// A caller whose time-out is shorter than the wait for an unknown key still gets an answer in
+/// time.
 #[tokio::test]
 async fn answers_before_the_caller_gives_up() {
     let (real, new) = (signer(Es256, "real"), signer(Es256, "new"));
@@ -402,7 +404,7 @@ async fn serves_on_a_unix_socket() {
     let issuer = Issuer::start(&[&key]).await;
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("check.sock");
-    // What a former run that was killed leaves behind.
+    // A leftover of an earlier run that was killed.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let server = Server::start_on(
         &format!("unix://{}", socket.display()),
@@ -431,7 +433,7 @@ async fn serves_on_a_unix_socket() {
     assert!(gone.err.contains("No such file"), "{}", gone.err);
 }
 
-/// Who may connect is decided before anybody can.
+/// The permissions of a socket are set before anyone can connect.
 #[tokio::test]
 async fn a_unix_socket_has_the_mode_and_group_that_are_configured() {
     let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
@@ -474,7 +476,7 @@ async fn a_unix_socket_has_the_mode_and_group_that_are_configured() {
     assert!(!directory.path().join("a.sock").exists());
 }
 
-/// `[::]` takes IPv4 too, and `localhost` is both, as Envoy may take either for it.
+/// `[::]` accepts IPv4 too. `localhost` listens on both families, because Envoy may use either.
 #[tokio::test]
 async fn both_families_are_served() {
     let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;

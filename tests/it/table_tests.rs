@@ -93,7 +93,7 @@ async fn cases_pass() {
     );
 }
 
-/// Whatever is expected can be missed.
+/// Every expectation can fail.
 #[tokio::test]
 async fn cases_fail() {
     let expectations = json!([

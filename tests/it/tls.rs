@@ -1,4 +1,5 @@
-//! Keys over TLS: from whom they come is checked, and an authority of one's own can be trusted.
+//! Fetching keys over TLS: the server's identity is checked, and a private authority can be
+//! trusted.
 
 use claimgate::keyring::Algorithm::Es256;
 use rcgen::{CertificateParams, IsCa};
@@ -9,7 +10,7 @@ use crate::support::issuer::{Issuer, JWKS};
 use crate::support::keys::signer;
 
 #[tokio::test]
-async fn an_authority_of_ones_own() {
+async fn a_private_authority() {
     let key = signer(Es256, "real");
     let directory = tempfile::tempdir().unwrap();
     let (ca, other_ca) = (
@@ -61,9 +62,9 @@ async fn an_authority_of_ones_own() {
     }
 }
 
-/// Authority and certificate are replaced while we run: the file is read again.
+/// Authority and certificate are replaced while the service runs, and the file is read again.
 #[tokio::test(start_paused = true)]
-async fn an_authority_that_is_replaced() {
+async fn a_replaced_authority() {
     for with_uri in [false, true] {
         let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
         let directory = tempfile::tempdir().unwrap();
@@ -90,10 +91,10 @@ async fn an_authority_that_is_replaced() {
     }
 }
 
-/// A certificate that is an authority's as well, as `openssl req -x509` makes them, is accepted if
-/// it is itself in the file: the same bytes, with its key, for this name, at this time.
+/// A certificate that is also an authority's, as `openssl req -x509` creates them, is accepted if
+/// the file lists it: the same bytes, with its key, for this name, at this time.
 #[tokio::test]
-async fn an_authoritys_certificate_that_is_listed_itself() {
+async fn a_listed_certificate_with_ca_true() {
     let own = |change: fn(&mut CertificateParams)| OwnAuthority::new("127.0.0.1", change);
     let key = signer(Es256, "real");
     let [good, twin, expired, early, misnamed, plain] = [

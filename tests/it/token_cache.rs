@@ -1,4 +1,4 @@
-//! Tokens that are remembered: found again, never believed for longer than anew.
+//! Cached tokens are found again, and are never trusted longer than fresh ones.
 
 use claimgate::dev::signer::Signer;
 use claimgate::keyring::Algorithm::Es256;
@@ -31,7 +31,7 @@ impl Fixture {
 
     async fn publish(&self, keys: &Value) {
         write(self.file.path(), keys);
-        // Long enough for the change to be seen.
+        // Long enough for the change to be noticed.
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     }
 
@@ -39,7 +39,7 @@ impl Fixture {
         self.gate.check(token).await.status()
     }
 
-    /// Hits, misses and evictions, and how many are remembered.
+    /// The numbers of hits, misses, evictions and cached tokens.
     fn counts(&self) -> [String; 4] {
         ["hits_total", "misses_total", "evictions_total", "entries"]
             .map(|name| self.gate.metric(&format!("claimgate_token_cache_{name} ")))
@@ -72,7 +72,7 @@ async fn a_token_is_verified_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_remembered_answers_the_same() {
+async fn cached_tokens_answer_the_same() {
     let key = signer(Es256, "a");
     let more = "upstream: { claim_headers: [{ header: x-auth-subject, claim: sub }], \
                 payload_header: x-auth-claims, scope_header: x-auth-scope, forward_token: false }";
@@ -86,7 +86,7 @@ async fn what_is_remembered_answers_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_holds_longer_than_anew() {
+async fn a_cached_token_is_never_valid_longer() {
     let key = signer(Es256, "a");
     let fixture = Fixture::start(&[&key], "").await;
     let token = token(&key, &json!({"nbf": NOW, "iat": NOW}));
@@ -94,7 +94,7 @@ async fn nothing_holds_longer_than_anew() {
         (NOW, 200),
         (NOW + 659, 200),
         (NOW + 660, 401),
-        // The clock is put right.
+        // The clock is corrected.
         (NOW - 60, 200),
         (NOW - 61, 401),
         (NOW, 200),
@@ -105,7 +105,7 @@ async fn nothing_holds_longer_than_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_gone_takes_its_tokens_along() {
+async fn a_withdrawn_key_invalidates_its_tokens() {
     let (a, b) = (signer(Es256, "a"), signer(Es256, "b"));
     let fixture = Fixture::start(&[&a, &b], "").await;
     let tokens = [token(&a, &json!({})), token(&b, &json!({}))];
@@ -123,7 +123,7 @@ async fn a_key_that_is_gone_takes_its_tokens_along() {
     fixture.publish(&json!([other])).await;
     assert_eq!(fixture.status(&tokens[1]).await, 401);
 
-    // Back again, but for another algorithm.
+    // The key is back, but for another algorithm.
     fixture.publish(&json!([b.jwk()])).await;
     assert_eq!(fixture.status(&tokens[1]).await, 200);
     let mut encryption = b.jwk();
@@ -133,7 +133,7 @@ async fn a_key_that_is_gone_takes_its_tokens_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_very_token_is_found() {
+async fn only_the_exact_token_is_found() {
     let (a, stranger) = (signer(Es256, "a"), signer(Es256, "stranger"));
     let fixture = Fixture::start(&[&a], "").await;
     let good = token(&a, &json!({}));
@@ -198,9 +198,9 @@ async fn it_is_bounded() {
     }
 }
 
-/// The order in which a provider lists its keys changes no verdict, remembered or anew.
+/// The order in which a provider lists its keys changes no verdict, cached or fresh.
 #[tokio::test(start_paused = true)]
-async fn the_order_of_keys_counts_for_nothing() {
+async fn the_order_of_keys_does_not_matter() {
     let signers: Vec<_> = (0..5).map(|n| signer(Es256, &format!("s{n}"))).collect();
     let mut keys: Vec<Value> = signers.iter().map(|key| key.jwk()).collect();
     for key in &mut keys {
@@ -234,9 +234,9 @@ async fn the_order_of_keys_counts_for_nothing() {
     );
 }
 
-/// What a token is said to weigh is what it holds, also for those that are made to hold much.
+/// The accounted size of a token equals its memory, even for tokens made to be large.
 #[test]
-fn what_is_remembered_weighs_what_it_says() {
+fn cached_tokens_take_the_accounted_memory() {
     let key = signer(Es256, "a");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -310,7 +310,7 @@ fn refused_tokens_leave_nothing_behind() {
             assert!([401, 503].contains(&status), "{status}");
         }
     };
-    // Buffers grow to what they need.
+    // Buffers grow to the size that they need.
     refused(0..100);
     let measured = allocation_counter::measure(|| refused(100..4_000));
     assert!(

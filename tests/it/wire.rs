@@ -1,5 +1,5 @@
-//! Checks are read where they stand, to the same request as the generated types would be; what is
-//! not used is not read.
+//! Checks are parsed in place, into the same request as with the generated types. Unused fields are
+//! not parsed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use proptest::option;
 use proptest::prelude::*;
 use prost::Message as _;
 
-/// What a reader sees of a `CheckRequest` that knows only the fields that are used.
+/// A `CheckRequest` as seen by a reader that knows only the used fields.
 mod seen {
     use std::collections::HashMap;
 
@@ -245,7 +245,7 @@ fn check() -> impl Strategy<Value = CheckRequest> {
     option::of(attributes).prop_map(|attributes| CheckRequest { attributes })
 }
 
-/// A request in a form in which two can be compared: maps have no order.
+/// A request in a form that can be compared, because maps have no order.
 fn shown(request: &Request<'_>) -> (String, Vec<String>, BTreeMap<String, String>) {
     let mut lines: Vec<_> = request
         .headers
@@ -282,7 +282,7 @@ proptest! {
         prop_assert_eq!(shown(&request), shown(&describe(&check)));
     }
 
-    /// What is damaged is refused, or is read by both, and alike.
+    /// A damaged message is refused, or both readers read it alike.
     #[test]
     fn both_readers_agree_on_damage(
         check in check(),
@@ -302,7 +302,7 @@ proptest! {
         if let Ok(request) = read(&bytes) {
             let other = seen::CheckRequest::decode(bytes.as_slice());
             prop_assert!(other.is_ok(), "{:?}", other);
-            // Of two headers of one name, the map keeps one; here both are seen.
+            // Of two headers with one name, the map keeps one; here both are visible.
             if !has_repeated_headers(&request) {
                 prop_assert_eq!(shown(&request), shown(&described(&other.unwrap())));
             }

@@ -1,4 +1,4 @@
-//! What a case expects, against what is answered.
+//! Compares an answer with what its case expects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,7 +117,7 @@ fn member(value: prost_types::Value) -> Value {
     }
 }
 
-/// The metrics tell the operator the reason that the caller may not be told.
+/// The metrics count the exact reason, even if the caller may not learn it.
 pub fn counted(expect: &Expect, metrics: &Metrics) -> Result<(), String> {
     let (decision, reason) = match (&expect.deny, &expect.document) {
         (Some(reason), _) => ("deny", Some(reason.as_str())),

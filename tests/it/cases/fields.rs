@@ -1,4 +1,4 @@
-//! Each field of the configuration decides something: without it, some case fails.
+//! Every field of the configuration matters: without it, some case fails.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::file::{Case, File, files, read};
 use super::run::{configuration, requests, run};
 
-/// Fields that no single decision can show, and what shows them.
+/// Fields that no single decision can show, with the tests that cover them.
 const SHOWN_ELSEWHERE: [(&str, &str); 8] = [
     ("server", "serving, e2e"),
     ("admin", "serving, e2e"),
@@ -61,7 +61,7 @@ async fn fails_without(file: &File, case: &Case, config: &Value, field: &str) ->
     false
 }
 
-/// The names of all members, those inside lists as if the list were not there.
+/// The names of all members. Members inside lists are named as if the list were absent.
 fn collect(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {

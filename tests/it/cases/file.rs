@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// A configuration, or the name of its file; a provider's keys are put into it.
+    /// A configuration, or the name of its file. The provider's keys are inserted into it.
     #[serde(deserialize_with = "configuration")]
     pub config: Value,
-    /// By provider: the keys that it signs with, or nothing when they cannot be had.
+    /// The keys that each provider signs with, or nothing if its keys are unavailable.
     pub keys: BTreeMap<String, Option<Vec<KeySpec>>>,
-    /// What every token of the file has, unless its case says otherwise.
+    /// Applies to every token in the file, unless its case overrides it.
     pub token: TokenSpec,
     pub cases: Vec<Case>,
 }
@@ -26,7 +26,7 @@ pub struct File {
 pub struct KeySpec {
     pub kid: String,
     pub alg: String,
-    /// Changes to the published key; `null` takes a member away.
+    /// Changes to the published key; `null` removes a member.
     #[serde(default)]
     pub jwk: Map<String, Value>,
     /// Whether the provider publishes it.
@@ -41,13 +41,13 @@ fn yes() -> bool {
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenSpec {
-    /// Who signs: `provider/kid`.
+    /// The signing key: `provider/kid`.
     pub key: Option<String>,
-    /// By another algorithm than the key's own.
+    /// The algorithm to sign with, if not the key's own.
     pub sign_as: Option<String>,
-    /// Changes to the header; `null` takes a member away.
+    /// Changes to the header; `null` removes a member.
     pub header: Map<String, Value>,
-    /// Changes to the claims; `null` takes a claim away.
+    /// Changes to the claims; `null` removes a claim.
     pub claims: Map<String, Value>,
     /// The header, or the claims, as text.
     pub header_text: Option<String>,
@@ -84,17 +84,17 @@ const fn january_2026() -> u64 {
 #[serde(deny_unknown_fields, default)]
 pub struct RequestSpec {
     pub method: Option<String>,
-    /// Header lines, in which `{token}` stands for the token.
+    /// Header lines, in which `{token}` is replaced by the token.
     pub headers: Option<Vec<(String, String)>>,
     pub path: Option<String>,
-    /// The path in bytes that may not be UTF-8: each character is one (ISO 8859-1).
+    /// The path as bytes that may not be UTF-8: each character is one byte (ISO 8859-1).
     pub path_bytes: Option<String>,
-    /// In which form alone Envoy describes it: `joined` or `raw`.
+    /// The only form in which Envoy describes the headers: `joined` or `raw`.
     pub form: Option<String>,
     pub host: Option<String>,
     /// Address, principal and certificate of the sender.
     pub source: SourceSpec,
-    /// What Envoy's route says.
+    /// The context extensions of Envoy's route.
     pub context: BTreeMap<String, String>,
     /// The check has no `request.http`.
     pub without_http: bool,
@@ -115,22 +115,21 @@ pub struct SourceSpec {
 pub struct Expect {
     /// The rule that decides.
     pub rule: Option<String>,
-    /// The answer is the metadata of a resource: this document, `{}` for an empty body.
+    /// The answer is this metadata document of a resource; `{}` means an empty body.
     pub document: Option<Value>,
     /// The reason of the denial; absent for an allow.
     pub deny: Option<String>,
     pub status: Option<i32>,
     pub code: Option<i32>,
-    /// What the caller's challenge is, in full.
+    /// The complete challenge.
     pub challenge: Option<String>,
     pub body: Option<String>,
-    /// Some of the headers of the answer, or of those that are set for the upstream.
+    /// Some headers of the answer, or some headers set for the upstream.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// All headers that are set on the upstream's answer.
+    /// All headers that are set on the upstream's response.
     pub response_headers: Option<BTreeMap<String, String>>,
-    /// Some of the members of the dynamic metadata; `null` for one that is not there. `false`: there
-    /// is no metadata at all.
+    /// Some members of the dynamic metadata; `null` means absent. `false` means no metadata at all.
     pub metadata: Option<Value>,
     /// All header names that are removed.
     pub remove: Option<BTreeSet<String>>,
@@ -163,7 +162,7 @@ fn configuration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Va
     Ok(match Value::deserialize(deserializer)? {
         Value::String(name) => {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
-            // As it is, before anything in it is replaced.
+            // The original text, before placeholders are replaced.
             Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
             serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
         }

@@ -1,4 +1,4 @@
-//! Runs a case, through the service itself.
+//! Runs a case through the service.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::file::{Case, File, SourceSpec};
 use crate::support::call::{check, raw_check, with_http};
 use crate::support::keys::signer;
 
-/// Both forms in which Envoy may describe the request: they must come to the same.
+/// Runs both forms in which Envoy may describe the request. Their results must be equal.
 pub fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
     let spec = &case.request;
     if spec.empty {
@@ -87,7 +87,7 @@ pub fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
         .collect()
 }
 
-/// Text fields have `!` in the place of each byte that is not UTF-8.
+/// In text fields, `!` replaces each byte that is not UTF-8.
 fn as_envoy_shows(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -97,7 +97,7 @@ fn as_envoy_shows(bytes: &[u8]) -> String {
     text
 }
 
-/// Puts a line among the headers, in their form.
+/// Adds a line to the headers, in their form.
 fn tell(http: &mut HttpRequest, name: &str, bytes: &[u8]) {
     match &mut http.header_map {
         Some(map) => {
@@ -187,14 +187,14 @@ fn merge(value: &mut Value, changes: &[&Map<String, Value>]) {
     members.retain(|_, value| !value.is_null());
 }
 
-/// The configuration of a case, keys not yet put in.
+/// The configuration of a case, before keys are inserted.
 pub fn configuration(file: &File, case: &Case) -> Value {
     let mut config = file.config.clone();
     merge(&mut config, &[&case.config]);
     config
 }
 
-/// The configuration with the keys of the file put in.
+/// The configuration with the file's keys inserted.
 pub fn with_keys(file: &File, mut config: Value) -> Value {
     let providers = config.get_mut("providers").and_then(Value::as_array_mut);
     for provider in providers.into_iter().flatten() {
@@ -205,7 +205,7 @@ pub fn with_keys(file: &File, mut config: Value) -> Value {
             provider,
             &[&Map::from_iter([("discovery_url".to_owned(), Value::Null)])],
         );
-        // A machine that stalls for a while is no provider that cannot be asked.
+        // A generous limit, so that a stalled machine does not look like an unreachable provider.
         if provider.get("refresh").is_none() {
             provider["refresh"] = json!({"unknown_key_wait": "10s"});
         }
@@ -229,7 +229,7 @@ pub fn with_keys(file: &File, mut config: Value) -> Value {
     config
 }
 
-/// The time of the case, or none.
+/// The time of the case; `None` if the clock must not be read.
 pub struct CaseClock(pub Option<UnixTime>);
 
 impl Clock for CaseClock {
@@ -258,7 +258,7 @@ pub async fn run(
     let answer = ask().await?;
     expect::compare(&case.expect, answer.into_inner())?;
     expect::counted(&case.expect, &service.gate.metrics)?;
-    // What is remembered of a token changes no answer.
+    // Cached state of a token changes no answer.
     for _ in 0..2 {
         expect::compare(&case.expect, ask().await?.into_inner())?;
     }

@@ -1,4 +1,4 @@
-//! What `jsonwebtoken`, which verifies with code of its own, says about the token of every case.
+//! Compares each case with the verdict of `jsonwebtoken`, which verifies with independent code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use serde_json::Value;
 use super::file::{files, read};
 use super::run::{CaseClock, configuration, mint, requests, with_keys};
 
-/// Why claimgate denies a token that `jsonwebtoken` accepts: the reason, and what it checks besides.
+/// Why claimgate denies a token that `jsonwebtoken` accepts: the reason, and what claimgate
+/// additionally checks.
 const STRICTER: [(&str, &str); 12] = [
     (
         "malformed_token",
@@ -54,7 +55,7 @@ const STRICTER: [(&str, &str); 12] = [
 ];
 
 /// Whether `jsonwebtoken` accepts the token from one of these providers: signature, `iss`, `aud`,
-/// `exp` and `nbf`. `None` if it knows neither the algorithm nor the form of the key.
+/// `exp` and `nbf`. `None` if it does not support the algorithm or the form of the key.
 fn accepts(token: &str, terms: &Terms, keys: &[Value], now: UnixTime) -> Option<bool> {
     let header = match decode_header(token) {
         Ok(header) => header,
@@ -63,10 +64,10 @@ fn accepts(token: &str, terms: &Terms, keys: &[Value], now: UnixTime) -> Option<
     };
     let mut validation = Validation::new(header.alg);
     validation.required_spec_claims.clear();
-    // The time is an argument here, and the clock there.
+    // `jsonwebtoken` reads the clock, so the times are compared here.
     validation.validate_exp = false;
     let issuers: Vec<&str> = terms.issuers().collect();
-    // It knows neither tenants nor trust domains.
+    // It does not support tenants and trust domains.
     if !issuers
         .iter()
         .any(|issuer| issuer.contains('{') || issuer.starts_with("spiffe:"))
@@ -101,7 +102,7 @@ fn accepts(token: &str, terms: &Terms, keys: &[Value], now: UnixTime) -> Option<
     any_key.then_some(false)
 }
 
-/// Whether the token says that it is signed so.
+/// Whether the token's header names this algorithm.
 fn is_of(token: &str, alg: &str) -> bool {
     let header = token.split('.').next().unwrap_or_default();
     let header = BASE64_URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
@@ -152,7 +153,7 @@ async fn jsonwebtoken_accepts_whatever_claimgate_does() {
                         None => {}
                     }
                 }
-                // Others are not about the token.
+                // Other reasons are not about the token.
                 Decision::Deny(denial)
                     if matches!(denial.fault, Fault::Token(_) | Fault::UnknownIssuer(_)) =>
                 {

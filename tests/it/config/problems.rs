@@ -1,4 +1,4 @@
-//! What may be wrong with a configuration, one thing at a time.
+//! The possible problems of a configuration, one at a time.
 
 use super::problems;
 
@@ -256,9 +256,9 @@ fn problems_one_by_one() {
     }
 }
 
-/// White space at an end is part of a text, and makes it nobody's.
+/// White space at the ends of a text is part of it, and almost certainly a mistake.
 #[test]
-fn what_is_not_seen_is_a_problem() {
+fn invisible_characters_are_a_problem() {
     let provider = |more: &str| {
         format!("providers: [{{ issuer: https://a.example, audiences: a, {more} }}]\n")
     };
@@ -336,9 +336,9 @@ fn what_is_not_seen_is_a_problem() {
     }
 }
 
-/// A claim's name with dots in it is a JSON pointer, wherever claims are named.
+/// If a claim's name contains dots, the error shows its JSON pointer, wherever claims are named.
 #[test]
-fn the_dots_of_a_url_are_no_path() {
+fn the_dots_of_a_url_are_not_a_path() {
     let provider = "providers: [{ issuer: https://a.example, audiences: a, ";
     let name = "https://acme.example.com/roles";
     for yaml in [
@@ -382,7 +382,7 @@ fn the_dots_of_a_url_are_no_path() {
     }
 }
 
-/// Common mistakes: what to write instead.
+/// For common mistakes, the error says what to write instead.
 #[test]
 fn what_to_write_instead() {
     let provider = |more: &str| {

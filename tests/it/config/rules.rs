@@ -1,4 +1,4 @@
-//! What may be wrong with rules, conditions, denials and resources.
+//! The possible problems of rules, conditions, denials and resources.
 
 use super::problems;
 
@@ -10,7 +10,7 @@ fn with(sections: &str) -> String {
     )
 }
 
-/// A configuration with one rule, `r`, that has this besides its name.
+/// A configuration with one rule `r`, which has these fields besides its name.
 fn rule(more: &str) -> String {
     with(&format!("rules: [{{ name: r, {more} }}]"))
 }
@@ -732,7 +732,7 @@ fn answers_one_by_one() {
     );
 }
 
-/// A rule that earlier ones leave nothing to is an error that names them.
+/// If earlier rules match all requests of a rule, the error names them.
 #[test]
 fn hidden_rules() {
     let prefix = |prefix: &str| format!("{{ path: {{ prefix: {prefix} }} }}");
@@ -881,7 +881,7 @@ fn hidden_rules() {
     assert_eq!(problems(&with(as_is)), [""; 0]);
 }
 
-/// What may look like a placeholder, and is none.
+/// Characters that look like placeholders, but are not.
 #[test]
 fn paths_that_are_meant() {
     for path in [

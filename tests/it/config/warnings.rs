@@ -1,4 +1,4 @@
-//! What works as it is written, and is likely not what is meant.
+//! Warnings about settings that work but are probably not what the operator wants.
 
 use super::{problems, warnings};
 use crate::support::examples::configurations;
@@ -159,7 +159,7 @@ fn one_by_one() {
 }
 
 #[test]
-fn without_cause_there_is_none() {
+fn no_cause_no_warning() {
     for yaml in [
         rule("access: public, match: { path: { prefix: /a } }"),
         rule("access: public, match: { path: { regex: '/public(/.*)?' } }"),
@@ -177,7 +177,7 @@ fn without_cause_there_is_none() {
         rule("access: public, condition: 'cidr(\"10.0.0.0/8\").containsIP(source.address)'"),
         rule("access: public, condition: 'now < timestamp(\"2030-01-01T00:00:00Z\")'"),
         rule("access: public, match: { path: { regex: '/[a-z]+' } }"),
-        // What the header was left out of is still protected.
+        // A path without its header is still protected.
         with(
             "rules: [{ name: r, access: deny, match: { path: { prefix: /a }, headers: { x-a: b } } }, \
              { name: s, scopes: s, match: { path: { prefix: /a } } }, \
@@ -210,7 +210,7 @@ fn without_cause_there_is_none() {
     }
 }
 
-/// What is shipped is what is meant.
+/// The shipped configurations cause no warnings.
 #[test]
 fn no_example_has_one() {
     for (origin, yaml) in configurations() {
@@ -218,7 +218,7 @@ fn no_example_has_one() {
     }
 }
 
-/// They are told together with what is wrong.
+/// Errors and warnings are reported together.
 #[test]
 fn they_do_not_hide_problems() {
     let yaml = rule("access: public, scopes: [a]");

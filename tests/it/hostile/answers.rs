@@ -1,4 +1,4 @@
-//! Answers that are no good at all.
+//! Responses that are useless.
 
 use serde_json::json;
 
@@ -13,16 +13,16 @@ pub struct Answer {
     pub what: &'static str,
     /// What the operator reads.
     pub error: &'static str,
-    /// What answers so, each on its own.
+    /// The responses, each tested separately.
     pub paths: &'static [&'static str],
     pub over: Over,
-    /// How many requests one fetch makes at most.
+    /// The maximum number of requests per fetch.
     pub requests: usize,
     /// The answer of the path.
     pub reply: fn(&Scene, &str) -> Reply,
 }
 
-/// How the server is spoken to.
+/// How the client connects to the server.
 #[derive(Clone, Copy)]
 pub enum Over {
     Plain,
@@ -45,20 +45,20 @@ pub fn all() -> impl Iterator<Item = Answer> {
     .flatten()
 }
 
-/// What metadata and keys may be answered with.
+/// Responses for both metadata and keys.
 fn either(what: &'static str, error: &'static str, reply: fn(&Scene, &str) -> Reply) -> Answer {
     Answer {
         what,
         error,
         paths: &[DISCOVERY, JWKS],
         over: Over::Plain,
-        // For the metadata in two places, and for the keys.
+        // Metadata has two URLs, and keys have one.
         requests: 3,
         reply,
     }
 }
 
-/// What only keys may be answered with.
+/// Responses for keys only.
 fn keys(what: &'static str, error: &'static str, reply: fn(&Scene, &str) -> Reply) -> Answer {
     Answer {
         paths: &[JWKS],
@@ -66,7 +66,7 @@ fn keys(what: &'static str, error: &'static str, reply: fn(&Scene, &str) -> Repl
     }
 }
 
-/// What only metadata may be answered with.
+/// Responses for metadata only.
 fn metadata(what: &'static str, error: &'static str, reply: fn(&Scene, &str) -> Reply) -> Answer {
     Answer {
         paths: &[DISCOVERY],
@@ -87,7 +87,7 @@ impl Answer {
     }
 }
 
-/// A set that would be believed if it came as it should.
+/// A set that would be accepted if it arrived properly.
 fn set() -> String {
     json!({"keys": [jwk("hostile", "hostile")]}).to_string()
 }

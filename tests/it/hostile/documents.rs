@@ -1,4 +1,4 @@
-//! Documents that are good in part, or stranger than they should be.
+//! Documents that are partly good, or unusual.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::support::issuer::{DISCOVERY, JWKS, Reply};
 pub struct Document {
     pub what: &'static str,
     pub publish: fn(&Scene),
-    /// The keys whose tokens pass, and the key ids that these tokens name.
+    /// The keys whose tokens are accepted, and the key ids in these tokens.
     pub passes: &'static [(&'static str, &'static str)],
     pub fails: &'static [(&'static str, &'static str)],
 }
@@ -22,7 +22,7 @@ fn publish(scene: &Scene, keys: &[Value]) {
         .reply(JWKS, Reply::json(&json!({"keys": keys})));
 }
 
-/// A set with the real key, and this besides.
+/// A set with the real key and these members.
 fn publish_text(scene: &Scene, text: &str) {
     let text = text.replace("REAL", &jwk("real", "real").to_string());
     scene.issuer.reply(JWKS, Reply::Http(200, vec![], text));
@@ -45,7 +45,7 @@ fn redirect(scene: &Scene, from: &str, to: &str) {
 
 pub fn all() -> Vec<Document> {
     vec![
-        // The document cannot say which of the two is meant, so a token of either will do.
+        // The document does not say which of the two is meant, so tokens of both are accepted.
         Document {
             what: "two keys with one id",
             publish: |scene| publish(scene, &[jwk("first", "twin"), jwk("second", "twin")]),
@@ -58,7 +58,7 @@ pub fn all() -> Vec<Document> {
                 let keys = ["first", "second", "third", "fourth", "fifth"];
                 publish(scene, &keys.map(|key| jwk(key, "twin")));
             },
-            // Four of them are tried, which does not depend on their order.
+            // Four of them are tried. The order of the document does not matter.
             passes: &[],
             fails: &[("sixth", "twin")],
         },
@@ -137,7 +137,7 @@ pub fn all() -> Vec<Document> {
             passes: &[REAL],
             fails: &[HOSTILE],
         },
-        // RFC 7517 §4: the last one counts.
+        // The last one counts (RFC 7517 §4).
         Document {
             what: "keys twice",
             publish: |scene| {
@@ -185,7 +185,7 @@ pub fn all() -> Vec<Document> {
             passes: &[("moved", "moved")],
             fails: &[REAL],
         },
-        // Whoever answers for the issuer says where its keys are: many keep them on another host.
+        // The issuer's server decides where its keys are, and many keep them on another host.
         Document {
             what: "keys on another server",
             publish: |scene| {

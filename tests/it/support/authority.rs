@@ -1,4 +1,4 @@
-//! Certificate authorities, made up for a test.
+//! Certificate authorities made for a test.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::ResolvesServerCert;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-/// An authority, as PEM, and a server that it vouches for as `name`.
+/// An authority as PEM, and a server with a certificate from it for `name`.
 pub fn authority(name: &str) -> (String, ServerConfig) {
     authority_of(&[name])
 }
 
-/// The same, for a server of several names.
+/// The same, for a server with several names.
 pub fn authority_of(names: &[&str]) -> (String, ServerConfig) {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -26,7 +26,7 @@ pub fn authority_of(names: &[&str]) -> (String, ServerConfig) {
     (issuer.pem(), server(&certificate, &key))
 }
 
-/// A server whose certificate is an authority's (`CA:TRUE`), and signed by itself.
+/// A server whose certificate is an authority's (`CA:TRUE`) and self-signed.
 pub struct OwnAuthority {
     params: CertificateParams,
     key: KeyPair,
@@ -34,7 +34,7 @@ pub struct OwnAuthority {
 }
 
 impl OwnAuthority {
-    /// With `change` to what is in the certificate.
+    /// The same, with `change` applied to the certificate.
     pub fn new(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = certificate_params(&[name]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -51,12 +51,12 @@ impl OwnAuthority {
         self.certificate.pem()
     }
 
-    /// The server that it is.
+    /// The server with this certificate.
     pub fn server(&self) -> ServerConfig {
         server(&self.certificate, &self.key)
     }
 
-    /// A server with another authority's certificate, which this one has signed.
+    /// A server with another authority's certificate, signed by this authority.
     pub fn server_below(&self, name: &str) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let mut params = certificate_params(&[name]);
@@ -65,7 +65,7 @@ impl OwnAuthority {
         server(&params.signed_by(&key, &issuer).unwrap(), &key)
     }
 
-    /// A server that shows this certificate without having its key.
+    /// A server that presents this certificate without its key.
     pub fn server_without_its_key(&self) -> ServerConfig {
         let key = any_supported_type(&private(&KeyPair::generate().unwrap())).unwrap();
         let shown = CertifiedKey::new(vec![self.certificate.der().clone()], key);

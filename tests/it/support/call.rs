@@ -1,4 +1,4 @@
-//! Checks, and what their answers say.
+//! Checks and their answers.
 
 use claimgate::ext_authz::proto::auth::attribute_context::{self, HttpRequest};
 use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
@@ -7,8 +7,8 @@ use claimgate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
 use claimgate::ext_authz::request::compose;
 use claimgate::request::Request;
 
-/// A check of `GET /orders` on `api.example.com` with these header lines, joined with commas as
-/// Envoy does by default.
+/// A check of `GET /orders` on `api.example.com` with these header lines, joined with commas as in
+/// Envoy's default.
 pub fn check(lines: &[(&str, &str)]) -> CheckRequest {
     let mut http = http();
     for (name, value) in lines {
@@ -20,7 +20,7 @@ pub fn check(lines: &[(&str, &str)]) -> CheckRequest {
     with_http(http)
 }
 
-/// The same, line by line, as under `encode_raw_headers`.
+/// The same, line by line, as with `encode_raw_headers`.
 pub fn raw_check(lines: &[(&str, &str)]) -> CheckRequest {
     compose(&Request {
         method: "GET",
@@ -60,14 +60,14 @@ pub fn with_http(http: HttpRequest) -> CheckRequest {
     }
 }
 
-/// What an answer says, in a form that is easy to compare.
+/// The parts of an answer in a form that is easy to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Allow {
         set: Vec<(String, String)>,
         remove: Vec<String>,
         remove_query: Vec<String>,
-        /// Set on the upstream's answer.
+        /// Headers set on the upstream's response.
         response: Vec<(String, String)>,
     },
     Deny {
@@ -79,7 +79,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Reads an answer as Envoy would, and insists on what keeps Envoy from misreading it.
+    /// Reads an answer as Envoy would, and checks that Envoy cannot misread it.
     pub fn read(response: CheckResponse) -> Self {
         let code = response.status.expect("an absent status means ALLOW").code;
         match response.http_response.expect("an answer says what to do") {

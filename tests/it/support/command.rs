@@ -5,7 +5,7 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-/// The binary, with nothing from the environment.
+/// The binary, with an empty environment.
 pub fn claimgate(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_claimgate"));
     for variable in [
@@ -32,14 +32,14 @@ pub fn claimgate(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command came to.
+/// The result of a command.
 pub struct Outcome {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
 }
 
-/// Runs it to its end.
+/// Runs the command to its end.
 pub async fn run(arguments: &[&str], input: &str) -> Outcome {
     let mut child = claimgate(arguments).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();

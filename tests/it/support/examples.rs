@@ -9,7 +9,7 @@ pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The files of a directory that end so, in order.
+/// The files in a directory with this ending, in order.
 pub fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
     let mut files: Vec<_> = std::fs::read_dir(file(directory))
         .unwrap()
@@ -28,8 +28,8 @@ pub fn documents() -> Vec<PathBuf> {
     documents
 }
 
-/// Each fenced block of a document: what stands behind the fence, and the text, without the
-/// indentation of the fence.
+/// Each fenced block of a document: its info string, and its text without the indentation of the
+/// fence.
 pub fn blocks(markdown: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut lines = markdown.lines();
@@ -49,7 +49,8 @@ pub fn blocks(markdown: &str) -> Vec<(String, String)> {
     blocks
 }
 
-/// The whole configurations under `deploy/`, in the README and under `docs/`, each with where it is.
+/// The complete configurations under `deploy/`, in the README and under `docs/`, each with its
+/// location.
 pub fn configurations() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut own = files("deploy/providers", ".yaml");
@@ -70,7 +71,7 @@ pub fn configurations() -> Vec<(String, String)> {
     found
 }
 
-/// Runs a command of a document, and compares what it prints. A line `…` stands for any lines.
+/// Runs a command from a document and compares its output. A line `…` stands for any lines.
 pub async fn prints(command: &str, shown: &str, directory: &Path) {
     let Some(arguments) = command.strip_prefix("$ claimgate ") else {
         return;

@@ -13,10 +13,10 @@ use serde_json::json;
 use super::call::{Answer, bearer};
 use super::issuer::Issuer;
 
-/// When everything happens.
+/// The time of every decision.
 pub const NOW: u64 = 1_767_225_600;
 
-/// A clock that stands still where it is set.
+/// A clock that stands still at a given time.
 pub struct Still(AtomicU64);
 
 impl Default for Still {
@@ -79,7 +79,7 @@ impl Gate {
         Answer::read(answer.unwrap().into_inner())
     }
 
-    /// Why the first provider's last fetch failed, if it did.
+    /// The error of the first provider's last fetch, if it failed.
     pub fn error(&self) -> Option<String> {
         let (id, _) = self
             .service
@@ -93,7 +93,7 @@ impl Gate {
         status.error.as_ref().map(ToString::to_string)
     }
 
-    /// The value of a metric's series, by how its line begins.
+    /// The value of a metric's series, found by the beginning of its line.
     pub fn metric(&self, series: &str) -> String {
         self.service.gate.generation().observe();
         let text = self.service.gate.metrics.encode().unwrap();

@@ -1,4 +1,4 @@
-//! A scripted issuer: a real HTTP server that answers as it is told, and counts.
+//! A scripted issuer: a real HTTP server that responds as told, and counts requests.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,30 +20,30 @@ use tokio_rustls::rustls::ServerConfig;
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 pub const JWKS: &str = "/jwks";
 
-/// What the issuer answers to one path.
+/// The response to one path.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// Status, header lines, body.
     Http(u16, Vec<String>, String),
-    /// These, one after another, and then the end of the connection.
+    /// These pieces, one after another, then the end of the connection.
     Raw(Vec<Part>),
-    /// A different one for each request, from the beginning again after the last.
+    /// A different one for each request; after the last, the first again.
     Turns(Vec<Self>),
-    /// Nothing, ever: the connection stays open.
+    /// No response. The connection stays open.
     Hang,
 }
 
 /// A part of an answer, byte for byte.
 #[derive(Clone, Debug)]
 pub enum Part {
-    /// At once.
+    /// Sent at once.
     Bytes(Bytes),
-    /// One piece a second. The seconds are those of the paused clock, so that a client which
-    /// gives up after some time does so in the same place whatever the machine is busy with.
+    /// One piece per second. The seconds are those of the paused clock, so a client that times out
+    /// does so at the same point, however busy the machine is.
     Drip(Vec<Bytes>),
-    /// The same bytes so many times, as fast as they are taken.
+    /// The same bytes many times, as fast as the client reads.
     Flood(Bytes, usize),
-    /// Nothing, until the client goes away.
+    /// Nothing, until the client disconnects.
     Silence,
 }
 
@@ -66,7 +66,7 @@ impl Reply {
         }
     }
 
-    /// What is sent to whoever asks for the `turn`th time.
+    /// The pieces for request number `turn`.
     fn parts(self, turn: usize) -> Vec<Part> {
         match self {
             Self::Http(status, lines, body) => {
@@ -96,10 +96,10 @@ struct Script {
     asked: HashMap<String, usize>,
     /// The head of the last request for each path.
     heads: HashMap<String, String>,
-    /// How many connections there have been, and how many there are.
+    /// The number of connections so far, and of open ones.
     connections: usize,
     open: usize,
-    /// The most bytes that the client took of one answer.
+    /// The maximum number of bytes that the client read of one response.
     taken: usize,
 }
 
@@ -118,7 +118,7 @@ impl Issuer {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), keys).await
     }
 
-    /// The same, at an address: where an earlier one was.
+    /// The same, at this address, where an earlier issuer was.
     pub async fn start_at(address: SocketAddr, keys: &[&Signer]) -> Self {
         Self::serve_at(address, keys, None).await
     }
@@ -165,7 +165,7 @@ impl Issuer {
         self.address
     }
 
-    /// Shows another certificate from now on, or speaks without TLS.
+    /// Presents another certificate from now on, or speaks without TLS.
     pub fn present(&self, tls: Option<ServerConfig>) {
         *self.tls.lock().unwrap() = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
     }
@@ -183,7 +183,7 @@ impl Issuer {
             .insert(path.to_owned(), reply);
     }
 
-    /// How often a path was asked for.
+    /// The number of requests for a path.
     pub fn asked(&self, path: &str) -> usize {
         self.script
             .lock()
@@ -194,29 +194,30 @@ impl Issuer {
             .unwrap_or(0)
     }
 
-    /// How many connections there have been: one for each request, and for each that did not get
-    /// so far as to ask.
+    /// The number of connections so far: one per request, and one per attempt that failed before
+    /// its request.
     pub fn connections(&self) -> usize {
         self.script.lock().unwrap().connections
     }
 
-    /// How many connections there are.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.script.lock().unwrap().open
     }
 
-    /// The most bytes that the client took of one answer, those in socket buffers included.
+    /// The maximum number of bytes that the client read of one response, including bytes in socket
+    /// buffers.
     pub fn taken(&self) -> usize {
         self.script.lock().unwrap().taken
     }
 
-    /// What the last request for a path looked like.
+    /// The head of the last request for a path.
     pub fn head(&self, path: &str) -> String {
         let script = self.script.lock().unwrap();
         script.heads.get(path).cloned().unwrap_or_default()
     }
 
-    /// Waits until a path was asked for so often.
+    /// Waits until a path was requested this many times.
     pub async fn asked_at_least(&self, path: &str, times: usize) {
         let mut asked = self.asked.clone();
         while self.asked(path) < times {
@@ -242,13 +243,13 @@ async fn accept(
         let tls = tls.lock().unwrap().clone();
         let (open, count) = (Open::new(&script), count.clone());
         connections.spawn(async move {
-            // A client that goes away, or does not trust us, is no matter.
+            // A client that disconnects or does not trust us does not matter.
             let _ = connection(stream, tls, &open.0, count).await;
         });
     }
 }
 
-/// Counts a connection while there is one.
+/// Counts a connection while it exists.
 struct Open(Arc<Mutex<Script>>);
 
 impl Open {
@@ -278,7 +279,7 @@ async fn connection(
     }
 }
 
-/// One request a connection: that is all the tests need.
+/// Serves one request per connection, which is enough for the tests.
 async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     script: &Mutex<Script>,
@@ -291,7 +292,7 @@ async fn serve(
             0 => return Ok(()),
             read => request.extend_from_slice(&buffer[..read]),
         }
-        // The first byte of TLS, to a server that does not speak it.
+        // The first byte of TLS, sent to a server that does not speak it.
         if request[0] == 0x16 {
             stream.write_all(b"HTTP/1.1 400 X\r\n\r\n").await?;
             return stream.shutdown().await;
@@ -320,7 +321,7 @@ async fn serve(
     sending.stream.shutdown().await
 }
 
-/// Counts what is taken of one answer.
+/// Counts the bytes that are read of one response.
 struct Sending<'s, S> {
     stream: S,
     script: &'s Mutex<Script>,

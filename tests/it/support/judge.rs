@@ -1,4 +1,4 @@
-//! The core alone: a policy, the keys it trusts, and nothing that runs.
+//! The core alone: a policy and its trusted keys, without tasks or connections.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use claimgate::time::UnixTime;
 use claimgate::trace::Trace;
 use serde_json::{Value, json};
 
-/// The `iss` that is trusted.
+/// The trusted `iss`.
 pub const ISSUER: &str = "https://idp.example.com";
 
 pub struct Judge {
@@ -22,7 +22,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Trusts these keys of [`ISSUER`], for tokens to any of these audiences.
+    /// Trusts these keys of [`ISSUER`], for tokens with any of these audiences.
     pub fn trusting(keys: &[Value], audiences: &[&str]) -> Self {
         let config = json!({"providers": [{
             "name": "acme", "issuer": ISSUER, "audiences": audiences,
@@ -40,17 +40,17 @@ impl Judge {
         }
     }
 
-    /// Whether these bytes pass as a bearer token, at this time.
+    /// Whether these bytes are accepted as a bearer token at this time.
     pub fn allows(&self, memory: &impl Memory, token: &[u8], now: u64) -> bool {
         self.judge(memory, token, now, &mut ())
     }
 
-    /// The same, and tells the trace what is checked.
+    /// The same, and reports the checks to the trace.
     pub fn allows_traced(&self, token: &[u8], now: u64, trace: &mut impl Trace) -> bool {
         self.judge(&(), token, now, trace)
     }
 
-    /// What is said to be the likely cause if a request with this `Authorization` line is denied.
+    /// The likely cause of the denial of a request with this `Authorization` line.
     pub fn hint(&self, line: &[u8], now: u64) -> Option<String> {
         let request = Request {
             path: "/",

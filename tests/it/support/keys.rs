@@ -1,4 +1,4 @@
-//! Signing keys, made once per test run: an RSA key takes a while.
+//! Signing keys, generated once per test run, because an RSA key takes a while.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -10,7 +10,7 @@ type Keys = HashMap<(Algorithm, String), Arc<Signer>>;
 
 static KEYS: LazyLock<Mutex<Keys>> = LazyLock::new(Mutex::default);
 
-/// The key of this algorithm and id: the same one for all who ask.
+/// The key with this algorithm and id: the same one for every caller.
 pub fn signer(alg: Algorithm, kid: &str) -> Arc<Signer> {
     let mut keys = KEYS.lock().unwrap();
     let key = keys

@@ -1,4 +1,4 @@
-//! What is logged on this thread.
+//! Collects what is logged on this thread.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -30,14 +30,14 @@ impl MakeWriter<'_> for Buffer {
     }
 }
 
-/// Keeps what is logged, until it is dropped.
+/// Collects log lines until it is dropped.
 pub struct Log {
     buffer: Buffer,
     _guard: DefaultGuard,
 }
 
 impl Log {
-    /// Of claimgate itself, from this level on.
+    /// Collects claimgate's own lines from this level on.
     pub fn start(level: &str) -> Self {
         let buffer = Buffer::default();
         let subscriber = tracing_subscriber::fmt()
@@ -77,7 +77,7 @@ impl Log {
         texts.collect::<Vec<_>>().join("\n")
     }
 
-    /// The lines with this text, of those that were not taken.
+    /// The lines with this text among those that were not taken.
     pub fn lines(&self, with: &str) -> Vec<String> {
         let text = String::from_utf8(self.buffer.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines().filter(|line| line.contains(with));

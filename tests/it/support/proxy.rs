@@ -1,4 +1,4 @@
-//! An HTTP proxy: what it is asked, it does and remembers.
+//! An HTTP proxy that forwards requests and records them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,12 +16,12 @@ pub struct Proxy {
     server: JoinHandle<()>,
 }
 
-/// What it does with a `CONNECT`.
+/// The response to a `CONNECT`.
 #[derive(Clone, Copy)]
 pub enum Answer {
-    /// Whatever the name, the other end of the tunnel is here.
+    /// Connects every tunnel to this address, whatever the name.
     Tunnel(SocketAddr),
-    /// It refuses, with this head.
+    /// Refuses with this head.
     Head(&'static str),
 }
 
@@ -30,7 +30,7 @@ impl Proxy {
         Self::serve(answer, None).await
     }
 
-    /// The same, spoken to over TLS.
+    /// The same, with TLS to the proxy.
     pub async fn start_tls(answer: Answer, tls: ServerConfig) -> Self {
         Self::serve(answer, Some(TlsAcceptor::from(Arc::new(tls)))).await
     }
@@ -63,7 +63,7 @@ impl Proxy {
         self.address
     }
 
-    /// The head of each request, in the order of their coming.
+    /// The head of each request, in order of arrival.
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! The whole service, on free ports of loopback.
+//! The whole service on free loopback ports.
 
 use std::net::SocketAddr;
 
@@ -32,7 +32,7 @@ impl Server {
         Self::start_listening(&format!("\"{listen}\""), providers).await
     }
 
-    /// Starts with this `listen`, as YAML, and what may follow it.
+    /// Starts with this `listen` as YAML, and the sections after it.
     pub async fn start_listening(listen: &str, providers: &str) -> Self {
         let server = format!(
             "server: {{ listen: {listen}, drain: 0s }}\nadmin: {{ listen: 127.0.0.1:0 }}\n"
@@ -80,7 +80,7 @@ impl Server {
         (head.to_owned(), body.to_owned())
     }
 
-    /// Asks to stop, and waits for the end.
+    /// Asks the service to stop, and waits until it has.
     pub async fn stop(self) {
         self.stop.send(()).unwrap();
         self.serving.await.unwrap().unwrap();

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_that_wants_to_be_left_alone_is() {
+    fn a_provider_that_asks_for_a_pause_gets_it() {
         for (asked_for, random, expected) in [
             (secs(120), 0.0, secs(120)),
             (secs(120), 1.0, secs(132)),

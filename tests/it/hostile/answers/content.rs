@@ -1,4 +1,4 @@
-//! What comes whole, and is still of no use.
+//! Responses that arrive completely, but are still useless.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ pub fn statuses() -> Vec<Answer> {
     vec![
         either("204", "answers 204", |_, _| Reply::status(204)),
         either("206", "answers 206", |_, _| Reply::Http(206, vec![], set())),
-        // Nobody said that they had any.
+        // The client did not say that it has a copy.
         either("304", "answers 304", |_, _| Reply::status(304)),
         either("401", "answers 401", |_, _| Reply::Http(401, vec![], set())),
         either("500", "answers 500", |_, _| Reply::Http(500, vec![], set())),
@@ -56,7 +56,7 @@ fn set_of(keys: &[Value]) -> Reply {
     Reply::json(&json!({"keys": keys}))
 }
 
-/// Keys as text: the test holds no tree of them either.
+/// Keys as text, so that the test holds no tree of them either.
 fn set_of_texts(keys: impl Iterator<Item = String>) -> Reply {
     let keys: Vec<_> = keys.collect();
     text(format!("{{\"keys\":[{}]}}", keys.join(",")))
@@ -99,7 +99,7 @@ pub fn no_usable_keys() -> Vec<Answer> {
 }
 
 pub fn no_metadata() -> Vec<Answer> {
-    /// With the addresses of the two servers filled in.
+    /// The body with the addresses of both servers inserted.
     fn written(scene: &Scene, body: &str) -> Reply {
         let body = body.replace("SELF", &scene.issuer.url());
         text(body.replace("ELSEWHERE", &scene.elsewhere.url()))

@@ -1,4 +1,4 @@
-//! Redirects, of which few are followed, and none away from the server.
+//! Redirects: few are followed, and none to another server.
 
 use super::{Answer, either, set, text};
 use crate::support::issuer::Reply;

@@ -1,4 +1,4 @@
-//! What goes wrong on the way, be it on purpose.
+//! Failures in transit, deliberate or not.
 
 use bytes::Bytes;
 
@@ -10,13 +10,13 @@ use crate::support::issuer::{Part, Reply};
 const CHUNKED: &str = "transfer-encoding: chunked\r\n";
 const GZIPPED: &str = "content-encoding: gzip\r\n";
 
-/// An answer that is right, up to these header lines and this body.
+/// A correct response up to these header lines and this body.
 fn ok(lines: &str, body: impl Into<Bytes>) -> Vec<Part> {
     let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
     vec![Part::Bytes(head.into()), Part::Bytes(body.into())]
 }
 
-/// The same, with another part to it.
+/// The same with one more part.
 fn ok_and(lines: &str, body: impl Into<Bytes>, part: Part) -> Reply {
     let mut parts = ok(lines, body);
     parts.push(part);
@@ -36,7 +36,7 @@ fn chunk(body: &str) -> String {
     format!("{:x}\r\n{body}\r\n", body.len())
 }
 
-/// So many megabytes of one byte.
+/// This many megabytes of one byte.
 fn flood(byte: u8, megabytes: usize) -> Part {
     Part::Flood(vec![byte; MEGABYTE / 16].into(), megabytes * 16)
 }
@@ -45,7 +45,7 @@ fn endless(bytes: impl Into<Bytes>) -> Part {
     Part::Flood(bytes.into(), usize::MAX)
 }
 
-/// All of it would be good if one waited long enough.
+/// Each would be good if the client waited long enough.
 pub fn slow() -> Vec<Answer> {
     let timeout = "timed out";
     vec![
@@ -114,7 +114,7 @@ pub fn large() -> Vec<Answer> {
             let line = format!("x: {}\r\n", "x".repeat(1019));
             Reply::Raw(ok(&line.repeat(1024), set()))
         }),
-        // Nobody asked for compressed bytes, so they are what they are: no JSON.
+        // The client did not ask for compression, so the bytes are taken as they are: not JSON.
         keys("a bomb", "compressed (gzip)", |_, _| {
             Reply::Raw(ok(GZIPPED, bomb()))
         }),
@@ -124,7 +124,7 @@ pub fn large() -> Vec<Answer> {
     ]
 }
 
-/// RFC 1952 §2.3, without name and time.
+/// The gzip header (RFC 1952 §2.3), without name and time.
 const GZIP: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
 
 /// Not 2 MB that turn into 2 GB: a block in which every other bit stands for 258 zeros, and those
@@ -138,7 +138,7 @@ fn bomb() -> Vec<u8> {
     bomb
 }
 
-/// One stored block (RFC 1951 §3.2.4), and its check sum.
+/// One stored block (RFC 1951 §3.2.4) and its checksum.
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).unwrap();
     let sum = !bytes.iter().fold(u32::MAX, |sum, byte| {
@@ -155,7 +155,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     stored
 }
 
-/// What came may be a whole document, but there is no telling.
+/// What arrived may be the whole document, but that is uncertain.
 pub fn broken() -> Vec<Answer> {
     let cannot = "cannot fetch";
     vec![
@@ -183,7 +183,7 @@ pub fn broken() -> Vec<Answer> {
     ]
 }
 
-/// The keys are right, if they were the issuer's.
+/// The keys would be correct if they were the issuer's.
 pub fn impostors() -> Vec<Answer> {
     let certificate = "invalid peer certificate";
     vec![
