@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
-use serde_json::{Map, Value, json};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+
+mod running;
+mod token;
 
 use super::serve::{Log, stop_signal};
 use super::{Failure, say};
@@ -15,6 +18,7 @@ use crate::dev::envoy::{self, Envoy, Wiring};
 use crate::dev::issuer::Issuer;
 use crate::dev::upstream::Upstream;
 use crate::time::SystemClock;
+use running::Running;
 
 /// The audience of the tokens that the issuer mints by default.
 const AUDIENCE: &str = "orders-api";
@@ -22,11 +26,16 @@ const AUDIENCE: &str = "orders-api";
 /// Runs a real OIDC issuer, the service and, with --envoy, a real Envoy in front of an API that
 /// echoes each request. Nothing is stored, and nothing listens beyond loopback.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:\n  \
     claimgate dev\n  \
+    claimgate dev token sub=bob    # in another terminal: a token with this claim\n  \
     claimgate dev --envoy --envoy-bin ./envoy\n  \
     claimgate dev --envoy --state dev.json    # for scripts: addresses and a token as JSON")]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Also run a real Envoy, in front of an API that echoes each request
     #[arg(long)]
     envoy: bool,
@@ -59,7 +68,20 @@ pub(super) struct Arguments {
     log: Log,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print a token with any claims, from a running `claimgate dev`
+    Token(token::Arguments),
+}
+
+pub(super) async fn run(mut arguments: Arguments) -> Result<ExitCode, Failure> {
+    match arguments.command.take() {
+        Some(Command::Token(arguments)) => token::run(arguments).await,
+        None => run_all(arguments).await,
+    }
+}
+
+async fn run_all(arguments: Arguments) -> Result<ExitCode, Failure> {
     let logging = arguments.log.init()?;
     let stopped = stop_signal()?;
     let issuer = Issuer::start(address(arguments.issuer_listen, 9003)?, AUDIENCE).await?;
@@ -173,77 +195,4 @@ fn write_state(file: &Path, state: &Value) -> std::io::Result<()> {
     name.push(".new");
     std::fs::write(&name, format!("{state:#}\n"))?;
     std::fs::rename(&name, file)
-}
-
-struct Running {
-    check: SocketAddr,
-    admin: SocketAddr,
-    issuer: String,
-    envoy: Option<SocketAddr>,
-    token: String,
-}
-
-impl Running {
-    fn json(&self) -> Value {
-        json!({
-            "check": self.check.to_string(),
-            "admin": self.admin.to_string(),
-            "issuer": self.issuer,
-            "envoy": self.envoy.map(|address| format!("http://{address}")),
-            "token": self.token,
-        })
-    }
-
-    fn text(&self) -> String {
-        let Self {
-            check,
-            admin,
-            issuer,
-            envoy,
-            token,
-        } = self;
-        let try_it = match envoy {
-            Some(envoy) => format!(
-                "\
-An API behind Envoy. With the token, it answers 200 and shows the claim headers that it received:
-
-  curl -i -H \"Authorization: Bearer $TOKEN\" http://{envoy}/orders
-
-Without the token, it answers 401 and says why:
-
-  curl -i http://{envoy}/orders"
-            ),
-            None => format!(
-                "\
-Judge the token as Envoy would:
-
-  echo $TOKEN | claimgate check --target {check} --token -"
-            ),
-        };
-        format!(
-            "
-claimgate is ready
-
-  Check (gRPC)  {check}
-  admin         http://{admin}/
-  issuer        {issuer}
-
-A token, valid for an hour:
-
-  TOKEN={token}
-
-{try_it}
-
-Mint another token, with any claims:
-
-  TOKEN=$(curl -s {issuer}/token -d audience={AUDIENCE} -d sub=bob -d expires_in=60 | sed 's/.*access_token\":\"\\([^\"]*\\).*/\\1/')
-
-Replace the issuer's signing key:
-
-  curl -s -X POST {issuer}/rotate
-
-Ctrl-C stops it.
-"
-        )
-    }
 }

@@ -1,16 +1,14 @@
 //! The binary, as users and scripts see it.
 
-use std::path::Path;
-
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use claimgate::keyring::Algorithm::Es256;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{ChildStderr, Command};
 
 use crate::support::call::bearer;
-use crate::support::command::{claimgate, run};
+use crate::support::command::{claimgate, run, terminate};
 use crate::support::gate::provider;
 use crate::support::issuer::{DISCOVERY, Issuer, Reply};
 use crate::support::keys::signer;
@@ -27,19 +25,6 @@ fn token(issuer: &Issuer, claims: &Value) -> String {
 
 async fn issuer() -> Issuer {
     Issuer::start(&[&*signer(Es256, "real")]).await
-}
-
-async fn terminate(mut child: Child) -> Option<i32> {
-    let pid = child.id().unwrap().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .await
-            .unwrap()
-            .success()
-    );
-    child.wait().await.unwrap().code()
 }
 
 #[tokio::test]
@@ -479,102 +464,6 @@ async fn a_failed_start_says_why() {
             outcome.err
         );
     }
-}
-
-/// Waits for a file that is renamed into place when it is complete.
-async fn state(file: &Path, child: &mut Child) -> Value {
-    loop {
-        if let Ok(text) = std::fs::read_to_string(file) {
-            return serde_json::from_str(&text).unwrap();
-        }
-        assert!(child.try_wait().unwrap().is_none(), "`dev` ended at once");
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn dev_runs_everything() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("state.json");
-    let any = "127.0.0.1:0";
-    let mut child = claimgate(&[
-        "dev",
-        "--listen",
-        any,
-        "--admin-listen",
-        any,
-        "--issuer-listen",
-        any,
-        "--state",
-        file.to_str().unwrap(),
-    ])
-    .spawn()
-    .unwrap();
-    let state = state(&file, &mut child).await;
-    let text = |name: &str| state[name].as_str().unwrap().to_owned();
-    assert_eq!(state["envoy"], Value::Null);
-    assert!(!text("admin").is_empty());
-
-    let check = async |token: &str| {
-        let arguments = [
-            "check",
-            "--target",
-            &text("check"),
-            "--token",
-            "-",
-            "--output",
-            "json",
-        ];
-        let outcome = run(&arguments, token).await;
-        let report: Value = serde_json::from_str(&outcome.out).unwrap();
-        report["response"]["headers"]["x-auth-subject"]
-            .as_str()
-            .map(ToOwned::to_owned)
-    };
-    assert_eq!(check(&text("token")).await.as_deref(), Some("alice"));
-
-    let http = reqwest::Client::new();
-    let post = async |path: &str, body: &'static str, kind: &str| -> Value {
-        let request = http
-            .post(format!("{}{path}", text("issuer")))
-            .body(body)
-            .header("content-type", kind);
-        let answer = request.send().await.unwrap().bytes().await.unwrap();
-        serde_json::from_slice(&answer).unwrap()
-    };
-    let form = "application/x-www-form-urlencoded";
-    assert_eq!(post("/rotate", "", form).await["kid"], "dev-2");
-    let minted = post("/token", "grant_type=client_credentials&sub=bob", form).await;
-    assert_eq!(
-        check(minted["access_token"].as_str().unwrap())
-            .await
-            .as_deref(),
-        Some("bob")
-    );
-    assert_eq!(
-        check(&text("token")).await.as_deref(),
-        Some("alice"),
-        "the key before is still good"
-    );
-    let minted = post(
-        "/token",
-        r#"{"sub": "carol", "aud": "other"}"#,
-        "application/json",
-    )
-    .await;
-    assert_eq!(check(minted["access_token"].as_str().unwrap()).await, None);
-    let minted = post("/token", "expires_in=-120", form).await;
-    assert_eq!(check(minted["access_token"].as_str().unwrap()).await, None);
-    assert_eq!(
-        post("/token", "claims=nonsense", form).await["error"],
-        "invalid_request"
-    );
-
-    let mut out = child.stdout.take().unwrap();
-    assert_eq!(terminate(child).await, Some(0));
-    let mut said = String::new();
-    out.read_to_string(&mut said).await.unwrap();
-    assert!(said.contains("claimgate is ready"), "{said}");
 }
 
 /// With few file descriptors, half-sent requests and idle connections lock nobody out, and keys can

@@ -17,6 +17,7 @@ mod config;
 mod connections;
 mod dearest;
 mod deploy;
+mod dev;
 mod documents;
 mod fetch_errors;
 mod forged;

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// The binary, with an empty environment.
 pub fn claimgate(arguments: &[&str]) -> Command {
@@ -52,4 +52,18 @@ pub async fn run(arguments: &[&str], input: &str) -> Outcome {
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// Sends SIGTERM, and waits for the exit code.
+pub async fn terminate(mut child: Child) -> Option<i32> {
+    let pid = child.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
+    child.wait().await.unwrap().code()
 }
