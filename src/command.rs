@@ -13,9 +13,11 @@ use crate::config::values::has_blank_ends;
 use crate::config::{Config, ConfigError, Problem, ProviderFlags};
 
 mod check;
+mod completions;
 #[cfg(feature = "dev")]
 mod dev;
 mod explain;
+mod man;
 mod schema;
 mod serve;
 mod test;
@@ -27,7 +29,7 @@ mod validate;
     name = "claimgate",
     version,
     about = "Validates OpenID Connect bearer tokens for Envoy (ext_authz over gRPC)",
-    after_help = "Try it:  claimgate dev --envoy\n\nExit codes: 0 success or allow, 1 deny or problems found, 2 the command failed",
+    after_help = "Try it:\n  claimgate dev --envoy\n\nExit codes: 0 success or allow, 1 deny or problems found, 2 the command failed",
     arg_required_else_help = true
 )]
 pub struct Arguments {
@@ -50,6 +52,10 @@ enum Command {
     Test(test::Arguments),
     /// Print the JSON Schema of the configuration
     Schema(schema::Arguments),
+    /// Print the completion script of a shell
+    Completions(completions::Arguments),
+    /// Print manual pages, or write them to a directory
+    Man(man::Arguments),
 }
 
 /// Runs a command to its end.
@@ -62,6 +68,8 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Validate(arguments) => validate::run(arguments).await,
         Command::Test(arguments) => test::run(arguments).await,
         Command::Schema(schema::Arguments {}) => schema::run(),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         complain(&format!("claimgate: {error}"));
