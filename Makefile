@@ -24,7 +24,9 @@ help: ## List the targets
 build: ## Build the release binary, target/release/claimgate
 	cargo build --release --locked
 
-demo: $(ENVOY) ## Run claimgate behind a real Envoy on this machine, and print commands to try
+demo: ## Run claimgate behind a real Envoy on this machine, and print commands to try
+	@test -x target/debug/claimgate || echo 'The first build takes 5 to 10 minutes on two cores, and downloads Envoy. Later ones take seconds.'
+	@$(MAKE) --silent $(ENVOY)
 	cargo build --locked
 	target/debug/claimgate dev --envoy --envoy-bin $(ENVOY)
 
