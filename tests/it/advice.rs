@@ -581,7 +581,12 @@ async fn likely_causes() {
         };
         let hint = line["hint"].as_str().unwrap();
         assert_eq!(without_numbers(hint), without_numbers(&cause), "{what}");
-        // The hint never contains the token, or a part of it that would help anyone.
+        let section = format!(
+            "docs/troubleshooting.md#{}",
+            line["reason"].as_str().unwrap()
+        );
+        assert_eq!(line["see"], section, "{what}");
+        // The token itself, or a part of it that would help anyone, is never there.
         let line = line.to_string();
         for part in asked.authorization.as_bytes().windows(16) {
             let part = str::from_utf8(part).unwrap();

@@ -88,7 +88,9 @@ async fn check_explains() {
         expired.out
     );
     assert!(
-        expired.out.contains("the caller gets 401"),
+        expired
+            .out
+            .contains("\n  see: docs/troubleshooting.md#expired\nthe caller gets 401"),
         "{}",
         expired.out
     );
@@ -102,6 +104,7 @@ async fn check_explains() {
     let report: Value = serde_json::from_str(&stranger.out).unwrap();
     assert_eq!(report["decision"], "deny");
     assert_eq!(report["failed"]["reason"], "unknown_issuer");
+    assert_eq!(report["see"], "docs/troubleshooting.md#unknown_issuer");
     assert_eq!(report["response"]["status"], 401);
     let detail = report["failed"]["detail"].as_str().unwrap();
     assert!(
@@ -267,6 +270,7 @@ async fn serve_from_variables_alone_until_sigterm() {
     assert_eq!(denied.code, Some(1), "{}", denied.out);
     let event = line_with(&mut lines, "denied").await;
     assert_eq!(event["reason"], "bad_signature");
+    assert_eq!(event["see"], "docs/troubleshooting.md#bad_signature");
 
     let unknown = json!({"iss": "https://evil.example"});
     let stranger = token(&issuer, &unknown);
@@ -282,6 +286,7 @@ async fn serve_from_variables_alone_until_sigterm() {
         report["failed"]["reason"], "invalid_token",
         "what any caller is told"
     );
+    assert_eq!(report["see"], Value::Null);
 
     let ended = tokio::spawn(terminate(child));
     let mut rest = String::new();

@@ -19,7 +19,7 @@ mod wait;
 use credential::{PLACEHOLDER, WHOLE_ANSWER};
 pub use wait::Wait;
 
-use crate::decision::{Denial, Fault, NoLookUp};
+use crate::decision::{Denial, Fault, NoLookUp, Reason};
 use crate::escaped::Escaped;
 use crate::keyring::{Keyring, Keys, NoKey};
 use crate::policy::Policy;
@@ -117,6 +117,11 @@ impl<'t> UnverifiedParts<'t> {
             || self.claim("iss").is_some_and(|iss| iss.ends_with("/dex"))
             || self.claim("sub").and_then(names_two).unwrap_or_default()
     }
+}
+
+/// The section about a reason: a document of the repository, and the heading's anchor.
+pub fn section(reason: Reason) -> String {
+    format!("docs/troubleshooting.md#{}", reason.code())
 }
 
 /// The likely reason for this denial. Reads the token's JSON, so it costs more than the decision

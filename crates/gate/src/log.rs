@@ -73,6 +73,7 @@ impl Gate {
                         keys_age_seconds = age_of_keys(generation, denial),
                         detail = %denial.fault,
                         hint = hint(generation, denial, circumstances),
+                        see = advice::section(denial.reason()),
                         "denied"
                     );
                 }

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use crate::advice;
+use crate::decision::Reason;
 use crate::ext_authz::proto::auth::check_response::HttpResponse;
 use crate::ext_authz::proto::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use crate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
@@ -127,6 +129,13 @@ impl Report {
         self.failed.as_ref().map(|(reason, _)| reason.as_str())
     }
 
+    /// The section about that reason. A reason that a server hides from callers has none.
+    fn see(&self) -> Option<String> {
+        let code = self.reason()?;
+        let reason = Reason::ALL.into_iter().find(|reason| reason.code() == code);
+        reason.map(advice::section)
+    }
+
     /// The response that the caller gets in place of the upstream's.
     fn denied(&self) -> Option<&DeniedHttpResponse> {
         match &self.response.http_response {
@@ -213,6 +222,9 @@ impl Report {
         if let Some(why) = &self.unavailable {
             lines.push(format!("        {why}"));
         }
+        if let Some(section) = self.see() {
+            lines.push(format!("  see: {section}"));
+        }
         let too_long = self.too_long.iter();
         lines.extend(too_long.map(|text| format!("  note  header      {text}")));
         match &self.response.http_response {
@@ -263,6 +275,7 @@ impl Report {
             "failed": self.failed.as_ref().map(|(reason, text)| json!({"reason": reason, "detail": text})),
             "likely_cause": self.likely_cause,
             "keys_unavailable": self.unavailable,
+            "see": self.see(),
             "headers_too_long": self.too_long,
         });
         let answer = match &self.response.http_response {
