@@ -30,7 +30,8 @@ demo: ## Run claimgate behind a real Envoy on this machine, and print commands t
 	cargo build --locked
 	target/debug/claimgate dev --envoy --envoy-bin $(ENVOY)
 
-test: unit e2e manifests ## Run every test: unit, integration, end to end, manifests
+test: ## Run every test: unit, integration, end to end, manifests
+	@.ci/totals $(MAKE) --no-print-directory unit e2e manifests
 
 unit: ## Run the tests that need nothing but Rust
 	cargo test --locked

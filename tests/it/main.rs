@@ -42,4 +42,5 @@ mod support;
 mod table_tests;
 mod tls;
 mod token_cache;
+mod totals;
 mod wire;
