@@ -10,8 +10,6 @@
 )]
 
 mod advice;
-mod api_gate;
-mod cases;
 mod cli;
 mod config;
 mod connections;

@@ -229,12 +229,15 @@ pub fn with_keys(file: &File, mut config: Value) -> Value {
     config
 }
 
-/// The time of the case; `None` if the clock must not be read.
+/// What a clock that fails panics with.
+pub const CLOCK_FAILS: &str = "the clock of this case fails";
+
+/// The time of the case, or none.
 pub struct CaseClock(pub Option<UnixTime>);
 
 impl Clock for CaseClock {
     fn now(&self) -> UnixTime {
-        self.0.expect("the clock of this case fails")
+        self.0.expect(CLOCK_FAILS)
     }
 }
 

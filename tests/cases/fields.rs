@@ -22,8 +22,7 @@ const SHOWN_ELSEWHERE: [(&str, &str); 8] = [
     ("providers.name", "the cases need it to find their keys"),
 ];
 
-#[tokio::test]
-async fn every_field_has_a_case_that_fails_without_it() {
+pub async fn every_field_has_a_case_that_fails_without_it() {
     let mut open: BTreeSet<String> = claimgate::config::schema::fields()
         .into_iter()
         .filter(|field| {

@@ -138,6 +138,19 @@ pub struct Expect {
     pub remove_query: Vec<String>,
 }
 
+/// The name of a case's test: `providers/okta::an ID token: unsupported_type`. A filter finds cases by
+/// file, by name, and by what they expect.
+pub fn test_name(file: &Path, case: &Case) -> String {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let file = file.strip_prefix(cases).unwrap().with_extension("");
+    let expected = match (&case.expect.deny, &case.expect.document) {
+        (Some(reason), _) => reason,
+        (None, Some(_)) => "metadata",
+        (None, None) => "allow",
+    };
+    format!("{}::{}: {expected}", file.display(), case.name)
+}
+
 pub fn files() -> Vec<PathBuf> {
     let mut files = yaml_files("tests/cases");
     files.extend(yaml_files("tests/cases/providers"));
