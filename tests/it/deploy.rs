@@ -47,3 +47,48 @@ fn the_envoy_example_fails_closed() {
     assert_eq!(filter["allowed_headers"], Value::Null);
     assert_eq!(filter["transport_api_version"], "V3");
 }
+
+/// CI runs nothing that a developer cannot run by the same name, and no action that can change.
+#[test]
+fn the_workflow_calls_targets_of_the_makefile() {
+    let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    let makefile = read("Makefile");
+    let workflow: Value = serde_saphyr::from_str(&read(".github/workflows/ci.yml")).unwrap();
+    let mut called = Vec::new();
+    for job in workflow["jobs"].as_object().unwrap().values() {
+        let matrix = job["strategy"]["matrix"]["target"].as_array();
+        for step in job["steps"].as_array().unwrap() {
+            if let Some(action) = step["uses"].as_str() {
+                let (_, commit) = action.split_once('@').unwrap();
+                let is_commit = commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
+                assert!(is_commit, "{action}");
+                continue;
+            }
+            match step["run"].as_str().unwrap().strip_prefix("make ").unwrap() {
+                "${{ matrix.target }}" => called.extend(matrix.unwrap().iter().cloned()),
+                target => called.push(target.into()),
+            }
+        }
+    }
+    let expected = ["advisories", "lint", "test", "bench-quick", "msrv"];
+    assert_eq!(Value::from(called), serde_json::json!(expected));
+    for target in expected {
+        assert!(
+            makefile.contains(&format!("\n{target}: ")),
+            "no target {target}"
+        );
+    }
+}
+
+/// `rust-version` is what the documents and the image say; `make msrv` compiles with it.
+#[test]
+fn the_oldest_rust_is_the_same_everywhere() {
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    for (name, text) in [
+        ("README.md", format!("Rust {version}, ")),
+        ("deploy/Dockerfile", format!("FROM rust:{version}-")),
+    ] {
+        let found = std::fs::read_to_string(file(name)).unwrap();
+        assert!(found.contains(&text), "{name} has no `{text}`");
+    }
+}
