@@ -117,7 +117,51 @@ fn member(value: prost_types::Value) -> Value {
     }
 }
 
-/// The metrics count the exact reason, even if the caller may not learn it.
+/// The log tells the operator of a denial: one line with the reason, its section and the likely cause,
+/// and nothing of the token.
+pub fn logged(expect: &Expect, lines: &[Value], secret: &str) -> Result<(), String> {
+    let denied: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "denied")
+        .collect();
+    match (denied.as_slice(), &expect.deny) {
+        ([], None) => {}
+        ([line], Some(reason)) => {
+            same(
+                "logged reason",
+                &Some(reason.as_str()),
+                &line["reason"].as_str(),
+            )?;
+            let section = format!("docs/troubleshooting.md#{reason}");
+            same(
+                "logged section",
+                &Some(section.as_str()),
+                &line["see"].as_str(),
+            )?;
+            let hint = line["hint"].as_str().unwrap_or_default();
+            if let Some(expected) = &expect.hint
+                && !hint.contains(expected)
+            {
+                return Err(format!("hint: expected {expected:?} in {hint:?}"));
+            }
+        }
+        (lines, reason) => return Err(format!("expected {reason:?}, logged {lines:?}")),
+    }
+    let lines = Value::from(lines.to_vec()).to_string();
+    let mut parts = secret
+        .as_bytes()
+        .windows(SECRET_PART)
+        .map(String::from_utf8_lossy);
+    match parts.find(|part| lines.contains(&**part)) {
+        Some(part) => Err(format!("`{part}` of the token in the log: {lines}")),
+        None => Ok(()),
+    }
+}
+
+/// A part of a token with this many bytes could help someone who reads the log: 96 bits.
+const SECRET_PART: usize = 16;
+
+/// The metrics tell the operator the reason that the caller may not be told.
 pub fn counted(expect: &Expect, metrics: &Metrics) -> Result<(), String> {
     let (decision, reason) = match (&expect.deny, &expect.document) {
         (Some(reason), _) => ("deny", Some(reason.as_str())),

@@ -119,6 +119,8 @@ pub struct Expect {
     pub document: Option<Value>,
     /// The reason of the denial; absent for an allow.
     pub deny: Option<String>,
+    /// A part of the likely cause that the log names.
+    pub hint: Option<String>,
     pub status: Option<i32>,
     pub code: Option<i32>,
     /// The complete challenge.

@@ -8,6 +8,7 @@ use claimgate::ext_authz::proto::auth::CheckRequest;
 use claimgate::ext_authz::proto::auth::attribute_context::{HttpRequest, Peer};
 use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
 use claimgate::ext_authz::proto::envoy::config::core::v3::{Address, SocketAddress, address};
+use claimgate::ext_authz::request::describe;
 use claimgate::ext_authz::service::Service;
 use claimgate::gate::Gate;
 use claimgate::keyring::Algorithm;
@@ -18,6 +19,7 @@ use super::expect;
 use super::file::{Case, File, SourceSpec};
 use crate::support::call::{check, raw_check, with_http};
 use crate::support::keys::signer;
+use crate::support::log::Log;
 
 /// Runs both forms in which Envoy may describe the request. Their results must be equal.
 pub fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
@@ -241,6 +243,13 @@ impl Clock for CaseClock {
     }
 }
 
+/// What the request has in `Authorization`.
+fn secret(request: &CheckRequest) -> String {
+    let request = describe(request);
+    let lines = request.headers.all("authorization");
+    lines.map(String::from_utf8_lossy).collect()
+}
+
 /// Runs a case with this configuration.
 pub async fn run(
     file: &File,
@@ -254,12 +263,14 @@ pub async fn run(
     let service = Service {
         gate: Gate::start(config, Arc::new(clock)).await,
     };
+    let log = Log::start("info");
     let ask = async || {
         let answer = service.check(tonic::Request::new(request.clone())).await;
         answer.map_err(|status| format!("a gRPC error, which may fail open: {status}"))
     };
     let answer = ask().await?;
     expect::compare(&case.expect, answer.into_inner())?;
+    expect::logged(&case.expect, &log.take(), &secret(&request))?;
     expect::counted(&case.expect, &service.gate.metrics)?;
     // Cached state of a token changes no answer.
     for _ in 0..2 {

@@ -5,3 +5,6 @@
 pub mod call;
 #[path = "../it/support/keys.rs"]
 pub mod keys;
+#[path = "../it/support/log.rs"]
+#[expect(dead_code, reason = "the integration tests use the rest")]
+pub mod log;
