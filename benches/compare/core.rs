@@ -159,7 +159,7 @@ impl Memory for Kept {
 pub fn rows() -> Vec<Row> {
     let core = |rules, providers, keys| Core::new(Algorithm::EdDsa, rules, providers, keys);
     let few = core(10, 1, 1);
-    let rules = "10,000 rules, each for a path of its own, against 10";
+    let rules = "10,000 rules for different paths, against 10";
     let grown = [
         (rules, core(10_000, 1, 1)),
         ("1,000 providers against 1", core(10, 1_000, 1)),

@@ -77,7 +77,7 @@ fn at_once(scene: &Scene, connections: usize, streams: usize) -> Row {
 /// A setting in which each check takes an RSA verification.
 fn shared_cores(scene: &Scene, connections: usize, streams: usize) -> Row {
     let what = format!(
-        "two cores, of which whoever asks takes its part, every RS256 token verified, connections: \
+        "two cores, shared with the client, every RS256 token verified, connections: \
          {connections}, streams of each: {streams}: checks/s against constant allow with one RSA \
          verification of aws-lc"
     );

@@ -324,7 +324,7 @@ fn rows() -> Vec<Row> {
             silent: &[],
         },
         Row {
-            what: "a bundle that is none",
+            what: "a bundle without certificates",
             set: |scene| {
                 let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
                 scene.write("ca.pem", key);

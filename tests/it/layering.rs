@@ -1,15 +1,15 @@
-//! Who may know whom. The compiler keeps the walls between the crates; these tests keep the crates what
-//! `docs/ARCHITECTURE.md` says that they are.
+//! Which crates may use which. The compiler enforces the walls between crates. These tests check that
+//! the crates are those in `docs/ARCHITECTURE.md`.
 
 use std::path::{Path, PathBuf};
 
 /// A crate of the workspace.
 struct Crate {
-    /// Its folder.
+    /// The crate's folder.
     folder: &'static str,
-    /// The crates of the workspace that it may depend on.
+    /// The workspace crates that it may depend on.
     knows: &'static [&'static str],
-    /// What it is made without: crates, and words of the language.
+    /// What it must not use: crates, and words of the language.
     without: &'static [&'static str],
 }
 
@@ -59,7 +59,7 @@ const CRATES: [Crate; 5] = [
     },
 ];
 
-/// A word that only some files may use, and why.
+/// A word that only certain files may use, with the reason.
 struct Reserved {
     word: &'static str,
     files: &'static [&'static str],
@@ -122,7 +122,7 @@ fn crates_know_only_those_below() {
     }
 }
 
-/// The dependencies of a manifest that it should not have.
+/// The dependencies in a manifest that the crate must not have.
 fn unwanted(manifest: &str, knows: &[&str], without: &[&str]) -> Vec<String> {
     let (_, dependencies) = manifest.split_once("\n[dependencies]\n").unwrap();
     let names = dependencies
@@ -157,9 +157,9 @@ fn words_stay_in_their_rooms() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
-/// The rules themselves must be able to fail.
+/// The rules must be able to fail.
 #[test]
-fn breaches_are_found() {
+fn violations_are_found() {
     for (name, code, expected) in [
         ("crates/core/src/token/jws.rs", "use tokio::time;", "tokio"),
         (

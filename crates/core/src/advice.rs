@@ -322,9 +322,7 @@ fn unknown_key(
                 .map(|kid| Escaped::from(*kid).to_string())
                 .collect();
             let hint = match token.is_entras() {
-                true => {
-                    "; an application with a signing key of its own needs `?appid=` in `jwks.uri`"
-                }
+                true => "; an application with its own signing key needs `?appid=` in `jwks.uri`",
                 false => "",
             };
             return Some(format!(

@@ -79,7 +79,7 @@ pub fn all() -> Vec<Document> {
             fails: &[("hostile", "7"), ("hostile", "real")],
         },
         Document {
-            what: "keys that are none",
+            what: "keys that are not keys",
             publish: |scene| {
                 publish(
                     scene,

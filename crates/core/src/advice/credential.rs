@@ -55,7 +55,7 @@ pub(super) fn unusable(error: &CredentialError, policy: &Policy, request: &Reque
         CredentialError::Misspelled(_) => {
             "the client must send the name exactly as configured: in the same case, without brackets or escapes"
         }
-        CredentialError::SeveralPlaces(..) => "a proxy adds a token of its own",
+        CredentialError::SeveralPlaces(..) => "a proxy adds its own token",
     };
     text.to_owned()
 }
