@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command and all below it.
+/// The command and all commands below it.
 fn with_subcommands(command: &Command) -> Vec<&Command> {
     let below = command.get_subcommands().flat_map(with_subcommands);
     std::iter::once(command).chain(below).collect()
@@ -67,7 +67,7 @@ fn find<'c>(root: &'c Command, path: &[String]) -> Result<&'c Command, Failure> 
     Ok(found)
 }
 
-/// A page: the usual sections, then the notes of `--help`, with their examples as they are.
+/// A page: the usual sections, then the notes of `--help`, with their examples unchanged.
 fn page(command: &Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let man = Man::new(command.clone())

@@ -19,8 +19,8 @@ use claimgate_core::request::Request;
 use claimgate_core::time::{Clock, SystemClock, UnixTime};
 use claimgate_gate::Circumstances;
 
-/// Decides requests by a configuration, with keys made for the test in the place of the providers'
-/// own. Fetches nothing.
+/// Decides requests by a configuration, with keys created for the test instead of the providers'
+/// keys. Fetches nothing.
 pub struct Gate {
     inner: claimgate_gate::Gate,
     policy: Arc<Policy>,
@@ -121,7 +121,7 @@ impl Gate {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = uri.authority().map(Authority::as_str).or(host);
         let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        // Envoy shows the host as `:authority` alone.
+        // Envoy shows the host only as `:authority`.
         let lines = headers.iter().filter(|(name, _)| *name != HOST);
         let seen = Request {
             method: method.as_str(),
@@ -172,7 +172,7 @@ fn response(direct: DirectResponse<'_>) -> http::Response<String> {
     response
 }
 
-/// Sets headers, each in the place of those of its name.
+/// Sets headers. Each replaces all headers with its name.
 fn put<V: AsRef<str>>(from: &[(&str, V)], into: &mut HeaderMap) {
     for (name, value) in from {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
@@ -180,13 +180,13 @@ fn put<V: AsRef<str>>(from: &[(&str, V)], into: &mut HeaderMap) {
         };
         match HeaderValue::from_str(value.as_ref()) {
             Ok(value) => into.insert(name, value),
-            // What was there is the client's.
+            // In a request, the existing header comes from the client and must not stay.
             Err(_) => into.remove(name),
         };
     }
 }
 
-/// The URI without these parameters. `None` if it is none then.
+/// The URI without these parameters. `None` if the result is not a valid URI.
 fn without_parameters(uri: &Uri, names: &[&str]) -> Option<Uri> {
     let kept = uri.query().unwrap_or_default().split('&').filter(|pair| {
         let name = pair.split_once('=').map_or(*pair, |(name, _)| name);

@@ -35,7 +35,7 @@ pub enum MintError {
     /// The policy has no provider with this name, or number.
     #[error("the configuration has no provider `{0}`")]
     Provider(String),
-    /// The claims are something else than a JSON object.
+    /// The claims are not a JSON object.
     #[error("claims must be a JSON object")]
     NoObject,
     /// The library that signs refused to.

@@ -1,4 +1,4 @@
-//! What `claimgate dev` prints once all is ready.
+//! What `claimgate dev` prints once everything is ready.
 
 use std::net::SocketAddr;
 
@@ -114,7 +114,7 @@ fn program() -> String {
     }
 }
 
-/// As a shell takes it for one word.
+/// Quoted if needed, so that a shell reads it as one word.
 fn quoted(path: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
     match path.chars().all(is_plain) {

@@ -22,7 +22,7 @@ use super::super::{Failure, say};
 /// Where `claimgate dev` runs its issuer, unless that port is taken.
 pub(super) const ISSUER: &str = "http://127.0.0.1:9003";
 
-/// How long the issuer may take. It is on this machine, and a token costs it about a millisecond.
+/// How long the issuer may take. It runs on this machine and mints a token in about a millisecond.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints a new token of the issuer of a running `claimgate dev`, and nothing else.
@@ -63,7 +63,7 @@ fn claim(text: &str) -> Result<(String, Value), String> {
         Some(claim) => claim,
     };
     let value = match serde_json::from_str(value) {
-        // As a number it would lose digits: ids of this length are text.
+        // As a number it would lose digits. Long ids therefore become text.
         Ok(Value::Number(number)) if is_rounded(&number, value) => Value::from(value),
         Ok(json) => json,
         Err(_) => Value::from(value),
@@ -75,7 +75,7 @@ fn is_rounded(number: &Number, text: &str) -> bool {
     number.is_f64() && !text.contains(['.', 'e', 'E'])
 }
 
-/// Claims that someone may want to keep to themselves do not leave this machine.
+/// Only URLs of this machine: the claims may be confidential, and must not leave it.
 fn loopback(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     let is_loopback = match url.host() {
@@ -103,7 +103,7 @@ pub(in crate::command) async fn run(arguments: Arguments) -> Result<ExitCode, Fa
         return Err(format!("the claim `{name}` is given twice").into());
     }
     let claims: Map<_, _> = claims.into_iter().collect();
-    // The issuer takes the last value: an `exp` among the claims counts.
+    // The issuer uses the last value: an `exp` among the claims overrides `expires_in`.
     let form = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("expires_in", &expires_in.to_string())
         .append_pair("claims", &Value::from(claims).to_string())
@@ -145,7 +145,7 @@ async fn ask(issuer: &Url, form: String) -> Result<(StatusCode, Value), Failure>
 
 async fn post(stream: TcpStream, host: &str, form: String) -> Result<(StatusCode, Bytes), Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Its errors are those of the request.
+    // The request reports the errors of the connection too.
     tokio::spawn(connection);
     let request = Request::post("/token")
         .header(HOST, host)

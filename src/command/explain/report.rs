@@ -129,7 +129,7 @@ impl Report {
         self.failed.as_ref().map(|(reason, _)| reason.as_str())
     }
 
-    /// The section about that reason. A reason that a server hides from callers has none.
+    /// The section about that reason. `None` if a server hides that reason from callers.
     fn see(&self) -> Option<String> {
         let code = self.reason()?;
         let reason = Reason::ALL.into_iter().find(|reason| reason.code() == code);
