@@ -10,6 +10,7 @@
 )]
 
 mod advice;
+mod api_gate;
 mod cli;
 mod config;
 mod connections;
