@@ -1,9 +1,10 @@
 //! Collects what is logged on this thread.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use serde_json::Value;
+use tracing::Dispatch;
 use tracing::subscriber::{DefaultGuard, set_default};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -30,6 +31,11 @@ impl MakeWriter<'_> for Buffer {
     }
 }
 
+/// A subscriber that is never any thread's own. While there is only one subscriber, `tracing` asks the
+/// one of the current thread whether a line will ever be wanted, and remembers the answer for all
+/// threads: another test that came first could turn the line off for good.
+static BYSTANDER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+
 /// Collects log lines until it is dropped.
 pub struct Log {
     buffer: Buffer,
@@ -39,6 +45,7 @@ pub struct Log {
 impl Log {
     /// Collects claimgate's own lines from this level on.
     pub fn start(level: &str) -> Self {
+        LazyLock::force(&BYSTANDER);
         let buffer = Buffer::default();
         let subscriber = tracing_subscriber::fmt()
             .json()
