@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -21,7 +23,7 @@ use crate::ext_authz::proto::DESCRIPTORS;
 use crate::ext_authz::server;
 use crate::ext_authz::service::Service;
 use crate::gate::Gate;
-use crate::http2::{self, Exchange, Handler, Shared, routes};
+use crate::http2::{self, Handler, HandlerResult, Shared, routes};
 use crate::lifecycle::Phase;
 use crate::listener::{Connection, Listener, listen};
 use crate::logging::Logging;
@@ -177,14 +179,14 @@ impl App {
                 phase: phase.subscribe(),
             },
         ));
-        let api = Api {
-            check: Arc::new(self.service),
+        let api = Arc::new(Api {
+            check: self.service,
             others,
             shared,
-        };
+        });
         let mut servers = JoinSet::new();
         for listener in self.listeners {
-            servers.spawn(serve(listener, api.clone(), phase.subscribe()));
+            servers.spawn(serve(listener, Arc::clone(&api), phase.subscribe()));
         }
 
         // Even then what is under way is answered.
@@ -209,33 +211,29 @@ impl App {
 }
 
 /// Every call that is answered.
-#[derive(Clone)]
 struct Api {
-    check: Arc<Service>,
+    check: Service,
     /// Health and reflection.
     others: Routes,
     shared: Arc<Shared>,
 }
 
-impl Handler for Api {
-    fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static {
-        let api = self.clone();
-        async move {
-            let Self {
-                check,
-                others,
-                shared,
-            } = api;
-            match exchange.0.uri().path() {
-                server::CHECK => server::answer(exchange, &check, &shared.budget).await,
-                _ => routes::answer(exchange, others, &shared).await,
-            }
+impl Handler for Arc<Api> {
+    async fn handle(self, request: Request<Incoming>) -> HandlerResult {
+        let Api {
+            check,
+            others,
+            shared,
+        } = &*self;
+        match request.uri().path() {
+            server::CHECK => server::answer(request, check, &shared.budget).await,
+            _ => routes::answer(request, others.clone(), shared).await,
         }
     }
 }
 
 /// Accepts connections, until it is time to stop and all of them have ended.
-async fn serve(listener: Listener, api: Api, mut phase: watch::Receiver<Phase>) {
+async fn serve(listener: Listener, api: Arc<Api>, mut phase: watch::Receiver<Phase>) {
     let mut connections = JoinSet::new();
     loop {
         let connection = tokio::select! {
@@ -251,10 +249,10 @@ async fn serve(listener: Listener, api: Api, mut phase: watch::Receiver<Phase>) 
         };
         match connection {
             Connection::Tcp(stream) => {
-                connections.spawn(http2::serve(stream, admitted, api.clone(), stop))
+                connections.spawn(http2::serve(stream, admitted, Arc::clone(&api), stop))
             }
             Connection::Unix(stream) => {
-                connections.spawn(http2::serve(stream, admitted, api.clone(), stop))
+                connections.spawn(http2::serve(stream, admitted, Arc::clone(&api), stop))
             }
         };
     }

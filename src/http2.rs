@@ -1,46 +1,46 @@
 //! HTTP/2 connections on which many small requests come at once.
 //!
-//! What costs most about a small answer is the call to the system that sends it. So whatever a
-//! connection has received is answered in bundles, in place if nothing has to be waited for, and a
-//! bundle's answers leave together. Of many requests that came together, other cores get their
-//! share.
+//! hyper serves them. What costs most about a small answer is the system call that sends it, so two
+//! things are done here that hyper does not do by itself: the requests that a connection has received
+//! are run in place, in batches, before anything is written ([`batch`]), and small frames are written
+//! together ([`no_vectored_writes`]). Of many requests that came together, other cores get their share.
 
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::FutureExt as _;
-use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use http::Request;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout};
+use tokio::time::sleep;
 
+mod batch;
+mod batch_size;
+pub mod body;
 pub mod budget;
-mod bundle;
 pub mod connections;
 mod frames;
-mod keepalive;
 mod no_vectored_writes;
+mod ping_timer;
 mod refused;
 pub mod routes;
 
+use batch::{BatchExecutor, Exchange, Queue};
+use batch_size::BatchSize;
+use body::Body;
 use budget::{Budget, Share};
-use bundle::Bundle;
 use connections::{Connections, Lease};
-use keepalive::Keepalive;
 use no_vectored_writes::{Flags, NoVectoredWrites};
+use ping_timer::PingTimer;
 use refused::Refused;
 
 use crate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
-
-/// The largest DATA frame that `h2` copies behind other frames.
-pub const MAX_COPIED_BYTES: usize = 1_023;
 
 /// How many requests one connection may have under way: as many as Envoy lets one cluster have by
 /// itself (`circuit_breakers`, `max_requests`), as those beyond would be refused.
@@ -74,13 +74,19 @@ const UNFINISHED_BYTES: usize = 16 * 1024 * 1024;
 /// How long a client may take for the first bytes of HTTP/2.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
-/// A request, and where its answer goes.
-pub type Exchange = (Request<RecvStream>, SendResponse<Bytes>);
+/// How long a client may send nothing before it gets a ping.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long the answer to a ping may take. Then the client has gone without a word.
+const PING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The answer to a request, or the code of the reset that it gets in its place.
+pub type HandlerResult = Result<Response<Body>, h2::Error>;
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request. Most should not have to wait.
-    fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static;
+    fn handle(self, request: Request<Incoming>) -> impl Future<Output = HandlerResult> + Send;
 }
 
 /// What all connections share.
@@ -135,86 +141,111 @@ pub async fn serve<C>(
 {
     let Admitted { shared, lease } = admitted;
     let connection = NoVectoredWrites::new(connection, Arc::clone(&shared));
+    let flags = connection.flags();
     let mut unfinished = Unfinished {
         share: shared.budget.share(),
-        flags: connection.flags(),
+        flags: Arc::clone(&flags),
         answers: 0,
     };
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(MAX_STREAMS)
-        // A proxy that gave up on all of its requests at once is no attacker.
-        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
-        .max_local_error_reset_streams(Some(MAX_REFUSALS))
-        .initial_window_size(REQUEST_WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .max_header_list_size(MAX_HEADER_BYTES);
-    let mut stop = pin!(stop);
-    let handshake = tokio::select! {
-        handshake = timeout(HANDSHAKE, builder.handshake(connection)) => handshake,
-        () = lease.evicted() => return,
-        () = &mut stop => return,
-    };
-    let mut connection = match handshake {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return shared.refused.handshake(&error),
-        Err(_) => return,
-    };
-    let mut keepalive = Keepalive::new(connection.ping_pong());
-    let mut stopping = false;
+    let service = service_fn(move |request| {
+        let handler = handler.clone();
+        // Nothing is done before the batch runs.
+        async move {
+            batch::look_for_reset().await;
+            handler.handle(request).await
+        }
+    });
+    let (executor, mut queue) = batch::queue();
+    let connection = builder(executor).serve_connection(TokioIo::new(connection), service);
+    let mut connection = pin!(connection);
+    let mut closing = pin!(stop);
+    let mut handshake = pin!(sleep(HANDSHAKE));
+    let (mut has_begun, mut is_closing) = (false, false);
     let mut arrived = Vec::new();
-    let bundle = Bundle::default();
-    loop {
+    let batch_size = BatchSize::default();
+    let ended = loop {
         tokio::select! {
-            // A connection on which there is always more must hear of the other two.
+            // A connection on which there is always more must hear of the others.
             biased;
-            () = &mut stop, if !stopping => {
-                connection.graceful_shutdown();
-                stopping = true;
+            () = &mut closing, if !is_closing => {
+                if !flags.has_begun() {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+                is_closing = true;
             }
             () = lease.evicted() => {
-                connection.abrupt_shutdown(Reason::NO_ERROR);
-                let _ = poll_fn(|context| Poll::Ready(connection.poll_closed(context))).await;
+                connection.as_mut().graceful_shutdown();
+                // The GOAWAY is sent if the client takes it now.
+                let _ = poll_once(connection.as_mut()).await;
                 return;
             }
-            () = keepalive.lost() => return,
-            more = arrivals(&mut connection, &mut arrived, &mut unfinished) => {
-                match more {
-                    Ok(()) => {}
-                    Err(Some(error)) => return shared.refused.connection(&error),
-                    Err(None) => return,
+            () = &mut handshake, if !has_begun => {
+                if !flags.has_begun() {
+                    return;
+                }
+                has_begun = true;
+            }
+            more = arrivals(connection.as_mut(), &mut queue, &mut arrived, &mut unfinished) => {
+                if let Err(ended) = more {
+                    break ended;
                 }
                 lease.used();
                 unfinished.answers += arrived.len();
-                if answer(&mut arrived, &bundle, &handler) {
-                    // What was left to tasks is only seen by others when this one yields. What was
-                    // answered here leaves first.
-                    let _ = poll_fn(|context| {
-                        Poll::Ready(receive(&mut connection, &mut arrived, context))
-                    })
-                    .await;
+                if batch::run(&mut arrived, &batch_size, &shared) {
+                    // Other cores see the tasks only when this one yields. The answers that are ready
+                    // leave first.
+                    if let Poll::Ready(ended) = poll_once(connection.as_mut()).await {
+                        break ended.err();
+                    }
                     yield_now().await;
                 }
             }
         }
+    };
+    if let Some(error) = ended {
+        shared.refused.connection(&error, flags.has_begun());
     }
+}
+
+fn builder(executor: BatchExecutor) -> Builder<BatchExecutor> {
+    let mut builder = Builder::new(executor);
+    builder
+        .timer(PingTimer::default())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(MAX_STREAMS)
+        // A proxy that gave up on all of its requests at once is no attacker.
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
+        .max_local_error_reset_streams(MAX_REFUSALS)
+        .initial_stream_window_size(REQUEST_WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .auto_date_header(false);
+    builder
+}
+
+/// Sends and receives what can be without waiting. Ready when the connection has ended.
+async fn poll_once<F: Future>(mut connection: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await
 }
 
 /// Sends what is ready to be sent, and waits for requests: all that have been received. An error
 /// means that the connection has ended, and may say why.
-async fn arrivals<C>(
-    connection: &mut Connection<C, Bytes>,
+async fn arrivals(
+    mut connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    queue: &mut Queue,
     into: &mut Vec<Exchange>,
     unfinished: &mut Unfinished<'_>,
-) -> Result<(), Option<h2::Error>>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<(), Option<hyper::Error>> {
     poll_fn(|context| {
-        receive(connection, into, context)?;
+        if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+            return Poll::Ready(Err(ended.err()));
+        }
         if unfinished.poll_evicted(context).is_ready() {
             return Poll::Ready(Err(None));
         }
+        queue.drain(into);
         match into.is_empty() {
             true => Poll::Pending,
             false => Poll::Ready(Ok(())),
@@ -251,67 +282,4 @@ impl Unfinished<'_> {
             Err(_) => Poll::Ready(()),
         }
     }
-}
-
-/// Sends and receives what can be without waiting. An error means that the connection has ended.
-fn receive<C>(
-    connection: &mut Connection<C, Bytes>,
-    into: &mut Vec<Exchange>,
-    context: &mut Context<'_>,
-) -> Result<(), Option<h2::Error>>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-{
-    loop {
-        match connection.poll_accept(context) {
-            Poll::Ready(Some(Ok(exchange))) => into.push(exchange),
-            Poll::Ready(Some(Err(error))) => return Err(Some(error)),
-            Poll::Ready(None) => return Err(None),
-            Poll::Pending => return Ok(()),
-        }
-    }
-}
-
-/// Answers one bundle here, and leaves the others to whichever core has time; of those that take long
-/// all, as more may come meanwhile. Whether something was left to tasks.
-fn answer(arrived: &mut Vec<Exchange>, bundle: &Bundle, handler: &impl Handler) -> bool {
-    let size = bundle.size();
-    // The task that is spawned last is the next one here, and no other core can take it.
-    let here = if size == 1 { 0 } else { size };
-    let mut is_left = false;
-    while arrived.len() > here {
-        let part = arrived.split_off((arrived.len() - 1) / size * size);
-        let (bundle, handler) = (bundle.clone(), handler.clone());
-        tokio::spawn(async move { together(part.into_iter(), &bundle, &handler) });
-        is_left = true;
-    }
-    together(arrived.drain(..), bundle, handler) | is_left
-}
-
-/// Answers these, one after the other. Whether something was left to tasks.
-fn together(
-    exchanges: impl ExactSizeIterator<Item = Exchange>,
-    bundle: &Bundle,
-    handler: &impl Handler,
-) -> bool {
-    let (count, begin) = (exchanges.len(), Instant::now());
-    let mut is_left = false;
-    for exchange in exchanges {
-        is_left |= start(handler.handle(exchange));
-    }
-    bundle.learn(count, begin.elapsed());
-    is_left
-}
-
-/// Does what can be done now, and leaves the rest, if there is one, to a task. A panic is the end of
-/// one request, and not of others.
-fn start(answering: impl Future<Output = ()> + Send + 'static) -> bool {
-    let mut answering = Box::pin(AssertUnwindSafe(answering).catch_unwind());
-    // Whoever would be woken by it is not there yet: the task asks again.
-    let mut nobody = Context::from_waker(Waker::noop());
-    let is_left = answering.as_mut().poll(&mut nobody).is_pending();
-    if is_left {
-        tokio::spawn(answering);
-    }
-    is_left
 }

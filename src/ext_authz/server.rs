@@ -3,24 +3,25 @@
 //! INVARIANT: whatever goes wrong, the answer is a denial with RPC status OK. A gRPC error would be
 //! an error to Envoy, which `failure_mode_allow` turns into an allow.
 
-use std::future::poll_fn;
 use std::io::Read;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::{HeaderMap, HeaderValue, Response};
+use h2::Reason;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 
 use super::request;
 use super::response::encoded::PREFIX_BYTES;
 use super::service::Service;
 use crate::decision::{Fault, Unreadable};
+use crate::http2::HandlerResult;
+use crate::http2::body::Body;
 use crate::http2::budget::{Budget, Evicted, Share};
-use crate::http2::{Exchange, MAX_COPIED_BYTES};
 
 /// The path of the call.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -35,40 +36,60 @@ const MAX_READING: Duration = Duration::from_secs(10);
 const MAX_SENDING: Duration = Duration::from_secs(10);
 
 /// Answers a check.
-pub async fn answer((request, mut respond): Exchange, service: &Service, budget: &Budget) {
+///
+/// # Errors
+///
+/// When the client does not want the answer any more.
+pub async fn answer(
+    request: Request<Incoming>,
+    service: &Service,
+    budget: &Budget,
+) -> HandlerResult {
     let time_left = request::timeout(request.headers()).unwrap_or(Duration::MAX);
     let encoding = Encoding::of(request.headers());
     let arrived = Instant::now();
     let mut share = budget.share();
-    let answering = async {
-        let until = arrived + MAX_READING.min(time_left / 2);
-        let reading = read(request.into_body(), encoding, &mut share);
-        let check = timeout_at(until, reading)
-            .await
-            .unwrap_or(Err(Fault::CheckUnreadable(Unreadable::Late)));
-        let left = time_left.saturating_sub(arrived.elapsed());
-        let bytes = check.as_ref().map_or(0, Bytes::len);
-        let answer = pin!(service.answer(check.as_deref(), left));
-        match share.wait(bytes, answer).await {
-            Ok(answer) => answer,
-            Err(Evicted) => service.answer(Err(&Fault::Overloaded), left).await,
-        }
+    let until = arrived + MAX_READING.min(time_left / 2);
+    let reading = read(request.into_body(), encoding, &mut share);
+    let check = match timeout_at(until, reading).await {
+        Ok(Err(Unread::Cancelled)) => return Err(Reason::CANCEL.into()),
+        Ok(Err(Unread::Fault(fault))) => Err(fault),
+        Ok(Ok(check)) => Ok(check),
+        Err(_) => Err(Fault::CheckUnreadable(Unreadable::Late)),
     };
-    let answer = tokio::select! {
-        biased;
-        // The client does not wait any more.
-        _ = poll_fn(|context| respond.poll_reset(context)) => return,
-        answer = answering => answer,
+    let left = time_left.saturating_sub(arrived.elapsed());
+    let bytes = check.as_ref().map_or(0, Bytes::len);
+    let answer = pin!(service.answer(check.as_deref(), left));
+    let answer = match share.wait(bytes, answer).await {
+        Ok(answer) => answer,
+        Err(Evicted) => service.answer(Err(&Fault::Overloaded), left).await,
     };
-    // An error means that the client has gone, or does not want the answer any more.
-    let _ = send(answer, respond, &mut share).await;
+    let mut response = Response::new(Body::message(answer, MAX_SENDING));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    Ok(response)
+}
+
+/// Why there is no message.
+enum Unread {
+    /// The client took its request back, or has gone: nothing is judged or counted.
+    Cancelled,
+    Fault(Fault),
+}
+
+impl From<Fault> for Unread {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
 }
 
 /// The message of a request, decompressed.
-async fn read(body: RecvStream, encoding: Encoding, share: &mut Share<'_>) -> Result<Bytes, Fault> {
+async fn read(body: Incoming, encoding: Encoding, share: &mut Share<'_>) -> Result<Bytes, Unread> {
     let mut message = receive(body, share).await?;
     if message.len() < PREFIX_BYTES {
-        return Err(Fault::CheckUnreadable(Unreadable::NotOneMessage));
+        return Err(Fault::CheckUnreadable(Unreadable::NotOneMessage).into());
     }
     let prefix = message.split_to(PREFIX_BYTES);
     let is_whole = |length: &[u8]| {
@@ -77,23 +98,25 @@ async fn read(body: RecvStream, encoding: Encoding, share: &mut Share<'_>) -> Re
     };
     match prefix.split_first() {
         Some((0, length)) if is_whole(length) => Ok(message),
-        Some((1, length)) if is_whole(length) => encoding.decompress(&message),
-        _ => Err(Fault::CheckUnreadable(Unreadable::NotOneMessage)),
+        Some((1, length)) if is_whole(length) => Ok(encoding.decompress(&message)?),
+        _ => Err(Fault::CheckUnreadable(Unreadable::NotOneMessage).into()),
     }
 }
 
 /// All bytes of a request.
-async fn receive(mut body: RecvStream, share: &mut Share<'_>) -> Result<Bytes, Fault> {
+async fn receive(mut body: Incoming, share: &mut Share<'_>) -> Result<Bytes, Unread> {
     let mut message = BytesMut::new();
     let mut length = 0;
     let is_too_long = |length| length > PREFIX_BYTES + MAX_CHECK_BYTES;
     loop {
-        let data = share.wait(message.len(), pin!(body.data())).await;
-        let Some(data) = data.map_err(|Evicted| Fault::Overloaded)? else {
+        let frame = share.wait(message.len(), pin!(body.frame())).await;
+        let Some(frame) = frame.map_err(|Evicted| Fault::Overloaded)? else {
             break;
         };
-        let data = data.map_err(|_| Fault::CheckUnreadable(Unreadable::NotOneMessage))?;
-        let _ = body.flow_control().release_capacity(data.len());
+        let Ok(data) = frame.map_err(|_| Unread::Cancelled)?.into_data() else {
+            // Trailers mean nothing.
+            continue;
+        };
         length += data.len();
         if is_too_long(length) {
             // The end is waited for: resets while there is more would count as misuse.
@@ -108,7 +131,7 @@ async fn receive(mut body: RecvStream, share: &mut Share<'_>) -> Result<Bytes, F
         message.extend_from_slice(&data);
     }
     match is_too_long(length) {
-        true => Err(Fault::CheckTooLarge(MAX_CHECK_BYTES)),
+        true => Err(Fault::CheckTooLarge(MAX_CHECK_BYTES).into()),
         false => Ok(message.freeze()),
     }
 }
@@ -151,41 +174,4 @@ fn inflate(decoder: impl Read) -> Result<Bytes, Fault> {
         true => Err(Fault::CheckTooLarge(MAX_CHECK_BYTES)),
         false => Ok(message.into()),
     }
-}
-
-/// A gRPC answer of one message, its prefix included, and status OK. Without a word to a client that
-/// does not read it.
-async fn send(
-    mut message: Bytes,
-    mut respond: SendResponse<Bytes>,
-    share: &mut Share<'_>,
-) -> Result<(), h2::Error> {
-    let mut response = Response::new(());
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
-    let mut stream = respond.send_response(response, false)?;
-    stream.reserve_capacity(message.len());
-    let mut room = stream.capacity();
-    let until = Instant::now() + MAX_SENDING;
-    while !message.is_empty() {
-        if room == 0 {
-            let more = timeout_at(until, poll_fn(|context| stream.poll_capacity(context)));
-            match share.wait(message.len(), pin!(more)).await {
-                Ok(Ok(Some(more))) => room = more?,
-                Ok(Ok(None) | Err(_)) | Err(Evicted) => {
-                    stream.send_reset(h2::Reason::CANCEL);
-                    return Ok(());
-                }
-            }
-            continue;
-        }
-        let part = message.split_to(message.len().min(MAX_COPIED_BYTES).min(room));
-        room -= part.len();
-        stream.send_data(part, false)?;
-    }
-    let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    stream.send_trailers(trailers)
 }

@@ -1,7 +1,7 @@
 //! Which frames pass on a connection (RFC 9113 §4.1): their heads, as bytes go by.
 
-/// What a client says first (RFC 9113 §3.4), in bytes.
-const PREFACE_BYTES: usize = 24;
+/// What a client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -21,6 +21,8 @@ pub(super) enum Frame {
 /// Follows one direction of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
+    /// What is left of the preface. Frames follow it.
+    preface: &'static [u8],
     /// Bytes that belong to no head.
     skip: usize,
     /// A head, and the error code if it is of a `RST_STREAM`.
@@ -32,7 +34,7 @@ impl Frames {
     /// The direction from the client.
     pub(super) fn received() -> Self {
         Self {
-            skip: PREFACE_BYTES,
+            preface: PREFACE,
             ..Self::default()
         }
     }
@@ -42,8 +44,20 @@ impl Frames {
         Self::default()
     }
 
+    /// Whether the other end has begun with HTTP/2.
+    pub(super) fn has_begun(&self) -> bool {
+        self.preface.is_empty()
+    }
+
     /// These bytes go by.
     pub(super) fn pass(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
+        let is_equal = |(expected, byte): &(&u8, &u8)| expected == byte;
+        let equal = self.preface.iter().zip(bytes).take_while(is_equal).count();
+        self.preface = self.preface.get(equal..).unwrap_or_default();
+        if !self.has_begun() {
+            return;
+        }
+        bytes = bytes.get(equal..).unwrap_or_default();
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -117,13 +131,23 @@ mod tests {
 
     #[test]
     fn a_client_begins_with_its_preface() {
-        let mut seen = Vec::new();
-        let bytes = [
-            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
-            &frame(HEADERS, 0, b""),
-        ]
-        .concat();
-        Frames::received().pass(&bytes, |frame| seen.push(frame));
-        assert_eq!(seen, [Frame::HeaderBlock { is_last: false }]);
+        let bytes = [PREFACE, &frame(HEADERS, 0, b"")].concat();
+        for size in 1..=bytes.len() {
+            let (mut frames, mut seen) = (Frames::received(), Vec::new());
+            for part in bytes.chunks(size) {
+                frames.pass(part, |frame| seen.push(frame));
+            }
+            assert!(frames.has_begun());
+            let expected = [Frame::HeaderBlock { is_last: false }];
+            assert_eq!(seen, expected, "in parts of {size}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_http2_has_no_frames() {
+        let mut frames = Frames::received();
+        let request = b"GET /livez HTTP/1.1\r\nhost: claimgate\r\n\r\n";
+        frames.pass(request, |frame| panic!("{frame:?}"));
+        assert!(!frames.has_begun());
     }
 }

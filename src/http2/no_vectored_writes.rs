@@ -1,22 +1,28 @@
-//! Connections whose writes are few and large, and which are looked at as they are read and
-//! written.
+//! Connections whose writes are few and large, and whose frames are looked at as they go by.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::Shared;
 use super::frames::{Frame, Frames};
+
+/// How long a client may take nothing. hyper notices a client that answers no pings, but then waits
+/// until it has taken the GOAWAY, which a client that is gone never does.
+const MAX_BLOCKED: Duration = Duration::from_secs(30);
 
 /// A connection that does not offer to write several buffers at once. `h2` then copies small frames
 /// behind each other, where it would write out each larger one by a call of its own.
 ///
 /// While the client does not take what is written, nothing more is read: each request that is read
-/// has an answer, which would have to be kept.
+/// has an answer, which would have to be kept. After [`MAX_BLOCKED`], writing fails.
 #[derive(Debug)]
 pub(super) struct NoVectoredWrites<C> {
     connection: C,
@@ -26,11 +32,15 @@ pub(super) struct NoVectoredWrites<C> {
     flags: Arc<Flags>,
     /// Whether reading was put off, and the task must be woken to read.
     is_read_put_off: bool,
+    /// The end of [`MAX_BLOCKED`], while writes are blocked.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 /// What the connection is in the middle of.
 #[derive(Debug, Default)]
 pub(super) struct Flags {
+    /// The client has sent the preface of HTTP/2.
+    has_begun: AtomicBool,
     /// The client does not take what is written.
     is_blocked: AtomicBool,
     /// A header block has begun, and not ended.
@@ -38,6 +48,10 @@ pub(super) struct Flags {
 }
 
 impl Flags {
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_blocked(&self) -> bool {
         self.is_blocked.load(Ordering::Relaxed)
     }
@@ -56,6 +70,7 @@ impl<C> NoVectoredWrites<C> {
             sent: Frames::sent(),
             flags: Arc::default(),
             is_read_put_off: false,
+            deadline: None,
         }
     }
 
@@ -63,13 +78,26 @@ impl<C> NoVectoredWrites<C> {
         Arc::clone(&self.flags)
     }
 
-    /// What became of an attempt to write.
-    fn attempted<T>(&mut self, result: &Poll<T>, context: &Context<'_>) {
+    /// What became of an attempt to write: an error if the client has taken nothing for too long.
+    fn attempted<T>(
+        &mut self,
+        result: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         let is_blocked = result.is_pending();
         self.flags.is_blocked.store(is_blocked, Ordering::Relaxed);
-        if !is_blocked && std::mem::take(&mut self.is_read_put_off) {
+        if is_blocked {
+            let deadline = self
+                .deadline
+                .get_or_insert_with(|| Box::pin(sleep(MAX_BLOCKED)));
+            ready!(deadline.as_mut().poll(context));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.deadline = None;
+        if std::mem::take(&mut self.is_read_put_off) {
             context.waker().wake_by_ref();
         }
+        result
     }
 }
 
@@ -92,6 +120,8 @@ impl<C: AsyncRead + Unpin> AsyncRead for NoVectoredWrites<C> {
                 this.flags.is_block_open.store(!is_last, Ordering::Relaxed);
             }
         });
+        let has_begun = this.received.has_begun();
+        this.flags.has_begun.store(has_begun, Ordering::Relaxed);
         result
     }
 }
@@ -104,16 +134,14 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for NoVectoredWrites<C> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let result = Pin::new(&mut this.connection).poll_write(context, bytes);
-        this.attempted(&result, context);
-        if let Poll::Ready(Ok(written)) = result {
-            let written = bytes.get(..written).unwrap_or_default();
-            this.sent.pass(written, |frame| {
-                if let Frame::Reset(code) = frame {
-                    this.shared.refused.reset(code);
-                }
-            });
-        }
-        result
+        let written = ready!(this.attempted(result, context))?;
+        let sent = bytes.get(..written).unwrap_or_default();
+        this.sent.pass(sent, |frame| {
+            if let Frame::Reset(code) = frame {
+                this.shared.refused.reset(code);
+            }
+        });
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -122,5 +150,30 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for NoVectoredWrites<C> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.connection).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt as _, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_not_waited_for() {
+        let (_ours, theirs) = duplex(8);
+        let shared = Shared::new(
+            1,
+            ConnectionMetrics::default(),
+            BudgetMetrics::default(),
+            Http2Metrics::default(),
+        );
+        let mut connection = NoVectoredWrites::new(theirs, shared);
+        let begin = Instant::now();
+        let error = connection.write_all(&[0; 9]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begin.elapsed(), MAX_BLOCKED);
     }
 }

@@ -1,6 +1,8 @@
 //! What HTTP/2 refuses by itself. No handler hears of it, and to Envoy each is an error: 403, or an
 //! allow under `failure_mode_allow`.
 
+use std::error::Error as _;
+
 use h2::Reason;
 
 use crate::telemetry::every_minute::EveryMinute;
@@ -50,11 +52,15 @@ impl Refused {
         }
     }
 
-    /// A connection broke the protocol, and is closed.
-    pub(super) fn connection(&self, error: &h2::Error) {
-        // Others went away by themselves.
-        if !error.is_library() {
+    /// A connection ends by this error. `has_begun` says whether it began with HTTP/2.
+    pub(super) fn connection(&self, error: &hyper::Error, has_begun: bool) {
+        let cause = error.source().and_then(|cause| cause.downcast_ref());
+        // Other errors mean that the client has gone.
+        let Some(error) = cause.filter(|cause: &&h2::Error| cause.is_library()) else {
             return;
+        };
+        if !has_begun {
+            return self.not_http2();
         }
         self.metrics.connections.inc();
         if let Some(times) = self.connections.due() {
@@ -62,11 +68,7 @@ impl Refused {
         }
     }
 
-    /// A connection begins with something else than HTTP/2.
-    pub(super) fn handshake(&self, error: &h2::Error) {
-        if error.reason() != Some(Reason::PROTOCOL_ERROR) {
-            return;
-        }
+    fn not_http2(&self) {
         self.metrics.not_http2.inc();
         if let Some(times) = self.not_http2.due() {
             tracing::warn!(

@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use claimgate::ext_authz::proto::auth::CheckResponse;
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
-use claimgate::http2::{self, Admitted, Exchange, Handler, Shared};
+use claimgate::http2::body::Body;
+use claimgate::http2::{self, Admitted, Handler, HandlerResult, Shared};
 use claimgate::keyring::Algorithm::Es256;
 use claimgate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
 use flate2::Compression;
@@ -20,6 +21,7 @@ use futures_util::future::{join_all, pending};
 use futures_util::stream::FuturesUnordered;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::net::TcpStream;
@@ -47,6 +49,7 @@ async fn served(more: &str) -> (Server, Issuer, String) {
 
 async fn connect(server: &Server) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(server.check).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     client.ready().await.unwrap()
@@ -218,8 +221,30 @@ async fn a_client_that_resets_streams_harms_no_one() {
     server.stop().await;
 }
 
-/// A connection that always has more to do learns that the server is stopping, and requests that
-/// were sent are answered.
+/// All of it arrives at once: the check, its end, and its reset.
+#[tokio::test]
+async fn a_whole_check_that_is_taken_back_is_not_judged() {
+    let (server, _issuer, good) = served("").await;
+    let allows = "claimgate_checks_total{decision=\"allow\",rule=\"default\",provider=\"acme\"}";
+    let before = metric(&server, allows).await;
+    let check = |stream: u32| {
+        let body = framed(&good);
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        let id = stream.to_be_bytes();
+        let data = [&length[1..], &[0, END_STREAM], &id[..], &body].concat();
+        [headers(stream, "claimgate", END_HEADERS), data].concat()
+    };
+    // RST_STREAM of stream 1, with CANCEL (RFC 9113 §6.4).
+    let reset = vec![0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
+    let mut stream = TcpStream::connect(server.check).await.unwrap();
+    let frames = [BEGINNING.to_vec(), check(1), reset, check(3)].concat();
+    stream.write_all(&frames).await.unwrap();
+    let counted = until(&server, allows, |count| count > before).await;
+    assert_eq!(counted, before + 1);
+}
+
+/// A connection on which there is always more to do hears that it is time to end, and what was
+/// asked is answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_connection_ends() {
     let (server, _issuer, good) = served("").await;
@@ -276,11 +301,9 @@ async fn admitted() -> Admitted {
 struct Empty;
 
 impl Handler for Empty {
-    #[expect(clippy::manual_async_fn, reason = "what is awaited does not borrow")]
-    fn handle(&self, (_, mut respond): Exchange) -> impl Future<Output = ()> + Send + 'static {
-        async move {
-            respond.send_response(Response::new(()), true).unwrap();
-        }
+    async fn handle(self, _: Request<Incoming>) -> HandlerResult {
+        let nothing = tonic::body::Body::empty();
+        Ok(Response::new(Body::stream(nothing, 0, None)))
     }
 }
 
@@ -289,12 +312,9 @@ impl Handler for Empty {
 struct Fragile;
 
 impl Handler for Fragile {
-    #[expect(clippy::manual_async_fn, reason = "what is awaited does not borrow")]
-    fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static {
-        async move {
-            assert_ne!(exchange.0.uri().path(), "/panic", "as asked for");
-            Empty.handle(exchange).await;
-        }
+    async fn handle(self, request: Request<Incoming>) -> HandlerResult {
+        assert_ne!(request.uri().path(), "/panic", "as asked for");
+        Empty.handle(request).await
     }
 }
 
@@ -322,21 +342,27 @@ const BEGINNING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
 struct Sociable(Arc<(Mutex<usize>, Condvar)>);
 
 impl Handler for Sociable {
-    fn handle(&self, exchange: Exchange) -> impl Future<Output = ()> + Send + 'static {
+    async fn handle(self, request: Request<Incoming>) -> HandlerResult {
+        self.meet(request.uri().path());
+        Empty.handle(request).await
+    }
+}
+
+impl Sociable {
+    fn meet(&self, path: &str) {
         let (here, met) = &*self.0;
         let begin = Instant::now();
-        if exchange.0.uri().path() == "/slow" {
+        if path == "/slow" {
             while begin.elapsed() < Duration::from_millis(1) {}
-        } else {
-            let mut here = here.lock().unwrap();
-            *here += 1;
-            met.notify_all();
-            let alone = |here: &mut usize| *here < 2;
-            let patience = Duration::from_secs(10);
-            let (_here, waited) = met.wait_timeout_while(here, patience, alone).unwrap();
-            assert!(!waited.timed_out(), "one after the other");
+            return;
         }
-        Empty.handle(exchange)
+        let mut here = here.lock().unwrap();
+        *here += 1;
+        met.notify_all();
+        let alone = |here: &mut usize| *here < 2;
+        let time_left = Duration::from_secs(10);
+        let (_here, waited) = met.wait_timeout_while(here, time_left, alone).unwrap();
+        assert!(!waited.timed_out(), "one after the other");
     }
 }
 
@@ -361,6 +387,37 @@ async fn slow_checks_are_answered_concurrently() {
     };
     ask("http://claimgate/slow").await;
     join_all([ask("http://claimgate/a"), ask("http://claimgate/b")]).await;
+}
+
+/// Answers with a message that the client has ten seconds to take.
+#[derive(Clone)]
+struct Talkative;
+
+impl Handler for Talkative {
+    async fn handle(self, _: Request<Incoming>) -> HandlerResult {
+        let message = Bytes::from_static(b"an answer");
+        let max_sending = Duration::from_secs(10);
+        Ok(Response::new(Body::message(message, max_sending)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_taken_in_time_is_given_up() {
+    let (ours, theirs) = duplex(4096);
+    let admitted = admitted().await;
+    tokio::spawn(http2::serve(theirs, admitted, Talkative, pending()));
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(0);
+    let (client, connection) = builder.handshake::<_, Bytes>(ours).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = Request::get("http://claimgate/").body(()).unwrap();
+    let begin = Instant::now();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    let error = body.data().await.unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
+    assert_eq!(begin.elapsed().as_secs(), 10);
 }
 
 /// How long a connection is served, in seconds.
@@ -771,10 +828,21 @@ async fn a_further_connection_closes_the_idlest() {
     }
     let mut told = Vec::new();
     idle.read_to_end(&mut told).await.unwrap();
-    // GOAWAY, without an error (RFC 9113 §6.8).
-    assert_eq!(told[told.len() - 17 + 3], 7, "{told:?}");
+    assert!(is_told_to_go(&told), "{told:?}");
     assert!(asked(&busy, &good).await.is_allow());
     assert!(metric(&server, "claimgate_connections{listener=\"check\"}").await <= 2);
+}
+
+/// Whether among these frames is a GOAWAY without an error (RFC 9113 §6.8).
+fn is_told_to_go(mut frames: &[u8]) -> bool {
+    while let [_, _, length, kind, _, _, _, _, _, rest @ ..] = frames {
+        let (payload, rest) = rest.split_at(usize::from(*length));
+        if *kind == 7 && payload[4..8] == [0; 4] {
+            return true;
+        }
+        frames = rest;
+    }
+    false
 }
 
 #[tokio::test]
