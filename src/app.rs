@@ -39,6 +39,7 @@ pub struct App {
     admin: Listener,
     admin_address: SocketAddr,
     max_connections: usize,
+    max_connection_age: Option<Duration>,
     drain: Duration,
     service: Service,
 }
@@ -90,6 +91,7 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
         admin_address: admin.tcp_address().unwrap_or(config.admin.listen),
         admin,
         max_connections,
+        max_connection_age: config.server.max_connection_age,
         drain: config.server.drain,
         service: Service {
             gate: Gate::start(config, Arc::new(clock)).await,
@@ -161,6 +163,7 @@ impl App {
         let metrics = Arc::clone(&self.service.gate.metrics);
         let shared = Shared::new(
             self.max_connections,
+            self.max_connection_age,
             metrics.check_connections().clone(),
             metrics.budget().clone(),
             metrics.http2().clone(),

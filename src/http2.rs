@@ -5,7 +5,7 @@
 //! are run in place, in batches, before anything is written ([`batch`]), and small frames are written
 //! together ([`no_vectored_writes`]). Of many requests that came together, other cores get their share.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -80,6 +80,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// How long the answer to a ping may take. Then the client has gone without a word.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How far the age at which a connection ends lies from the configured one, at most, as a fraction of
+/// it. Connections that began together should not end together.
+const AGE_JITTER: f64 = 0.1;
+
 /// The answer to a request, or the code of the reset that it gets in its place.
 pub type HandlerResult = Result<Response<Body>, h2::Error>;
 
@@ -95,13 +99,16 @@ pub struct Shared {
     /// The memory of unfinished requests.
     pub budget: Budget,
     connections: Arc<Connections>,
+    max_connection_age: Option<Duration>,
     refused: Refused,
 }
 
 impl Shared {
-    /// For at most `max_connections` at once.
+    /// For at most `max_connections` at once. With a `max_connection_age`, each is closed when it is
+    /// about that old, and its client connects again, perhaps to another instance.
     pub fn new(
         max_connections: usize,
+        max_connection_age: Option<Duration>,
         connections: ConnectionMetrics,
         budget: BudgetMetrics,
         refused: Http2Metrics,
@@ -109,6 +116,7 @@ impl Shared {
         Arc::new(Self {
             budget: Budget::new(UNFINISHED_BYTES, budget),
             connections: Arc::new(Connections::new(max_connections, connections)),
+            max_connection_age,
             refused: Refused::new(refused),
         })
     }
@@ -129,8 +137,8 @@ pub struct Admitted {
     lease: Lease,
 }
 
-/// Serves one connection until it ends: soon after `stop` completes, when what is under way has been
-/// answered; or at once when it has to make room for another.
+/// Serves one connection until it ends: soon after `stop` completes or the connection is too old,
+/// when what is under way has been answered; or at once when it has to make room for another.
 pub async fn serve<C>(
     connection: C,
     admitted: Admitted,
@@ -158,7 +166,12 @@ pub async fn serve<C>(
     let (executor, mut queue) = batch::queue();
     let connection = builder(executor).serve_connection(TokioIo::new(connection), service);
     let mut connection = pin!(connection);
-    let mut closing = pin!(stop);
+    let mut closing = pin!(async {
+        tokio::select! {
+            () = stop => {}
+            () = aged(shared.max_connection_age) => {}
+        }
+    });
     let mut handshake = pin!(sleep(HANDSHAKE));
     let (mut has_begun, mut is_closing) = (false, false);
     let mut arrived = Vec::new();
@@ -223,6 +236,15 @@ fn builder(executor: BatchExecutor) -> Builder<BatchExecutor> {
         .max_header_list_size(MAX_HEADER_BYTES)
         .auto_date_header(false);
     builder
+}
+
+/// Completes when a connection that begins now is as old as it may be.
+async fn aged(max: Option<Duration>) {
+    let Some(max) = max else {
+        return pending().await;
+    };
+    let jitter = AGE_JITTER * (2.0 * fastrand::f64() - 1.0);
+    sleep(max.mul_f64(1.0 + jitter)).await;
 }
 
 /// Sends and receives what can be without waiting. Ready when the connection has ended.

@@ -166,6 +166,7 @@ mod tests {
         let (_ours, theirs) = duplex(8);
         let shared = Shared::new(
             1,
+            None,
             ConnectionMetrics::default(),
             BudgetMetrics::default(),
             Http2Metrics::default(),

@@ -4,6 +4,8 @@ mod problems;
 mod rules;
 mod warnings;
 
+use std::time::Duration;
+
 use claimgate::config::{
     Config, ConfigError, KeySource, ListenAddress, ProviderFlags, Severity, UnixSocket,
 };
@@ -207,11 +209,32 @@ fn listen_addresses() {
             "max_connections: 0",
             "1:28: server.max_connections: `0` is out of range: from 1 to 100000",
         ),
+        (
+            "max_connection_age: 999ms",
+            "1:31: server.max_connection_age: `999ms` is out of range: from 1s to 1d",
+        ),
     ] {
         assert_eq!(
             problems(&format!("server: {{ {server} }}\n{provider}")),
             [expected]
         );
+    }
+}
+
+#[test]
+fn connections_may_have_an_age() {
+    let provider = "providers: [{ issuer: https://a.example, audiences: a }]";
+    for (server, expected) in [
+        ("{}", None),
+        ("{ max_connection_age: 1s }", Some(Duration::from_secs(1))),
+        (
+            "{ max_connection_age: 24h }",
+            Some(Duration::from_hours(24)),
+        ),
+    ] {
+        let config = Config::from_yaml(&format!("server: {server}\n{provider}"));
+        let age = config.unwrap().server.max_connection_age;
+        assert_eq!(age, expected, "{server}");
     }
 }
 

@@ -286,8 +286,14 @@ async fn a_busy_connection_ends() {
 
 /// A connection that shares nothing with others.
 async fn admitted() -> Admitted {
+    admitted_until(None).await
+}
+
+/// The same, with an age at which it ends.
+async fn admitted_until(max_age: Option<Duration>) -> Admitted {
     Shared::new(
         1,
+        max_age,
         ConnectionMetrics::default(),
         BudgetMetrics::default(),
         Http2Metrics::default(),
@@ -496,6 +502,51 @@ async fn a_quiet_but_live_connection_is_kept() {
     drop(client);
     quiet.await.unwrap().unwrap();
     serving.await.unwrap();
+}
+
+/// Answers after this time.
+#[derive(Clone)]
+struct Slow(Duration);
+
+impl Handler for Slow {
+    async fn handle(self, request: Request<Incoming>) -> HandlerResult {
+        tokio::time::sleep(self.0).await;
+        Empty.handle(request).await
+    }
+}
+
+/// A connection that is old takes no further requests, and answers those that it has.
+#[tokio::test(start_paused = true)]
+async fn old_connections_end() {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
+    let max_age = 10 * minute;
+    let mut ages = Vec::new();
+    for _ in 0..20 {
+        let (ours, theirs) = duplex(4096);
+        let admitted = admitted_until(Some(max_age)).await;
+        let begin = Instant::now();
+        let serving = http2::serve(theirs, admitted, Slow(12 * minute), pending());
+        let serving = tokio::spawn(serving);
+        let (client, connection) = h2::client::handshake(ours).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut client: SendRequest<Bytes> = client.ready().await.unwrap();
+        let request = Request::get("http://claimgate/").body(()).unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        while poll_fn(|context| client.poll_ready(context)).await.is_ok() {
+            tokio::time::sleep(second).await;
+        }
+        ages.push(begin.elapsed());
+        assert_eq!(answer.await.unwrap().status(), 200);
+        serving.await.unwrap();
+        connection.await.unwrap().unwrap();
+    }
+    let (least, most) = (9 * minute, 11 * minute + second);
+    assert!(
+        ages.iter().all(|age| (least..=most).contains(age)),
+        "{ages:?}"
+    );
+    assert!(ages.iter().any(|age| *age < max_age), "{ages:?}");
+    assert!(ages.iter().any(|age| *age > max_age), "{ages:?}");
 }
 
 /// The value of a gauge.

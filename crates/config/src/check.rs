@@ -206,11 +206,16 @@ impl Check<'_> {
         let raw::Server {
             listen,
             max_connections,
+            max_connection_age,
             drain,
         } = server;
+        let max_connection_age = max_connection_age
+            .given()
+            .map(|_| self.duration(&max_connection_age, HOUR, SECOND, 24 * HOUR));
         Server {
             listen: self.listen(listen),
             max_connections: self.max_connections(&max_connections),
+            max_connection_age,
             drain: self.duration(&drain, 5 * SECOND, Duration::ZERO, 10 * MINUTE),
         }
     }

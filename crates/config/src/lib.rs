@@ -59,6 +59,8 @@ pub struct Server {
     pub listen: Vec<ListenAddress>,
     /// The maximum number of connections at once, across all addresses.
     pub max_connections: usize,
+    /// The age at which a connection is closed. `None`: connections live as long as clients want.
+    pub max_connection_age: Option<Duration>,
     /// How long the service keeps answering after the signal to stop, while clients move on.
     pub drain: Duration,
 }

@@ -69,6 +69,10 @@ pub struct Server {
     /// idle longest. Default: 1024, or fewer if the limit of open files requires it.
     #[schemars(range(min = 1, max = 100_000))]
     pub max_connections: Field<u32>,
+    /// The age at which a connection is closed, plus or minus up to 10 %, so that clients connect to
+    /// new instances. Requests under way are answered. From `1s` to `24h`. Default: no limit.
+    #[schemars(with = "Duration")]
+    pub max_connection_age: Field<String>,
     /// How long the service keeps answering after SIGTERM. Default: `5s`, at most `10m`.
     #[schemars(with = "Duration")]
     pub drain: Field<String>,
