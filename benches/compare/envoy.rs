@@ -1,12 +1,18 @@
 //! Whole requests through a real Envoy with one worker: with claimgate, and with alternatives.
 
 mod configuration;
+pub mod jwt_authn;
+
+use std::path::Path;
+
+use serde_json::Value;
 
 use crate::load::{self, Load, Pace, Protocol, Refused};
 use crate::process::{CLIENT, SERVER, Server, Work, ask, envoy, free_address, pinned};
 use crate::report::{Bar, Row, Sample};
 use crate::scene::Scene;
 use configuration::configuration;
+use jwt_authn::Cache;
 
 /// What Envoy uses to authorize a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +44,17 @@ impl Way {
     }
 }
 
-/// An Envoy with its authorization service.
+/// Who authorizes requests: nobody, a filter of Envoy, or a service that Envoy asks.
+pub enum Authorizer {
+    Nothing,
+    Filter(Value),
+    Service(Server),
+}
+
+/// An Envoy with what authorizes its requests.
 pub struct Mesh {
     envoy: Server,
-    _asked: Option<Server>,
+    _authorizer: Authorizer,
 }
 
 /// Which tokens the requests carry: the same one each time, or each time a new one.
@@ -54,24 +67,35 @@ pub enum Tokens {
 impl Mesh {
     pub fn start(way: Way, scene: &Scene) -> Self {
         let config = &scene.config;
-        let socket = scene.directory.join("claimgate.sock");
-        let asked = match way {
-            Way::Nothing | Way::JwtAuthn | Way::JwtAuthnWithCache => None,
-            Way::Constant => Some(Server::constant(CLIENT, Work::Nothing)),
-            Way::ConstantWithClaims => Some(Server::constant(CLIENT, Work::Answer(&scene.answer))),
-            Way::Claimgate => Some(Server::claimgate(CLIENT, config)),
-            Way::ClaimgateAlone => Some(Server::claimgate(CLIENT, &scene.config_alone)),
-            Way::ClaimgateOnUnix => Some(Server::claimgate_on_unix(CLIENT, config, socket)),
+        let jwt_authn = |cache| {
+            let filter = jwt_authn::any_of(&scene.providers, &scene.directory, cache);
+            Authorizer::Filter(filter)
         };
-        let asked = asked.map(|server| server.wait(Protocol::Check, &scene.first));
+        let service =
+            |server: Server| Authorizer::Service(server.wait(Protocol::Check, &scene.first));
+        let authorizer = match way {
+            Way::Nothing => Authorizer::Nothing,
+            Way::JwtAuthn => jwt_authn(Cache::Off),
+            Way::JwtAuthnWithCache => jwt_authn(Cache::On),
+            Way::Constant => service(Server::constant(CLIENT, Work::Nothing)),
+            Way::ConstantWithClaims => {
+                service(Server::constant(CLIENT, Work::Answer(&scene.answer)))
+            }
+            Way::Claimgate => service(Server::claimgate(CLIENT, config)),
+            Way::ClaimgateAlone => service(Server::claimgate(CLIENT, &scene.config_alone)),
+            Way::ClaimgateOnUnix => {
+                let socket = scene.directory.join("claimgate.sock");
+                service(Server::claimgate_on_unix(CLIENT, config, socket))
+            }
+        };
+        Self::with(authorizer, &scene.directory, &scene.token)
+    }
+
+    /// An Envoy with one worker. It is ready when it allows this token.
+    pub fn with(authorizer: Authorizer, directory: &Path, token: &str) -> Self {
         let address = free_address();
-        let configuration = configuration(
-            address.port(),
-            way,
-            scene,
-            asked.as_ref().map(|server| &server.server),
-        );
-        let file = scene.directory.join("envoy.json");
+        let configuration = configuration(address.port(), &authorizer);
+        let file = directory.join("envoy.json");
         std::fs::write(&file, configuration.to_string()).unwrap();
         let mut command = pinned(SERVER, &envoy());
         command
@@ -80,19 +104,25 @@ impl Mesh {
             .arg(&file);
         let envoy = Server::start(command, load::Server::Tcp(address));
         Self {
-            envoy: envoy.wait(Protocol::Http, scene.token.as_bytes()),
-            _asked: asked,
+            envoy: envoy.wait(Protocol::Http, token.as_bytes()),
+            _authorizer: authorizer,
         }
     }
 
     pub fn load(&self, scene: &Scene, tokens: Tokens, pace: Pace) -> Load {
+        let file = match tokens {
+            Tokens::One => &scene.one_token,
+            Tokens::NeverSeen => &scene.tokens,
+        };
+        self.load_of(file, pace)
+    }
+
+    /// The tokens in this file must all be allowed.
+    pub fn load_of(&self, file: &Path, pace: Pace) -> Load {
         Load {
             server: self.envoy.server.clone(),
             protocol: Protocol::Http,
-            file: match tokens {
-                Tokens::One => scene.one_token.clone(),
-                Tokens::NeverSeen => scene.tokens.clone(),
-            },
+            file: file.to_owned(),
             pace,
             connections: 2,
             streams: 16,

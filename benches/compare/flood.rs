@@ -79,7 +79,7 @@ impl KeyEndpoint {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let hangs = Arc::new(AtomicBool::new(false));
-        let keys = json!({"keys": [provider.signer.jwk()]}).to_string();
+        let keys = provider.key_set().to_string();
         let is_hanging = Arc::clone(&hangs);
         std::thread::spawn(move || {
             let mut held = Vec::new();

@@ -23,6 +23,7 @@ mod dearest;
 mod envoy;
 mod flood;
 mod instructions;
+mod issuers;
 mod load;
 mod message;
 mod peers;
@@ -106,6 +107,9 @@ fn measure() -> ExitCode {
     let worst_table = shown("At worst", report::table(&worst));
     rows.extend(worst);
     let ways = shown("Through Envoy", report::table(&self::rows("ways", &scene)));
+    let issuers = self::rows("issuers", &scene);
+    let issuers_table = shown("Many issuers", report::table(&issuers));
+    rows.extend(issuers);
     let scaling = shown("Scaling", report::table(&self::rows("scaling", &scene)));
     plot::draw(&scene);
     let found = directory.path().join("criterion");
@@ -120,6 +124,7 @@ fn measure() -> ExitCode {
         ("bars", &bars),
         ("worst", &worst_table),
         ("ways", &ways),
+        ("issuers", &issuers_table),
         ("scaling", &scaling),
         ("pieces", &pieces),
     ]);
@@ -145,6 +150,7 @@ fn rows(part: &str, scene: &scene::Scene) -> Vec<Row> {
         "dearest" => dearest::rows(scene),
         "peers" => peers::rows(scene),
         "ways" => envoy::ways(scene),
+        "issuers" => issuers::rows(scene),
         "scaling" => scaling::rows(scene),
         other => panic!("there is no part `{other}`"),
     }

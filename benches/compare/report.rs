@@ -13,13 +13,11 @@ pub struct Sample(Vec<f64>);
 
 impl Sample {
     /// How many times each figure is measured.
-    const TIMES: usize = 5;
+    pub const TIMES: usize = 5;
 
     /// Measures a figure.
     pub fn of(mut measure: impl FnMut() -> f64) -> Self {
-        let mut values: Vec<f64> = (0..Self::TIMES).map(|_| measure()).collect();
-        values.sort_by(f64::total_cmp);
-        Self(values)
+        (0..Self::TIMES).map(|_| measure()).collect()
     }
 
     /// Compares two figures, measured alternately. Takes the minimum of each, because disturbances
@@ -45,6 +43,14 @@ impl Sample {
 
     fn most(&self) -> f64 {
         self.0[self.0.len() - 1]
+    }
+}
+
+impl FromIterator<f64> for Sample {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        Self(values)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use claimgate::keyring::Algorithm;
 
-use crate::tokens::{Provider, configurations};
+use crate::tokens::{Provider, configurations, with_signature_of};
 use crate::{core, load};
 
 /// The number of different tokens.
@@ -82,11 +82,7 @@ impl Scene {
 
 /// Checks of these tokens, of which every tenth has the signature of the previous token.
 fn tenth_bad(tokens: &[String]) -> Vec<Vec<u8>> {
-    let bad = |number: usize| {
-        let [(signed, _), (_, signature)] =
-            [number, number - 1].map(|number| tokens[number].rsplit_once('.').unwrap());
-        format!("{signed}.{signature}")
-    };
+    let bad = |number: usize| with_signature_of(&tokens[number], &tokens[number - 1]);
     let check = |number: usize| match number % 10 {
         9 => Provider::check(&bad(number)),
         _ => Provider::check(&tokens[number]),

@@ -1,6 +1,7 @@
 //! Tokens, and the configurations for which they are valid.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use claimgate::dev::signer::Signer;
 use claimgate::keyring::Algorithm;
@@ -12,14 +13,23 @@ use crate::message;
 /// A provider with one key.
 pub struct Provider {
     pub name: String,
-    pub signer: Signer,
+    pub signer: Arc<Signer>,
 }
 
 impl Provider {
     pub fn new(number: usize, alg: Algorithm) -> Self {
         let name = format!("idp{number}");
         let signer = Signer::generate(alg, &format!("{name}-key")).unwrap();
+        let signer = Arc::new(signer);
         Self { name, signer }
+    }
+
+    /// Another issuer with the key of this one. Generating a thousand RSA keys takes minutes.
+    pub fn sharing_key(&self, number: usize) -> Self {
+        Self {
+            name: format!("idp{number}"),
+            signer: Arc::clone(&self.signer),
+        }
     }
 
     pub fn issuer(&self) -> String {
@@ -77,6 +87,10 @@ impl Provider {
         message::check(None).encode_to_vec()
     }
 
+    pub fn key_set(&self) -> Value {
+        json!({"keys": [self.signer.jwk()]})
+    }
+
     pub fn key_file(&self, directory: &Path) -> PathBuf {
         directory.join(format!("{}.json", self.name))
     }
@@ -84,8 +98,7 @@ impl Provider {
     /// The provider as a configuration describes it, with its key in a file.
     pub fn with_key_file(&self, directory: &Path) -> Value {
         let file = self.key_file(directory);
-        let keys = json!({"keys": [self.signer.jwk()]});
-        std::fs::write(&file, keys.to_string()).unwrap();
+        std::fs::write(&file, self.key_set().to_string()).unwrap();
         self.configured(&json!({"file": file}))
     }
 
@@ -98,6 +111,12 @@ impl Provider {
             "jwks": jwks,
         })
     }
+}
+
+/// A token with the signature of another.
+pub fn with_signature_of(token: &str, other: &str) -> String {
+    let [(signed, _), (_, signature)] = [token, other].map(|token| token.rsplit_once('.').unwrap());
+    format!("{signed}.{signature}")
 }
 
 /// Configurations for these providers, with keys in files: one with claims for the upstream and

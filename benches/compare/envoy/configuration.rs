@@ -4,81 +4,39 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::Way;
+use super::Authorizer;
 use crate::load;
-use crate::scene::Scene;
 
-fn filters(way: Way, asked: Option<&load::Server>, scene: &Scene) -> Vec<Value> {
-    let mut filters = Vec::new();
-    match (way, asked) {
-        (Way::JwtAuthn, _) => filters.push(jwt_authn(scene, &json!(null))),
-        (Way::JwtAuthnWithCache, _) => {
-            filters.push(jwt_authn(scene, &json!({"jwt_cache_size": 10_000})));
-        }
-        (_, Some(_)) => filters.push(json!({
-            "name": "envoy.filters.http.ext_authz",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
-                "transport_api_version": "V3",
-                "grpc_service": {"envoy_grpc": {"cluster_name": "asked"}, "timeout": "1s"},
-            },
-        })),
-        (_, None) => {}
-    }
-    filters.push(json!({
-        "name": "envoy.filters.http.router",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-        },
-    }));
-    filters
-}
-
-/// The filter's share of what claimgate does: both claims as headers.
-fn jwt_authn(scene: &Scene, cache: &Value) -> Value {
-    let providers: serde_json::Map<String, Value> = scene
-        .providers
-        .iter()
-        .map(|provider| {
-            let settings = json!({
-                "issuer": provider.issuer(),
-                "audiences": ["orders-api"],
-                "local_jwks": {"filename": provider.key_file(&scene.directory)},
-                "claim_to_headers": [
-                    {"header_name": "x-auth-subject", "claim_name": "sub"},
-                    {"header_name": "x-auth-roles", "claim_name": "realm_access.roles"},
-                ],
-                "jwt_cache_config": cache,
-            });
-            (provider.name.clone(), settings)
-        })
-        .collect();
-    let any: Vec<Value> = providers
-        .keys()
-        .map(|name| json!({"provider_name": name}))
-        .collect();
+/// Asks a server about each request.
+fn ext_authz() -> Value {
     json!({
-        "name": "envoy.filters.http.jwt_authn",
+        "name": "envoy.filters.http.ext_authz",
         "typed_config": {
-            "@type":
-                "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            "providers": providers,
-            "rules": [
-                {"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": any}}},
-            ],
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "asked"}, "timeout": "1s"},
         },
     })
 }
 
-/// An Envoy on this port with the filters of `way`, and the server that it asks.
-pub(super) fn configuration(
-    port: u16,
-    way: Way,
-    scene: &Scene,
-    asked: Option<&load::Server>,
-) -> Value {
-    let filters = filters(way, asked, scene);
-    let clusters: Vec<Value> = asked.into_iter().map(cluster).collect();
+fn router() -> Value {
+    json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+        },
+    })
+}
+
+/// An Envoy on this port that authorizes requests in this way.
+pub(super) fn configuration(port: u16, authorizer: &Authorizer) -> Value {
+    let (filter, cluster) = match authorizer {
+        Authorizer::Nothing => (None, None),
+        Authorizer::Filter(filter) => (Some(filter.clone()), None),
+        Authorizer::Service(service) => (Some(ext_authz()), Some(cluster(&service.server))),
+    };
+    let filters: Vec<Value> = filter.into_iter().chain([router()]).collect();
+    let clusters: Vec<Value> = cluster.into_iter().collect();
     json!({"static_resources": {
         "listeners": [{
             "name": "requests",
