@@ -34,7 +34,8 @@ impl MakeWriter<'_> for Buffer {
 /// A subscriber that is never any thread's own. While there is only one subscriber, `tracing` asks the
 /// one of the current thread whether a line will ever be wanted, and remembers the answer for all
 /// threads: another test that came first could turn the line off for good.
-static BYSTANDER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+static BYSTANDER: LazyLock<Dispatch> =
+    LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 /// Collects log lines until it is dropped.
 pub struct Log {
