@@ -195,17 +195,12 @@ impl Jwks {
 
     /// Waits until every provider has keys.
     pub async fn all_known(&self) {
-        let mut changed = self.changed();
+        let mut changed = self.board.changed();
         while self.unavailable().next().is_some() {
             if changed.changed().await.is_err() {
                 return;
             }
         }
-    }
-
-    /// Hears whenever the keys of some provider are replaced, or given up.
-    fn changed(&self) -> watch::Receiver<()> {
-        self.board.changed()
     }
 
     /// The providers without keys.
@@ -267,8 +262,9 @@ impl Jwks {
     /// Brings the gauges that change with time up to date.
     pub fn observe(&self) {
         let keyring = self.snapshot();
-        for (index, Provider { state, .. }) in self.providers.iter().map(|it| &**it).enumerate() {
-            let (metrics, id) = (&state.metrics, ProviderId(index));
+        for (index, provider) in self.providers.iter().enumerate() {
+            let (state, id) = (&provider.state, ProviderId(index));
+            let metrics = &state.metrics;
             let status = state.status.load();
             let count = match keyring.keys(id) {
                 Keys::Known(keys) => keys.len(),

@@ -69,7 +69,7 @@ impl Checks {
             Decision::Deny(_) => 1,
             Decision::Respond(_) => 2,
         };
-        // The last name is none.
+        // The last name stands for no rule, and for no provider.
         let rule = decision.rule().map_or(self.rules.len() - 1, |id| id.0);
         let provider = decision.provider();
         let provider = provider.map_or(self.providers.len() - 1, |id| id.0);

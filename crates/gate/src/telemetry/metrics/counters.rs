@@ -96,7 +96,7 @@ impl Counters {
             (Series::Later { .. }, Labels::At(labels)) => {
                 // A series without an event would take the place of another.
                 if counter.get() > 0 {
-                    let _ = self.later(labels, outcome, || counter);
+                    let _ = self.later(labels, outcome, || counter.clone());
                 }
             }
         }
@@ -110,12 +110,7 @@ impl Counters {
         }
     }
 
-    fn later(
-        &self,
-        labels: usize,
-        outcome: usize,
-        make: impl FnOnce() -> Counter,
-    ) -> Option<&Counter> {
+    fn later(&self, labels: usize, outcome: usize, make: impl Fn() -> Counter) -> Option<&Counter> {
         let Series::Later {
             hasher,
             places,
@@ -131,19 +126,13 @@ impl Counters {
             reason = "any bits of a hash will do"
         )]
         let first = hasher.hash_one(key) as usize;
-        let mut make = Some(make);
         for step in 0..places.len() {
             let place = places.get(first.wrapping_add(step) % places.len())?;
             if place.get().is_none() && count.fetch_add(1, Ordering::Relaxed) >= MAX_LATER {
                 count.fetch_sub(1, Ordering::Relaxed);
                 return others.get(outcome);
             }
-            let (found, counter) = place.get_or_init(|| {
-                (
-                    key,
-                    make.take().map_or_else(Counter::default, |make| make()),
-                )
-            });
+            let (found, counter) = place.get_or_init(|| (key, make()));
             if *found == key {
                 return Some(counter);
             }
