@@ -1,7 +1,7 @@
 //! The configuration: first what the operator wrote ([`raw`]), then what it means ([`Config`]).
 //!
-//! A [`Config`] is always complete and correct. Otherwise there is none, and every problem is
-//! reported at once, each with its location and what to do about it.
+//! A [`Config`] is always complete and correct. If the file is not, every problem is reported at once,
+//! each with its location and what to do about it.
 
 use std::fmt;
 use std::net::SocketAddr;

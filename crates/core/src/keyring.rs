@@ -19,8 +19,9 @@ mod rsa;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
 pub use fingerprint::{Fingerprint, Thumbprint};
+pub(crate) use jwk::MAX_KID_BYTES;
 pub use jwk::UnfitKey;
-pub use jwk::{MAX_KID_BYTES, without_bom};
+pub use jwk::without_bom;
 
 use crate::escaped::Escaped;
 use public_key::PublicKey;

@@ -31,7 +31,7 @@ pub struct Request<'a> {
 /// The other end of the connection to the proxy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Peer<'a> {
-    /// The IP address without a port. Empty if there is none.
+    /// The IP address without a port. Empty if the proxy does not send it.
     pub address: &'a str,
     /// The name in the TLS certificate: the first URI SAN, else the first DNS SAN, else the
     /// subject. Empty without a certificate.

@@ -81,7 +81,7 @@ impl Gate {
         let before = self.generation();
         let (clock, changed) = (&self.clock, self.changed.clone());
         let next = Generation::start(config, clock, &self.metrics, changed, Some(&before)).await;
-        // Whoever has no keys by then may get some later.
+        // Keys that are still missing then may come later.
         let _ = timeout(MAX_WAIT_FOR_KEYS, next.jwks.all_known()).await;
         self.metrics.show(Arc::clone(&next.metrics));
         self.current.store(Arc::new(next));

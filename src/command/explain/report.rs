@@ -301,7 +301,7 @@ impl Report {
     }
 }
 
-/// The HTTP status. Envoy uses 403 if there is none.
+/// The HTTP status: 403 if the response has none, as in Envoy.
 fn status(denied: &DeniedHttpResponse) -> i32 {
     denied.status.as_ref().map_or(403, |status| status.code)
 }

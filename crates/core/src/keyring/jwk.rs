@@ -17,7 +17,7 @@ use super::{Algorithm, AlgorithmSet, Key, KeySetError, MAX_KEYS, ed25519, rsa};
 use crate::escaped::Escaped;
 
 /// The maximum length in bytes of a `kid`, in a key set or in a token.
-pub const MAX_KID_BYTES: usize = 256;
+pub(crate) const MAX_KID_BYTES: usize = 256;
 
 /// A key in the document that is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,7 +34,7 @@ pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Un
 }
 
 /// The name of every parameter. `;` separates parameters too, because some servers treat it so.
-pub fn names(path: &str) -> impl Iterator<Item = &[u8]> {
+pub(super) fn names(path: &str) -> impl Iterator<Item = &[u8]> {
     let (_, query) = path.split_once('?').unwrap_or_default();
     query.split(['&', ';']).map(|part| name_of(part).as_bytes())
 }

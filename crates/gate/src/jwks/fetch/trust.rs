@@ -58,8 +58,8 @@ pub(super) fn only(bundle: &[u8]) -> Result<ClientConfig, String> {
 }
 
 /// Accepts a certificate that a listed one has signed, or one that is itself listed although it is
-/// an authority's, as `openssl req -x509` creates them. The latter grants nothing new: whoever
-/// holds its key could sign a certificate as well.
+/// an authority's, as `openssl req -x509` creates them. The latter grants nothing new: the
+/// holder of its key could sign a certificate as well.
 #[derive(Debug)]
 struct IssuedOrListed {
     issued: Arc<WebPkiServerVerifier>,
