@@ -20,7 +20,7 @@ mod explain;
 mod man;
 mod schema;
 mod serve;
-mod test;
+mod suite;
 mod validate;
 
 /// The parsed command line.
@@ -49,7 +49,7 @@ enum Command {
     /// Check a configuration file and report every problem in it
     Validate(validate::Arguments),
     /// Run the tests of a configuration: requests with expected decisions
-    Test(test::Arguments),
+    Test(suite::Arguments),
     /// Print the JSON Schema of the configuration
     Schema(schema::Arguments),
     /// Print the completion script of a shell
@@ -66,7 +66,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Check(arguments) => check::run(arguments).await,
         Command::Validate(arguments) => validate::run(arguments).await,
-        Command::Test(arguments) => test::run(arguments).await,
+        Command::Test(arguments) => suite::run(arguments).await,
         Command::Schema(schema::Arguments {}) => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use url::Url;
 
-mod check;
 pub mod document;
 pub mod raw;
+mod resolve;
 pub mod schema;
 pub mod values;
 
@@ -251,7 +251,7 @@ impl Config {
     ///
     /// Fails if the flags are not a valid provider; the error lists every problem.
     pub fn from_flags(flags: &ProviderFlags) -> Result<Self, ConfigError> {
-        check::flags(flags).map_err(|problems| ConfigError::Wrong {
+        resolve::flags(flags).map_err(|problems| ConfigError::Wrong {
             origin: "command line".to_owned(),
             problems,
         })
@@ -259,7 +259,7 @@ impl Config {
 
     fn parse(yaml: &str, directory: &Path) -> Result<Self, Vec<Problem>> {
         let (root, problems) = document::read(yaml).map_err(|problem| vec![problem])?;
-        check::root(root, problems, directory)
+        resolve::root(root, problems, directory)
     }
 }
 

@@ -17,7 +17,7 @@ use super::document::Field;
 use answers::{Denials, ProtectedResource, ResponseHeader};
 use forms::{ClaimPath, Duration, HeaderName, Size, SocketAddress};
 use listen::Listens;
-use provider::Provider;
+use provider::RawProvider;
 use rules::Rule;
 
 /// Configuration of claimgate, an Envoy external-authorization service that validates OpenID
@@ -32,7 +32,7 @@ pub struct Root {
     pub admin: Field<Admin>,
     /// The providers whose tokens are accepted, and on what terms.
     #[schemars(length(min = 1))]
-    pub providers: Field<Vec<Field<Provider>>>,
+    pub providers: Field<Vec<Field<RawProvider>>>,
     /// The cache of verified tokens, whose signatures are not checked again.
     pub token_cache: Field<TokenCache>,
     /// What the upstream receives with an allowed request.

@@ -205,7 +205,7 @@ fn other_kind(other: &OtherKind, token: &UnverifiedParts<'_>) -> Option<&'static
         OtherKind::NotAccepted { .. } => {
             "the provider does not mark its access tokens as `token_types` expects; many providers use `JWT`"
         }
-        OtherKind::Typed { kind, .. } | OtherKind::Escaped { kind, .. } => match kind {
+        OtherKind::Typed { kind, .. } | OtherKind::Revealed { kind, .. } => match kind {
             Kind::IdToken if token.is_dexs() => DEX_TOKEN,
             Kind::IdToken => ID_TOKEN,
             Kind::RefreshToken => REFRESH_TOKEN,

@@ -1,8 +1,7 @@
-//! Bearer tokens: from the text a client sent to [`VerifiedToken`], the evidence that it may be
-//! believed.
+//! Bearer tokens, from the text of a client to a [`VerifiedToken`], the evidence.
 //!
-//! The stages are types. [`Unverified`] is a well-formed token that nobody should believe; only
-//! [`Unverified::verify`] makes a [`VerifiedToken`].
+//! The stages are types. [`Unverified`] is a well-formed token that must not be trusted. Only
+//! [`Unverified::verify`] creates a [`VerifiedToken`].
 
 use std::collections::HashSet;
 use std::fmt;
@@ -40,7 +39,7 @@ pub struct VerifiedToken {
     claims: Claims,
     kid: Option<Box<str>>,
     scopes: Box<str>,
-    /// The keys by which it was verified, and when that verdict holds.
+    /// The key set that verified it. The verdict holds from `from` until before `until`.
     keys: Fingerprint,
     from: UnixTime,
     until: UnixTime,
@@ -52,7 +51,7 @@ impl VerifiedToken {
         &self.claims
     }
 
-    /// The token itself. A secret: whoever has it is its bearer.
+    /// The token itself. A secret: anyone who has it can use it.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -67,19 +66,19 @@ impl VerifiedToken {
         self.kid.as_deref()
     }
 
-    /// What it allows its bearer to do; each scope once.
+    /// The scopes, each once.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.scopes.split_ascii_whitespace()
     }
 
-    /// The memory that its parts take, in bytes, about.
+    /// The approximate memory of its parts, in bytes.
     pub fn bytes(&self) -> usize {
         let kid = self.kid.as_ref().map_or(0, |kid| kid.len());
         self.text.len() + self.claims.bytes() + self.scopes.len() + kid
     }
 
-    /// Whether verifying it by these keys at this time would come to the same. False when any key
-    /// of the set has changed, be it another.
+    /// Whether these keys would verify the token again at this time. False if any key of the set
+    /// has changed.
     pub fn still_holds(&self, keys: &KeySet, now: UnixTime) -> bool {
         self.keys == keys.fingerprint() && self.from <= now && now < self.until
     }
@@ -95,12 +94,11 @@ impl fmt::Debug for VerifiedToken {
 }
 
 impl Unverified<'_> {
-    /// Checks the signature, and only then everything that the claims must be.
+    /// Verifies the signature, and only then checks the claims.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong. A token is expired from the instant `now = exp + skew` on
-    /// (RFC 7519 §4.1.4).
+    /// Returns the first failure. A token is expired from `now = exp + skew` on (RFC 7519 §4.1.4).
     pub fn verify(
         self,
         terms: &Terms,
@@ -137,7 +135,7 @@ impl Unverified<'_> {
         })
     }
 
-    /// Takes keys of the token's issuer only, each for its own algorithms only (RFC 8725 §3.1,
+    /// Uses only keys of the token's issuer, each only for its own algorithms (RFC 8725 §3.1,
     /// §3.8).
     fn check_signature<'k>(
         &self,
@@ -202,13 +200,13 @@ impl Unverified<'_> {
             (kind, _) if terms.also_accept.contains(&kind) => Ok(()),
             (kind, claim) => {
                 let claim = Escaped::from(claim);
-                Err(OtherKind::Escaped { kind, claim }.into())
+                Err(OtherKind::Revealed { kind, claim }.into())
             }
         }
     }
 }
 
-/// From when, and until when, the token is valid as far as its times go.
+/// The interval in which the times of the token are valid.
 fn check_times(
     claims: &Claims,
     terms: &Terms,
@@ -252,7 +250,7 @@ fn check_times(
     Ok((from, until))
 }
 
-/// Up to this many audiences are looked for one by one, which is faster than a hash.
+/// Up to this number of audiences, a linear search is faster than a hash set.
 const FEW_AUDIENCES: usize = 8;
 
 fn check_audience(
@@ -267,7 +265,7 @@ fn check_audience(
     let found = claims
         .audience(claim)?
         .ok_or_else(|| TokenError::MissingClaim(claim.to_string()))?;
-    // Of the two lists the token chooses one: neither is searched once for each of the other.
+    // The token decides how long `found` is, so the search must not be quadratic.
     let lookup: HashSet<&str> = match accepted.len() > FEW_AUDIENCES {
         true => found.iter().copied().collect(),
         false => HashSet::new(),
@@ -287,8 +285,8 @@ fn check_audience(
     Ok(())
 }
 
-/// A token that is bound to its sender's key (RFC 7800 §3.1) is no bearer token: whoever shows it
-/// must prove possession (RFC 8705 §3, RFC 9449 §7.2), which cannot be checked here.
+/// A token that is bound to its sender's key (RFC 7800 §3.1) is not a bearer token. Its sender must
+/// prove possession (RFC 8705 §3, RFC 9449 §7.2), which cannot be checked here.
 fn check_sender_constraint(claims: &Claims) -> Result<(), TokenError> {
     match claims.members().get("cnf") {
         None | Some(Json::Null) => Ok(()),

@@ -14,8 +14,8 @@ use crate::document::Field;
 /// An OpenID provider whose tokens are accepted.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-#[schemars(deny_unknown_fields, extend("required" = ["issuer", "audiences"]))]
-pub struct Provider {
+#[schemars(rename = "Provider", deny_unknown_fields, extend("required" = ["issuer", "audiences"]))]
+pub struct RawProvider {
     /// The name in logs, metrics and rules. Default: the issuer's host.
     #[schemars(with = "ProviderName")]
     pub name: Field<String>,

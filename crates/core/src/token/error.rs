@@ -153,7 +153,7 @@ pub enum OtherKind {
     },
     /// A claim reveals another kind of token.
     #[error("its claim `{claim}` shows that it is {}", kind.name())]
-    Escaped {
+    Revealed {
         /// The kind that the claim reveals.
         kind: Kind,
         /// The claim that reveals it.

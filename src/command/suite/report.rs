@@ -3,8 +3,8 @@
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
+use super::cases::Suite;
 use super::judge::{Difference, Outcome};
-use super::suite::Suite;
 use crate::command::Failure;
 
 type Outcomes<'s> = [(&'s Suite, Vec<Outcome>)];

@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::Check;
+use super::Resolver;
 use crate::document::{Field, Location};
 use crate::raw::listen::{Listen, Listens, Socket};
 use crate::{ListenAddress, UnixSocket, values};
@@ -15,7 +15,7 @@ const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPE
 /// about 16 MiB.
 const MAX_CONNECTIONS: u32 = 1024;
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn listen(&mut self, listen: Field<Listens>) -> Vec<ListenAddress> {
         let (location, listens) = match listen {
             Field::Given(location, Listens::One(one)) => {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Check, HOUR, MINUTE, SECOND};
+use super::{HOUR, MINUTE, Resolver, SECOND};
 use crate::document::{Field, Location};
 use crate::{Fetch, KeySource, Proxy, ProxyUrl, Refresh, raw, values};
 use claimgate_core::keyring::KeySet;
 use claimgate_core::token::issuer::TENANT_ID;
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn key_source(
         &mut self,
         (issuer_location, issuer): (&Location, &String),

@@ -1,6 +1,6 @@
 //! Warnings for settings that work as written but are probably not what the operator wants.
 
-use super::Check;
+use super::Resolver;
 use crate::document::Location;
 use claimgate_core::policy::condition::Condition;
 use claimgate_core::policy::matcher::{Matcher, PathPattern, PathRegex, cover};
@@ -19,7 +19,7 @@ pub(super) enum Hosts {
 /// Headers that say which site made a browser send a request (Fetch §3.2, Fetch Metadata §2).
 const SITE_HEADERS: [&str; 2] = ["origin", "sec-fetch-site"];
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn warn_of_rule(
         &mut self,
         location: &Location,

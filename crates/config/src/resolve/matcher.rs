@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::Check;
+use super::Resolver;
 use crate::document::{Field, Location};
 use crate::raw::ClaimValues;
 use crate::raw::rules::{Match, McpMatch, PathMatch};
@@ -18,7 +18,7 @@ use claimgate_core::request::{host, method, path};
 /// The ASCII characters that are encoded. Everything outside ASCII is encoded too.
 const SPACES: &AsciiSet = &CONTROLS.add(b' ');
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn matcher(
         &mut self,
         location: &Location,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::hazards::Hosts;
-use super::{Check, HOUR, SECOND};
+use super::{HOUR, Resolver, SECOND};
 use crate::document::{Field, Location};
 use crate::raw;
 use crate::raw::values::Texts;
@@ -16,7 +16,7 @@ use claimgate_core::policy::shadow::{Escape, Hidden};
 use claimgate_core::policy::{CorsPreflight, Provider};
 use claimgate_core::token::scopes::is_scope;
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn paths(&mut self, field: &Field<String>) -> PathMode {
         self.choice(
             field,

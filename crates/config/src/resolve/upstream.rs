@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::str::FromStr as _;
 
-use super::{Check, KIB};
+use super::{KIB, Resolver};
 use crate::document::Location;
 use crate::raw;
 use claimgate_core::identity::{HeaderName, Upstream};
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn upstream(&mut self, upstream: raw::Upstream) -> Upstream {
         let raw::Upstream {
             claim_headers,

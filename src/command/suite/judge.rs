@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::suite::{Case, Expect, Suite, Token};
+use super::cases::{Case, Expect, Suite, Token};
 use crate::command::Failure;
 use crate::command::explain::{Explained, explain};
 use crate::config::{Config, KeySource};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
-use super::Check;
+use super::Resolver;
 use crate::document::{Field, Location};
 use crate::raw::values::{Texts, Values};
 use crate::values;
@@ -12,7 +12,7 @@ use claimgate_core::token::claims::ClaimPath;
 use claimgate_core::token::issuer::{TENANT_ID, is_tenant_id, trust_domain};
 use claimgate_core::token::{Audiences, Kind, RequiredClaim, Tenants};
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn token_types(&mut self, field: Field<Texts>, also_accept: &[Kind]) -> Vec<String> {
         let types = self.texts(field, "at least one type");
         for (location, typ) in &types {

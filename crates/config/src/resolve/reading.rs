@@ -4,12 +4,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Check;
+use super::Resolver;
 use crate::document::{Field, Location};
 use crate::raw::values::Texts;
 use crate::values;
 
-impl Check<'_> {
+impl Resolver<'_> {
     /// A size from `least` to `most` bytes. The default if it is absent, or wrong and reported.
     pub(super) fn bytes(
         &mut self,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Check;
+use super::Resolver;
 use crate::document::{Field, Location};
 use crate::raw::answers::ProtectedResource;
 use crate::values;
@@ -10,7 +10,7 @@ use claimgate_core::policy::Provider;
 use claimgate_core::policy::resource::Resource;
 use claimgate_core::token::source::TokenSource;
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn resources(
         &mut self,
         resources: Field<Vec<Field<ProtectedResource>>>,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Check, HOUR, KIB, MINUTE, SECOND, section};
+use super::{HOUR, KIB, MINUTE, Resolver, SECOND, section};
 use crate::KeySettings;
 use crate::document::{Field, Location};
-use crate::raw;
+use crate::raw::{self, provider::RawProvider};
 use claimgate_core::identity::HeaderName;
 use claimgate_core::policy::Provider;
 use claimgate_core::token::source::{TokenSource, websocket};
@@ -18,10 +18,10 @@ use claimgate_core::token::{MAX_TOKEN_BYTES, Terms};
 /// The marks that a token in HTTP syntax may contain besides letters and digits (RFC 9110 §5.6.2).
 const TOKEN_MARKS: &str = "-_.~!#$%&'*+^`|";
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn providers(
         &mut self,
-        providers: Field<Vec<Field<raw::provider::Provider>>>,
+        providers: Field<Vec<Field<RawProvider>>>,
     ) -> Option<(Vec<Provider>, Vec<KeySettings>)> {
         match &providers {
             Field::Invalid => return None,
@@ -72,9 +72,9 @@ impl Check<'_> {
     fn provider(
         &mut self,
         location: &Location,
-        provider: raw::provider::Provider,
+        provider: RawProvider,
     ) -> Option<(Provider, KeySettings)> {
-        let raw::provider::Provider {
+        let RawProvider {
             name,
             issuer,
             issuer_aliases,

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+mod cases;
 mod judge;
 mod raw;
 mod report;
-mod suite;
 
 use super::{Failure, complain, say};
+use cases::Suite;
 use judge::Outcome;
-use suite::Suite;
 
 /// Judges the requests in test files by their configurations, and compares the results with the
 /// expected ones.

@@ -17,7 +17,7 @@ mod terms;
 mod upstream;
 
 use super::document::{Field, Location, Problem, Severity};
-use super::raw::provider::{Jwks, Provider};
+use super::raw::provider::{Jwks, RawProvider};
 use super::raw::values::Texts;
 use super::raw::{self, Root};
 use super::{Admin, Config, ProviderFlags, Server, TokenCache, values};
@@ -34,7 +34,7 @@ pub(super) fn root(
     problems: Vec<Problem>,
     directory: &Path,
 ) -> Result<Config, Vec<Problem>> {
-    let mut check = Check {
+    let mut resolver = Resolver {
         problems,
         warnings: Vec::new(),
         cookies: Vec::new(),
@@ -44,15 +44,15 @@ pub(super) fn root(
     let root = match root {
         Field::Given(_, root) => root,
         Field::Absent => Root::default(),
-        Field::Invalid => return Err(check.problems),
+        Field::Invalid => return Err(resolver.problems),
     };
-    let config = check.root(root);
-    check.finish(config)
+    let config = resolver.root(root);
+    resolver.finish(config)
 }
 
 /// Resolves a provider from the command line.
 pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
-    let mut check = Check {
+    let mut resolver = Resolver {
         problems: Vec::new(),
         warnings: Vec::new(),
         cookies: Vec::new(),
@@ -72,13 +72,13 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
         (true, []) => any,
         (true, _) => {
             let why = "accepts every audience, so it excludes `--audience`";
-            check.report(&Location::flag("--any-audience"), why);
+            resolver.report(&Location::flag("--any-audience"), why);
             any
         }
         (false, audiences) if audiences.iter().any(|audience| audience == "any") => {
             let why = "`any` would be an audience with that name; to accept tokens for any audience, \
                        use the flag `--any-audience`, or `OIDC_ANY_AUDIENCE=true`";
-            check.report(&Location::flag("--audience"), why);
+            resolver.report(&Location::flag("--audience"), why);
             Field::Invalid
         }
         (false, _) => Field::Given(
@@ -86,7 +86,7 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
             Texts::Many(flags.audiences.iter().map(each).collect()),
         ),
     };
-    let provider = Provider {
+    let provider = RawProvider {
         issuer: given("--issuer", &flags.issuer),
         audiences,
         jwks: Field::Given(
@@ -96,26 +96,26 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
                 ..Jwks::default()
             },
         ),
-        ..Provider::default()
+        ..RawProvider::default()
     };
     let provider = match &flags.jwks_uri {
         Some(_) => provider,
-        None => Provider {
+        None => RawProvider {
             jwks: Field::Absent,
             ..provider
         },
     };
-    let config = check.root(Root {
+    let config = resolver.root(Root {
         providers: Field::Given(
             Location::default(),
             vec![Field::Given(Location::flag("--issuer"), provider)],
         ),
         ..Root::default()
     });
-    check.finish(config)
+    resolver.finish(config)
 }
 
-struct Check<'d> {
+struct Resolver<'d> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     /// The locations of cookies that carry tokens.
@@ -125,7 +125,7 @@ struct Check<'d> {
     directory: &'d Path,
 }
 
-impl Check<'_> {
+impl Resolver<'_> {
     fn finish(mut self, config: Option<Config>) -> Result<Config, Vec<Problem>> {
         let place = |problem: &Problem| (problem.location.line, problem.location.column);
         match config {

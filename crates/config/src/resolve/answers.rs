@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Check;
+use super::Resolver;
 use crate::document::{Field, Location};
 use crate::raw;
 use crate::raw::answers::{Bodies as RawBodies, Body as RawBody};
@@ -24,7 +24,7 @@ const FORMS: [(&str, Body); 4] = [
     ("none", Body::None),
 ];
 
-impl Check<'_> {
+impl Resolver<'_> {
     pub(super) fn denials(&mut self, denials: raw::answers::Denials) -> Denials {
         let raw::answers::Denials {
             body,
