@@ -206,6 +206,25 @@ fn violations_are_found() {
     assert_eq!(unwanted(manifest, &["gate"], &["tonic"]), [""; 0]);
 }
 
+/// The limits on conditions (`crates/core/src/policy/condition`) rewrite `cel`'s syntax tree, and
+/// rely on what each of its functions costs and on how it evaluates macros.
+#[test]
+fn the_limits_on_conditions_are_for_this_version_of_cel() {
+    let lock = include_str!("../../Cargo.lock");
+    let versions: Vec<&str> = lock
+        .split("[[package]]")
+        .filter_map(|package| package.strip_prefix("\nname = \"cel\"\nversion = \""))
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(
+        versions,
+        ["0.15.0"],
+        "`cel` moved. Before changing this version: read its new functions (`cost.rs` lists makers \
+         and readers), the kinds of `Expr` (`walk.rs`) and how comprehensions run (`work.rs`); then \
+         run `make bench` for the dearest requests and `make fuzz`"
+    );
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }

@@ -1,212 +1,208 @@
-//! Reads a JWK Set and keeps only the members that matter. The size of a document is bounded in
-//! bytes, but a tree of very small members would take eighty times that in memory. So irrelevant
-//! members are skipped, never built.
+//! The JSON of a JWK Set. Members stay text until they are needed: a tree of very small members
+//! would take eighty times the memory of its text.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny};
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::MAX_KEYS;
 
-/// The maximum number of elements read from an array member: `key_ops` can have eight (RFC 7517
-/// §4.3).
-const MAX_ELEMENTS: usize = 32;
+/// The maximum number of operations read from `key_ops`, which can have eight (RFC 7517 §4.3).
+const MAX_OPERATIONS: usize = 32;
 
-/// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
-pub(super) const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
-/// The other members that are read. A member in neither list is skipped by the parser.
-const PUBLIC_MEMBERS: [&str; 11] = [
-    "kty", "kid", "use", "key_ops", "alg", "crv", "n", "e", "x", "y", "issuer",
-];
-
-/// Whether the parser reads the member with this name.
-pub(super) fn matters(member: &str) -> bool {
-    PUBLIC_MEMBERS.contains(&member) || PRIVATE_MEMBERS.contains(&member)
+/// The keys of a set, unread. Other members of the set are ignored (RFC 7517 §5).
+pub(super) fn keys(json: &[u8]) -> Result<FirstOf<&RawValue, MAX_KEYS>, String> {
+    let set: BTreeMap<SetMember, &RawValue> = serde_json::from_slice(json)
+        .map_err(|error| problem(&error, "expected an object with an array `keys`"))?;
+    let keys = set.get(&SetMember::Keys).ok_or("it has no array `keys`")?;
+    serde_json::from_str(keys.get()).map_err(|error| problem(&error, "expected an array `keys`"))
 }
 
-/// The document. Members other than `keys` are ignored (RFC 7517 §5). If a name occurs twice, the
-/// last occurrence counts (RFC 7517 §4).
-pub(super) struct JwkSetDocument {
-    pub(super) keys: Listed,
-}
-
-impl<'de> Deserialize<'de> for JwkSetDocument {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = JwkSetDocument;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with an array `keys`")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JwkSetDocument, A::Error> {
-                let mut keys = None;
-                while let Some(name) = map.next_key::<String>()? {
-                    match name.as_str() {
-                        "keys" => keys = Some(map.next_value()?),
-                        _ => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                keys.map(|keys| JwkSetDocument { keys })
-                    .ok_or_else(|| A::Error::custom("it has no array `keys`"))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
+/// The parser's error. For well-formed JSON it would not say what a key set needs.
+fn problem(error: &serde_json::Error, expected: &str) -> String {
+    match error.is_data() {
+        true => format!("{expected}: {error}"),
+        false => error.to_string(),
     }
 }
 
-/// The array `keys`.
-pub(super) struct Listed {
-    /// The first [`MAX_KEYS`] keys.
-    pub(super) keys: Vec<Value>,
-    /// The number of keys in the document.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum SetMember {
+    Keys,
+    #[serde(other)]
+    Other,
+}
+
+/// A JWK. If a name occurs twice, the last occurrence counts (RFC 7517 §4).
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Jwk<'d> {
+    #[serde(borrow)]
+    members: BTreeMap<Member, &'d RawValue>,
+}
+
+/// The members that claimgate reads.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(field_identifier, rename_all = "snake_case")]
+pub(super) enum Member {
+    Kty,
+    Kid,
+    Use,
+    KeyOps,
+    Alg,
+    Crv,
+    N,
+    E,
+    X,
+    Y,
+    Issuer,
+    D,
+    P,
+    Q,
+    Dp,
+    Dq,
+    Qi,
+    Oth,
+    K,
+    #[serde(other)]
+    Other,
+}
+
+impl Member {
+    /// The members that carry private or secret key material (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
+    const PRIVATE: [Self; 8] = [
+        Self::D,
+        Self::P,
+        Self::Q,
+        Self::Dp,
+        Self::Dq,
+        Self::Qi,
+        Self::Oth,
+        Self::K,
+    ];
+
+    /// The name in the document.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Kty => "kty",
+            Self::Kid => "kid",
+            Self::Use => "use",
+            Self::KeyOps => "key_ops",
+            Self::Alg => "alg",
+            Self::Crv => "crv",
+            Self::N => "n",
+            Self::E => "e",
+            Self::X => "x",
+            Self::Y => "y",
+            Self::Issuer => "issuer",
+            Self::D => "d",
+            Self::P => "p",
+            Self::Q => "q",
+            Self::Dp => "dp",
+            Self::Dq => "dq",
+            Self::Qi => "qi",
+            Self::Oth => "oth",
+            Self::K => "k",
+            Self::Other => "(other)",
+        }
+    }
+}
+
+impl<'d> Jwk<'d> {
+    pub(super) fn read(json: &'d RawValue) -> Result<Self, String> {
+        serde_json::from_str(json.get()).map_err(|_| "it is not a JSON object".to_owned())
+    }
+
+    /// The JSON of a member. A `null` or empty member counts as absent, because some providers
+    /// write every member of their key type.
+    pub(super) fn get(&self, member: Member) -> Option<&'d str> {
+        let json = self.members.get(&member)?.get();
+        let inside = json.strip_prefix('[').map(str::trim_start);
+        let says_nothing = matches!(json, "null" | r#""""#) || inside == Some("]");
+        (!says_nothing).then_some(json)
+    }
+
+    /// The first member that carries private or secret key material.
+    pub(super) fn private_member(&self) -> Option<Member> {
+        let given = |member: &Member| self.get(*member).is_some();
+        Member::PRIVATE.into_iter().find(given)
+    }
+
+    /// A text member.
+    pub(super) fn text(&self, member: Member) -> Result<Cow<'d, str>, String> {
+        self.optional_text(member)?
+            .ok_or_else(|| format!("it has no `{}`", member.name()))
+    }
+
+    /// A text member, if present.
+    pub(super) fn optional_text(&self, member: Member) -> Result<Option<Cow<'d, str>>, String> {
+        self.get(member)
+            .map(|json| {
+                text(json).ok_or_else(|| format!("its `{}` is not a string", member.name()))
+            })
+            .transpose()
+    }
+
+    /// The operations in `key_ops`: `None` if absent, empty if not an array. An operation that is
+    /// not a string is the empty text.
+    pub(super) fn operations(&self) -> Option<Vec<Cow<'d, str>>> {
+        let json = self.get(Member::KeyOps)?;
+        let listed: Option<FirstOf<&RawValue, MAX_OPERATIONS>> = serde_json::from_str(json).ok();
+        let listed = listed.map(|listed| listed.elements).unwrap_or_default();
+        let operation = |json: &'d RawValue| text(json.get()).unwrap_or_default();
+        Some(listed.into_iter().map(operation).collect())
+    }
+}
+
+/// The value of a JSON string.
+fn text(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'d>(#[serde(borrow)] Cow<'d, str>);
+
+    serde_json::from_str(json).ok().map(|Text(text)| text)
+}
+
+/// The first `MAX` elements of an array. The others are only counted, because a hostile array may
+/// have millions.
+pub(super) struct FirstOf<T, const MAX: usize> {
+    pub(super) elements: Vec<T>,
+    /// The number of elements in the document.
     pub(super) count: usize,
 }
 
-impl<'de> Deserialize<'de> for Listed {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for FirstOf<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Elements;
+        struct Elements<T, const MAX: usize>(PhantomData<T>);
 
-        impl<'de> Visitor<'de> for Elements {
-            type Value = Listed;
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
+            type Value = FirstOf<T, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array `keys`")
+                f.write_str("an array")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Listed, A::Error> {
-                let keys = first(&mut sequence, MAX_KEYS, Skim::Key)?;
-                let more = skip_elements(&mut sequence)?;
-                Ok(Listed {
-                    count: keys.len() + more,
-                    keys,
-                })
-            }
-        }
-
-        deserializer.deserialize_seq(Elements)
-    }
-}
-
-/// Builds a [`Value`] from the document and drops the parts that do not matter at this depth.
-#[derive(Clone, Copy)]
-enum Skim {
-    /// An element of `keys`: keeps the members that [`matters`] lists.
-    Key,
-    /// A member of a key: keeps text, or a short list.
-    Member,
-    /// An element of such a list: keeps text.
-    Element,
-}
-
-impl<'de> DeserializeSeed<'de> for Skim {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Skim {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
-        let elements = match self {
-            Self::Member => first(&mut sequence, MAX_ELEMENTS, Self::Element)?,
-            Self::Key | Self::Element => Vec::new(),
-        };
-        skip_elements(&mut sequence)?;
-        Ok(Value::Array(elements))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
-        while let Some(name) = map.next_key::<String>()? {
-            match self {
-                Self::Key if matters(&name) => {
-                    let value = map.next_value_seed(Self::Member)?;
-                    put(&mut members, name, value);
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while elements.len() < MAX {
+                    match array.next_element()? {
+                        Some(element) => elements.push(element),
+                        None => break,
+                    }
                 }
-                Self::Key | Self::Member | Self::Element => drop(map.next_value::<IgnoredAny>()?),
+                let mut count = elements.len();
+                while array.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(FirstOf { elements, count })
             }
         }
-        Ok(Value::Object(members))
-    }
-}
 
-/// Adds a member to a key. A `null` or empty member counts as absent, because some providers write
-/// every member of their key type. If a name occurs twice, the last occurrence counts (RFC 7517
-/// §4); but an empty one does not erase private key material, so a leaked private key is always
-/// noticed.
-fn put(members: &mut Map<String, Value>, name: String, value: Value) {
-    let says_nothing = match &value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(elements) => elements.is_empty(),
-        // The contents of an object were skipped, so it may only look empty.
-        Value::Object(_) | Value::Bool(_) | Value::Number(_) => false,
-    };
-    if !says_nothing {
-        members.insert(name, value);
-    } else if !PRIVATE_MEMBERS.contains(&name.as_str()) {
-        members.remove(&name);
+        deserializer.deserialize_seq(Elements(PhantomData))
     }
-}
-
-fn first<'de, A: SeqAccess<'de>>(
-    sequence: &mut A,
-    most: usize,
-    skim: Skim,
-) -> Result<Vec<Value>, A::Error> {
-    let mut elements = Vec::new();
-    while elements.len() < most {
-        match sequence.next_element_seed(skim)? {
-            Some(element) => elements.push(element),
-            None => break,
-        }
-    }
-    Ok(elements)
-}
-
-/// Skips the remaining elements and returns how many there were.
-fn skip_elements<'de, A: SeqAccess<'de>>(sequence: &mut A) -> Result<usize, A::Error> {
-    let mut skipped = 0;
-    while sequence.next_element::<IgnoredAny>()?.is_some() {
-        skipped += 1;
-    }
-    Ok(skipped)
 }
