@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use claimgate::config::{Config, KeySource};
-use claimgate::decision::{Decision, Memory, decide};
+use claimgate::decision::{Decision, Fault, Memory, decide};
 use claimgate::dev::signer::Signer;
 use claimgate::identity::Bearer;
 use claimgate::keyring::{Algorithm, Keyring, Keys, ProviderId};
@@ -13,7 +13,10 @@ use claimgate::request::Request;
 use claimgate::telemetry::metrics::TokenCacheMetrics;
 use claimgate::time::UnixTime;
 use claimgate::token_cache::TokenCache;
-use serde_json::json;
+use serde_json::{Value, json};
+
+#[path = "../../tests/cases/second_opinion/opinion.rs"]
+mod second_opinion;
 
 /// The trusted `iss`.
 pub const ISSUER: &str = "https://idp.example.com";
@@ -30,6 +33,8 @@ pub struct Gate {
     pub denials: claimgate::answer::denials::Denials,
     keyring: Keyring,
     cache: TokenCache,
+    /// The published keys.
+    keys: Vec<Value>,
     /// The trusted keys.
     pub signers: Vec<Signer>,
     /// A good token of each key.
@@ -44,7 +49,7 @@ impl Gate {
         let signers: Vec<_> = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256]
             .map(|alg| Signer::generate(alg, alg.name()).unwrap())
             .into();
-        let keys: Vec<_> = signers.iter().map(Signer::jwk).collect();
+        let keys: Vec<Value> = signers.iter().map(Signer::jwk).collect();
         let config = json!({
             "providers": [{
                 "name": "idp",
@@ -87,6 +92,7 @@ impl Gate {
             cache: TokenCache::new(&config.token_cache, TokenCacheMetrics::default()),
             policy: config.policy,
             denials: config.denials,
+            keys,
             signers,
         }
     }
@@ -107,16 +113,38 @@ impl Gate {
         decide(&self.policy, &self.keyring, memory, request, now, &mut ()).by_what_is_known()
     }
 
-    /// Judges a request with these bytes as its bearer token.
+    /// Judges a request with these bytes as its bearer token, and compares the decision with that
+    /// of `jsonwebtoken`.
     pub fn judge_token(&self, token: &[u8]) -> Decision {
         let line = [b"Bearer ", token].concat();
-        self.judge(&Request {
+        let decision = self.judge(&Request {
             method: "GET",
             host: "api.example.com",
             path: "/",
             headers: [("authorization", line.as_slice())].into_iter().collect(),
             ..Request::default()
-        })
+        });
+        if let Some(accepted) = self.second_opinion(token) {
+            match &decision {
+                Decision::Allow(_) => assert!(accepted, "refused by jsonwebtoken"),
+                Decision::Deny(denial) if matches!(denial.fault, Fault::Token(_)) => {
+                    let reason = denial.reason().code();
+                    let is_listed = second_opinion::STRICTER
+                        .iter()
+                        .any(|(code, _)| *code == reason);
+                    assert!(!accepted || is_listed, "{reason}, accepted by jsonwebtoken");
+                }
+                Decision::Deny(_) | Decision::Respond(_) => {}
+            }
+        }
+        decision
+    }
+
+    fn second_opinion(&self, token: &[u8]) -> Option<bool> {
+        let token = std::str::from_utf8(token).ok()?;
+        let (_, provider) = self.policy.providers().next()?;
+        let now = UnixTime::from_secs(NOW);
+        second_opinion::accepts(token, &provider.terms, &self.keys, now)
     }
 }
 
