@@ -281,7 +281,7 @@ async fn nothing_is_stored_where_others_can_write() {
     let log = Log::start("info");
     let more = format!("refresh: {{ cache_dir: {} }}", directory.path().display());
     let _gate = Gate::trusting(&issuer, &more).await;
-    until(|| log.text().contains("the keys are not kept")).await;
+    until(|| log.text().contains("cannot store the keys")).await;
     let log = log.text();
     assert!(log.contains("its mode 0777 lets others write"), "{log}");
     assert!(log.contains("`cache_dir`"), "{log}");

@@ -1,7 +1,7 @@
-//! What a caller is told, whatever protocol carries it: status, headers, body, gRPC code, metadata.
+//! The answer to a request, whatever the protocol: status, headers, body, gRPC code, metadata.
 //!
-//! INVARIANT: only a [`Pass`] lets a request through. It is made of a [`Permit`], which only
-//! [`decide`](crate::decision::decide) makes; a [`DirectResponse`] has a [`Code`], none of which is
+//! INVARIANT: only a [`Pass`] lets a request through. It contains a [`Permit`], which only
+//! [`decide`](crate::decision::decide) creates. A [`DirectResponse`] has a [`Code`], which has no
 //! OK.
 
 use std::borrow::Cow;
@@ -23,20 +23,20 @@ use crate::policy::Policy;
 use crate::policy::resource::Resource;
 use crate::request::Request;
 
-/// `Cache-Control` of the metadata of a resource.
+/// The `Cache-Control` of resource metadata.
 const METADATA_CACHE_CONTROL: &str = "public, max-age=300";
 
 /// The answer to a check.
 #[derive(Debug)]
 pub enum Answer<'a> {
-    /// The request passes, changed.
+    /// The request passes, with changes.
     Pass(Pass<'a>),
     /// The request does not reach the upstream.
     Direct(DirectResponse<'a>),
 }
 
 impl<'a> Answer<'a> {
-    /// The answer to a request that was decided so.
+    /// The answer that follows from `decision`.
     pub fn to(
         decision: &'a Decision,
         policy: &'a Policy,
@@ -62,8 +62,8 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// A request that may pass. What changes in it is worked out when asked for, as most of it is known
-/// already for a token that was answered about before.
+/// A request that may pass. Its changes are computed on demand, because most of them are cached
+/// with the token.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass<'a> {
     permit: &'a Permit,
@@ -72,7 +72,7 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// Why it may pass.
+    /// The proof that it may pass.
     pub fn permit(&self) -> &'a Permit {
         self.permit
     }
@@ -82,7 +82,7 @@ impl<'a> Pass<'a> {
         self.policy
     }
 
-    /// What changes in the request, and in the upstream's answer.
+    /// The changes to the request, and to the response of the upstream.
     pub fn changes(&self) -> Changes<'a> {
         let places = self.policy.token_places();
         let misleading = self.misleading_headers();
@@ -90,7 +90,7 @@ impl<'a> Pass<'a> {
         upstream.changes(self.permit.bearer(), places, misleading, self.request)
     }
 
-    /// Whether these changes are the same for every request with this token.
+    /// Whether the changes are the same for every request with this token.
     pub fn depends_on_bearer_alone(&self) -> bool {
         self.permit.bearer().is_some_and(|bearer| {
             self.policy.upstream().depends_on_bearer_alone(
@@ -107,41 +107,41 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The gRPC code of a [`DirectResponse`]. OK, which would let the request pass, is not among them.
+/// The gRPC code of a [`DirectResponse`]. It has no OK, which would let the request pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Code {
-    /// The request cannot be judged as it is.
+    /// The request is malformed or ambiguous.
     InvalidArgument = 3,
-    /// The request is refused, or answered in the upstream's place.
+    /// The request is refused, or answered in place of the upstream.
     PermissionDenied = 7,
     /// The request is too large.
     ResourceExhausted = 8,
     /// A bug, or a route that names an unknown rule.
     Internal = 13,
-    /// The request cannot be judged now.
+    /// The request cannot be judged at the moment.
     Unavailable = 14,
     /// The request has no valid token.
     Unauthenticated = 16,
 }
 
-/// An answer in the upstream's place.
+/// A response in place of the upstream.
 #[derive(Clone, Debug)]
 pub struct DirectResponse<'a> {
     /// The gRPC code.
     pub code: Code,
-    /// The reason as far as the caller may know it; `metadata` for the metadata of a resource.
+    /// The reason code that the caller may learn; `metadata` for resource metadata.
     pub message: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// Header names, in lower case, with their values.
+    /// Header names in lower case, with their values.
     pub headers: Vec<(&'a str, Cow<'a, str>)>,
     /// The body.
     pub body: Cow<'a, str>,
 }
 
 impl<'a> DirectResponse<'a> {
-    /// The answer to a denied request. Without a policy, its rule is not known.
+    /// The response to a denied request. Without `policy`, nothing is known about its rule.
     pub fn denial(
         denial: &Denial,
         policy: Option<&Policy>,
@@ -163,8 +163,8 @@ impl<'a> DirectResponse<'a> {
             headers.push(("retry-after", seconds.to_string().into()));
         }
         let body = if request.is_grpc() {
-            // Envoy sends the body as `grpc-message`, and derives `grpc-status` from the HTTP status
-            // unless it is given.
+            // Envoy sends the body as `grpc-message`, and derives `grpc-status` from the HTTP
+            // status unless it is set.
             headers.push(("grpc-status", (refusal.code as i32).to_string().into()));
             refusal.sentence.into()
         } else {
@@ -186,8 +186,8 @@ impl<'a> DirectResponse<'a> {
         }
     }
 
-    /// The answer to a request for the metadata of a resource (RFC 9728 §3.2). Pages of any origin may
-    /// read it, and may ask beforehand whether they may.
+    /// The response to a request for resource metadata (RFC 9728 §3.2). Pages of any origin may
+    /// read it, and preflights succeed.
     fn metadata_of(resource: &'a Resource, request: &Request<'_>) -> Self {
         let mut headers = vec![("access-control-allow-origin", "*".into())];
         let (status, body) = match request.method {
@@ -212,7 +212,8 @@ impl<'a> DirectResponse<'a> {
     }
 }
 
-/// Lets scripts of other origins read a denial with these headers, if `cors` does (Fetch §3.3.3).
+/// Lets scripts of other origins read a denial with these headers, as far as `cors` allows (Fetch
+/// §3.3.3).
 fn share<'a>(cors: &Cors, request: &Request<'_>, headers: &mut Vec<(&'a str, Cow<'a, str>)>) {
     let mut sent = request.headers.all("origin");
     let origin = match (sent.next(), sent.next()) {
@@ -222,7 +223,7 @@ fn share<'a>(cors: &Cors, request: &Request<'_>, headers: &mut Vec<(&'a str, Cow
     let allowed = match &cors.origins {
         Origins::Any => origin.map(|_| "*"),
         Origins::AnyOf(origins) => {
-            // Keeps a cache from handing the answer to one page to another.
+            // Prevents a cache from serving the response for one origin to another.
             headers.push(("vary", "origin".into()));
             origin.filter(|origin| origins.iter().any(|own| own == origin))
         }
@@ -231,7 +232,7 @@ fn share<'a>(cors: &Cors, request: &Request<'_>, headers: &mut Vec<(&'a str, Cow
         return;
     };
     let mut exposed: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
-    // Envoy adds it.
+    // Envoy adds this header.
     exposed.extend(request.is_grpc().then_some("grpc-message"));
     let exposed = exposed.join(", ");
     headers.push(("access-control-allow-origin", allowed.to_owned().into()));
@@ -245,7 +246,7 @@ fn share<'a>(cors: &Cors, request: &Request<'_>, headers: &mut Vec<(&'a str, Cow
 mod tests {
     use super::*;
 
-    /// A denial is shared with a page if its one `origin` is listed as it is; `vary` is always there.
+    /// A page may read a denial if its only `origin` is listed exactly. `vary` is always set.
     #[test]
     fn other_origins_read_nothing() {
         let cors = Cors {

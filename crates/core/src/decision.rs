@@ -1,5 +1,6 @@
-//! The verdict. [`decide`] is total: whatever it is given, it answers, and nothing becomes an allow
-//! but a [`VerifiedToken`](crate::token::VerifiedToken), or a request that its rule lets pass without one.
+//! The verdict. [`decide`] is total: it returns a decision for every input. Only a
+//! [`VerifiedToken`](crate::token::VerifiedToken), or a rule that requires no token, leads to an
+//! allow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,21 +26,21 @@ use crate::time::UnixTime;
 use crate::token::TokenError;
 use crate::trace::Trace;
 
-/// When to try again if nothing tells when the keys will be there.
+/// The pause before a retry if the time until the keys arrive is unknown.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// It may pass.
+    /// The request passes.
     Allow(Permit),
-    /// It may not.
+    /// The request is denied.
     Deny(Denial),
-    /// It does not pass either: it asks for the metadata of this resource, and is answered here.
+    /// The request asks for the metadata of this resource, and claimgate answers it.
     Respond(Arc<Resource>),
 }
 
-/// Proof that a request may pass: only [`decide`] makes one.
+/// Proof that a request may pass. Only [`decide`] creates one.
 #[derive(Clone, Debug)]
 pub struct Permit {
     rule: RuleId,
@@ -52,36 +53,36 @@ impl Permit {
         self.rule
     }
 
-    /// The evidence, if the rule requires any.
+    /// The bearer of the verified token, if the request passes with one.
     pub fn bearer(&self) -> Option<&Bearer> {
         self.bearer.as_ref()
     }
 }
 
-/// Why a request may not pass.
+/// Why a request is denied.
 #[derive(Clone, Debug)]
 pub struct Denial {
-    /// The rule that it is judged by, if it got so far.
+    /// The rule that applies, if one was found.
     pub rule: Option<RuleId>,
-    /// The provider that the token says it is from, if it is a configured one.
+    /// The configured provider that the token claims to be from.
     pub provider: Option<ProviderId>,
-    /// The token, if it is valid, and refused by the rule.
+    /// The token, if it is valid but does not meet the rule.
     pub token: Option<Arc<KnownToken>>,
     /// What is wrong.
     pub fault: Fault,
 }
 
-/// What [`decide`] comes to.
+/// The result of [`decide`].
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// The decision.
     Decided(Decision),
-    /// Something that is not known yet may change the decision: get it, and decide again.
+    /// Missing information may change the decision: get it, and decide again.
     Needs(Need),
 }
 
 impl Outcome {
-    /// The decision by what is known already.
+    /// The decision based on what is known.
     pub fn by_what_is_known(self) -> Decision {
         match self {
             Self::Decided(decision) => decision,
@@ -90,7 +91,7 @@ impl Outcome {
     }
 }
 
-/// What a decision needs to know.
+/// Information that a decision needs.
 #[derive(Clone, Debug)]
 pub enum Need {
     /// Newer keys of a provider.
@@ -99,8 +100,8 @@ pub enum Need {
 
 /// Decides one request. Pure: the same arguments give the same outcome.
 ///
-/// `memory` spares the verification of tokens that were verified before, and changes no decision;
-/// `trace` hears of each check that held. Pass `&()` and `&mut ()` to do without.
+/// `memory` saves verifying a token again, and never changes a decision. `trace` receives each
+/// check that held. Pass `&()` and `&mut ()` to do without them.
 pub fn decide(
     policy: &Policy,
     keyring: &Keyring,
@@ -130,7 +131,7 @@ impl From<Fault> for Denial {
 }
 
 impl Denial {
-    /// The provider's keys cannot be had, so its tokens cannot be judged.
+    /// The denial if the provider's keys are not available.
     pub fn keys_unavailable(provider: ProviderId) -> Self {
         Self {
             provider: Some(provider),
@@ -138,17 +139,17 @@ impl Denial {
         }
     }
 
-    /// Something failed that should not have.
+    /// The denial after an internal error.
     pub fn internal() -> Self {
         Fault::Internal.into()
     }
 
-    /// The code of what is wrong, for the operator.
+    /// The stable code of the fault, for the operator.
     pub fn reason(&self) -> Reason {
         self.fault.reason()
     }
 
-    /// When the caller may try again, if another time may bring another answer.
+    /// The time until a retry may get another answer. `None` if a retry does not help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.fault {
             Fault::KeysUnavailable | Fault::Overloaded => Some(RETRY_AFTER),
@@ -157,12 +158,12 @@ impl Denial {
         }
     }
 
-    /// What the caller may be told, `None` if no more than that the token is invalid: that a
-    /// denial hinged on the issuer before the signature was verified would tell anyone which
-    /// issuers are trusted.
+    /// The reason that the caller may learn. `None` if the caller learns only that the token is
+    /// invalid. A denial that depends on the issuer before the signature is verified would reveal
+    /// which issuers are trusted.
     pub fn disclosed(&self) -> Option<Reason> {
         match (&self.fault, self.reason()) {
-            // By the limit of the provider that it says it is from.
+            // The limit is that of the provider that the token claims.
             (Fault::Token(TokenError::TooLong { .. }), _) if self.provider.is_some() => None,
             (Fault::Token(TokenError::AlgorithmNotAccepted { .. }), _)
             | (_, Reason::UnknownIssuer | Reason::UnknownKey | Reason::BadSignature) => None,
@@ -172,7 +173,7 @@ impl Denial {
 }
 
 impl Decision {
-    /// The rule that the request was judged by, if it got so far.
+    /// The rule that applies, if one was found.
     pub fn rule(&self) -> Option<RuleId> {
         match self {
             Self::Allow(permit) => Some(permit.rule),
@@ -181,7 +182,7 @@ impl Decision {
         }
     }
 
-    /// The provider that the token is from, or says that it is from, if that is a configured one.
+    /// The configured provider that the token is from, or claims to be from.
     pub fn provider(&self) -> Option<ProviderId> {
         match self {
             Self::Allow(permit) => permit.bearer.as_ref().map(Bearer::provider),

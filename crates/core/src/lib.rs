@@ -1,13 +1,13 @@
-//! What claimgate decides. Pure and total: no async, no I/O, no clock.
+//! Decides requests. Pure and total: no async, no I/O, no clock.
 //!
-//! The modules, each of which knows only those above it:
+//! The modules, each of which depends only on those above it:
 //!
 //! - vocabulary: [`time`], [`request`], [`escaped`];
-//! - [`keyring`] (whom we trust now), [`token`] (evidence), [`identity`] (what the upstream gets), [`policy`]
-//!   (what is required), [`decision`] (the verdict), [`answer`] (what the caller is told), [`advice`] (its
-//!   likely cause).
+//! - [`keyring`] (the keys trusted now), [`token`] (evidence), [`identity`] (what the upstream
+//!   gets), [`policy`] (what is required), [`decision`] (the verdict), [`answer`] (what the caller
+//!   is told), [`advice`] (its likely cause).
 //!
-//! [`decision::decide`] is the heart: the server, the command line and the tests all call it.
+//! [`decision::decide`] is the core: the server, the command line and the tests all call it.
 
 pub mod escaped;
 pub mod request;

@@ -1,4 +1,4 @@
-//! Everything that one configuration brings, replaced as one.
+//! Everything that belongs to one configuration, replaced as a whole.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use claimgate_core::answer::denials::Denials;
 use claimgate_core::policy::Policy;
 use claimgate_core::time::Clock;
 
-/// What requests are decided by. A request meets one generation from its arrival to its answer.
+/// What decides requests. A request keeps its generation from its arrival to its answer.
 #[derive(Debug)]
 pub struct Generation {
     /// The rules and the providers.
@@ -28,7 +28,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// The generation of `config`. What `earlier` has and can be used goes on.
+    /// Builds the generation of `config`, and reuses the parts of `earlier` that still apply.
     pub(super) async fn start(
         config: Config,
         clock: &Arc<dyn Clock>,
@@ -56,7 +56,7 @@ impl Generation {
         }
     }
 
-    /// Brings the gauges that change with time up to date.
+    /// Updates the gauges that change with time.
     pub fn observe(&self) {
         self.jwks.observe();
         self.token_cache.observe();

@@ -1,4 +1,4 @@
-//! A decision with what it was made by.
+//! A decision with the generation that made it.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use claimgate_core::answer::{Answer, Metadata};
 use claimgate_core::decision::Decision;
 use claimgate_core::request::Request;
 
-/// A decision, and the generation that it was made by.
+/// A decision, and the generation that made it.
 ///
-/// INVARIANT: the ids in a decision mean nothing under another generation, so nothing outside the gate
+/// INVARIANT: the ids in a decision mean nothing in another generation, so no code outside the gate
 /// gets one without the other.
 #[derive(Debug)]
 pub struct Judged {
@@ -32,7 +32,7 @@ impl Judged {
         &self.decision
     }
 
-    /// What the caller is told.
+    /// The answer for the caller.
     pub fn answer<'a>(&'a self, request: &'a Request<'a>) -> Answer<'a> {
         let Generation {
             policy, denials, ..
@@ -40,12 +40,12 @@ impl Judged {
         Answer::to(&self.decision, policy, denials, request)
     }
 
-    /// What other filters of the proxy may know, if the configuration wants it.
+    /// The dynamic metadata, if the configuration enables it.
     pub fn metadata(&self) -> Option<Metadata<'_>> {
         Metadata::of(&self.decision, &self.generation.policy)
     }
 
-    /// What it was decided by.
+    /// The generation that made the decision.
     pub fn generation(&self) -> &Generation {
         &self.generation
     }

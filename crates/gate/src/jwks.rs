@@ -1,10 +1,9 @@
 //! Keeps every provider's keys fresh.
 //!
 //! One task per provider fetches; readers take a snapshot and never wait. The last good keys stay
-//! until newer ones arrive or they are too old to trust. What one provider does, or fails to do,
-//! touches no other.
+//! until newer ones arrive or they are too old to trust. Providers do not affect each other.
 //!
-//! A provider outlives the configuration that named it if the next one has the same settings for it.
+//! A provider outlives its configuration if the next one has the same settings for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,8 +39,8 @@ use claimgate_core::decision::KeyDoubt;
 use claimgate_core::keyring::{KeySet, KeySetError, Keyring, Keys, ProviderId};
 use claimgate_core::time::Clock;
 
-/// The keys of all providers of one configuration. When it is dropped, the tasks end that keep fresh
-/// the keys of providers that no other configuration has.
+/// The keys of all providers of one configuration. Dropping it ends the refresh tasks of providers
+/// that no other configuration has.
 #[derive(Debug)]
 pub struct Jwks {
     board: Arc<Board>,
@@ -49,66 +48,66 @@ pub struct Jwks {
     providers: Vec<Arc<Provider>>,
 }
 
-/// A provider, and the task that keeps its keys fresh until this is dropped.
+/// A provider, and the task that keeps its keys fresh until the provider is dropped.
 #[derive(Debug)]
 struct Provider {
     state: Arc<ProviderState>,
     _refresher: JoinSet<()>,
 }
 
-/// How a provider's keys are doing, for people.
+/// The state of a provider's keys, for people.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     /// When the keys in use were fetched.
     pub fetched: Option<Instant>,
-    /// Whether they were fetched before this process began, and not confirmed since.
+    /// Whether the keys come from disk and no fetch has confirmed them yet.
     pub from_disk: bool,
-    /// Why the last fetch failed, if it did.
+    /// Why the last fetch failed; `None` if it succeeded.
     pub error: Option<Arc<KeysError>>,
-    /// Whether there ever were keys.
+    /// Whether the provider ever had keys.
     pub had_keys: bool,
 }
 
-/// Why a provider's keys could not be had.
+/// Why a provider's keys are not available.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// A document could not be fetched.
     #[error("{0}")]
     Fetch(#[source] Box<FetchError>),
-    /// What is in the place of the metadata is something else.
+    /// The document at the URL of the metadata is not metadata.
     #[error("{0}")]
     NotMetadata(String),
-    /// The metadata is not this provider's, or useless.
+    /// The metadata is another issuer's, or cannot be used.
     #[error("{0}")]
     Metadata(String),
     /// A file could not be read.
     #[error("cannot read `{file}`: {error}")]
     File {
-        /// Which.
+        /// The path.
         file: String,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// What was found is something else than a key set.
+    /// The document is not a key set.
     #[error("{place} is not a JWK Set (RFC 7517 §5): it is {content}")]
     NotKeys {
-        /// Where it is from.
+        /// The URL or the path.
         place: String,
-        /// What it is.
+        /// What it looks like.
         content: String,
     },
-    /// What was found is not a usable key set.
+    /// The key set cannot be used.
     #[error("{place}: {error}")]
     Unusable {
-        /// Where it is from.
+        /// The URL or the path.
         place: String,
-        /// What is wrong with it.
+        /// What is wrong.
         error: KeySetError,
     },
     /// The fetch settings cannot be used.
     #[error("{0}")]
     Settings(String),
-    /// Our own fault.
+    /// A bug.
     #[error("internal error while fetching keys; this is a bug")]
     Internal,
 }
@@ -120,12 +119,12 @@ impl From<FetchError> for KeysError {
 }
 
 impl KeysError {
-    /// Whether nobody answered, and it does not say why: DNS, egress rules, a proxy.
+    /// Whether there was no response and the cause is unclear: DNS, egress rules or a proxy.
     pub fn is_network(&self) -> bool {
         matches!(self, Self::Fetch(error) if error.is_network())
     }
 
-    /// Whether the keys may have gone elsewhere: nobody is there, or there is something else.
+    /// Whether the keys may have moved: nothing answers at their URL, or something else does.
     fn is_moved(&self) -> bool {
         match self {
             Self::Fetch(error) => error.is_not_here() || error.is_unconnected(),
@@ -138,7 +137,7 @@ impl KeysError {
         }
     }
 
-    /// How long the provider asks to be left alone.
+    /// The pause that the provider asks for.
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fetch(error) => error.retry_after(),
@@ -147,21 +146,22 @@ impl KeysError {
     }
 }
 
-/// What came of asking for newer keys.
+/// The result of asking for newer keys.
 #[derive(Clone, Copy, Debug)]
 pub struct LookUp {
     /// How it ended.
     pub outcome: UnknownKeyOutcome,
-    /// When a caller may try again who got no verdict.
+    /// The time until a caller without a verdict may try again.
     pub retry_after: Duration,
 }
 
 impl Jwks {
-    /// Starts to fetch the keys of all providers. Those from files, from the configuration itself
-    /// and those that an earlier run has kept are there when this returns.
+    /// Starts to fetch the keys of all providers. Keys from files, from the configuration and from
+    /// an earlier run are present when this returns.
     ///
-    /// A provider that `earlier` has with the same settings goes on as it is. One whose keys come from
-    /// the same place begins with the keys known so far. `changed` is told whenever keys are replaced.
+    /// A provider that `earlier` has with the same settings continues unchanged. One with the same
+    /// source of keys starts with the keys known so far. `changed` is notified of every change of
+    /// keys.
     pub async fn start(
         providers: Vec<KeySettings>,
         clock: &Arc<dyn Clock>,
@@ -180,7 +180,7 @@ impl Jwks {
             let known = known.get(settings.name.as_str()).copied();
             Provider::start(settings, known, Arc::clone(clock), metrics)
         });
-        // All at once: a disk that hangs costs the start its patience once.
+        // In parallel, so that a disk that hangs delays the start by only one timeout.
         let providers = join_all(providers).await;
         for (index, provider) in providers.iter().enumerate() {
             provider.state.publish_to(&board, ProviderId(index));
@@ -211,9 +211,9 @@ impl Jwks {
             .filter(move |id| matches!(keyring.keys(*id), Keys::Unavailable))
     }
 
-    /// The providers that keep us from being ready: those that never had keys. One that had them
-    /// and lost them is not worth turning away the tokens of all the others, unless there are no
-    /// others.
+    /// The providers that delay readiness: those that never had keys. A provider that has lost its
+    /// keys does not count, because the tokens of other providers can still be judged. If no
+    /// provider has keys, all count.
     pub fn awaited(&self) -> Vec<ProviderId> {
         let unavailable: Vec<_> = self.unavailable().collect();
         if unavailable.len() == self.providers.len() {
@@ -223,26 +223,26 @@ impl Jwks {
         unavailable.into_iter().filter(never_had).collect()
     }
 
-    /// How one provider's keys are doing.
+    /// The state of the keys of a provider.
     pub fn status(&self, provider: ProviderId) -> Option<Arc<Status>> {
         Some(self.state(provider)?.status.load_full())
     }
 
-    /// How long a request may wait for keys of this provider.
+    /// The maximum time that a request waits for keys of this provider.
     pub fn unknown_key_wait(&self, provider: ProviderId) -> Duration {
         self.state(provider).map_or(Duration::ZERO, |provider| {
             provider.settings.refresh.unknown_key_wait
         })
     }
 
-    /// How old the keys of a provider are.
+    /// The age of the keys of a provider.
     pub fn age(&self, provider: ProviderId) -> Option<Duration> {
         let fetched = self.status(provider)?.fetched?;
         Some(fetched.elapsed())
     }
 
-    /// Newer keys of `provider` may change a verdict: fetches them, within bounds, and waits for
-    /// them until `deadline`. `None` if there is no need to ask, or nobody.
+    /// Fetches newer keys of `provider`, within limits, and waits for them until `deadline`. `None`
+    /// if no newer keys can be expected.
     pub async fn look_up(
         &self,
         provider: ProviderId,
@@ -259,7 +259,7 @@ impl Jwks {
         Some(&self.providers.get(provider.0)?.state)
     }
 
-    /// Brings the gauges that change with time up to date.
+    /// Updates the gauges that change with time.
     pub fn observe(&self) {
         let keyring = self.snapshot();
         for (index, provider) in self.providers.iter().enumerate() {
@@ -284,7 +284,8 @@ impl Jwks {
 }
 
 impl Provider {
-    /// The provider with these settings: the `known` one of that name if they are the same.
+    /// Starts a provider with these settings. Returns `known`, which has the same name, if its
+    /// settings are equal.
     async fn start(
         settings: KeySettings,
         known: Option<&Arc<Self>>,
@@ -305,21 +306,21 @@ impl Provider {
     }
 }
 
-/// Fetches the keys of one provider once, for tools that run and end.
+/// Fetches the keys of one provider once, for commands that run and end.
 ///
 /// # Errors
 ///
-/// Why they could not be had.
+/// Says why the keys are not available.
 pub async fn fetch_once(settings: &KeySettings) -> Result<Arc<KeySet>, KeysError> {
     let loaded = Source::new(settings).load().await?;
     Ok(loaded.keys)
 }
 
-/// Reads what fetching needs (certificate authorities, the proxy), and asks nobody.
+/// Reads what fetching needs (certificate authorities, the proxy), without using the network.
 ///
 /// # Errors
 ///
-/// What cannot be used.
+/// Says what cannot be used.
 pub async fn check_settings(settings: &KeySettings) -> Result<(), KeysError> {
     Source::new(settings).prepare().await
 }

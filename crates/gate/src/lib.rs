@@ -1,8 +1,8 @@
-//! What keeps deciding going: transports ask it, and it knows none of them.
+//! Runs decisions. Transports call it, and it depends on none of them.
 //!
-//! A [`Gate`] takes a snapshot of the keys, decides, gets what the decision needs, and decides again.
-//! When the answer is on its way, it counts and logs. What it decides by is one [`Generation`], which
-//! another one may replace at any time.
+//! A [`Gate`] takes a snapshot of the keys, decides, gets what the decision needs, and decides
+//! again. Once the answer is on its way, it counts and logs the decision. It decides by one
+//! [`Generation`], which a reload replaces.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,22 +31,22 @@ use claimgate_core::decision::{
 use claimgate_core::request::Request;
 use claimgate_core::time::Clock;
 
-/// How often one request may ask for newer keys: twice, as a fetch that is under way may have begun
-/// before the key was published.
+/// The maximum number of times that one request asks for newer keys. It is two because a running
+/// fetch may have begun before the key was published.
 const MAX_LOOK_UPS: usize = 2;
 
-/// How long a new generation may wait for keys that the one before did not have. Until then tokens of a
-/// new provider are refused as before, and those of known providers are judged as before.
+/// The maximum time that a reload waits for the keys of new providers. Until then, the previous
+/// generation decides.
 const MAX_WAIT_FOR_KEYS: Duration = Duration::from_secs(10);
 
-/// Decides requests by the configuration in force.
+/// Decides requests by the current configuration.
 #[derive(Clone)]
 pub struct Gate {
     current: Arc<ArcSwap<Generation>>,
-    /// Told of every change of keys, and of every new generation.
+    /// Notified of every change of keys and of every new generation.
     changed: watch::Sender<()>,
     clock: Arc<dyn Clock>,
-    /// What is counted, whatever the configuration.
+    /// The metrics, which outlive configurations.
     pub metrics: Arc<Metrics>,
 }
 
@@ -57,8 +57,7 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// A gate that decides as `config` says, and starts to fetch keys. Where requests come from is
-    /// left to transports.
+    /// Starts a gate for `config`, and begins to fetch keys. Transports bring it requests.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Self {
         let metrics = Arc::new(Metrics::new());
         let changed = watch::Sender::default();
@@ -72,33 +71,32 @@ impl Gate {
         }
     }
 
-    /// Decides as `config` says from now on. Requests that are being decided keep the generation that
-    /// they began with. Keys of providers that are as they were live on, as do all counters; verified
-    /// tokens are forgotten.
+    /// Replaces the configuration. Requests in progress keep the generation that they began with.
+    /// The keys of unchanged providers and all counters are kept. Verified tokens are forgotten.
     ///
-    /// Waits for the keys of new providers, at most 10 seconds. One reload at a time.
+    /// Waits at most 10 seconds for the keys of new providers. Reloads must not overlap.
     pub async fn reload(&self, config: Config) {
         let before = self.generation();
         let (clock, changed) = (&self.clock, self.changed.clone());
         let next = Generation::start(config, clock, &self.metrics, changed, Some(&before)).await;
-        // Keys that are still missing then may come later.
+        // Missing keys may arrive later.
         let _ = timeout(MAX_WAIT_FOR_KEYS, next.jwks.all_known()).await;
         self.metrics.show(Arc::clone(&next.metrics));
         self.current.store(Arc::new(next));
         self.changed.send_replace(());
     }
 
-    /// What is in force now.
+    /// The generation in force.
     pub fn generation(&self) -> Arc<Generation> {
         self.current.load_full()
     }
 
-    /// Hears whenever the keys of some provider are replaced or given up, or the generation is replaced.
+    /// Notifies of every change of keys and of every new generation.
     pub fn changed(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Decides a request. Waits for newer keys if they may change the decision, at most
+    /// Decides a request. Waits for newer keys if they may change the decision, but no longer than
     /// `unknown_key_wait` and `max_wait`.
     pub async fn decide(&self, request: &Request<'_>, max_wait: Duration) -> Judged {
         let generation = self.current.load();
@@ -112,7 +110,7 @@ impl Gate {
         Judged::new(generation, decision)
     }
 
-    /// Denies a request that cannot be decided.
+    /// Denies a request that cannot be judged.
     pub fn deny(&self, fault: Fault) -> Judged {
         let denial = Denial::from(fault);
         Judged::new(self.current.load(), Decision::Deny(denial))
@@ -176,12 +174,12 @@ async fn get_keys(generation: &Generation, need: KeysNeed, deadline: Instant) ->
     Got::AllThereIs(need.without_look_up(why, look_up.retry_after))
 }
 
-/// What asking for newer keys came to.
+/// The result of asking for newer keys.
 enum Got {
-    /// Nothing more will be known: this is the decision.
+    /// No newer keys arrive, so this is the decision.
     AllThereIs(Decision),
-    /// The keys of a fetch that began after the request came.
+    /// Keys from a fetch that began after the request arrived.
     Newer,
-    /// The keys of a fetch that was under way when the request came.
+    /// Keys from a fetch that was already running when the request arrived.
     PerhapsNewer,
 }

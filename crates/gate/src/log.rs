@@ -1,4 +1,4 @@
-//! One event per decision, and one count.
+//! Logs and counts each decision once.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use claimgate_core::decision::{Decision, Denial, Fault, NoLookUp, Reason};
 use claimgate_core::keyring::ProviderId;
 use claimgate_core::request::Request;
 
-/// What is known of a check besides its decision.
+/// Facts about a check besides its decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a, 'r> {
-    /// The request, unless it could not be read.
+    /// The request; `None` if it could not be read.
     pub request: Option<&'a Request<'r>>,
     /// The time from its arrival to its answer.
     pub took: Duration,
-    /// How long it could have waited for keys.
+    /// The maximum time that it could wait for keys.
     pub max_wait: Duration,
 }
 
@@ -45,8 +45,7 @@ impl Gate {
         }
     }
 
-    /// One event per decision. What the client sent appears only as far as the fault quotes it,
-    /// escaped and cut.
+    /// Writes one event. Client input appears only where the fault quotes it, escaped and cut.
     fn log(&self, judged: &Judged, circumstances: Circumstances<'_, '_>) {
         let generation = judged.generation();
         let policy = &generation.policy;
@@ -79,12 +78,12 @@ impl Gate {
                 }
             }
             Decision::Respond(resource) => {
-                tracing::debug!(url = resource.metadata_url(), "metadata answered");
+                tracing::debug!(url = resource.metadata_url(), "metadata served");
             }
         }
     }
 
-    /// Whether one more line of this kind may be written. At level `debug` all are.
+    /// Whether another line of this kind may be written. At level `debug`, every line may.
     fn may_write(&self, line: Line) -> bool {
         tracing::enabled!(Level::DEBUG) || self.metrics.lines().may_write(line, Instant::now())
     }
@@ -130,14 +129,14 @@ fn hint(
     advice::likely_cause(denial, policy, &jwks.snapshot(), request)
 }
 
-/// Why the last fetch failed, if the provider answered: that says itself what is wrong.
+/// Why the last fetch failed, if the provider responded. Such an error says what is wrong.
 fn unusable_answer(jwks: &Jwks, provider: ProviderId) -> Option<String> {
     let status = jwks.status(provider)?;
     let error = status.error.as_ref().filter(|error| !error.is_network())?;
     Some(error.to_string())
 }
 
-/// Where it matters how old they are: newer ones might verify the token.
+/// The age of the keys, for denials that newer keys might change.
 fn age_of_keys(generation: &Generation, denial: &Denial) -> Option<u64> {
     match denial.reason() {
         Reason::UnknownKey | Reason::BadSignature => {

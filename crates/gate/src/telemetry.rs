@@ -1,4 +1,4 @@
-//! What the operator sees: metrics, and which log lines are written.
+//! What the operator sees: metrics, and limits on log lines.
 
 pub mod every_minute;
 pub mod exposition;

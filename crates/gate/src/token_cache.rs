@@ -1,12 +1,12 @@
-//! Remembers verified tokens: most requests carry one that was seen before, and its signature is
-//! the dear part of a check.
+//! Caches verified tokens. Most requests carry a token that was seen before, and verifying its
+//! signature is the most expensive part of a check.
 //!
-//! Only tokens that were verified are kept, so that a flood of bad ones displaces none. A token is
-//! found by its whole text, under a hash of its end with a random key. A cache belongs to one policy: a new
-//! configuration has a new, empty one.
+//! Only verified tokens are stored, so a flood of bad ones evicts nothing. A token is found by its
+//! whole text; the hash, which has a random key, covers only the end of the text. A cache belongs
+//! to one policy: a new configuration has a new, empty one.
 //!
-//! INVARIANT: nobody waits here. Where another request holds a lock, a token is not found, or not
-//! kept, and is verified.
+//! INVARIANT: no request waits here. If another request holds a lock, the token is not found or not
+//! stored, and is verified.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -20,12 +20,12 @@ use claimgate_config::TokenCache as Settings;
 use claimgate_core::decision::Memory;
 use claimgate_core::identity::KnownToken;
 
-/// The memory of verified tokens, bounded by entries and by bytes. What is used least goes first.
+/// A cache of verified tokens, bounded by entries and by bytes. The least used are evicted first.
 #[derive(Debug)]
 pub struct TokenCache {
-    /// Nothing when nothing is to be kept.
+    /// `None` if the cache is disabled.
     entries: Option<Cache<Key, Entry, ByWeight, ByEnd, CountEvictions>>,
-    /// The weight of the lightest entry, which bounds how many there are.
+    /// The minimum weight of an entry, in bytes. It bounds the number of entries.
     least_weight: u64,
     metrics: TokenCacheMetrics,
 }
@@ -46,14 +46,14 @@ impl Hash for Key {
     }
 }
 
-/// Hashes the end of a text alone: there a token has its signature, so that no two verified tokens
-/// have the same one. What other texts have the same end is for the comparison to find out.
+/// Hashes only the end of a text. A token has its signature there, so no two verified tokens have
+/// the same end. The comparison of keys rejects other texts with that end.
 #[derive(Clone, Debug, Default)]
 struct ByEnd(RandomState);
 
 struct EndHasher(<RandomState as BuildHasher>::Hasher);
 
-/// So much of the end: more than the random bits that a lookup needs, in base64url.
+/// The number of hashed bytes: in base64url, more than the random bits that a lookup needs.
 const END_BYTES: usize = 48;
 
 impl BuildHasher for ByEnd {
@@ -109,11 +109,11 @@ impl Lifecycle<Key, Entry> for CountEvictions {
     }
 }
 
-/// What an entry costs besides what its token holds, in bytes: the slot, and the table's share.
+/// The memory of an entry besides its token, in bytes: the slot, and its share of the table.
 const OVERHEAD: u64 = 128;
 
 impl TokenCache {
-    /// An empty cache within these bounds.
+    /// An empty cache with these limits.
     pub fn new(settings: &Settings, metrics: TokenCacheMetrics) -> Self {
         let Settings {
             max_entries,
@@ -135,7 +135,7 @@ impl TokenCache {
         }
     }
 
-    /// Brings the gauges up to date.
+    /// Updates the gauges.
     pub fn observe(&self) {
         let count = self.entries.as_ref().map_or(0, Cache::len);
         self.metrics
@@ -162,13 +162,13 @@ impl Memory for TokenCache {
             known: Arc::clone(known),
             weight: self.least_weight.max(known.bytes() as u64 + OVERHEAD),
         };
-        // Another request holds the lock: the token will come again.
+        // If another request holds the lock, a later request with this token stores it.
         let _ = entries.try_insert(Key(Arc::clone(known)), entry);
     }
 
     fn forget(&self, token: &str) {
         if let Some(entries) = &self.entries {
-            // What is left is not believed when it is found again.
+            // If this fails, the entry stays, but the next lookup rejects it again.
             let _ = entries.try_remove(token);
         }
     }

@@ -564,7 +564,7 @@ fn answers_one_by_one() {
         ),
         (
             "denials: { body: { 401: { content_type: text/html, template: '{{sub}}' } } }",
-            "`{{sub}}` is not known; there are `{{status}}`, `{{error}}` and `{{reason}}`",
+            "`{{sub}}` is unknown; use `{{status}}`, `{{error}}` or `{{reason}}`",
         ),
         (
             "denials: { body: { 401: { content_type: text/html, template: '{{error' } } }",

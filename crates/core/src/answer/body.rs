@@ -1,4 +1,4 @@
-//! What the caller reads.
+//! Renders the body of a denial.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::denials::{Bodies, Body, Part, Template};
 use super::reason::Refusal;
 
-/// The content type, if there is a body, and the body. `reason` is the code, if it may be told.
+/// The content type, if any, and the body. `reason` is the code, if it may be disclosed.
 pub(super) fn render<'a>(
     bodies: &'a Bodies,
     refusal: &Refusal,
@@ -21,7 +21,7 @@ pub(super) fn render<'a>(
             let members = json!({"error": sentence});
             (Some("application/json"), with_reason(members, reason))
         }
-        // RFC 9457 §4.2.1: of the type `about:blank`, the title is that of the status.
+        // RFC 9457 §4.2.1: with the type `about:blank`, the title is that of the status.
         Body::Problem => {
             let title = StatusCode::from_u16(status)
                 .ok()

@@ -7,10 +7,10 @@ use crate::policy::requirement::{Access, Requirement};
 use crate::policy::resource::Resource;
 use crate::request::Request;
 
-/// What a challenge says is wrong.
+/// The `error` of a challenge.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ErrorCode {
-    /// Nothing: the client has not tried yet (RFC 6750 §3.1).
+    /// No error: the client has not tried yet (RFC 6750 §3.1).
     None,
     InvalidRequest,
     InvalidToken,
@@ -31,8 +31,8 @@ impl ErrorCode {
     }
 }
 
-/// The challenge. Whatever is wrong, it names all scopes that the rule wants, so that the client
-/// need not ask twice.
+/// The challenge. It always names all scopes that the rule requires, so that the client need not
+/// ask twice.
 pub(super) fn render(
     error: ErrorCode,
     description: Option<&str>,
@@ -87,7 +87,7 @@ fn max_age(requirement: &Requirement) -> Option<String> {
     requirement.max_age.map(|age| age.as_secs().to_string())
 }
 
-/// The configured realm, or the request's host if it is fit to be quoted back.
+/// The configured realm, or the request's host if it is safe to quote.
 fn realm<'a>(denials: &'a Denials, request: &Request<'a>) -> Option<&'a str> {
     let quotable = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     let host = Some(request.host)

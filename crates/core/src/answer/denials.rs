@@ -1,23 +1,23 @@
-//! What a refused caller reads.
+//! How denials look to the caller.
 
 use std::collections::BTreeMap;
 
 use crate::identity::HeaderName;
 
-/// What a refused caller reads.
+/// How denials look to the caller.
 #[derive(Clone, Debug)]
 pub struct Denials {
-    /// Headers that every denial carries besides its own.
+    /// Additional headers of every denial.
     pub headers: Vec<(HeaderName, String)>,
-    /// Which pages' scripts may read denials; those of the API's own origin alone if there is none.
+    /// The pages whose scripts may read denials. `None`: only those of the API's own origin.
     pub cors: Option<Cors>,
     /// The body.
     pub body: Bodies,
-    /// The `realm` of challenges; the request's host if there is none.
+    /// The `realm` of challenges. `None`: the request's host.
     pub realm: Option<String>,
-    /// Where the metadata of resources is that are not configured here (RFC 9728 §5.1).
+    /// The URL of the metadata of resources that are not configured here (RFC 9728 §5.1).
     pub resource_metadata: Option<String>,
-    /// Whether the reason code is in the body and in `error_description`.
+    /// Whether the reason code appears in the body and in `error_description`.
     pub expose_reason: bool,
 }
 
@@ -37,32 +37,32 @@ impl Default for Denials {
 /// Pages whose scripts may read denials (Fetch §3.3.3).
 #[derive(Clone, Debug)]
 pub struct Cors {
-    /// Where the pages are from.
+    /// The origins of the pages.
     pub origins: Origins,
-    /// Whether they may read answers to requests with cookies.
+    /// Whether they may read responses to requests with cookies.
     pub credentials: bool,
 }
 
 /// Origins, as browsers send them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// All.
+    /// All origins.
     Any,
-    /// These.
+    /// These origins.
     AnyOf(Vec<String>),
 }
 
 /// A body for each status.
 #[derive(Clone, Debug, Default)]
 pub struct Bodies {
-    /// For those that have none of their own.
+    /// For statuses without a body of their own.
     pub default: Body,
     /// By HTTP status.
     pub by_status: BTreeMap<u16, Body>,
 }
 
 impl Bodies {
-    /// That of an HTTP status.
+    /// The body for an HTTP status.
     pub fn of(&self, status: u16) -> &Body {
         self.by_status.get(&status).unwrap_or(&self.default)
     }
@@ -74,44 +74,44 @@ pub enum Body {
     /// `{"error": …, "reason": …}`
     #[default]
     Json,
-    /// RFC 9457.
+    /// Problem details (RFC 9457).
     Problem,
     /// One line.
     Text,
-    /// None at all.
+    /// No body.
     None,
-    /// What the operator wrote.
+    /// The text of the operator.
     Template(Template),
 }
 
-/// A text with places for what is known of a denial.
+/// A text with placeholders for facts about a denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    /// Its media type.
+    /// The media type.
     pub content_type: String,
-    /// What it is made of.
+    /// The parts, in order.
     pub parts: Vec<Part>,
 }
 
-/// A part of a template. None of them is the caller's choice, so that nothing needs escaping.
+/// A part of a template. The caller controls none of them, so nothing needs escaping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// As it is.
+    /// Literal text.
     Text(String),
     /// `{{status}}`: the HTTP status.
     Status,
-    /// `{{error}}`: what is wrong, in a sentence.
+    /// `{{error}}`: one sentence about what is wrong.
     Error,
-    /// `{{reason}}`: the code of it.
+    /// `{{reason}}`: the reason code.
     Reason,
 }
 
 impl Part {
-    /// Reads the text of a template.
+    /// Parses a template.
     ///
     /// # Errors
     ///
-    /// When it has a place for something that there is not, or one that does not end.
+    /// Fails if a placeholder is unknown or not closed.
     pub fn read(text: &str) -> Result<Vec<Self>, String> {
         let mut pieces = text.split("{{");
         let before = pieces.next().unwrap_or_default();
@@ -126,8 +126,8 @@ impl Part {
                 "reason" => Self::Reason,
                 other => {
                     return Err(format!(
-                        "`{{{{{other}}}}}` is not known; there are `{{{{status}}}}`, \
-                         `{{{{error}}}}` and `{{{{reason}}}}`"
+                        "`{{{{{other}}}}}` is unknown; use `{{{{status}}}}`, `{{{{error}}}}` \
+                         or `{{{{reason}}}}`"
                     ));
                 }
             });

@@ -1,5 +1,4 @@
-//! What other filters of the proxy and its access log may know. Unlike a header, a client cannot
-//! send it.
+//! Facts for the proxy's other filters and its access log. Clients cannot set them.
 
 use crate::decision::{Decision, Denial};
 use crate::identity::Bearer;
@@ -7,7 +6,7 @@ use crate::policy::Policy;
 use crate::token::VerifiedToken;
 use crate::token::json::Json;
 
-/// `decision`, and as far as they are known `reason`, `rule`, `provider`, `subject` and `claims`.
+/// `decision` and, where known, `reason`, `rule`, `provider`, `subject` and `claims`.
 #[derive(Clone, Copy, Debug)]
 pub struct Metadata<'a> {
     decision: &'static str,
@@ -18,7 +17,7 @@ pub struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// The metadata of a decision, if the configuration wants any.
+    /// The metadata of a decision, if the configuration enables it.
     pub fn of(decision: &'a Decision, policy: &'a Policy) -> Option<Self> {
         if !policy.upstream().dynamic_metadata {
             return None;
@@ -48,7 +47,7 @@ impl<'a> Metadata<'a> {
         })
     }
 
-    /// The rule that the request was judged by, if it got so far.
+    /// The rule that applies, if one was found.
     pub fn rule(&self) -> Option<&'a str> {
         self.rule
     }

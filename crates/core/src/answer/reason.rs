@@ -1,16 +1,16 @@
-//! The answer to each reason.
+//! The parts of the answer that depend only on the reason.
 
 use super::Code;
 use super::challenge::ErrorCode;
 use crate::decision::Reason;
 
-/// What depends on the reason alone.
+/// The answer to one reason.
 pub(super) struct Refusal {
     /// The HTTP status.
     pub(super) status: u16,
     pub(super) code: Code,
     pub(super) sentence: &'static str,
-    /// The error of the challenge, if there is a challenge.
+    /// The error of the challenge; `None` for no challenge.
     pub(super) challenge: Option<ErrorCode>,
 }
 

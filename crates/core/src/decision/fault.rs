@@ -1,4 +1,4 @@
-//! What may be wrong with a request, and the reason that each comes to.
+//! The faults of requests, and the reason code of each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,77 +11,78 @@ use crate::token::TokenError;
 use crate::token::bearer::CredentialError;
 use crate::token::source::TokenSource;
 
-/// What is wrong with a request, by whose fault it is.
+/// What is wrong with a request, and whose fault it is.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
-    /// The client's: no path to judge.
+    /// The client: the request has no path.
     #[error("the check describes no HTTP request with a path")]
     NoPath,
-    /// The client's, or the proxy's: no rule can be found for it.
+    /// The client or the proxy: no rule can be selected.
     #[error("{0}")]
     NoRule(#[from] NoRule),
-    /// The client's: no credential that could be judged.
+    /// The client: the credential is missing or malformed.
     #[error("{0}")]
     Credential(#[from] CredentialError),
-    /// The client's: the token.
+    /// The client: the token is not valid.
     #[error("{0}")]
     Token(#[from] TokenError),
-    /// The client's: a token from nobody we know.
+    /// The client: no provider has this issuer.
     #[error("no provider is configured for the token's issuer `{0}`")]
     UnknownIssuer(Escaped),
-    /// The client's: a token where tokens of its provider are not looked for.
-    #[error("the tokens of provider `{provider}` are not taken from the {place}")]
+    /// The client: the token's provider does not accept tokens from this place.
+    #[error("provider `{provider}` does not accept tokens from the {place}")]
     Misplaced {
         /// The provider's name.
         provider: String,
-        /// Where it was.
+        /// The place of the token.
         place: Arc<TokenSource>,
     },
-    /// The client's: not what the rule requires.
+    /// The client: the request does not meet the rule.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// The provider's: its keys cannot be had.
+    /// The provider: its keys are not available.
     #[error("the provider's keys are not available")]
     KeysUnavailable,
-    /// The provider's, or the operator's bounds: its keys may be newer than those that are known.
-    #[error("the token's key{} is not known, and was not looked up: {why}", named(kid.as_ref()))]
+    /// The provider, or the operator's limits: newer keys were not fetched, but might have verified
+    /// the token.
+    #[error("the token's key{} is unknown and was not looked up: {why}", named(kid.as_ref()))]
     KeyNotLookedUp {
-        /// The key that the token names.
+        /// The token's `kid`.
         kid: Option<Escaped>,
-        /// Why it was not.
+        /// Why there was no look-up.
         why: NoLookUp,
-        /// When it may be.
+        /// The time until a look-up may succeed.
         retry_after: Duration,
     },
-    /// The proxy's: the check is larger than what is read.
+    /// The proxy: the check exceeds the limit, which is in bytes.
     #[error(
         "the check is over {} KiB: leave `with_request_body` out, or send fewer headers", .0 / 1024
     )]
     CheckTooLarge(usize),
-    /// The proxy's: the check did not arrive whole, or its bytes are not a `CheckRequest`.
+    /// The proxy: the check is incomplete, or its bytes are not a `CheckRequest`.
     #[error("the check cannot be read: {0}")]
     CheckUnreadable(Unreadable),
-    /// Everybody's: too many requests are unfinished.
-    #[error("the check is not finished, and others need its memory")]
+    /// No one in particular: unfinished requests take too much memory together.
+    #[error("the unfinished check was dropped to free memory for others")]
     Overloaded,
-    /// Ours.
+    /// claimgate: a bug.
     #[error("internal error")]
     Internal,
 }
 
-/// Why the provider's keys were not fetched for a token that newer ones may verify.
+/// Why the provider's keys were not fetched for a token that newer keys may verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoLookUp {
     /// The fetch failed.
     #[error("the provider's keys cannot be fetched")]
     Failed,
-    /// The fetch is under way.
+    /// The fetch is still running.
     #[error("the fetch takes longer than the request may wait")]
     TimedOut,
-    /// The fetch is under way, and enough requests wait for it.
-    #[error("too many requests wait for the fetch already")]
+    /// The maximum number of requests already wait for the fetch.
+    #[error("too many requests already wait for the fetch")]
     TurnedAway,
-    /// Other tokens have asked for too many fetches of late.
+    /// Other tokens have used up the allowed fetches.
     #[error("the fetches that `refresh.unknown_key_cooldown` allows are used up")]
     UsedUp,
 }
@@ -94,13 +95,13 @@ fn named(kid: Option<&Escaped>) -> String {
 /// Why a check cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// The call ended too early, was taken back, or has bytes behind its message.
-    #[error("the call does not hold one whole message")]
+    /// The call ended early, was cancelled, or has bytes after its message.
+    #[error("the call does not contain exactly one message")]
     NotOneMessage,
-    /// It was late.
+    /// It did not arrive in time.
     #[error("it did not arrive in time")]
     Late,
-    /// `grpc-encoding` is missing, or names something else than `gzip` and `deflate`.
+    /// `grpc-encoding` is missing, or names something other than `gzip` and `deflate`.
     #[error("it is compressed by a method other than gzip and deflate")]
     Encoding,
     /// The compressed bytes are damaged.
@@ -115,7 +116,7 @@ pub enum Unreadable {
 }
 
 impl Fault {
-    /// The code of it.
+    /// The reason code of this fault.
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::NoPath | Self::NoRule(NoRule::AmbiguousPath(_) | NoRule::LongPath { .. }) => {

@@ -1,4 +1,4 @@
-//! How a request is judged: find its rule, then do what the rule says.
+//! Judges a request: finds its rule and applies it.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) fn judge(
     now: UnixTime,
     trace: &mut impl Trace,
 ) -> Result<Decision, Denial> {
-    // Nothing but the TCP filter and CONNECT comes without a path; neither is HTTP to an API.
+    // Only the TCP filter and CONNECT send no path, and neither carries HTTP to an API.
     if request.path.is_empty() {
         return Err(Fault::NoPath.into());
     }
@@ -56,7 +56,7 @@ pub(super) fn judge(
     }
 }
 
-/// A request under its rule.
+/// A request, and the rule that applies to it.
 struct Evaluation<'c, M> {
     policy: &'c Policy,
     keyring: &'c Keyring,
@@ -67,7 +67,7 @@ struct Evaluation<'c, M> {
 }
 
 impl<M: Memory> Evaluation<'_, M> {
-    /// Who may pass: the bearer of a token, or nobody in particular.
+    /// The bearer of the token; `None` if the request passes without one.
     fn judge(&self, trace: &mut impl Trace) -> Result<Option<Bearer>, Denial> {
         let request = self.target.request;
         let places = self.policy.token_places();
@@ -99,7 +99,7 @@ impl<M: Memory> Evaluation<'_, M> {
         Ok(None)
     }
 
-    /// What a condition says about tokens is not for a request that cannot have one.
+    /// A preflight cannot carry a token, so the parts of a condition about tokens do not apply.
     fn anonymous_preflight(&self, trace: &mut impl Trace) -> Result<Option<Bearer>, Denial> {
         self.check_condition_by(trace, |condition| {
             condition.holds_for_preflight(self.target, self.now)
@@ -130,7 +130,7 @@ impl<M: Memory> Evaluation<'_, M> {
         Ok(bearer)
     }
 
-    /// What this token was found to be before, if that still holds.
+    /// The cached result for this token, if it still holds.
     fn recall(&self, credential: &Credential<'_>) -> Option<Bearer> {
         let known = self.memory.recall(&credential.token)?;
         match self.keyring.keys(known.provider) {

@@ -1,4 +1,4 @@
-//! Keys that a provider may have by now, and that may change a denial.
+//! Denials that newer keys of a provider may change.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use super::{Decision, Denial, Fault, NoLookUp};
 use crate::keyring::{NoKey, ProviderId};
 use crate::token::TokenError;
 
-/// A token that the known keys do not verify, and that newer ones may.
+/// A token that the known keys do not verify, but newer ones may.
 #[derive(Clone, Debug)]
 pub struct KeysNeed {
     provider: ProviderId,
-    /// The denial by the known keys.
+    /// The denial based on the known keys.
     denial: Denial,
 }
 
-/// What newer keys of a provider may change.
+/// Why newer keys of a provider may change a denial.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyDoubt<'d> {
-    /// The set has no key with this id. Perhaps the provider has a new one.
+    /// The set has no key with this id. The provider may have a new one.
     UnknownKid(&'d str),
-    /// The keys that the token may be signed with do not verify it, or are not fit to. Perhaps the
-    /// provider has replaced one and kept its id, or publishes no ids.
+    /// The keys that may have signed the token do not verify it, or cannot be used. The provider
+    /// may have replaced one and kept its id, or publishes no ids.
     Replaced,
 }
 
 impl KeysNeed {
-    /// The need behind a denial.
+    /// The need for newer keys that a denial shows.
     ///
     /// # Errors
     ///
-    /// The denial, if newer keys cannot change it.
+    /// Returns the denial if newer keys cannot change it.
     pub(super) fn of(denial: Denial) -> Result<Self, Denial> {
         let is_for_want_of_keys = matches!(
             denial.fault,
@@ -41,12 +41,12 @@ impl KeysNeed {
         }
     }
 
-    /// The provider that the token says it is from.
+    /// The provider that the token claims to be from.
     pub fn provider(&self) -> ProviderId {
         self.provider
     }
 
-    /// What newer keys may change.
+    /// Why newer keys may change the denial.
     pub fn doubt(&self) -> KeyDoubt<'_> {
         match &self.denial.fault {
             Fault::Token(TokenError::UnknownKey {
@@ -57,13 +57,13 @@ impl KeysNeed {
         }
     }
 
-    /// The decision by the known keys.
+    /// The decision based on the known keys.
     pub fn by_known_keys(self) -> Decision {
         Decision::Deny(self.denial)
     }
 
-    /// The decision if the provider was not asked: for an unknown `kid` it is not known whether the
-    /// provider has the key; known keys have given their verdict.
+    /// The decision if the provider was not asked. For an unknown `kid`, it is open whether the
+    /// provider has the key. Otherwise the verdict of the known keys stands.
     pub fn without_look_up(self, why: NoLookUp, retry_after: Duration) -> Decision {
         let Denial { fault, .. } = self.denial;
         let fault = match fault {

@@ -1,4 +1,4 @@
-//! Tokens that were verified before need not be verified again.
+//! The interface to a cache of verified tokens.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use crate::identity::KnownToken;
 
 /// Remembers verified tokens. `()` remembers nothing.
 ///
-/// INVARIANT: what is recalled for a text was remembered for that very text, under the same
-/// policy. Whether it still holds is for the one who recalls to find out.
+/// INVARIANT: a recalled token was stored for exactly this text, under the same policy. The caller
+/// checks whether it still holds.
 pub trait Memory {
-    /// What is known of the token with this text.
+    /// The stored token with this text.
     fn recall(&self, token: &str) -> Option<Arc<KnownToken>>;
 
-    /// Keeps a token that was just verified.
+    /// Stores a token that was just verified.
     fn remember(&self, token: &Arc<KnownToken>);
 
-    /// The evidence that this token gave holds no more.
+    /// Removes a token whose verification no longer holds.
     fn forget(&self, token: &str);
 }
 

@@ -6,7 +6,7 @@
 pub enum Reason {
     /// The request has no token, or credentials of another scheme.
     MissingToken,
-    /// The credentials are repeated, joined, empty, or have spaces in them.
+    /// The credentials are repeated, joined or empty, or contain spaces.
     MalformedAuthorization,
     /// The token is not a JWS with claims.
     MalformedToken,
@@ -40,17 +40,17 @@ pub enum Reason {
     InsufficientScope,
     /// The rule denies the request.
     AccessDenied,
-    /// The path is missing, or could be read in two ways.
+    /// The path is missing, or has two readings.
     AmbiguousPath,
     /// The method is missing, or not in upper case.
     AmbiguousMethod,
-    /// The host is missing, or could be read in two ways.
+    /// The host is missing, or has two readings.
     AmbiguousHost,
-    /// A header that a rule matches on could be read in two ways.
+    /// A header that a rule matches on has two readings.
     AmbiguousHeader,
-    /// The check exceeds the size that is read.
+    /// The check exceeds the size limit.
     CheckTooLarge,
-    /// The check did not arrive whole, or its bytes are not a `CheckRequest`.
+    /// The check is incomplete, or its bytes are not a `CheckRequest`.
     CheckUnreadable,
     /// The memory for unfinished requests is used up.
     Overloaded,

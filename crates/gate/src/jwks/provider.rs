@@ -1,4 +1,4 @@
-//! Where those who need a provider's keys and the task that fetches them meet.
+//! The state that the refresher of a provider shares with requests.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -17,11 +17,11 @@ use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::decision::{KeyDoubt, RETRY_AFTER};
 use claimgate_core::keyring::{KeySet, Keys, ProviderId};
 
-/// How many requests wait at once for the keys of one provider. Its invented key ids should not
-/// use up what Envoy may have under way (`circuit_breakers`, 1,024 requests by itself).
+/// The maximum number of requests that wait for the keys of one provider. Invented key ids must not
+/// use up Envoy's limit on requests (`circuit_breakers`, 1,024 by default).
 const MAX_WAITING: usize = 128;
 
-/// What is shared between a provider's refresher and those who read or ask.
+/// The state that the refresher of a provider shares with requests.
 #[derive(Debug)]
 pub(super) struct ProviderState {
     pub(super) settings: KeySettings,
@@ -34,7 +34,7 @@ pub(super) struct ProviderState {
     pub(super) status: ArcSwap<Status>,
 }
 
-/// A provider's keys, and where they are read.
+/// A provider's keys, and the boards that show them.
 #[derive(Debug)]
 struct Published {
     keys: Keys,
@@ -44,30 +44,30 @@ struct Published {
 /// The fetches of one provider's keys, numbered from 1.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    /// Whether requests have asked for the next one.
+    /// Whether requests have asked for the next fetch.
     asked: bool,
-    /// The last one that has begun.
+    /// The last fetch that has begun.
     begun: u64,
-    /// The last one that has ended.
+    /// The last fetch that has ended.
     ended: u64,
-    /// The last one that has brought keys.
+    /// The last fetch that has returned keys.
     good: u64,
-    /// The provider asks to be left alone until then (`retry-after`).
+    /// The end of the pause that the provider asks for (`retry-after`).
     not_before: Option<Instant>,
     look_ups: LookUps,
 }
 
-/// What a token does that asks for newer keys.
+/// What happens to a token that asks for newer keys.
 enum Seek {
     /// The provider does not have its key.
     Absent,
-    /// It waits for a fetch that others have asked for.
+    /// It waits for this fetch, which it did not trigger.
     Join(u64),
-    /// It asks for this fetch.
+    /// It triggers this fetch.
     Ask(u64),
-    /// It has to come again: the allowance is used up.
+    /// The allowance is used up. It may ask again after this time.
     TooSoon(Duration),
-    /// It has to come again: the provider wants to be left alone.
+    /// The provider asks for a pause. It may ask again after this time.
     NotNow(Duration),
 }
 
@@ -76,7 +76,7 @@ impl Attempts {
         self.look_ups.knows_absent(kid, self.good, now)
     }
 
-    /// A token asks: with a `kid` if the set does not have it.
+    /// A token asks for newer keys. `kid` is set if the key set does not have it.
     fn seek(&mut self, kid: Option<KidHash>, now: Instant, cooldown: Duration) -> Seek {
         let next = self.begun + 1;
         if let Some(kid) = kid {
@@ -88,7 +88,7 @@ impl Attempts {
                 _ => {}
             }
         }
-        // It may have begun before the key was published: who waits for it may have to ask then.
+        // This fetch may have begun before the key was published. Then the request asks again.
         if self.begun > self.ended {
             return Seek::Join(self.begun);
         }
@@ -104,7 +104,7 @@ impl Attempts {
             (Some(kid), Seek::Join(_) | Seek::Ask(_)) => {
                 self.look_ups.seek(kid, next, self.good, now, cooldown);
             }
-            // A fetch has looked for it, though some time ago.
+            // An earlier fetch has already looked for this key.
             (Some(kid), _) if self.look_ups.has_sought(kid, self.good) => return Seek::Absent,
             _ => {}
         }
@@ -117,13 +117,13 @@ impl Attempts {
         self.asked
     }
 
-    /// A fetch begins. Whether requests have asked for it.
+    /// Begins a fetch. Returns whether requests have asked for it.
     pub(super) fn begin(&mut self) -> bool {
         self.begun += 1;
         std::mem::take(&mut self.asked)
     }
 
-    /// The fetch that has begun last ends, well or not.
+    /// Ends the current fetch. `good` means that it has returned keys.
     pub(super) fn end(&mut self, good: bool, not_before: Option<Instant>) {
         self.ended = self.begun;
         self.not_before = not_before;
@@ -165,7 +165,7 @@ impl ProviderState {
         published.keys = keys;
     }
 
-    /// Puts the keys on this board too, now and whenever they are replaced.
+    /// Shows the keys on this board too, now and after each change.
     pub(super) fn publish_to(&self, board: &Arc<Board>, id: ProviderId) {
         let mut published = self.published();
         board.put(id, &published.keys);
@@ -173,13 +173,13 @@ impl ProviderState {
     }
 
     fn published(&self) -> MutexGuard<'_, Published> {
-        // Nothing is half done when somebody panics who holds it.
+        // A panic while the lock is held leaves no half-done change.
         self.published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These are the provider's keys from now on.
+    /// Records the ids of the provider's current keys.
     pub(super) fn settle(&self, keys: &KeySet) {
         let kids: Vec<_> = keys.kids().map(|kid| self.kids.hash_one(kid)).collect();
         let refresh = &self.settings.refresh;
@@ -190,9 +190,9 @@ impl ProviderState {
         });
     }
 
-    /// Waits for newer keys, which may change what is in doubt; `None` if there are none to be had.
+    /// Waits for newer keys that may resolve the doubt. `None` if no newer keys can be expected.
     /// Single flight: one fetch at a time, as many in a row as [`LookUps`] allows, and at most
-    /// [`MAX_WAITING`] requests that wait.
+    /// [`MAX_WAITING`] waiting requests.
     pub(super) async fn look_up(&self, doubt: KeyDoubt<'_>, deadline: Instant) -> Option<LookUp> {
         if !self.may_have_newer(doubt) {
             return None;
@@ -229,8 +229,8 @@ impl ProviderState {
         Some(outcome.into())
     }
 
-    /// Keys in the configuration stay as they are; and those that were fetched just now are not
-    /// replaced yet.
+    /// Whether newer keys can be expected. Keys in the configuration never change. Keys younger
+    /// than the cool-down are not fetched again because of a bad signature.
     fn may_have_newer(&self, doubt: KeyDoubt<'_>) -> bool {
         let cooldown = self.settings.refresh.unknown_key_cooldown;
         match (&self.settings.source, doubt) {
@@ -243,13 +243,13 @@ impl ProviderState {
         }
     }
 
-    /// Looks and asks in one step, so that one of many asks.
+    /// Checks and asks in one step, so that only one of many requests asks.
     fn seek(&self, kid: Option<KidHash>, now: Instant) -> Seek {
         let cooldown = self.settings.refresh.unknown_key_cooldown;
         let mut seek = Seek::Absent;
         self.attempts.send_if_modified(|attempts| {
             seek = attempts.seek(kid, now, cooldown);
-            // Nobody waits for a fetch to begin.
+            // No task waits for a fetch to begin.
             false
         });
         if matches!(seek, Seek::Ask(_)) {

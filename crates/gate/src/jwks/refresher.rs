@@ -15,7 +15,7 @@ use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::{KeySet, Keys};
 use claimgate_core::time::Clock;
 
-/// How many keys the log names at a time.
+/// The maximum number of keys in one log line.
 const MAX_LISTED: usize = 10;
 
 pub(super) struct Refresher {
@@ -24,10 +24,10 @@ pub(super) struct Refresher {
     source: Source,
     disk: Option<Disk>,
     good: Option<(Instant, Arc<KeySet>)>,
-    /// The keys of the last set that cannot be used, as they are named in the log.
+    /// The unusable keys of the last set, as the log names them.
     unusable: BTreeSet<String>,
     failures: u32,
-    /// When keys are fetched whether or not anybody asks.
+    /// When the next regular fetch is due.
     next: Instant,
 }
 
@@ -45,8 +45,8 @@ impl Refresher {
         }
     }
 
-    /// Loads what is on this machine: the keys themselves, or those that an earlier run has kept.
-    /// `before` is how the provider was known until now, if its keys came from the same place.
+    /// Loads what is on this machine: local keys, or those that an earlier run stored. `before` is
+    /// the previous state of this provider, if its keys come from the same source.
     pub(super) async fn prepare(&mut self, before: Option<&ProviderState>) {
         match before {
             _ if self.source.is_local() => self.refresh().await,
@@ -55,7 +55,7 @@ impl Refresher {
         }
     }
 
-    /// Takes the keys that were known until now, if there were any.
+    /// Adopts the keys known so far. Returns whether there were any.
     fn inherit(&mut self, before: &ProviderState) -> bool {
         match before.keys() {
             Keys::Known(keys) => {
@@ -66,7 +66,7 @@ impl Refresher {
         }
     }
 
-    /// Takes the keys that an earlier run has kept, until newer ones are there.
+    /// Adopts the keys that an earlier run stored, until newer ones are fetched.
     async fn restore(&mut self) {
         let Some(disk) = &self.disk else {
             return;
@@ -88,7 +88,7 @@ impl Refresher {
             provider = name,
             keys = keys.len(),
             age_seconds = age.as_secs(),
-            "keys of an earlier run are used until newer ones are fetched"
+            "using the keys of an earlier run until newer ones are fetched"
         );
         let status = Status {
             fetched: Some(fetched),
@@ -99,8 +99,7 @@ impl Refresher {
         self.adopt(keys, status);
     }
 
-    /// Fetches again and again, when the time has come, when a file changes, or when somebody
-    /// asks.
+    /// Fetches whenever a regular fetch is due, a file changes, or a request asks.
     pub(super) async fn run(mut self) {
         loop {
             let asked = tokio::select! {
@@ -115,8 +114,8 @@ impl Refresher {
         }
     }
 
-    /// Because the time has come: the only thing that says when the next time is, so that nobody
-    /// can put it off by asking.
+    /// A regular fetch. Nothing else can move the next regular fetch to a later time, so no request
+    /// can delay it.
     async fn refresh(&mut self) {
         if self.begin() {
             self.source.forget();
@@ -138,7 +137,7 @@ impl Refresher {
         self.take(loaded);
     }
 
-    /// Because a request waits, unless a regular fetch has come between.
+    /// A fetch for a waiting request, unless a regular fetch has already served it.
     async fn load_new(&mut self) {
         if !self.provider.attempts.borrow().is_asked() {
             return;
@@ -148,7 +147,7 @@ impl Refresher {
         self.take(loaded);
     }
 
-    /// Whether requests wait for what is fetched now.
+    /// Begins a fetch. Returns whether requests wait for it.
     fn begin(&self) -> bool {
         let mut asked = false;
         let attempts = &self.provider.attempts;
@@ -179,25 +178,25 @@ impl Refresher {
         }
     }
 
-    /// For the next run, when everyone who waits for the keys has them.
+    /// Stores the document for the next run. By now, all waiting requests have the keys.
     fn keep(&self, document: Arc<[u8]>) {
         let now = self.clock.now();
         let Some(disk) = self.disk.clone() else {
             return;
         };
         let provider = self.provider.settings.name.clone();
-        // Whoever asks for keys meanwhile does not wait for the disk.
+        // A separate task, so that later requests do not wait for the disk.
         tokio::spawn(async move {
             if let Err(error) = disk.write(&document, now).await {
-                tracing::warn!(provider, %error, "the keys are not kept for the next run");
+                tracing::warn!(provider, %error, "cannot store the keys for the next run");
             }
         });
     }
 
     fn succeeded(&mut self, keys: Arc<KeySet>) {
         if self.report_change(&keys) {
-            // Perhaps by mistake, or one replica differs: tokens of a key that is gone ask for
-            // nothing, so we look again soon.
+            // A key may be missing by mistake, or in one replica only. Tokens of a withdrawn key
+            // trigger no fetch, so fetch again soon.
             let soon = Instant::now() + self.provider.settings.refresh.min;
             self.next = self.next.min(soon);
         }
@@ -212,7 +211,7 @@ impl Refresher {
         self.provider.metrics.fetched.inc();
     }
 
-    /// From now on these are the provider's keys.
+    /// Makes these the provider's keys.
     fn adopt(&mut self, keys: Arc<KeySet>, status: Status) {
         let fetched = status.fetched;
         self.provider.settle(&keys);
@@ -253,7 +252,8 @@ impl Refresher {
         self.provider.metrics.failed.inc();
     }
 
-    /// Says which keys came and went, when the set is not the one of last time. Whether any went.
+    /// Logs which keys were added and removed, if the set has changed. Returns whether any were
+    /// removed.
     fn report_change(&self, keys: &KeySet) -> bool {
         let before = self.good.as_ref().map(|(_, keys)| keys);
         if before.is_some_and(|before| before.fingerprint() == keys.fingerprint()) {
@@ -283,8 +283,7 @@ impl Refresher {
         !removed.is_empty()
     }
 
-    /// Names the keys that cannot be used, each when it appears. Those that are for something else
-    /// are in order.
+    /// Logs each unusable key when it appears. Keys for another purpose are not logged.
     fn report_unusable(&mut self, keys: &KeySet) {
         let unusable = keys.unfit().iter().filter(|key| !key.is_for_something_else);
         let now: BTreeSet<String> = unusable.map(ToString::to_string).collect();
@@ -300,7 +299,7 @@ impl Refresher {
     }
 }
 
-/// A panic while loading must not end the refresher: it would be the last fetch ever.
+/// A panic while loading must not end the refresher, because then nothing would fetch keys again.
 async fn unbroken(
     loading: impl Future<Output = Result<Loaded, KeysError>>,
 ) -> Result<Loaded, KeysError> {
@@ -310,8 +309,8 @@ async fn unbroken(
         .unwrap_or(Err(KeysError::Internal))
 }
 
-/// Each key as it is named in the log: by its thumbprint, too, as a provider may replace a key and
-/// keep its id.
+/// The keys as the log names them. The thumbprint is included, because a provider may replace a key
+/// and keep its id.
 fn described(keys: &KeySet) -> BTreeSet<String> {
     let described = keys.iter().map(|key| {
         let kid = key.kid().unwrap_or("(without id)");
@@ -322,7 +321,7 @@ fn described(keys: &KeySet) -> BTreeSet<String> {
     described.collect()
 }
 
-/// What is in the first set and not in the second.
+/// The names that are in the first set but not in the second.
 fn list(these: &BTreeSet<String>, those: &BTreeSet<String>) -> String {
     let mut shown: Vec<_> = these.difference(those).map(String::as_str).collect();
     let more = shown.len().saturating_sub(MAX_LISTED);

@@ -1,5 +1,5 @@
-//! Metrics, in the Prometheus and OpenMetrics text format. Labels are closed sets, and every
-//! series exists from the start.
+//! Metrics, in the Prometheus and OpenMetrics text format. Labels are closed sets. All series are
+//! created at start, unless there are too many.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,7 +35,7 @@ use claimgate_core::decision::Decision;
 use claimgate_core::keyring::ProviderId;
 use claimgate_core::policy::Policy;
 
-/// Everything that is counted.
+/// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -48,7 +48,7 @@ pub struct Metrics {
     transport: Transport,
 }
 
-/// What is counted by names that a policy gives.
+/// The metrics whose labels depend on a policy.
 #[derive(Debug)]
 pub struct PolicyMetrics {
     checks: Checks,
@@ -56,7 +56,7 @@ pub struct PolicyMetrics {
 }
 
 impl PolicyMetrics {
-    /// All series of a policy. Those that `earlier` has under the same names count on.
+    /// All series of a policy. Series of `earlier` with the same names continue.
     fn new(policy: &Policy, earlier: Option<&Self>) -> Self {
         let providers = policy.providers();
         let providers: Vec<&str> = providers.map(|(_, it)| it.name.as_str()).collect();
@@ -76,18 +76,18 @@ impl PolicyMetrics {
         }
     }
 
-    /// One check was decided.
+    /// Counts a decision.
     pub fn decided(&self, decision: &Decision) {
         self.checks.count(decision);
     }
 
-    /// What is counted of a provider's keys.
+    /// The metrics of a provider's keys.
     pub fn keys(&self, provider: ProviderId) -> Option<&KeyMetrics> {
         self.keys.get(provider.0).map(|(_, metrics)| metrics)
     }
 }
 
-/// Shows to Prometheus the series of the policy in force.
+/// Exports the series of the policy in force.
 #[derive(Debug)]
 struct PolicyCollector(Arc<ArcSwapOption<PolicyMetrics>>);
 
@@ -110,7 +110,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Metrics that know no policy yet.
+    /// Metrics without a policy.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("claimgate");
         let policy = Arc::new(ArcSwapOption::empty());
@@ -124,7 +124,7 @@ impl Metrics {
         let dropped_claims = Counter::default();
         registry.register(
             "claim_headers_dropped",
-            "Claims that were too long to be sent to the upstream as a header",
+            "Claims not sent to the upstream because they are too long for a header",
             dropped_claims.clone(),
         );
         registry.register(
@@ -143,53 +143,53 @@ impl Metrics {
         }
     }
 
-    /// The series of a policy, every one at zero but those whose names the policy in force has too. They
-    /// are shown from [`Metrics::show`] on.
+    /// The series of a policy. Those whose names the policy in force also has continue; all others
+    /// are zero. [`Metrics::show`] exports them.
     pub fn for_policy(&self, policy: &Policy) -> Arc<PolicyMetrics> {
         Arc::new(PolicyMetrics::new(policy, self.policy.load().as_deref()))
     }
 
-    /// Shows these series instead of those of the policy before.
+    /// Exports these series instead of those of the previous policy.
     pub fn show(&self, metrics: Arc<PolicyMetrics>) {
         self.policy.store(Some(metrics));
     }
 
-    /// What is counted of the memory of verified tokens.
+    /// The metrics of the token cache.
     pub fn token_cache(&self) -> &TokenCacheMetrics {
         &self.token_cache
     }
 
-    /// Which of the lines that requests cause may be written.
+    /// Decides which of the log lines that requests cause may be written.
     pub fn lines(&self) -> &Arc<Lines> {
         &self.lines
     }
 
-    /// What is counted of connections on which checks come.
+    /// The metrics of connections that carry checks.
     pub fn check_connections(&self) -> &ConnectionMetrics {
         &self.transport.check
     }
 
-    /// What is counted of connections of the operator's listener.
+    /// The metrics of connections to the admin listener.
     pub fn admin_connections(&self) -> &ConnectionMetrics {
         &self.transport.admin
     }
 
-    /// What is counted of unfinished requests.
+    /// The metrics of unfinished requests.
     pub fn budget(&self) -> &BudgetMetrics {
         &self.transport.budget
     }
 
-    /// What is counted of what HTTP/2 refuses.
+    /// The metrics of what HTTP/2 refuses.
     pub fn http2(&self) -> &Http2Metrics {
         &self.transport.http2
     }
 
-    /// One check was answered.
+    /// Records how long a check took.
     pub fn answered(&self, took: Duration) {
         self.durations.observe(took);
     }
 
-    /// Claims were too long to be sent as headers.
+    /// Counts claims that are too long for a header.
     pub fn claims_dropped(&self, count: usize) {
         self.dropped_claims.inc_by(count as u64);
     }
@@ -198,7 +198,7 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// When a metric cannot be written, which none of ours does.
+    /// Fails if a metric cannot be encoded. Ours always can.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;

@@ -1,5 +1,5 @@
-//! Checks answered, by decision, rule and provider; denials, by reason and provider. All of these are
-//! closed sets.
+//! Counts checks by decision, rule and provider, and denials by reason and provider. All of these
+//! are closed sets.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,29 +11,29 @@ use prometheus_client::metrics::counter::Counter;
 use super::counters::{Counters, Labels};
 use claimgate_core::decision::{Decision, Reason};
 
-/// Stands for rules and providers without a series of their own. No rule and no provider can have this
-/// name.
+/// The label for rules and providers without a series of their own. No rule or provider can have
+/// this name.
 const OTHER: &str = "(other)";
 
-/// What stands for no rule and no provider.
+/// The label for no rule or no provider.
 const NONE: &str = "none";
 
-/// The decisions, by their number among the outcomes.
+/// The decisions, in the order of their outcome numbers.
 const DECISIONS: [&str; 3] = ["allow", "deny", "metadata"];
 
-/// The counters.
+/// The counters of checks and denials.
 #[derive(Debug)]
 pub(super) struct Checks {
-    /// The names of the rules, in the order of their ids, and none.
+    /// The names of the rules in the order of their ids, then [`NONE`].
     rules: Vec<String>,
-    /// The names of the providers, in the order of their ids, and none.
+    /// The names of the providers in the order of their ids, then [`NONE`].
     providers: Vec<String>,
     decided: Counters,
     denied: Counters,
 }
 
 impl Checks {
-    /// Counters for these rules and providers. Those that `earlier` has under the same names count on.
+    /// Counters for these rules and providers. Counters of `earlier` with the same names continue.
     pub(super) fn new(providers: &[&str], rules: &[&str], earlier: Option<&Self>) -> Self {
         let and_none = |names: &[&str]| -> Vec<String> {
             let all = names.iter().chain([&NONE]);
@@ -69,7 +69,7 @@ impl Checks {
             Decision::Deny(_) => 1,
             Decision::Respond(_) => 2,
         };
-        // The last name stands for no rule, and for no provider.
+        // The last name is `NONE`.
         let rule = decision.rule().map_or(self.rules.len() - 1, |id| id.0);
         let provider = decision.provider();
         let provider = provider.map_or(self.providers.len() - 1, |id| id.0);
@@ -84,7 +84,7 @@ impl Checks {
         }
     }
 
-    /// The names of the rule and the provider at a position of the pairs.
+    /// The names of the rule and the provider of a pair.
     fn pair(&self, pair: usize) -> Option<(&str, &str)> {
         let rule = self.rules.get(pair / self.providers.len())?;
         let provider = self.providers.get(pair % self.providers.len())?;
@@ -128,7 +128,7 @@ fn positions(names: &[String]) -> HashMap<&str, usize> {
     names.map(|(index, name)| (name.as_str(), index)).collect()
 }
 
-/// The counters whose labels have a new position.
+/// The counters whose labels still exist, at their new positions.
 fn moved(
     counters: &Counters,
     new_position: impl Fn(usize) -> Option<usize>,

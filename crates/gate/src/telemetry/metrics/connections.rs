@@ -1,4 +1,4 @@
-//! Connections and unfinished requests, counted.
+//! Metrics of connections and unfinished requests.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,38 +6,38 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// What is counted of the connections of one kind of listener.
+/// Metrics of the connections of one kind of listener.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionMetrics {
     /// `check` or `admin`.
     pub listener: &'static str,
-    /// Connections now.
+    /// Open connections.
     pub open: Gauge,
-    /// Connections that were closed because there were too many.
+    /// Connections closed because the limit was reached.
     pub evicted: Counter,
 }
 
-/// What is counted of unfinished requests.
+/// Metrics of unfinished requests.
 #[derive(Clone, Debug, Default)]
 pub struct BudgetMetrics {
-    /// The bytes that they take now.
+    /// Their memory, in bytes.
     pub used: Gauge,
-    /// Requests that were given up because all together took too many.
+    /// Requests dropped because all together used too much memory.
     pub evicted: Counter,
 }
 
-/// What HTTP/2 itself refused, so that no request of it could be judged.
+/// Requests and connections that HTTP/2 refused before a check could be judged.
 #[derive(Clone, Debug, Default)]
 pub struct Http2Metrics {
     /// Requests: malformed, or too many at once.
     pub requests: Counter,
     /// Connections that broke the protocol.
     pub connections: Counter,
-    /// Connections that began with something else.
+    /// Connections that do not speak HTTP/2.
     pub not_http2: Counter,
 }
 
-/// All of it, registered.
+/// All of these metrics, registered.
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
     pub(super) check: ConnectionMetrics,
@@ -65,22 +65,22 @@ impl Transport {
         registry.register("connections", "Open connections", open.clone());
         registry.register(
             "connections_evicted",
-            "Connections that were closed because there were too many",
+            "Connections closed because the limit was reached",
             closed.clone(),
         );
         registry.register(
             "http2_refused",
-            "Requests and connections that HTTP/2 refused before a request could be judged",
+            "Requests and connections that HTTP/2 refused before a check could be judged",
             refused.clone(),
         );
         registry.register(
             "unfinished_bytes",
-            "Memory that unfinished requests take",
+            "Memory of unfinished requests",
             budget.used.clone(),
         );
         registry.register(
             "unfinished_evicted",
-            "Unfinished requests that were given up because all together took too much memory",
+            "Unfinished requests dropped because all together used too much memory",
             budget.evicted.clone(),
         );
         let of = |listener| {

@@ -1,4 +1,4 @@
-//! Counters by two labels of an open number of values, and an outcome.
+//! Counters by labels with many possible values, and an outcome.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -7,29 +7,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 
-/// Up to this many series exist from the start, in about 1 MB of memory. If there could be more, each
-/// exists from its first event on: 10,000 rules and 1,000 providers would make tens of millions.
+/// Up to this number, all series are created at start, in about 1 MB of memory. Beyond it, each is
+/// created at its first event, because 10,000 rules and 1,000 providers would make tens of
+/// millions.
 const MAX_PREPARED: usize = 10_000;
 
-/// The most series that come to exist later, in about 1 MB of memory. Callers choose which rule they
-/// meet and which provider their tokens name, so they could make all of them exist. Further events are
-/// counted under [`Labels::Other`].
+/// The maximum number of series that are created later, in about 1 MB of memory. Callers choose the
+/// rule and the provider, so they could create all of them. Further events are counted under
+/// [`Labels::Other`].
 const MAX_LATER: usize = 4_000;
 
-/// Twice as many places as series, so that each is found soon.
+/// The size of the hash table. It is at most half full, so lookups are short.
 const PLACES: usize = 2 * MAX_LATER.next_power_of_two();
 
-/// Which labels besides the outcome a series has.
+/// The labels of a series besides the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Labels {
-    /// Those at this position.
+    /// The labels at this position.
     At(usize),
-    /// Those that stand for all that have no series of their own.
+    /// The labels of all events without a series of their own.
     Other,
 }
 
-/// Counters by the position of their labels and the number of an outcome. Counting takes no lock, but
-/// for the first time in each series.
+/// Counters by the position of their labels and the number of an outcome. Counting takes a lock
+/// only at the first event of a series.
 #[derive(Debug)]
 pub(super) struct Counters {
     outcomes: usize,
@@ -38,14 +39,14 @@ pub(super) struct Counters {
 
 #[derive(Debug)]
 enum Series {
-    /// All of them, by labels and outcome.
+    /// All series, by labels and outcome.
     Prepared(Vec<Counter>),
-    /// Those that had an event: an open hash table that only grows.
+    /// The series that had an event, in an open hash table that only grows.
     Later {
         hasher: RandomState,
         places: Box<[OnceLock<(Key, Counter)>]>,
         count: AtomicUsize,
-        /// By outcome.
+        /// The counters of [`Labels::Other`], by outcome.
         others: Vec<Counter>,
     },
 }
@@ -54,8 +55,8 @@ enum Series {
 type Key = (usize, usize);
 
 impl Counters {
-    /// Counters for this many combinations of labels, each with this many outcomes. `earlier` ones
-    /// count on.
+    /// Counters for this many combinations of labels, each with this many outcomes. `earlier`
+    /// counters continue.
     pub(super) fn new(
         labels: usize,
         outcomes: usize,
@@ -78,7 +79,7 @@ impl Counters {
         counters
     }
 
-    /// Counts on with an earlier counter, if there is a series with these labels.
+    /// Continues an earlier counter, if there is a series with these labels.
     fn take(&mut self, labels: Labels, outcome: usize, counter: Counter) {
         match (&mut self.series, labels) {
             (Series::Prepared(all), Labels::At(labels)) => {
@@ -86,7 +87,7 @@ impl Counters {
                     *own = counter;
                 }
             }
-            // No series stands for others when each has its own.
+            // Every combination has a series of its own.
             (Series::Prepared(_), Labels::Other) => {}
             (Series::Later { others, .. }, Labels::Other) => {
                 if let Some(own) = others.get_mut(outcome) {
@@ -94,7 +95,7 @@ impl Counters {
                 }
             }
             (Series::Later { .. }, Labels::At(labels)) => {
-                // A series without an event would take the place of another.
+                // A series without an event would take up the place of another.
                 if counter.get() > 0 {
                     let _ = self.later(labels, outcome, || counter.clone());
                 }
@@ -180,7 +181,7 @@ mod tests {
         assert!(counters.get(50, 0).is_none());
     }
 
-    /// Callers choose rules and providers, and cannot make memory grow with all of them.
+    /// Callers choose rules and providers, but the number of series is bounded.
     #[test]
     fn many_are_bounded() {
         let counters = counters(40_000);
@@ -189,12 +190,12 @@ mod tests {
         }
         assert_eq!(counters.all().count(), MAX_LATER + 3);
         assert_eq!(counters.get(0, 0).unwrap().get(), 1);
-        // Those without a series of their own.
+        // Events without a series of their own.
         let others = counters.get(9_999, 0).unwrap().get();
         assert_eq!(others, 10_000 - MAX_LATER as u64);
     }
 
-    /// Whether few series follow many or many few: a counter goes on under its labels.
+    /// A counter continues under its labels, whether there are more series or fewer.
     #[test]
     fn earlier_ones_count_on() {
         for (before, after) in [(50, 60), (50, 40_000), (40_000, 50), (40_000, 50_000)] {

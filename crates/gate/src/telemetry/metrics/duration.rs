@@ -1,4 +1,4 @@
-//! How long checks take.
+//! A histogram of the duration of checks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// Upper bounds in microseconds: a check takes tens of them, unless it waits for keys.
+/// The upper bounds in microseconds. A check takes tens of them, unless it waits for keys.
 const BOUNDS: [u64; 14] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000,
 ];
@@ -17,7 +17,7 @@ const BOUNDS: [u64; 14] = [
 /// A histogram that never takes a lock.
 #[derive(Debug, Default)]
 pub(super) struct Durations {
-    /// One more than bounds: the last one counts what is longer than all of them.
+    /// The last bucket counts everything above the bounds.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     sum_nanos: AtomicU64,
 }
@@ -35,7 +35,7 @@ impl Durations {
     }
 }
 
-/// Shows [`Durations`] to Prometheus.
+/// Exports [`Durations`] to Prometheus.
 #[derive(Debug)]
 pub(super) struct DurationCollector(pub(super) Arc<Durations>);
 

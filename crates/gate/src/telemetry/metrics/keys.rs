@@ -1,4 +1,4 @@
-//! What is counted of providers' keys.
+//! Metrics of providers' keys.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -8,22 +8,22 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-/// What a token led to that newer keys might verify.
+/// The outcome for a token that newer keys might verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnknownKeyOutcome {
-    /// The keys were fetched anew.
+    /// The token triggered a fetch, which returned keys.
     Refreshed,
-    /// A fetch was under way already, and was waited for.
+    /// The token waited for a fetch that it did not trigger.
     Joined,
-    /// Nothing was fetched: the provider does not have the key, as was found out before.
+    /// No fetch: the provider is already known not to have the key.
     Absent,
-    /// Too many fetches were asked for of late; there is no verdict.
+    /// No fetch: the limit of fetches was reached, so there is no verdict.
     CoolingDown,
-    /// They could not be fetched.
+    /// The fetch failed.
     Failed,
-    /// They did not arrive in time.
+    /// The fetch took longer than `unknown_key_wait`.
     TimedOut,
-    /// Too many waited for them already.
+    /// No fetch: the maximum number of requests already waited.
     TurnedAway,
 }
 
@@ -51,18 +51,18 @@ impl UnknownKeyOutcome {
     }
 }
 
-/// What is counted of one provider's keys.
+/// Metrics of one provider's keys.
 #[derive(Clone, Debug)]
 pub struct KeyMetrics {
-    /// Fetches that brought a usable set.
+    /// Fetches that returned a usable set.
     pub fetched: Counter,
     /// Fetches that did not.
     pub failed: Counter,
-    /// Usable keys now.
+    /// Usable keys.
     pub keys: Gauge,
-    /// Seconds since they were fetched; not a number when they never were.
+    /// Seconds since the keys were fetched; NaN if they never were.
     pub age: Gauge<f64, AtomicU64>,
-    /// 1 while the last fetch failed and older keys are used.
+    /// 1 while the last fetch has failed and older keys are in use.
     pub stale: Gauge,
     unknown: [Counter; UnknownKeyOutcome::ALL.len()],
 }
@@ -83,7 +83,7 @@ impl Default for KeyMetrics {
 }
 
 impl KeyMetrics {
-    /// A request came with an unknown key id.
+    /// Counts a token that newer keys might verify.
     pub fn unknown_key(&self, outcome: UnknownKeyOutcome) {
         let index = UnknownKeyOutcome::ALL
             .iter()
@@ -94,7 +94,7 @@ impl KeyMetrics {
     }
 }
 
-/// A gauge of each provider: its name, its help, and where it is.
+/// A gauge of each provider: its name, its help text, and its accessor.
 type ProviderGauge = (
     &'static str,
     &'static str,
@@ -107,17 +107,17 @@ const GAUGES: [ProviderGauge; 3] = [
     }),
     (
         "jwks_age_seconds",
-        "Time since a provider's keys were fetched; not a number if they never were",
+        "Time since a provider's keys were fetched; NaN if they never were",
         |metrics| &metrics.age,
     ),
     (
         "jwks_stale",
-        "Whether the last fetch failed and older keys are used",
+        "Whether the last fetch has failed and older keys are in use",
         |metrics| &metrics.stale,
     ),
 ];
 
-/// Writes the metrics of all providers, each with its name.
+/// Writes the metrics of all providers, labelled with their names.
 pub(super) fn encode(
     providers: &[(String, KeyMetrics)],
     encoder: &mut DescriptorEncoder<'_>,
@@ -143,7 +143,7 @@ pub(super) fn encode(
     }
     let mut unknown = encoder.encode_descriptor(
         "unknown_key",
-        "Tokens that newer keys might verify: of an unknown key, or refused by keys that are not new",
+        "Tokens that newer keys might verify: unknown kid, or signature rejected by older keys",
         None,
         MetricType::Counter,
     )?;

@@ -1,4 +1,4 @@
-//! Log lines that were not written, counted.
+//! Counts log lines that were not written.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 
 use crate::telemetry::lines::Lines;
 
-/// Shows to Prometheus what [`Lines`] has counted.
+/// Exports the counts of [`Lines`] to Prometheus.
 #[derive(Debug)]
 pub(super) struct LineCollector(pub(super) Arc<Lines>);
 
@@ -18,7 +18,7 @@ impl Collector for LineCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(
             "log_lines_dropped",
-            "Log lines that were not written: too many of their kind, or nobody read them in time",
+            "Log lines not written: too many of one kind, or stderr blocked",
             None,
             MetricType::Counter,
         )?;

@@ -1,40 +1,40 @@
-//! The memory of verified tokens, counted.
+//! Metrics of the token cache.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// What is counted of the memory of verified tokens.
+/// Metrics of the token cache.
 #[derive(Clone, Debug, Default)]
 pub struct TokenCacheMetrics {
-    /// Tokens that were found.
+    /// Tokens found in the cache.
     pub hits: Counter,
-    /// Tokens that were not, good and bad.
+    /// Tokens not found, valid and invalid.
     pub misses: Counter,
-    /// Tokens that had to make room.
+    /// Entries removed to make room.
     pub evictions: Counter,
-    /// Tokens in it now.
+    /// Entries now.
     pub entries: Gauge,
 }
 
 impl TokenCacheMetrics {
-    /// All of it at zero, and registered.
+    /// All of these metrics at zero, registered.
     pub(super) fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         for (name, help, counter) in [
             (
                 "token_cache_hits",
-                "Tokens that had been verified before",
+                "Tokens found in the cache",
                 &metrics.hits,
             ),
             (
                 "token_cache_misses",
-                "Tokens that were not remembered, good and bad",
+                "Tokens not found in the cache, valid and invalid",
                 &metrics.misses,
             ),
             (
                 "token_cache_evictions",
-                "Tokens forgotten to make room for others",
+                "Tokens removed from the cache to make room",
                 &metrics.evictions,
             ),
         ] {
@@ -42,7 +42,7 @@ impl TokenCacheMetrics {
         }
         registry.register(
             "token_cache_entries",
-            "Tokens remembered",
+            "Tokens in the cache",
             metrics.entries.clone(),
         );
         metrics
