@@ -1,9 +1,9 @@
-//! HTTP/2 connections on which many small requests come at once.
+//! Serves HTTP/2 connections that carry many small requests at once.
 //!
-//! hyper serves them. What costs most about a small answer is the system call that sends it, so two
-//! things are done here that hyper does not do by itself: the requests that a connection has received
-//! are run in place, in batches, before anything is written ([`batch`]), and small frames are written
-//! together ([`no_vectored_writes`]). Of many requests that came together, other cores get their share.
+//! hyper implements the protocol. Most of the cost of a small answer is the system call that sends
+//! it, so this module adds two things. It runs the requests that a connection has received in
+//! place, in batches, before anything is written ([`batch`]). It also writes small frames together
+//! ([`no_vectored_writes`]). If many requests arrive together, other cores take a share.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
@@ -17,6 +17,7 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
@@ -42,61 +43,61 @@ use refused::Refused;
 
 use crate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
 
-/// How many requests one connection may have under way: as many as Envoy lets one cluster have by
-/// itself (`circuit_breakers`, `max_requests`), as those beyond would be refused.
+/// The maximum number of concurrent requests per connection: Envoy's default limit for one cluster
+/// (`circuit_breakers`, `max_requests`). HTTP/2 refuses further requests.
 const MAX_STREAMS: u32 = 1024;
 
-/// How many requests may be refused while a connection lives, which may be for weeks. Somebody who
-/// does not read could make us keep as many refusals.
+/// The maximum number of refused requests over the life of a connection, which may be weeks.
+/// Refusals stay in memory while the client does not read.
 const MAX_REFUSALS: usize = 16 * 1024;
 
-/// How much one connection may send before it is read, in bytes.
+/// The flow-control window of a connection, in bytes.
 const WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// How much one request may send before it is read, in bytes: few checks are longer.
+/// The flow-control window of a request, in bytes. Few checks are longer.
 const REQUEST_WINDOW_BYTES: u32 = 64 * 1024;
 
-/// The largest headers of a request, in bytes. `h2` refuses what is longer, which is an error to
-/// Envoy; and some come from whoever asked Envoy (`tracestate`), which lets 60 KiB pass by itself.
+/// The maximum size of a request's headers, in bytes. `h2` refuses longer ones, which Envoy treats
+/// as an error. Some come from Envoy's client (`tracestate`), and Envoy accepts 60 KiB by default.
 const MAX_HEADER_BYTES: u32 = 96 * 1024;
 
-/// What an unfinished header block counts for, in bytes: each header takes about 100 bytes more
-/// than are sent, and may be as short as one byte.
+/// The memory that an unfinished header block counts as, in bytes. Each header takes about 100
+/// bytes more than it has on the wire, where it may take one byte.
 const HEADER_BLOCK_BYTES: usize = 4 * MAX_HEADER_BYTES as usize;
 
-/// What an answer counts for that the client does not take, in bytes.
+/// The memory that an answer counts as while the client does not read it, in bytes.
 const ANSWER_BYTES: usize = 2 * 1024;
 
-/// The memory that all unfinished requests may take, in bytes: 64 of the largest checks, or 4,096
+/// The memory for all unfinished requests together, in bytes: 64 of the largest checks, or 4,096
 /// small ones.
 const UNFINISHED_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long a client may take for the first bytes of HTTP/2.
+/// The time limit for a client to send the HTTP/2 preface.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
-/// How long a client may send nothing before it gets a ping.
+/// How long a client may be silent before it gets a ping.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
-/// How long the answer to a ping may take. Then the client has gone without a word.
+/// The time limit for the answer to a ping. After it, the connection counts as dead.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How far the age at which a connection ends lies from the configured one, at most, as a fraction of
-/// it. Connections that began together should not end together.
+/// The maximum deviation from the configured age limit, as a fraction of it. Connections that began
+/// together should not end together.
 const AGE_JITTER: f64 = 0.1;
 
-/// The answer to a request, or the code of the reset that it gets in its place.
+/// The answer to a request, or the code of the reset that replaces it.
 pub type HandlerResult = Result<Response<Body>, h2::Error>;
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// Answers one request. Most should not have to wait.
+    /// Answers one request, usually without waiting.
     fn handle(self, request: Request<Incoming>) -> impl Future<Output = HandlerResult> + Send;
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub struct Shared {
-    /// The memory of unfinished requests.
+    /// The memory for unfinished requests.
     pub budget: Budget,
     connections: Arc<Connections>,
     max_connection_age: Option<Duration>,
@@ -104,8 +105,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For at most `max_connections` at once. With a `max_connection_age`, each is closed when it is
-    /// about that old, and its client connects again, perhaps to another instance.
+    /// Allows at most `max_connections` at once. With a `max_connection_age`, each is closed at
+    /// about that age. Its client then connects again, perhaps to another instance.
     pub fn new(
         max_connections: usize,
         max_connection_age: Option<Duration>,
@@ -121,7 +122,7 @@ impl Shared {
         })
     }
 
-    /// Counts a connection that was accepted.
+    /// Registers an accepted connection.
     pub async fn admit(self: &Arc<Self>) -> Admitted {
         Admitted {
             shared: Arc::clone(self),
@@ -130,15 +131,15 @@ impl Shared {
     }
 }
 
-/// A connection that is counted.
+/// A registered connection.
 #[derive(Debug)]
 pub struct Admitted {
     shared: Arc<Shared>,
     lease: Lease,
 }
 
-/// Serves one connection until it ends: soon after `stop` completes or the connection is too old,
-/// when what is under way has been answered; or at once when it has to make room for another.
+/// Serves one connection until it ends. After `stop` completes, or at the maximum age, requests in
+/// progress are still answered. If the connection must make room for another, it ends at once.
 pub async fn serve<C>(
     connection: C,
     admitted: Admitted,
@@ -157,7 +158,7 @@ pub async fn serve<C>(
     };
     let service = service_fn(move |request| {
         let handler = handler.clone();
-        // Nothing is done before the batch runs.
+        // The work starts only when the batch runs.
         async move {
             batch::look_for_reset().await;
             handler.handle(request).await
@@ -175,10 +176,10 @@ pub async fn serve<C>(
     let mut handshake = pin!(sleep(HANDSHAKE));
     let (mut has_begun, mut is_closing) = (false, false);
     let mut arrived = Vec::new();
-    let batch_size = BatchSize::default();
+    let batch_size = BatchSize::new(Handle::current().metrics().num_workers());
     let ended = loop {
         tokio::select! {
-            // A connection on which there is always more must hear of the others.
+            // In this order, a busy connection still notices the other events.
             biased;
             () = &mut closing, if !is_closing => {
                 if !flags.has_begun() {
@@ -189,7 +190,7 @@ pub async fn serve<C>(
             }
             () = lease.evicted() => {
                 connection.as_mut().graceful_shutdown();
-                // The GOAWAY is sent if the client takes it now.
+                // Sends the GOAWAY if the client reads it now.
                 let _ = poll_once(connection.as_mut()).await;
                 return;
             }
@@ -206,8 +207,8 @@ pub async fn serve<C>(
                 lease.used();
                 unfinished.answers += arrived.len();
                 if batch::run(&mut arrived, &batch_size, &shared) {
-                    // Other cores see the tasks only when this one yields. The answers that are ready
-                    // leave first.
+                    // Other cores see the tasks only when this one yields. Ready answers are sent
+                    // first.
                     if let Poll::Ready(ended) = poll_once(connection.as_mut()).await {
                         break ended.err();
                     }
@@ -228,7 +229,7 @@ fn builder(executor: BatchExecutor) -> Builder<BatchExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS)
-        // A proxy that gave up on all of its requests at once is no attacker.
+        // A proxy that cancels all its requests at once is not an attacker.
         .max_pending_accept_reset_streams(MAX_STREAMS as usize)
         .max_local_error_reset_streams(MAX_REFUSALS)
         .initial_stream_window_size(REQUEST_WINDOW_BYTES)
@@ -238,7 +239,7 @@ fn builder(executor: BatchExecutor) -> Builder<BatchExecutor> {
     builder
 }
 
-/// Completes when a connection that begins now is as old as it may be.
+/// Completes when a connection that begins now reaches its maximum age.
 async fn aged(max: Option<Duration>) {
     let Some(max) = max else {
         return pending().await;
@@ -247,13 +248,13 @@ async fn aged(max: Option<Duration>) {
     sleep(max.mul_f64(1.0 + jitter)).await;
 }
 
-/// Sends and receives what can be without waiting. Ready when the connection has ended.
+/// Sends and receives as much as possible without waiting. Ready if the connection has ended.
 async fn poll_once<F: Future>(mut connection: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await
 }
 
-/// Sends what is ready to be sent, and waits for requests: all that have been received. An error
-/// means that the connection has ended, and may say why.
+/// Sends what is ready, waits for requests, and moves all that have arrived into `into`. An error
+/// means that the connection has ended, and contains the cause if it is known.
 async fn arrivals(
     mut connection: Pin<&mut impl Future<Output = hyper::Result<()>>>,
     queue: &mut Queue,
@@ -276,16 +277,16 @@ async fn arrivals(
     .await
 }
 
-/// What one connection holds of the budget besides its requests.
+/// The budget share of one connection, besides those of its requests.
 struct Unfinished<'b> {
     share: Share<'b>,
     flags: Arc<Flags>,
-    /// How many requests have come since the client last took all answers.
+    /// The number of requests since the client last read all answers.
     answers: usize,
 }
 
 impl Unfinished<'_> {
-    /// Takes its share, or gives it back. Ready when the connection has to end for others.
+    /// Takes or returns the share. Ready if the connection must end to make room for others.
     fn poll_evicted(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut bytes = 0;
         if self.flags.is_block_open() {

@@ -32,7 +32,7 @@ pub fn rows(scene: &Scene) -> Vec<Row> {
             what: "Resident memory, 10 providers, 10,000 remembered tokens".to_owned(),
             sample: Sample::of(|| resident(scene)),
             unit: "MiB",
-            bar: Some(Bar::AtMost(40.0)),
+            bar: Some(Bar::AtMost(45.0)),
         },
         Row {
             what: "From start to the first allow, keys in files".to_owned(),

@@ -28,6 +28,9 @@ const PER_NODE: i64 = 50;
 /// The cost per byte of a key that is hashed.
 const PER_BYTE_HASHED: i64 = 2;
 
+/// The cost per byte that an expression reads: one look into its table.
+const PER_BYTE_MATCHED: i64 = 2;
+
 /// The cost per byte that a function turns into a new text or list.
 const PER_BYTE_MADE: i64 = 16;
 
@@ -234,6 +237,7 @@ fn charge_operands(call: &mut CallExpr) {
         // The needle is compared at every position of the searched text.
         "indexOf" | "lastIndexOf" => call.args.first().map_or(1, literal_length),
         "_+_" => PER_BYTE_JOINED,
+        "matches" => PER_BYTE_MATCHED,
         _ if is_maker(call) => PER_BYTE_MADE,
         _ => 1,
     };
