@@ -29,7 +29,7 @@ use crate::listener::{Connection, Listener, listen};
 use crate::logging::Logging;
 use crate::time::Clock;
 
-/// How long connections may take to end once the drain period is over.
+/// How long connections may take to end after the drain period.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// The service, bound to its addresses. [`App::run`] serves.
@@ -44,30 +44,30 @@ pub struct App {
     service: Service,
 }
 
-/// Why the service could not start, or go on.
+/// Why the service could not start or keep running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be had.
+    /// An address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
     Bind {
-        /// Which.
+        /// The address.
         address: ListenAddress,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// The compiled API description cannot be served, which a build would have shown.
+    /// The compiled API description cannot be served. Only a broken build causes this.
     #[error("cannot serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// Nobody would be served any more, while the process looks well.
+    /// A server task ended. The process would keep running but serve nobody.
     #[error("a server ended by itself; this is a bug")]
     Ended,
 }
 
-/// Binds the addresses of `config`, and starts to fetch keys. Port 0 takes any free port.
+/// Binds the addresses in `config` and starts fetching keys. Port 0 picks any free port.
 ///
 /// # Errors
 ///
-/// When an address cannot be had.
+/// Fails if an address cannot be bound.
 pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> {
     let mut listeners = Vec::new();
     for address in config.server.listen.clone() {
@@ -100,22 +100,22 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
 }
 
 impl App {
-    /// Where `Check` is served: the first TCP address, with its real port.
+    /// The first TCP address that serves `Check`, with its real port.
     pub fn check_address(&self) -> Option<SocketAddr> {
         self.listeners.iter().find_map(Listener::tcp_address)
     }
 
-    /// Every address where `Check` is served.
+    /// Every address that serves `Check`.
     pub fn check_addresses(&self) -> Vec<ListenAddress> {
         self.listeners.iter().map(Listener::address).collect()
     }
 
-    /// Where health and metrics are served, with the real port.
+    /// The address of the admin listener, with its real port.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
     }
 
-    /// Lets the metrics tell which log lines were lost.
+    /// Includes lost log lines in the metrics.
     pub fn count_lines_lost_by(&self, logging: &Logging) {
         self.service
             .gate
@@ -124,18 +124,17 @@ impl App {
             .watch(logging.lost.clone());
     }
 
-    /// Completes when every provider has keys. They are fetched from [`bind`] on, whether or not
-    /// the service runs yet.
+    /// Completes when every provider has keys. Fetching starts in [`bind`], before [`App::run`].
     pub async fn ready(&self) {
         self.service.gate.generation().jwks.all_known().await;
     }
 
-    /// Serves until `shutdown` completes; then keeps answering for the drain period, while
-    /// health checks say that it is going, and ends when its connections have.
+    /// Serves until `shutdown` completes. Then keeps answering for the drain period, while health
+    /// checks report `NOT_SERVING`, and closes its connections.
     ///
     /// # Errors
     ///
-    /// When a server ends by itself.
+    /// Fails if a server ends by itself.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), StartError> {
         let (phase, _) = watch::channel(Phase::Serving);
         let (reporter, health) = tonic_health::server::health_reporter();
@@ -153,7 +152,7 @@ impl App {
                     .build_v1()?
                     .max_decoding_message_size(max_bytes),
             )
-            // What grpcurl before 1.8.8, grpcio-reflection and Postman ask.
+            // For grpcurl before 1.8.8, grpcio-reflection and Postman.
             .add_service(
                 reflection()
                     .build_v1alpha()?
@@ -192,7 +191,7 @@ impl App {
             servers.spawn(serve(listener, Arc::clone(&api), phase.subscribe()));
         }
 
-        // Even then what is under way is answered.
+        // Requests in progress are answered in every case.
         let result = tokio::select! {
             () = shutdown => Ok(()),
             Some(_) = servers.join_next() => Err(StartError::Ended),
@@ -207,13 +206,13 @@ impl App {
         phase.send_replace(Phase::Stopping);
         let all_ended = async { while servers.join_next().await.is_some() {} };
         if timeout(SHUTDOWN_GRACE, all_ended).await.is_err() {
-            tracing::warn!("connections are still open, and are cut");
+            tracing::warn!("closing connections that are still open");
         }
         result
     }
 }
 
-/// Every call that is answered.
+/// All services of the `Check` listeners.
 struct Api {
     check: Service,
     /// Health and reflection.
@@ -235,12 +234,12 @@ impl Handler for Arc<Api> {
     }
 }
 
-/// Accepts connections, until it is time to stop and all of them have ended.
+/// Accepts connections until the service stops. Then waits until all of them have ended.
 async fn serve(listener: Listener, api: Arc<Api>, mut phase: watch::Receiver<Phase>) {
     let mut connections = JoinSet::new();
     loop {
         let connection = tokio::select! {
-            // An error means that nobody can say stop any more.
+            // An error means that the sender was dropped, which also ends the service.
             _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
             Some(_) = connections.join_next() => continue,
             connection = listener.accept() => connection,
@@ -263,7 +262,7 @@ async fn serve(listener: Listener, api: Arc<Api>, mut phase: watch::Receiver<Pha
     while connections.join_next().await.is_some() {}
 }
 
-/// SERVING while we can judge tokens and nobody asked us to stop.
+/// Reports `SERVING` while every provider has keys and the service is not shutting down.
 async fn report_health(reporter: HealthReporter, gate: Gate, mut phase: watch::Receiver<Phase>) {
     let mut changed = gate.changed();
     loop {

@@ -1,4 +1,4 @@
-//! Envoy's external authorization API. The types that `build.rs` makes of `proto/` stop here.
+//! Envoy's external authorization API. The types generated from `proto/` stay in this layer.
 
 pub mod request;
 pub mod response;
@@ -6,7 +6,7 @@ pub mod server;
 pub mod service;
 pub mod wire;
 
-/// What `build.rs` makes of `proto/`: for callers of `Check`, in tests above all.
+/// The types that `build.rs` generates from `proto/`. Public for callers of `Check`, mainly tests.
 #[expect(
     missing_docs,
     unused_qualifications,
@@ -49,5 +49,5 @@ pub mod proto {
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }
 
-/// The full name of the service, as health checks and reflection know it.
+/// The full name of the service, as used in health checks and reflection.
 pub const SERVICE_NAME: &str = "envoy.service.auth.v3.Authorization";

@@ -1,17 +1,18 @@
 //! claimgate is an Envoy external-authorization service: it answers `Check` by validating the
 //! request's bearer token as an OpenID Connect resource server must.
 //!
-//! The crates below this one, each of which knows only those before it:
+//! The crates below this one. Each knows only those listed before it:
 //!
-//! - `claimgate-core` decides: [`keyring`], [`token`], [`identity`], [`policy`], [`decision`], [`answer`],
-//!   [`advice`];
-//! - `claimgate-config` reads the [`config`]uration;
-//! - `claimgate-gate` keeps deciding going: [`gate`], [`jwks`], [`token_cache`], [`telemetry`];
-//! - `claimgate-dev` is for trying it out: [`dev`].
+//! - `claimgate-core` decides: [`keyring`], [`token`], [`identity`], [`policy`], [`decision`],
+//!   [`answer`], [`advice`].
+//! - `claimgate-config` reads the configuration: [`config`].
+//! - `claimgate-gate` fetches keys and runs decisions: [`gate`], [`jwks`], [`token_cache`],
+//!   [`telemetry`].
+//! - `claimgate-dev` serves trials and tests: [`dev`].
 //!
-//! This crate is the program: the protocol ([`ext_authz`]), its transport ([`http2`]), the listeners, the
-//! composition ([`app`]) and the commands. To run the whole service inside a test, see [`app::bind`] and
-//! [`dev::issuer`].
+//! This crate is the program: the protocol ([`ext_authz`]), its transport ([`http2`]), the
+//! listeners, the composition ([`app`]) and the commands. To run the whole service in a test, see
+//! [`app::bind`] and [`dev::issuer`].
 
 pub use claimgate_config as config;
 pub use claimgate_core::{
@@ -33,7 +34,7 @@ pub mod app;
 pub mod command;
 pub mod logging;
 
-/// The examples of the documents, which are run with the tests.
+/// The examples in the documents, run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/testing.md")]
 pub struct Testing;

@@ -1,4 +1,4 @@
-//! The phases of the service's life.
+//! The phases of the service.
 
 /// A phase. The service only ever moves to a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

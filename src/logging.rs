@@ -1,40 +1,40 @@
-//! Where log lines go.
+//! Writes log lines to standard error.
 
 use std::io;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// How many lines may wait to be written.
+/// The maximum number of lines that wait to be written.
 const MAX_WAITING_LINES: usize = 8 * 1024;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line, for machines.
+    /// One JSON object per line, for machines.
     Json,
 }
 
-/// Logging, until it is dropped: then what waits to be written is.
+/// Logging, until dropped. Dropping it writes the waiting lines.
 #[derive(Debug)]
 pub struct Logging {
     _guard: WorkerGuard,
-    /// Counts the lines that nobody read in time.
+    /// Counts the dropped lines.
     pub lost: ErrorCounter,
 }
 
-/// Starts logging to standard error, until what is returned is dropped. `filter` is
-/// `tracing-subscriber`'s: a level (`info`), or levels by module (`warn,claimgate=debug`).
+/// Starts logging to standard error, until the returned value is dropped. `filter` has the syntax
+/// of `tracing-subscriber`: a level (`info`), or levels by module (`warn,claimgate=debug`).
 ///
-/// Lines are written by a thread of their own: if standard error blocks, they are dropped and
-/// counted, and no check waits.
+/// A separate thread writes the lines. If standard error blocks, lines are dropped and counted;
+/// checks never wait for logging.
 ///
 /// # Errors
 ///
-/// When `filter` is not one.
+/// Fails if `filter` is not valid.
 pub fn init(format: LogFormat, filter: &str) -> Result<Logging, String> {
     let filter = read_filter(filter)?;
     let colours =
@@ -48,7 +48,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<Logging, String> {
         .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(colours);
-    // Another subscriber may be there already, in tests; then that one is used.
+    // In tests, another subscriber may already be installed. Then that one is used.
     let _ = match format {
         LogFormat::Text => subscriber.with_target(false).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
@@ -60,7 +60,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<Logging, String> {
     })
 }
 
-/// A bare level is ours: libraries say no more than warnings, whatever it is.
+/// A bare level applies to claimgate only. Libraries log at most warnings.
 fn read_filter(filter: &str) -> Result<EnvFilter, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let wrong = |why: &str| format!("`{filter}` is not a log level or filter: {why}");
@@ -68,7 +68,7 @@ fn read_filter(filter: &str) -> Result<EnvFilter, String> {
     let directives = match LEVELS.iter().position(|known| *known == level) {
         Some(position) if position > 2 => format!("warn,claimgate={level}"),
         Some(_) => level,
-        // A library would take a misspelt level for a module's name, and log nothing.
+        // `EnvFilter` would take a misspelt level for a module name, and log nothing.
         None if !filter.contains('=') => {
             return Err(wrong(
                 "a level is one of off, error, warn, info, debug and trace",
@@ -79,7 +79,7 @@ fn read_filter(filter: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(directives).map_err(|error| wrong(&error.to_string()))
 }
 
-/// A panic message may quote what was being judged, so only its place is logged.
+/// A panic message may quote a request, so only its location is logged.
 fn hide_panic_messages() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(claimgate::command::run(arguments));
-    // Whatever still runs, such as a fetch, is not waited for.
+    // Does not wait for background work, such as a fetch.
     runtime.shutdown_background();
     code
 }

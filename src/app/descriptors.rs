@@ -1,25 +1,25 @@
-//! How many connections the system's limit of open files leaves room for.
+//! Limits connections to what the open-files limit (`ulimit -n`) allows.
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// What is kept back besides: files that are read, names that are looked up, a connection that is
-/// accepted before another is closed.
+/// Descriptors reserved for files, DNS look-ups, and a connection that is accepted before another
+/// is closed.
 const RESERVE: usize = 8;
 
-/// What one provider takes: a connection, and one for a look-up.
+/// Descriptors per provider: one for a connection and one for a DNS look-up.
 const OF_PROVIDER: usize = 2;
 
-/// The most providers that are reckoned with: no more fetch at once.
+/// The maximum number of providers that count, because no more of them fetch at once.
 const MAX_PROVIDERS: usize = 64;
 
-/// As many connections as are wanted, or as fit beside what is open, what the operator's listener
-/// may take, and what is kept back to fetch keys.
+/// The number of connections to allow: `wanted`, or fewer if they would not fit beside the open
+/// descriptors, those of the admin listener (`admin`) and those reserved for fetching keys.
 pub(super) fn fit(wanted: usize, admin: usize, providers: usize) -> usize {
     let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return wanted;
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    // Where that cannot be counted, about as many as are open at the start.
+    // Without `/proc`, assumes about as many as are open at start.
     let open = std::fs::read_dir("/proc/self/fd").map_or(24, Iterator::count);
     let fitting = room(limit, open + admin, providers);
     if fitting < wanted {
@@ -27,7 +27,7 @@ pub(super) fn fit(wanted: usize, admin: usize, providers: usize) -> usize {
             limit,
             max_connections = fitting,
             wanted,
-            "the limit of open files (`ulimit -n`) leaves room for fewer connections"
+            "the open-files limit (`ulimit -n`) allows fewer connections than configured"
         );
     }
     fitting.min(wanted)

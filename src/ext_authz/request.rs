@@ -1,4 +1,4 @@
-//! `CheckRequest` to [`Request`], and back for those who ask.
+//! Converts `CheckRequest` to [`Request`], and back for tools and tests.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::proto::envoy::config::core::v3::{
 use super::wire;
 use crate::request::{Headers, Peer, Request};
 
-/// The request that a check is about. What the check does not say is empty, which denies: a check
-/// by the TCP filter has no `request.http` at all.
+/// The request that a check describes. Absent fields are empty, which denies: a check by the TCP
+/// filter has no `request.http`.
 pub fn describe(check: &CheckRequest) -> Request<'_> {
     let Some(attributes) = &check.attributes else {
         return Request::default();
@@ -71,8 +71,8 @@ fn peer(peer: &attribute_context::Peer) -> Peer<'_> {
     }
 }
 
-/// Envoy fills `headers`, or `header_map` under `encode_raw_headers`, and gRPC A92 callers fill
-/// `header_map` only. A header map tells more, as it does not join repeated lines.
+/// The lines of `header_map`, which keeps repeated lines apart. Envoy fills it under
+/// `encode_raw_headers`, and `headers` otherwise. gRPC A92 callers fill only `header_map`.
 fn raw_lines(http: &HttpRequest) -> Vec<(&str, &[u8])> {
     let lines = http.header_map.iter().flat_map(|map| &map.headers);
     lines
@@ -98,8 +98,7 @@ fn joined_lines(http: &HttpRequest) -> Headers<'_> {
         .collect()
 }
 
-/// The check that asks about a request, as Envoy would under `encode_raw_headers`: for tools and
-/// for tests.
+/// The check for a request, as Envoy sends it under `encode_raw_headers`. For tools and tests.
 pub fn compose(request: &Request<'_>) -> CheckRequest {
     let Request {
         method,
@@ -110,7 +109,7 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
         source,
         context,
     } = request;
-    // Envoy shows a request as HTTP/2 does.
+    // Envoy includes HTTP/2's pseudo-headers.
     let pseudo = [
         (":authority", host.as_bytes()),
         (":path", path_bytes.unwrap_or(path.as_bytes())),
@@ -167,8 +166,8 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
     }
 }
 
-/// How long the caller waits for an answer, by its `grpc-timeout` header: at most eight digits and
-/// a unit.
+/// How long the caller waits for an answer, from its `grpc-timeout` header: at most eight digits
+/// and a unit.
 pub fn timeout(metadata: &HttpHeaders) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

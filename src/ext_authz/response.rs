@@ -1,7 +1,7 @@
-//! [`Answer`] to `CheckResponse`.
+//! Converts [`Answer`] to `CheckResponse`.
 //!
-//! INVARIANT: only [`pass`] writes status code 0, for a [`Pass`]. Every response has a status, as Envoy
-//! takes an absent one for OK.
+//! INVARIANT: only [`pass`] writes status code 0, and only for a [`Pass`]. Every response has a
+//! status, because Envoy treats a missing one as OK.
 
 use std::borrow::Cow;
 
@@ -16,16 +16,16 @@ use super::proto::google::rpc::Status;
 use crate::answer::{Answer, DirectResponse, Metadata, Pass};
 use crate::identity::{Changes, Oversized};
 
-/// A decision as Envoy reads it.
+/// A decision in Envoy's format.
 #[derive(Debug)]
 pub struct Rendered<'a> {
     /// The answer.
     pub response: CheckResponse,
-    /// The headers that are not set because the claim is too long for one.
+    /// The headers that are not set because their claim is too long.
     pub oversized: Vec<Oversized<'a>>,
 }
 
-/// An answer, with the metadata that goes with it.
+/// Renders an answer with its metadata.
 pub fn render<'a>(answer: Answer<'a>, metadata: Option<Metadata<'_>>) -> Rendered<'a> {
     let mut rendered = match answer {
         Answer::Pass(pass) => {
@@ -44,7 +44,7 @@ pub fn render<'a>(answer: Answer<'a>, metadata: Option<Metadata<'_>>) -> Rendere
     rendered
 }
 
-/// The answer that lets the request pass, changed.
+/// Lets the request pass with these changes.
 fn pass(_: &Pass<'_>, changes: &Changes<'_>) -> CheckResponse {
     CheckResponse {
         status: Some(status(OK, "")),
@@ -73,7 +73,7 @@ fn ok_response(changes: &Changes<'_>) -> OkHttpResponse {
     }
 }
 
-/// The answer in the upstream's place.
+/// Answers in place of the upstream.
 fn direct(direct: DirectResponse<'_>) -> CheckResponse {
     let DirectResponse {
         code,
@@ -95,7 +95,7 @@ fn direct(direct: DirectResponse<'_>) -> CheckResponse {
     }
 }
 
-/// gRPC's code for it.
+/// gRPC's status code OK.
 const OK: i32 = 0;
 
 fn status(code: i32, message: &str) -> Status {

@@ -1,7 +1,7 @@
-//! `Check` over HTTP/2: the bytes of one message in, the bytes of one out.
+//! Serves `Check` over HTTP/2: the bytes of one message in, the bytes of one out.
 //!
-//! INVARIANT: whatever goes wrong, the answer is a denial with RPC status OK. A gRPC error would be
-//! an error to Envoy, which `failure_mode_allow` turns into an allow.
+//! INVARIANT: every failure is answered by a denial with RPC status OK. Envoy would treat a gRPC
+//! error as an outage, which `failure_mode_allow` turns into an allow.
 
 use std::io::Read;
 use std::pin::pin;
@@ -23,23 +23,24 @@ use crate::http2::HandlerResult;
 use crate::http2::body::Body;
 use crate::http2::budget::{Budget, Evicted, Share};
 
-/// The path of the call.
+/// The path of the `Check` call.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
-/// The largest check that is read, in bytes: headers, and nothing that claimgate has a use for.
+/// The maximum size of a check, in bytes. Of the fields that claimgate reads, only headers are
+/// long, and Envoy accepts 60 KiB of them by default.
 const MAX_CHECK_BYTES: usize = 256 * 1024;
 
-/// How long the bytes of a check may take to arrive.
+/// The time limit for a check to arrive.
 const MAX_READING: Duration = Duration::from_secs(10);
 
-/// How long a client may take to read the answer.
+/// The time limit for a client to read the answer.
 const MAX_SENDING: Duration = Duration::from_secs(10);
 
 /// Answers a check.
 ///
 /// # Errors
 ///
-/// When the client does not want the answer any more.
+/// Fails if the client cancels the request.
 pub async fn answer(
     request: Request<Incoming>,
     service: &Service,
@@ -72,9 +73,9 @@ pub async fn answer(
     Ok(response)
 }
 
-/// Why there is no message.
+/// Why no message was read.
 enum Unread {
-    /// The client took its request back, or has gone: nothing is judged or counted.
+    /// The client cancelled the request or disconnected. Nothing is judged or counted.
     Cancelled,
     Fault(Fault),
 }
@@ -85,7 +86,7 @@ impl From<Fault> for Unread {
     }
 }
 
-/// The message of a request, decompressed.
+/// Reads the message of a request, decompressed.
 async fn read(body: Incoming, encoding: Encoding, share: &mut Share<'_>) -> Result<Bytes, Unread> {
     let mut message = receive(body, share).await?;
     if message.len() < PREFIX_BYTES {
@@ -103,7 +104,7 @@ async fn read(body: Incoming, encoding: Encoding, share: &mut Share<'_>) -> Resu
     }
 }
 
-/// All bytes of a request.
+/// Reads all bytes of a request.
 async fn receive(mut body: Incoming, share: &mut Share<'_>) -> Result<Bytes, Unread> {
     let mut message = BytesMut::new();
     let mut length = 0;
@@ -114,17 +115,17 @@ async fn receive(mut body: Incoming, share: &mut Share<'_>) -> Result<Bytes, Unr
             break;
         };
         let Ok(data) = frame.map_err(|_| Unread::Cancelled)?.into_data() else {
-            // Trailers mean nothing.
+            // Trailers are ignored.
             continue;
         };
         length += data.len();
         if is_too_long(length) {
-            // The end is waited for: resets while there is more would count as misuse.
+            // Reads to the end, because a reset before it would count as misuse.
             message = BytesMut::new();
             continue;
         }
-        // Most come in one piece, which is used as it is. Of others no piece is kept: it may be a
-        // small part of a large buffer.
+        // Most checks arrive in one piece, which is used without copying. Otherwise pieces are
+        // copied, because each may be a small part of a large buffer.
         if message.is_empty() && body.is_end_stream() {
             return Ok(data);
         }
@@ -136,7 +137,8 @@ async fn receive(mut body: Incoming, share: &mut Share<'_>) -> Result<Bytes, Unr
     }
 }
 
-/// How messages are compressed that say that they are (gRPC over HTTP/2, `Message-Encoding`).
+/// The compression of messages that are flagged as compressed (gRPC over HTTP/2,
+/// `Message-Encoding`).
 #[derive(Clone, Copy)]
 enum Encoding {
     Gzip,
@@ -153,11 +155,11 @@ impl Encoding {
         }
     }
 
-    /// The message, which is no longer than any other may be.
+    /// Decompresses a message, up to the size limit of every check.
     fn decompress(self, compressed: &[u8]) -> Result<Bytes, Fault> {
         match self {
             Self::Gzip => inflate(MultiGzDecoder::new(compressed)),
-            // To gRPC, as to HTTP, that is the format of zlib.
+            // In gRPC, as in HTTP, `deflate` means the zlib format.
             Self::Deflate => inflate(ZlibDecoder::new(compressed)),
             Self::Unknown => Err(Fault::CheckUnreadable(Unreadable::Encoding)),
         }

@@ -18,15 +18,14 @@ use crate::decision::Fault;
 use crate::gate::{Circumstances, Gate, Judged};
 use crate::request::Request;
 
-/// Answers `Check` by what a [`Gate`] decides.
+/// Answers `Check` with the decisions of a [`Gate`].
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// Decides.
+    /// Makes the decisions.
     pub gate: Gate,
 }
 
-/// For callers in the same process: tests above all. The bytes of the message take the way that
-/// they take from the network.
+/// For callers in the same process, mainly tests. The message is handled like one from the network.
 #[tonic::async_trait]
 impl Authorization for Service {
     async fn check(
@@ -44,11 +43,11 @@ impl Authorization for Service {
 }
 
 impl Service {
-    /// The answer to the bytes of a `CheckRequest`, or to what came instead: the bytes of a
-    /// `CheckResponse` behind the prefix of gRPC. An error is a denial.
+    /// The answer to the bytes of a `CheckRequest`: the bytes of a `CheckResponse` after gRPC's
+    /// prefix. A fault instead of a check is answered by a denial.
     pub async fn answer(&self, check: Result<&[u8], &Fault>, time_left: Duration) -> Bytes {
         let arrived = Instant::now();
-        // Half of it is for the way to and fro: Envoy takes an answer that comes too late for an error.
+        // The other half is for transport: Envoy treats a late answer as an error.
         let max_wait = time_left / 2;
         let answered = AssertUnwindSafe(async {
             let check = check.map_err(Clone::clone);
@@ -66,7 +65,7 @@ impl Service {
         let (answer, judged, request) = match answered.catch_unwind().await {
             Ok(answered) => answered,
             Err(_) => {
-                tracing::error!("a check could not be handled, and is denied; this is a bug");
+                tracing::error!("a check could not be handled and was denied; this is a bug");
                 self.unread(Fault::Internal)
             }
         };
@@ -82,7 +81,7 @@ impl Service {
         answer
     }
 
-    /// The answer to a check that could not be read.
+    /// The answer to a check that cannot be read.
     fn unread<'r>(&self, fault: Fault) -> (Bytes, Judged, Option<Request<'r>>) {
         let judged = self.gate.deny(fault);
         let (answer, _) = encoded::encode(judged.answer(&Request::default()), judged.metadata());

@@ -1,6 +1,6 @@
-//! Reads a `CheckRequest` from its bytes, without copying: only the fields that a decision looks at,
-//! each where it stands; others are passed over, whatever is in them. What a generated type would
-//! make of the same bytes comes to the same [`Request`]: tests and a fuzz target compare the two.
+//! Reads a `CheckRequest` from its bytes without copying. Reads only the fields that a decision
+//! uses, and skips the others unparsed. The generated types yield the same [`Request`]: tests and a
+//! fuzz target compare the two.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message, in their order.
+/// The fields of a message, in order.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -39,7 +39,7 @@ impl<'a> Fields<'a> {
                 Value::Bytes(self.take(length)?)
             }
             5 => self.take(4).map(|_| Value::Fixed)?,
-            // Groups, which Envoy's messages do not have, and nothing else.
+            // Groups, which Envoy's messages do not use, and invalid types.
             _ => return Err(NotACheck),
         };
         Ok(Some((number, value)))
@@ -54,7 +54,7 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn varint(&mut self) -> Result<u64, Unreadable> {
-        // Nearly all of them.
+        // Nearly all varints have one or two bytes.
         match self.0 {
             [byte @ 0..0x80, rest @ ..] => {
                 self.0 = rest;
@@ -72,7 +72,7 @@ impl<'a> Fields<'a> {
         let mut value = 0;
         for (index, byte) in self.0.iter().take(10).enumerate() {
             let bits = u64::from(byte & 0x7f);
-            // Of the tenth byte, one bit is left.
+            // Only one bit of the tenth byte fits into 64 bits.
             if index == 9 && bits > 1 {
                 return Err(NotACheck);
             }
@@ -86,8 +86,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Goes through the fields of a message that are bytes: messages and texts. A field of that number
-/// that is something else is malformed.
+/// Visits every field of a message. The value is `None` unless it is bytes (a message or a text).
 fn each<'a>(
     message: &'a [u8],
     mut visit: impl FnMut(u32, Option<&'a [u8]>) -> Result<(), Unreadable>,
@@ -106,11 +105,11 @@ fn text(bytes: Option<&[u8]>) -> Result<&str, Unreadable> {
     str::from_utf8(bytes.ok_or(NotACheck)?).map_err(|_| Unreadable::NotUtf8)
 }
 
-/// The request that a `CheckRequest` is about.
+/// The request that a `CheckRequest` describes.
 ///
 /// # Errors
 ///
-/// When the bytes are not a `CheckRequest`, or one of the texts is not UTF-8.
+/// Fails if the bytes are not a `CheckRequest`, or if a text is not UTF-8.
 pub fn read(check: &[u8]) -> Result<Request<'_>, Unreadable> {
     let mut reader = Reader::default();
     each(check, |number, value| match number {
@@ -122,10 +121,10 @@ pub fn read(check: &[u8]) -> Result<Request<'_>, Unreadable> {
 
 #[derive(Default)]
 struct Reader<'a> {
-    /// Whether there is a `request.http`.
+    /// Whether `request.http` is present.
     is_http: bool,
     request: Request<'a>,
-    /// `headers`, and `header_map`: which tells more.
+    /// The lines of `headers`. Those of `header_map` take precedence.
     joined: Vec<(&'a str, &'a [u8])>,
     raw: Vec<(&'a str, &'a [u8])>,
 }
@@ -138,13 +137,13 @@ impl<'a> Reader<'a> {
             joined,
             raw,
         } = self;
-        // Nothing else is known of a check by the TCP filter.
+        // A check by the TCP filter describes no HTTP request.
         if !is_http {
             return Request::default();
         }
         let path_bytes = true_path(&raw);
         let lines = if raw.is_empty() { joined } else { raw };
-        // Of two values for one name, the last one counts.
+        // If a name occurs twice, the last value counts.
         let context = match request.context.len() {
             0 | 1 => request.context,
             _ => HashMap::<_, _>::from_iter(request.context)
@@ -182,7 +181,7 @@ impl<'a> Reader<'a> {
                 2 => self.request.method = text(value)?,
                 3 => {
                     let (name, value) = entry(value.ok_or(NotACheck)?)?;
-                    // That it is ASCII is found sooner.
+                    // Testing for ASCII is faster than validating UTF-8.
                     if !value.is_ascii() {
                         text(Some(value))?;
                     }
@@ -203,14 +202,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The path as the client sent it, by the lines of a `header_map`, which begin with those of HTTP/2:
-/// elsewhere, Envoy replaces bytes that are not UTF-8.
+/// The path as the client sent it, from the `:path` line of a `header_map`. In other fields, Envoy
+/// replaces bytes that are not UTF-8.
 pub(super) fn true_path<'a>(raw: &[(&'a str, &'a [u8])]) -> Option<&'a [u8]> {
     let line = raw.iter().find(|(name, _)| *name == ":path");
     line.map(|(_, value)| *value)
 }
 
-/// An entry of a map of texts: a message of its key, 1, and its value, 2.
+/// An entry of a map of texts: a message with its key (field 1) and its value (field 2).
 fn entry(message: &[u8]) -> Result<(&str, &[u8]), Unreadable> {
     let (mut name, mut found) = ("", &[][..]);
     each(message, |number, value| {
@@ -224,7 +223,7 @@ fn entry(message: &[u8]) -> Result<(&str, &[u8]), Unreadable> {
     Ok((name, found))
 }
 
-/// `HeaderValue`: `raw_value` if there is one, else `value`.
+/// `HeaderValue`: `raw_value` if it is not empty, else `value`.
 fn raw_header(message: &[u8]) -> Result<(&str, &[u8]), Unreadable> {
     let (mut name, mut plain, mut raw) = ("", "", &[][..]);
     each(message, |number, value| {
@@ -256,7 +255,7 @@ fn peer<'a>(message: &'a [u8], source: &mut Peer<'a>) -> Result<(), Unreadable> 
                     }
                     Ok(())
                 }),
-                // A pipe, or Envoy itself: of several kinds, the last one counts.
+                // A pipe, or Envoy itself. If there are several kinds, the last one counts.
                 2 | 3 => {
                     source.address = "";
                     Ok(())

@@ -1,7 +1,7 @@
 //! Runs the requests of one connection in batches.
 //!
-//! hyper gives each request to an executor. This one puts them into a queue; when the connection
-//! has been read, they are polled where they are, one after the other. Most are then complete, and
+//! hyper passes each request to an executor. This one queues them. When the connection has been
+//! read, the queued requests are polled in place, one after another. Most complete at once, and
 //! their answers leave with one write. Only a request that has to wait becomes a task.
 
 use std::cell::Cell;
@@ -38,7 +38,7 @@ pub(super) fn queue() -> (BatchExecutor, Queue) {
 }
 
 impl Queue {
-    /// Moves all requests. Exclusive, as a queue belongs to one task.
+    /// Moves all queued requests into `into`.
     pub(super) fn drain(&mut self, into: &mut Vec<Exchange>) {
         into.extend(self.0.try_iter());
     }
@@ -46,20 +46,20 @@ impl Queue {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for BatchExecutor {
     fn execute(&self, exchange: F) {
-        // An error means that the connection has ended, and its requests with it.
+        // An error means that the connection has ended, so its requests are dropped.
         let _ = self.0.send(Box::pin(exchange));
     }
 }
 
-/// Runs one batch here and spawns the others, for any core that is idle. If requests take long, all
-/// are spawned, as more may arrive meanwhile. Returns whether any task was spawned.
+/// Runs one batch inline and spawns the rest for idle cores. If requests are slow, spawns all,
+/// because more may arrive meanwhile. Returns whether any task was spawned.
 pub(super) fn run(
     arrived: &mut Vec<Exchange>,
     batch_size: &BatchSize,
     shared: &Arc<Shared>,
 ) -> bool {
     let size = batch_size.current();
-    // The task that is spawned last runs next on this core, and no other core can take it.
+    // The last spawned task runs next on this core, and no other core can steal it.
     let here = if size == 1 { 0 } else { size };
     let mut has_spawned = false;
     while arrived.len() > here {
@@ -71,7 +71,7 @@ pub(super) fn run(
     run_batch(arrived.drain(..), batch_size, shared) | has_spawned
 }
 
-/// Runs these requests one after the other. Returns whether any task was spawned.
+/// Runs these requests one after another. Returns whether any task was spawned.
 fn run_batch(
     batch: impl ExactSizeIterator<Item = Exchange>,
     batch_size: &BatchSize,
@@ -86,8 +86,8 @@ fn run_batch(
     has_spawned
 }
 
-/// Pauses a request until it is polled again. hyper looks for a reset only after a request was not
-/// ready, so one that its client has taken back ends here, and nothing is done for it.
+/// Pauses a request until it is polled again. hyper checks for a reset only after a request was
+/// pending, so a cancelled request ends here, before any work.
 ///
 /// INVARIANT: the waker is not needed, because [`poll_or_spawn`] polls twice.
 pub(super) async fn look_for_reset() {
@@ -99,8 +99,8 @@ pub(super) async fn look_for_reset() {
     .await;
 }
 
-/// Polls a request to its first wait, and spawns a task if it has one. A panic ends this request and
-/// no other. Returns whether a task was spawned.
+/// Polls a request, and spawns a task if it has to wait. A panic ends only this request. Returns
+/// whether a task was spawned.
 fn poll_or_spawn(mut exchange: Exchange, shared: &Arc<Shared>) -> bool {
     // No wake-up is lost: the task polls again when it starts.
     let mut context = Context::from_waker(Waker::noop());
@@ -120,8 +120,8 @@ fn poll_or_spawn(mut exchange: Exchange, shared: &Arc<Shared>) -> bool {
     true
 }
 
-/// Polls a request until it is complete. While its answer cannot be sent, the answer takes a share of
-/// the budget; the request is reset if that share is given up, or if sending takes too long.
+/// Polls a request until it is complete. While its answer cannot be sent, it holds a share of the
+/// budget. The request is reset if that share is evicted or sending takes too long.
 async fn finish(mut exchange: Exchange, shared: Arc<Shared>) {
     let mut share = shared.budget.share();
     let mut deadline: Option<Pin<Box<Sleep>>> = None;
@@ -130,7 +130,7 @@ async fn finish(mut exchange: Exchange, shared: Arc<Shared>) {
             return Poll::Ready(());
         }
         let Some(Unsent { bytes, max_sending }) = UNSENT.with(Cell::get) else {
-            // It is still being read or decided, and has a share of its own.
+            // The request is still being read or decided, and holds its own share.
             return Poll::Pending;
         };
         if share.hold(REQUEST_BYTES + bytes).is_err() || share.poll_evicted(context).is_ready() {

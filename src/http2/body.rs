@@ -1,7 +1,7 @@
 //! The bodies of answers.
 //!
-//! hyper asks a body for its next part only when the client takes the one before, so a body cannot
-//! notice that the client takes nothing. It leaves a note of what is unsent ([`UNSENT`]) for the
+//! hyper polls a body for its next part only after the client has read the previous one, so a body
+//! cannot notice that the client stopped reading. It records what is unsent in [`UNSENT`], for the
 //! task that runs the request.
 
 use std::cell::Cell;
@@ -15,20 +15,20 @@ use http_body::Frame;
 use tonic::Status;
 
 tokio::task_local! {
-    /// What is unsent of the answer to the request that runs now; nothing before it has an answer.
+    /// The unsent answer to the current request. `None` before there is an answer.
     pub(super) static UNSENT: Cell<Option<Unsent>>;
 }
 
-/// The largest DATA frame that `h2` copies behind other frames, in bytes. A larger one is a write of
-/// its own.
+/// The largest DATA frame that `h2` copies behind other frames, in bytes. Larger frames take a
+/// separate write.
 const MAX_COPIED_BYTES: usize = 1_023;
 
-/// An answer that the client does not take yet.
+/// An answer that the client has not read yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unsent {
-    /// The memory that it takes, in bytes.
+    /// Its memory, in bytes.
     pub(super) bytes: usize,
-    /// How long sending may take.
+    /// The time limit for sending.
     pub(super) max_sending: Option<Duration>,
 }
 
@@ -41,16 +41,16 @@ pub struct Body {
 
 #[derive(Debug)]
 enum Content {
-    /// What is left of one message, and then gRPC's status OK.
+    /// The rest of one message, followed by gRPC's status OK.
     Message(Bytes),
-    /// The status was sent.
+    /// The status has been sent.
     Ended,
     Stream(tonic::body::Body),
 }
 
 impl Body {
-    /// One gRPC message, its prefix included, and status OK. A client that has not taken it after
-    /// `max_sending` gets a reset.
+    /// One gRPC message, including its prefix, and status OK. If the client has not read it after
+    /// `max_sending`, the request is reset.
     pub fn message(message: Bytes, max_sending: Duration) -> Self {
         let unsent = Unsent {
             bytes: message.len(),
@@ -62,8 +62,8 @@ impl Body {
         }
     }
 
-    /// What a service of tonic answers. While the client does not take it, it counts for `bytes` of
-    /// memory, and after `max_sending` the client gets a reset.
+    /// The answer of a tonic service. While the client does not read it, it counts as `bytes` of
+    /// memory. After `max_sending`, the request is reset.
     pub fn stream(body: tonic::body::Body, bytes: usize, max_sending: Option<Duration>) -> Self {
         Self {
             content: Content::Stream(body),
@@ -81,7 +81,7 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        // An error means that hyper runs the body outside of a request, which it does not.
+        // Fails only outside a request, where hyper never polls a body.
         let _ = UNSENT.try_with(|unsent| unsent.set(Some(this.unsent)));
         match &mut this.content {
             Content::Message(rest) if rest.is_empty() => {

@@ -1,9 +1,9 @@
-//! The memory that unfinished requests may take, all of the process together.
+//! The memory budget for all unfinished requests of the process.
 //!
-//! A request that is whole and can be answered at once takes none of it and touches no lock. One
-//! that has to wait (for its own bytes, for keys, for a client that does not read) takes a share.
-//! When the budget is spent, whoever has waited longest gives its share up: what arrives in
-//! pieces arrives within milliseconds, and what is held open on purpose does not.
+//! A complete request that can be answered at once takes no share and no lock. A request that has
+//! to wait (for its own bytes, for keys, for a client that does not read) takes a share. If the
+//! budget is exceeded, the oldest share is evicted: ordinary requests arrive within milliseconds,
+//! so the oldest are those held open on purpose.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -18,10 +18,10 @@ use futures_util::task::AtomicWaker;
 use crate::telemetry::every_minute::EveryMinute;
 use crate::telemetry::metrics::BudgetMetrics;
 
-/// What a waiting request takes besides its message, in bytes: its stream, its task, its answer.
+/// The memory of a waiting request besides its message, in bytes: its stream, task and answer.
 pub const REQUEST_BYTES: usize = 4 * 1024;
 
-/// A number of bytes, and who holds how many of them.
+/// A number of bytes, and the shares that hold them.
 #[derive(Debug)]
 pub struct Budget {
     max_bytes: usize,
@@ -34,7 +34,7 @@ pub struct Budget {
 struct State {
     used: usize,
     next: u64,
-    /// The first one has waited longest.
+    /// Oldest first.
     holders: BTreeMap<u64, Holder>,
 }
 
@@ -44,14 +44,14 @@ struct Holder {
     eviction: Arc<Eviction>,
 }
 
-/// How a holder hears that its share was given up.
+/// Tells a holder that its share was evicted.
 #[derive(Debug, Default)]
 struct Eviction {
     is_over: AtomicBool,
     waker: AtomicWaker,
 }
 
-/// The share was given up: what was waited for is to be dropped.
+/// The share was evicted: the holder must drop what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evicted;
 
@@ -74,17 +74,17 @@ impl Budget {
         }
     }
 
-    /// The bytes that are held now.
+    /// The bytes that are currently held.
     pub fn used(&self) -> usize {
         self.lock().used
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is held.
+        // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room, and says how often it had to.
+    /// Evicts the oldest shares until the others fit.
     fn fit(&self, state: &mut State) {
         while state.used > self.max_bytes {
             let Some((_, oldest)) = state.holders.pop_first() else {
@@ -98,7 +98,7 @@ impl Budget {
                 tracing::warn!(
                     times,
                     max_bytes = self.max_bytes,
-                    "unfinished requests take all memory that they may; the oldest is given up"
+                    "unfinished requests exceed their memory budget; dropping the oldest"
                 );
             }
         }
@@ -110,7 +110,7 @@ impl Budget {
     }
 }
 
-/// What one request holds. Given back when dropped.
+/// The bytes that one request holds. Returned when dropped.
 #[derive(Debug)]
 pub struct Share<'b> {
     budget: &'b Budget,
@@ -124,11 +124,11 @@ struct Held {
 }
 
 impl Share<'_> {
-    /// Holds this many bytes from now on, instead of those before.
+    /// Changes the share to this many bytes.
     ///
     /// # Errors
     ///
-    /// When the share was given up.
+    /// Fails if the share was evicted.
     pub fn hold(&mut self, bytes: usize) -> Result<(), Evicted> {
         let mut state = self.budget.lock();
         let id = match &self.held {
@@ -157,7 +157,7 @@ impl Share<'_> {
         }
     }
 
-    /// Holds nothing any more.
+    /// Returns all bytes.
     pub fn release(&mut self) {
         if let Some(held) = self.held.take() {
             let mut state = self.budget.lock();
@@ -168,7 +168,7 @@ impl Share<'_> {
         }
     }
 
-    /// Whether the share was given up; if not, the task is woken when it is.
+    /// Ready if the share was evicted. Otherwise, eviction wakes the task.
     pub fn poll_evicted(&self, context: &mut Context<'_>) -> Poll<()> {
         let Some(Held { eviction, .. }) = &self.held else {
             return Poll::Pending;
@@ -180,12 +180,11 @@ impl Share<'_> {
         }
     }
 
-    /// Awaits a future. If it is not ready at once, [`REQUEST_BYTES`] and `bytes` are held until
-    /// it is.
+    /// Awaits a future. Unless it is ready at once, holds [`REQUEST_BYTES`] plus `bytes` meanwhile.
     ///
     /// # Errors
     ///
-    /// When the share was given up meanwhile.
+    /// Fails if the share was evicted meanwhile.
     pub async fn wait<F: Future>(
         &mut self,
         bytes: usize,

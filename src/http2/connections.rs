@@ -1,4 +1,4 @@
-//! How many connections there may be, of one kind.
+//! Limits the number of connections of one kind.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use crate::telemetry::every_minute::EveryMinute;
 use crate::telemetry::metrics::ConnectionMetrics;
 
-/// The connections of the listeners of one kind, at most `max` of them.
+/// The connections of all listeners of one kind, at most `max`.
 ///
-/// One more ends the one that has been of no use for longest: a client whose connection was idle
-/// connects again, and nobody can keep others out by holding connections open.
+/// A further connection evicts the one that has been idle longest. Its client connects again, and
+/// no client can lock others out by holding connections open.
 #[derive(Debug)]
 pub struct Connections {
     max: usize,
     started: Instant,
-    /// One permit for each connection that may be there, those that are being closed included.
+    /// One permit per connection, including those that are being closed.
     permits: Arc<Semaphore>,
     open: Mutex<Open>,
     metrics: ConnectionMetrics,
@@ -39,7 +39,7 @@ struct Entry {
 }
 
 impl Connections {
-    /// Room for this many.
+    /// Allows at most `max` connections, and at least one.
     pub fn new(max: usize, metrics: ConnectionMetrics) -> Self {
         let max = max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
@@ -52,11 +52,11 @@ impl Connections {
         }
     }
 
-    /// Counts a connection that was accepted. If there are too many, ends another, and waits until
-    /// it is closed: accepting must not be faster than closing.
+    /// Registers an accepted connection. If there are too many, evicts another and waits until it
+    /// is closed, so that accepting is never faster than closing.
     pub async fn admit(self: &Arc<Self>) -> Lease {
         let mut lease = self.enter();
-        // An error means that the semaphore is closed, which nobody does.
+        // Fails only if the semaphore is closed, which never happens.
         lease.permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         lease
     }
@@ -86,8 +86,7 @@ impl Connections {
                     times,
                     max = self.max,
                     listener = self.metrics.listener,
-                    "there are as many connections as there may be; the one that has been idle \
-                     for longest is closed"
+                    "connection limit reached; closing the connection that has been idle longest"
                 );
             }
         }
@@ -108,7 +107,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        // Nothing panics while it is held.
+        // No code panics while it holds the lock.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,7 +117,7 @@ impl Connections {
     }
 }
 
-/// A connection that is counted, until this is dropped.
+/// A registered connection. Dropping it makes room for another.
 #[derive(Debug)]
 pub struct Lease {
     connections: Arc<Connections>,
@@ -128,13 +127,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A request has come.
+    /// Records that a request has arrived.
     pub fn used(&self) {
         let now = self.connections.now();
         self.entry.last_used.store(now, Ordering::Relaxed);
     }
 
-    /// Completes when the connection has to make room for another.
+    /// Completes when the connection must make room for another.
     pub async fn evicted(&self) {
         self.entry.evicted.notified().await;
     }
@@ -165,7 +164,7 @@ mod tests {
         let mut third = Box::pin(connections.admit());
         assert!(
             third.as_mut().now_or_never().is_none(),
-            "nobody has gone yet"
+            "no connection has closed yet"
         );
         assert!(second.evicted().now_or_never().is_some());
         assert!(first.evicted().now_or_never().is_none());

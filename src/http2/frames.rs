@@ -1,37 +1,37 @@
-//! Which frames pass on a connection (RFC 9113 §4.1): their heads, as bytes go by.
+//! Recognises frames in the bytes of a connection by their heads (RFC 9113 §4.1).
 
-/// What a client sends first (RFC 9113 §3.4).
+/// The first bytes that a client sends (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
-/// The flag of a frame that ends a header block.
+/// The flag of the last frame of a header block.
 const END_HEADERS: u8 = 4;
 
-/// A frame that this module knows something about.
+/// A frame of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// Part of a header block. The connection carries nothing else before its last part.
+    /// Part of a header block. No other frame may come before its last part.
     HeaderBlock { is_last: bool },
-    /// The end of a request by an error code (RFC 9113 §7).
+    /// A request ends with this error code (RFC 9113 §7).
     Reset(u32),
 }
 
 /// Follows one direction of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// What is left of the preface. Frames follow it.
+    /// The rest of the preface, which precedes all frames.
     preface: &'static [u8],
-    /// Bytes that belong to no head.
+    /// The number of bytes before the next head.
     skip: usize,
-    /// A head, and the error code if it is of a `RST_STREAM`.
+    /// A frame's head, and the error code of a `RST_STREAM`.
     head: [u8; 13],
     filled: usize,
 }
 
 impl Frames {
-    /// The direction from the client.
+    /// The bytes from the client.
     pub(super) fn received() -> Self {
         Self {
             preface: PREFACE,
@@ -39,17 +39,17 @@ impl Frames {
         }
     }
 
-    /// The direction from the server.
+    /// The bytes from the server.
     pub(super) fn sent() -> Self {
         Self::default()
     }
 
-    /// Whether the other end has begun with HTTP/2.
+    /// Whether the preface is complete.
     pub(super) fn has_begun(&self) -> bool {
         self.preface.is_empty()
     }
 
-    /// These bytes go by.
+    /// Processes the next bytes, and calls `seen` with each frame of interest.
     pub(super) fn pass(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
         let is_equal = |(expected, byte): &(&u8, &u8)| expected == byte;
         let equal = self.preface.iter().zip(bytes).take_while(is_equal).count();

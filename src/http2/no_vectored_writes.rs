@@ -1,4 +1,4 @@
-//! Connections whose writes are few and large, and whose frames are looked at as they go by.
+//! Connections with few and large writes, whose frames are observed as they pass.
 
 use std::future::Future;
 use std::io;
@@ -14,15 +14,15 @@ use tokio::time::{Sleep, sleep};
 use super::Shared;
 use super::frames::{Frame, Frames};
 
-/// How long a client may take nothing. hyper notices a client that answers no pings, but then waits
-/// until it has taken the GOAWAY, which a client that is gone never does.
+/// How long a client may read nothing. hyper notices a client that answers no pings, but then waits
+/// until it has read the GOAWAY, which a dead client never does.
 const MAX_BLOCKED: Duration = Duration::from_secs(30);
 
-/// A connection that does not offer to write several buffers at once. `h2` then copies small frames
-/// behind each other, where it would write out each larger one by a call of its own.
+/// A connection without vectored writes. `h2` then copies small frames into one buffer, instead of
+/// writing all but the smallest with separate calls.
 ///
-/// While the client does not take what is written, nothing more is read: each request that is read
-/// has an answer, which would have to be kept. After [`MAX_BLOCKED`], writing fails.
+/// While the client does not read, nothing more is read from it: each request has an answer that
+/// would have to be kept. After [`MAX_BLOCKED`], writing fails.
 #[derive(Debug)]
 pub(super) struct NoVectoredWrites<C> {
     connection: C,
@@ -30,20 +30,20 @@ pub(super) struct NoVectoredWrites<C> {
     received: Frames,
     sent: Frames,
     flags: Arc<Flags>,
-    /// Whether reading was put off, and the task must be woken to read.
+    /// Whether a read was postponed, so that the task must be woken for it.
     is_read_put_off: bool,
-    /// The end of [`MAX_BLOCKED`], while writes are blocked.
+    /// When [`MAX_BLOCKED`] ends, while writes are blocked.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// What the connection is in the middle of.
+/// The state of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Flags {
-    /// The client has sent the preface of HTTP/2.
+    /// The client has sent the HTTP/2 preface.
     has_begun: AtomicBool,
-    /// The client does not take what is written.
+    /// The client does not read what is written.
     is_blocked: AtomicBool,
-    /// A header block has begun, and not ended.
+    /// A header block has begun but not ended.
     is_block_open: AtomicBool,
 }
 
@@ -78,7 +78,7 @@ impl<C> NoVectoredWrites<C> {
         Arc::clone(&self.flags)
     }
 
-    /// What became of an attempt to write: an error if the client has taken nothing for too long.
+    /// Records the outcome of a write. Fails if the client has read nothing for too long.
     fn attempted<T>(
         &mut self,
         result: Poll<io::Result<T>>,

@@ -1,4 +1,4 @@
-//! The timer of hyper's pings.
+//! The timer for hyper's pings.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use hyper::rt::{Sleep, Timer};
 use hyper_util::rt::TokioTimer;
 
-/// A timer that is late by one poll.
+/// A timer that fires one poll late.
 ///
-/// hyper looks at its timers before it reads. After the whole process was stopped for a while, the
-/// answer to a ping may be there and unread. The connection is read once more before its ping counts
-/// as unanswered.
+/// hyper checks its timers before it reads. If the whole process was stopped for a while, the
+/// answer to a ping may have arrived unread. The extra poll reads the connection once more before
+/// the ping counts as unanswered.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PingTimer(TokioTimer);
 

@@ -1,5 +1,5 @@
-//! What HTTP/2 refuses by itself. No handler hears of it, and to Envoy each is an error: 403, or an
-//! allow under `failure_mode_allow`.
+//! Counts what HTTP/2 refuses before a handler sees it. Envoy treats each refusal as an error: 403,
+//! or an allow under `failure_mode_allow`.
 
 use std::error::Error as _;
 
@@ -8,7 +8,7 @@ use h2::Reason;
 use crate::telemetry::every_minute::EveryMinute;
 use crate::telemetry::metrics::Http2Metrics;
 
-/// Counts and logs what was refused.
+/// Counts and logs refusals.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
     metrics: Http2Metrics,
@@ -25,10 +25,10 @@ impl Refused {
         }
     }
 
-    /// A request ends by this error code, sent by this end.
+    /// The server resets a request with this error code.
     pub(super) fn reset(&self, code: u32) {
         let reason = Reason::from(code);
-        // Other codes are those of requests that a handler had.
+        // Other codes are for requests that reached a handler.
         let is_unseen = [
             Reason::PROTOCOL_ERROR,
             Reason::FLOW_CONTROL_ERROR,
@@ -44,18 +44,18 @@ impl Refused {
             tracing::warn!(
                 times,
                 code = reason.description(),
-                "HTTP/2 refuses requests before they can be judged, which Envoy takes for an \
-                 outage of claimgate. The usual cause is an `:authority` that is not one, as Envoy \
-                 sends the cluster's name, and that has `|`, `/`, `%` or two colons in it: set \
+                "HTTP/2 refuses requests before they can be judged, which Envoy treats as an \
+                 outage of claimgate. The usual cause is an invalid `:authority`: Envoy sends the \
+                 cluster's name, which must not contain `|`, `/`, `%` or two colons. Set \
                  `authority: claimgate` in `envoy_grpc` and in `grpc_health_check`"
             );
         }
     }
 
-    /// A connection ends by this error. `has_begun` says whether it began with HTTP/2.
+    /// A connection ends with this error. `has_begun` says whether it began with HTTP/2.
     pub(super) fn connection(&self, error: &hyper::Error, has_begun: bool) {
         let cause = error.source().and_then(|cause| cause.downcast_ref());
-        // Other errors mean that the client has gone.
+        // Other errors mean that the client has disconnected.
         let Some(error) = cause.filter(|cause: &&h2::Error| cause.is_library()) else {
             return;
         };
@@ -64,7 +64,7 @@ impl Refused {
         }
         self.metrics.connections.inc();
         if let Some(times) = self.connections.due() {
-            tracing::warn!(times, %error, "a connection breaks HTTP/2, and is closed");
+            tracing::warn!(times, %error, "closing a connection that violates HTTP/2");
         }
     }
 
@@ -74,7 +74,7 @@ impl Refused {
             tracing::warn!(
                 times,
                 "a connection does not begin with HTTP/2 in plain text. In Envoy, the cluster needs \
-                 `http2_protocol_options` (`explicit_http_config`), and no TLS"
+                 `http2_protocol_options` (`explicit_http_config`) and must not use TLS"
             );
         }
     }

@@ -1,5 +1,4 @@
-//! The services of tonic, for requests that come over a connection of ours: small messages, and a
-//! time for each.
+//! Runs tonic services over claimgate's connections, with small messages and time limits.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -20,19 +19,19 @@ use tower::Service as _;
 use super::budget::{Evicted, Share};
 use super::{Body, HandlerResult, REQUEST_WINDOW_BYTES, Shared};
 
-/// The largest message, in bytes: names of services and symbols.
+/// The maximum size of a message, in bytes. It holds only names of services and symbols.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
-/// How long a message may take to arrive.
+/// The time limit for a message to arrive.
 const MAX_READING: Duration = Duration::from_secs(10);
 
-/// How long a conversation of several messages may take.
+/// The time limit for a call with several messages.
 const MAX_STREAMING: Duration = Duration::from_mins(1);
 
-/// The services whose calls have several messages.
+/// The path prefix of services whose calls have several messages.
 const STREAMING: &str = "/grpc.reflection.";
 
-/// What these services read of a request's headers; the others are not kept.
+/// The request headers that these services read. Others are dropped.
 const HEADERS: [&str; 4] = [
     "content-type",
     "te",
@@ -40,11 +39,12 @@ const HEADERS: [&str; 4] = [
     "grpc-accept-encoding",
 ];
 
-/// Answers a request by one of these services.
+/// Answers a request to one of these services.
 ///
 /// # Errors
 ///
-/// When the client has gone, does not want the answer any more, or has to make room for others.
+/// Fails if the client disconnects or cancels the request, or if the request must make room for
+/// others.
 pub async fn answer(
     request: Request<Incoming>,
     mut routes: Routes,
@@ -78,11 +78,11 @@ pub async fn answer(
         }
         Err(status) => status.into_http(),
     };
-    // Health may be watched for as long as the connection lives.
+    // A client may watch health for as long as the connection lives.
     Ok(response.map(|body| Body::stream(body, 0, None)))
 }
 
-/// The one message of a request, with what gRPC puts before it.
+/// The single message of a request, with gRPC's prefix.
 async fn collect(mut body: Incoming, share: &mut Share<'_>) -> Result<Bytes, Status> {
     let mut message = BytesMut::new();
     loop {
@@ -92,9 +92,9 @@ async fn collect(mut body: Incoming, share: &mut Share<'_>) -> Result<Bytes, Sta
             return Ok(message.freeze());
         };
         let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
-        // Trailers mean nothing.
+        // Trailers are ignored.
         message.extend_from_slice(&frame.into_data().unwrap_or_default());
-        // gRPC puts five bytes before it.
+        // gRPC's prefix has five bytes.
         if message.len() > 5 + MAX_MESSAGE_BYTES {
             return Err(Status::resource_exhausted("the message is too large"));
         }

@@ -1,7 +1,7 @@
 //! Decisions as data: every case of `tests/cases/*.yaml` is a test, through the service itself.
 //!
-//! `cargo test --test cases expired` runs the cases that expect this reason, or have it in their names;
-//! `-- --list` lists all.
+//! `cargo test --test cases expired` runs the cases that expect this reason or have it in their
+//! names. `-- --list` lists all.
 
 #![expect(
     clippy::unwrap_used,
@@ -98,7 +98,7 @@ fn block_on<F: Future>(test: F) -> F::Output {
     runtime.unwrap().block_on(test)
 }
 
-/// A clock that fails panics on purpose, and the service catches that: it is no news.
+/// A failing clock panics on purpose, and the service catches that, so it is not printed.
 fn hide_failing_clocks() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

@@ -42,7 +42,7 @@ async fn a_grpc_client_gets_a_grpc_status() {
         (Code::PermissionDenied, "The token's scope is insufficient")
     );
 
-    // By itself, Envoy would turn 400 into INTERNAL.
+    // Without claimgate's status, Envoy would turn 400 into INTERNAL.
     let denied = unary(channel, "/grpc.health.v1.Health/Check;v=1", &token).await;
     assert_eq!(
         told(&denied.unwrap_err()),

@@ -10,7 +10,7 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::too_many_lines,
-    reason = "a test fails by panicking, says what it counted, and a table is as long as it is"
+    reason = "a test fails by panicking, prints what it counted, and has long tables of cases"
 )]
 
 mod ambiguity;

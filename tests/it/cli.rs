@@ -532,8 +532,7 @@ async fn scarce_descriptors_are_shared() {
     }
     let rest = rest.join("\n");
     assert_eq!(
-        rest.matches("there are as many connections as there may be")
-            .count(),
+        rest.matches("connection limit reached").count(),
         2,
         "{rest}"
     );

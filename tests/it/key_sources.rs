@@ -433,7 +433,7 @@ async fn a_bearer_token_is_sent_where_the_operator_said() {
             .contains("authorization: Bearer second\r\n")
     );
 
-    // A URL from the metadata receives no token of ours.
+    // A URL from the metadata does not receive our token.
     let metadata =
         json!({"issuer": issuer.url(), "jwks_uri": format!("{}{JWKS}", elsewhere.url())});
     issuer.reply(DISCOVERY, Reply::json(&metadata));

@@ -180,7 +180,7 @@ async fn unread_lines_are_counted() {
     drop(guard);
 }
 
-/// A denial after a wait in vain says how long the request waited, and what to set.
+/// A denial after a futile wait says how long the request waited, and what to set.
 #[tokio::test(start_paused = true)]
 async fn a_wait_in_vain_says_what_to_set() {
     for (timeout, wait, expected) in [

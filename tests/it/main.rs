@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::too_many_lines,
-    reason = "a test fails by panicking, and a table is as long as it is"
+    reason = "a test fails by panicking, and tables of cases are long"
 )]
 
 mod advice;

@@ -285,7 +285,7 @@ fn cached_tokens_take_the_accounted_memory() {
     }
 }
 
-/// Whatever strangers invent (keys, issuers, subjects), nothing of it stays in memory.
+/// Keys, issuers and subjects that strangers invent do not stay in memory.
 #[test]
 fn refused_tokens_leave_nothing_behind() {
     let (key, stranger) = (signer(Es256, "a"), signer(Es256, "stranger"));

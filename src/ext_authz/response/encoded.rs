@@ -1,5 +1,5 @@
-//! Answers as bytes. Most of them are allows for a token that was answered before. What such an
-//! answer says apart from the rule is encoded once and kept with the token.
+//! Encodes answers. Most are allows for a token that was seen before. The parts of such an answer
+//! that do not depend on the rule are encoded once and cached with the token.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -10,15 +10,15 @@ use super::{Rendered, metadata, pass, render};
 use crate::answer::{Answer, Metadata, Pass};
 use crate::identity::CachedAnswer;
 
-/// What stands before each message (gRPC over HTTP/2, `Length-Prefixed-Message`): whether it is
-/// compressed, and its length.
+/// The size in bytes of the prefix of each message (gRPC over HTTP/2, `Length-Prefixed-Message`):
+/// the compression flag and the length.
 pub(in crate::ext_authz) const PREFIX_BYTES: usize = 5;
 
-/// The key of `CheckResponse.dynamic_metadata`: field 4, its length follows.
+/// The key of `CheckResponse.dynamic_metadata`: field 4, followed by its length.
 const DYNAMIC_METADATA: u8 = 4 << 3 | 2;
 
-/// The bytes of an answer, behind the prefix that gRPC wants, and how many headers are not set because
-/// the claim is too long for one.
+/// The bytes of an answer after gRPC's prefix, and the number of headers that are not set because
+/// their claim is too long.
 pub(in crate::ext_authz) fn encode(
     answer: Answer<'_>,
     metadata: Option<Metadata<'_>>,
@@ -35,7 +35,7 @@ pub(in crate::ext_authz) fn encode(
     (message(&response), oversized.len())
 }
 
-/// A message behind its prefix.
+/// A message after its prefix.
 fn message(response: &CheckResponse) -> Bytes {
     let length = response.encoded_len();
     let mut bytes = start(length);
@@ -50,8 +50,8 @@ fn start(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// The allow, from what was encoded before. `None` if it depends on more than the token and the rule,
-/// or is too large to be kept.
+/// The allow, from its cached parts. `None` if it depends on more than the token and the rule, or
+/// is too large to cache.
 fn cached(pass: &Pass<'_>, metadata: Option<Metadata<'_>>) -> Option<(Bytes, usize)> {
     if !pass.depends_on_bearer_alone() {
         return None;
@@ -83,7 +83,7 @@ fn cached(pass: &Pass<'_>, metadata: Option<Metadata<'_>>) -> Option<(Bytes, usi
     let mut bytes = start(response.len() + 1 + prost::length_delimiter_len(length) + length);
     bytes.extend_from_slice(response);
     bytes.push(DYNAMIC_METADATA);
-    // The buffer has room for all of it.
+    // The buffer is large enough for everything.
     prost::encode_length_delimiter(length, &mut bytes).ok()?;
     bytes.extend_from_slice(entries);
     rule.encode_raw(&mut bytes);

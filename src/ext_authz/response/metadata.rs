@@ -1,7 +1,7 @@
-//! Metadata as Envoy's `dynamic_metadata`, a `google.protobuf.Struct`.
+//! Converts metadata to Envoy's `dynamic_metadata`, a `google.protobuf.Struct`.
 //!
-//! A `Struct` has doubles and no other numbers, so an integer that shares its double with another one
-//! becomes text. So does a value that is nested too deep, as JSON.
+//! The only numbers in a `Struct` are doubles, so an integer that shares its double with another
+//! one becomes text. A value that is nested too deep becomes JSON text.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
@@ -9,17 +9,17 @@ use prost_types::{ListValue, Struct, Value};
 use crate::answer::Metadata;
 use crate::token::json::Json;
 
-/// The most levels of claims, the claims themselves included, that keep their structure. Envoy reads
-/// messages of up to 100 levels, and each level of JSON takes three. A message that it cannot read is
-/// an error to it, which `failure_mode_allow` turns into an allow.
+/// The maximum depth at which claims keep their structure, counting the outermost object. Envoy
+/// reads messages of up to 100 levels, and each level of JSON takes three. Envoy treats a message
+/// that it cannot read as an error, which `failure_mode_allow` turns into an allow.
 const MAX_DEPTH: usize = 17;
 
-/// The metadata as a message.
+/// The metadata as a `Struct`.
 pub(super) fn to_struct(metadata: &Metadata<'_>) -> Struct {
     fields(metadata.entries(), MAX_DEPTH)
 }
 
-/// A message with one text.
+/// A `Struct` with one text.
 pub(super) fn one(name: &str, text: &str) -> Struct {
     fields([(name, Json::String(text))], MAX_DEPTH)
 }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::token::json::ClaimsDocument;
 
-    /// What a `Struct` says, as JSON.
+    /// A value of a `Struct` as JSON.
     fn said(kind: Option<Kind>) -> serde_json::Value {
         match kind.unwrap() {
             Kind::NullValue(_) => json!(null),
@@ -104,7 +104,7 @@ mod tests {
                 json!({"a": [[1], {"b": [2]}], "c": [[]]}),
                 json!({"a": [[1.0], {"b": ["2"]}], "c": [[]]}),
             ),
-            // Deeper than four levels, of which the outermost object is one.
+            // Deeper than four levels, counting the outermost object.
             (
                 json!({"a": {"b": {"c": {"d": [1]}}}}),
                 json!({"a": {"b": {"c": {"d": "[1]"}}}}),

@@ -13,9 +13,9 @@ use crate::token::{RequiredClaim, VerifiedToken};
 /// Which requests may pass.
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// None.
+    /// No request.
     Deny,
-    /// All. Tokens are not even looked at.
+    /// Every request. Tokens are not read.
     Public,
     /// Requests with a token that meets the requirement, and requests without a token. A bad token
     /// is refused.

@@ -138,8 +138,8 @@ pub enum NoRule {
     Unknown(Escaped),
 }
 
-/// What an Envoy route that names a rule has looked at: method and path. Envoy decodes a path, but
-/// does not resolve what some servers resolve further, such as `/..;/`.
+/// What an Envoy route that names a rule may match on: method and path. Envoy decodes a path, but
+/// does not resolve everything that some servers do, such as `/..;/`.
 const OF_ROUTES: Uses = Uses {
     claims: false,
     request: false,
@@ -258,8 +258,8 @@ impl Rules {
         self.expressions
     }
 
-    /// The parts of this request that matter: those that rules use, and those that its route has
-    /// looked at if it names a rule.
+    /// The parts of this request that matter: those that rules use, and those that its route may
+    /// match on if it names a rule.
     fn uses_for(&self, request: &Request<'_>) -> Uses {
         match request.context(RULE_EXTENSION) {
             Some(_) => self.uses.or(OF_ROUTES),

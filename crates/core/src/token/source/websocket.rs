@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::too_many_lines, reason = "a table is as long as it is")]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn subprotocols() {
         use Unreadable::{Empty, Malformed, Repeated};
         type Expected = (
