@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::document::{self, Jwk, Member};
-use super::material::Material;
+use super::material::{Material, without_zeros};
 use super::public_key::PublicKey;
 use super::{Algorithm, AlgorithmSet, Key, KeySetError, MAX_KEYS, ed25519, rsa};
 use crate::escaped::Escaped;
@@ -203,12 +203,6 @@ fn read_ec(
         public: PublicKey::on_curve(verification, point)
             .map_err(|_| "its point is not on the curve")?,
     })
-}
-
-/// A big-endian number without leading zeros.
-pub(super) fn without_zeros(octets: &[u8]) -> &[u8] {
-    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-    octets.get(zeros..).unwrap_or_default()
 }
 
 /// Decodes base64url and tolerates padding, which some providers send.

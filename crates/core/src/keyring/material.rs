@@ -9,3 +9,9 @@ pub(super) struct Material {
     pub(super) algorithms: AlgorithmSet,
     pub(super) public: PublicKey,
 }
+
+/// A big-endian number without leading zeros.
+pub(super) fn without_zeros(octets: &[u8]) -> &[u8] {
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    octets.get(zeros..).unwrap_or_default()
+}

@@ -1,8 +1,7 @@
 //! RSA public keys (RFC 7518 §6.3.1). Rejects weak ones.
 
 use super::Algorithm;
-use super::jwk::without_zeros;
-use super::material::Material;
+use super::material::{Material, without_zeros};
 use super::public_key::PublicKey;
 
 /// The accepted modulus sizes in bits: below is too weak (RFC 7518 §3.3), above costs too much CPU
