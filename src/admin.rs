@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +19,7 @@ use crate::gate::{Gate, Generation};
 use crate::http2::connections::Connections;
 use crate::lifecycle::Phase;
 use crate::listener::{Connection, Listener};
+use crate::reload::Rejected;
 use crate::telemetry::exposition::Format;
 
 /// What the listener reports on.
@@ -26,6 +27,7 @@ use crate::telemetry::exposition::Format;
 pub(crate) struct Admin {
     pub(crate) gate: Gate,
     pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) rejected: Rejected,
 }
 
 /// The maximum number of connections: enough for probes, Prometheus and a person who looks.
@@ -82,7 +84,7 @@ async fn index() -> &'static str {
         env!("CARGO_PKG_VERSION"),
         "\n\n",
         "/livez    is the process alive\n",
-        "/readyz   can it judge tokens of every provider\n",
+        "/readyz   can it judge tokens of every provider (?verbose: the state of each)\n",
         "/metrics  Prometheus metrics\n",
     )
 }
@@ -91,11 +93,12 @@ async fn livez() -> &'static str {
     "alive\n"
 }
 
-/// Responds with 200, or with 503 and a line for everything that is missing.
-async fn readyz(State(admin): State<Admin>) -> Response {
-    let mut missing = Vec::new();
+/// Responds with 200, or with 503 and a line for everything that is missing. `?verbose` adds the state
+/// of the configuration and of each provider.
+async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let mut lines = Vec::new();
     if *admin.phase.borrow() != Phase::Serving {
-        missing.push("not ready: shutting down\n".to_owned());
+        lines.push("not ready: shutting down".to_owned());
     }
     let generation = admin.gate.generation();
     let Generation { policy, jwks, .. } = &*generation;
@@ -109,12 +112,52 @@ async fn readyz(State(admin): State<Admin>) -> Response {
                 || "still being fetched".to_owned(),
                 |error| error.to_string(),
             );
-        missing.push(format!("not ready: no keys of provider `{name}`: {why}\n"));
+        lines.push(format!("not ready: no keys of provider `{name}`: {why}"));
     }
-    match missing.is_empty() {
-        true => "ready\n".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, missing.concat()).into_response(),
+    let status = match lines.is_empty() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    if lines.is_empty() {
+        lines.push("ready".to_owned());
     }
+    if is_verbose(query.as_deref()) {
+        lines.extend(details(&admin, &generation));
+    }
+    (status, lines.join("\n") + "\n").into_response()
+}
+
+fn is_verbose(query: Option<&str>) -> bool {
+    let mut parameters = query.unwrap_or_default().split('&');
+    parameters.any(|parameter| matches!(parameter, "verbose" | "verbose=" | "verbose=true"))
+}
+
+/// The state of the configuration and of each provider, a line each. Each line of a problem with the
+/// configuration is one too.
+fn details(admin: &Admin, generation: &Generation) -> Vec<String> {
+    let Generation {
+        hash, policy, jwks, ..
+    } = generation;
+    let mut lines = vec![format!("configuration {hash} is in force")];
+    if let Some(problems) = &*admin.rejected.load() {
+        let rejected = problems
+            .lines()
+            .map(|problem| format!("the configuration file is rejected: {problem}"));
+        lines.extend(rejected);
+    }
+    for (id, provider) in policy.providers() {
+        let name = &provider.name;
+        let state = match jwks.age(id) {
+            Some(age) => format!("keys fetched {} s ago", age.as_secs()),
+            None => "no keys".to_owned(),
+        };
+        let error = jwks.status(id).and_then(|status| status.error.clone());
+        lines.push(match error {
+            Some(error) => format!("provider `{name}`: {state}; the last fetch failed: {error}"),
+            None => format!("provider `{name}`: {state}"),
+        });
+    }
+    lines
 }
 
 /// Renders one page at a time, on a blocking thread, because 10,000 series take milliseconds and

@@ -27,6 +27,7 @@ use crate::http2::{self, Handler, HandlerResult, Shared, routes};
 use crate::lifecycle::Phase;
 use crate::listener::{Connection, Listener, listen};
 use crate::logging::Logging;
+use crate::reload::{Bound, ConfigFile};
 use crate::time::Clock;
 
 /// How long connections may take to end after the drain period.
@@ -41,6 +42,8 @@ pub struct App {
     max_connections: usize,
     max_connection_age: Option<Duration>,
     drain: Duration,
+    bound: Bound,
+    file: Option<ConfigFile>,
     service: Service,
 }
 
@@ -86,6 +89,10 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
         config.keys.len(),
     );
 
+    let bound = Bound {
+        server: config.server.clone(),
+        admin: config.admin.clone(),
+    };
     Ok(App {
         listeners,
         admin_address: admin.tcp_address().unwrap_or(config.admin.listen),
@@ -93,6 +100,8 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
         max_connections,
         max_connection_age: config.server.max_connection_age,
         drain: config.server.drain,
+        bound,
+        file: None,
         service: Service {
             gate: Gate::start(config, Arc::new(clock)).await,
         },
@@ -122,6 +131,15 @@ impl App {
             .metrics
             .lines()
             .watch(logging.lost.clone());
+    }
+
+    /// Reloads the configuration from this file while the service runs.
+    #[must_use]
+    pub fn reloading(self, file: ConfigFile) -> Self {
+        Self {
+            file: Some(file),
+            ..self
+        }
     }
 
     /// Completes when every provider has keys. Fetching starts in [`bind`], before [`App::run`].
@@ -174,13 +192,18 @@ impl App {
             self.service.gate.clone(),
             phase.subscribe(),
         ));
+        let rejected = self.file.as_ref().map(ConfigFile::rejected);
         helpers.spawn(admin::serve(
             self.admin,
             Admin {
                 gate: self.service.gate.clone(),
                 phase: phase.subscribe(),
+                rejected: rejected.unwrap_or_default(),
             },
         ));
+        if let Some(file) = self.file {
+            helpers.spawn(file.watch(self.service.gate.clone(), self.bound));
+        }
         let api = Arc::new(Api {
             check: self.service,
             others,

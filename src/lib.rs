@@ -33,6 +33,7 @@ mod listener;
 pub mod app;
 pub mod command;
 pub mod logging;
+pub mod reload;
 
 /// The examples in the documents, run as tests.
 #[cfg(doctest)]

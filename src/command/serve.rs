@@ -7,11 +7,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigInput, Failure};
 use crate::app;
-use crate::config::{ListenAddress, values};
+use crate::config::{Config, ListenAddress, values};
 use crate::logging::{self, LogFormat, Logging};
+use crate::reload::ConfigFile;
 use crate::time::SystemClock;
 
-/// Runs the service until SIGTERM or SIGINT.
+/// Runs the service until SIGTERM or SIGINT. Reloads the configuration file when it changes, and at
+/// SIGHUP.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     claimgate serve --config claimgate.yaml\n  \
@@ -58,19 +60,38 @@ impl Log {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let mut config = arguments.source.load()?;
-    let logging = arguments.log.init()?;
-    if !arguments.listen.is_empty() {
-        config.server.listen = arguments.listen;
-    }
-    if let Some(address) = arguments.admin_listen {
-        config.admin.listen = address;
-    }
+    let Arguments {
+        source,
+        listen,
+        admin_listen,
+        log,
+    } = arguments;
+    let with_addresses = move |mut config: Config| {
+        if !listen.is_empty() {
+            config.server.listen.clone_from(&listen);
+        }
+        if let Some(address) = admin_listen {
+            config.admin.listen = address;
+        }
+        config
+    };
+    let config = with_addresses(source.load()?);
+    let logging = log.init()?;
     for warning in &config.warnings {
         tracing::warn!(%warning, "the configuration is probably not what you want");
     }
     // Installed before anything is announced, so that no signal is missed.
     let stopped = stop_signal()?;
+    let file = match source.config {
+        Some(path) => {
+            let load = {
+                let path = path.clone();
+                move || Ok(with_addresses(Config::load(&path)?))
+            };
+            ConfigFile::new(path, load)?
+        }
+        None => ConfigFile::none()?,
+    };
     for (_, provider) in config.policy.providers() {
         tracing::info!(
             provider = provider.name,
@@ -78,7 +99,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             "trusting this provider"
         );
     }
-    let app = app::bind(config, SystemClock).await?;
+    let app = app::bind(config, SystemClock).await?.reloading(file);
     app.count_lines_lost_by(&logging);
     for address in app.check_addresses() {
         tracing::info!(%address, "serving Check");

@@ -3,12 +3,12 @@
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use claimgate::keyring::Algorithm::Es256;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{ChildStderr, Command};
+use tokio::process::Command;
 
 use crate::support::call::bearer;
-use crate::support::command::{claimgate, run, terminate};
+use crate::support::command::{claimgate, line_with, run, terminate};
 use crate::support::gate::provider;
 use crate::support::issuer::{DISCOVERY, Issuer, Reply};
 use crate::support::keys::signer;
@@ -219,18 +219,6 @@ async fn validate_reports() {
         "{}",
         none.err
     );
-}
-
-/// Reads log lines until one contains `text`.
-async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, text: &str) -> Value {
-    while let Some(line) = lines.next_line().await.unwrap() {
-        let event: Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-        if event["message"] == text {
-            return event;
-        }
-    }
-    panic!("the log ended without {text:?}");
 }
 
 #[tokio::test]

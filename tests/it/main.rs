@@ -34,6 +34,7 @@ mod packaging;
 mod properties;
 mod proxy;
 mod refresh;
+mod reload;
 mod rules;
 mod schema;
 mod serving;

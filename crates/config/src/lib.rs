@@ -12,12 +12,14 @@ use std::time::Duration;
 use url::Url;
 
 pub mod document;
+mod hash;
 pub mod raw;
 mod resolve;
 pub mod schema;
 pub mod values;
 
 pub use document::{Location, Problem, Severity};
+pub use hash::ConfigHash;
 pub use values::ProxyUrl;
 
 use claimgate_core::answer::denials::Denials;
@@ -41,6 +43,8 @@ pub struct Config {
     pub denials: Denials,
     /// Settings that work as written but are probably not what the operator wants, in file order.
     pub warnings: Vec<Problem>,
+    /// Tells this text from other configurations. Files that it names do not count.
+    pub hash: ConfigHash,
 }
 
 /// The cache of verified tokens.
@@ -53,7 +57,7 @@ pub struct TokenCache {
 }
 
 /// The gRPC server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// The addresses to listen on; at least one.
     pub listen: Vec<ListenAddress>,
@@ -109,7 +113,7 @@ impl fmt::Display for ListenAddress {
 }
 
 /// The operator's HTTP listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// An IP address and port. Port 0 picks any free port.
     pub listen: SocketAddr,
@@ -251,15 +255,19 @@ impl Config {
     ///
     /// Fails if the flags are not a valid provider; the error lists every problem.
     pub fn from_flags(flags: &ProviderFlags) -> Result<Self, ConfigError> {
-        resolve::flags(flags).map_err(|problems| ConfigError::Wrong {
+        let mut config = resolve::flags(flags).map_err(|problems| ConfigError::Wrong {
             origin: "command line".to_owned(),
             problems,
-        })
+        })?;
+        config.hash = ConfigHash::of(&format!("{flags:?}"));
+        Ok(config)
     }
 
     fn parse(yaml: &str, directory: &Path) -> Result<Self, Vec<Problem>> {
         let (root, problems) = document::read(yaml).map_err(|problem| vec![problem])?;
-        resolve::root(root, problems, directory)
+        let mut config = resolve::root(root, problems, directory)?;
+        config.hash = ConfigHash::of(yaml);
+        Ok(config)
     }
 }
 

@@ -20,7 +20,7 @@ use super::document::{Field, Location, Problem, Severity};
 use super::raw::provider::{Jwks, RawProvider};
 use super::raw::values::Texts;
 use super::raw::{self, Root};
-use super::{Admin, Config, ProviderFlags, Server, TokenCache, values};
+use super::{Admin, Config, ConfigHash, ProviderFlags, Server, TokenCache, values};
 use claimgate_core::policy::{Policy, PolicyBuilder};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -199,6 +199,7 @@ impl Resolver<'_> {
             token_cache,
             denials,
             warnings: Vec::new(),
+            hash: ConfigHash::default(),
         })
     }
 

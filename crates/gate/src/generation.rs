@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::jwks::Jwks;
 use crate::telemetry::metrics::{Metrics, PolicyMetrics};
 use crate::token_cache::TokenCache;
-use claimgate_config::Config;
+use claimgate_config::{Config, ConfigHash};
 use claimgate_core::answer::denials::Denials;
 use claimgate_core::policy::Policy;
 use claimgate_core::time::Clock;
@@ -15,6 +15,8 @@ use claimgate_core::time::Clock;
 /// What decides requests. A request keeps its generation from its arrival to its answer.
 #[derive(Debug)]
 pub struct Generation {
+    /// The configuration that this generation was made of.
+    pub hash: ConfigHash,
     /// The rules and the providers.
     pub policy: Arc<Policy>,
     /// The form of denials.
@@ -44,10 +46,12 @@ impl Generation {
             token_cache,
             denials,
             warnings: _,
+            hash,
         } = config;
-        let series = metrics.for_policy(&policy);
+        let series = metrics.for_policy(&policy, hash.clone());
         let earlier = earlier.map(|earlier| &earlier.jwks);
         Self {
+            hash,
             jwks: Jwks::start(keys, clock, &series, changed, earlier).await,
             token_cache: TokenCache::new(&token_cache, metrics.token_cache().clone()),
             policy,

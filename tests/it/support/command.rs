@@ -2,8 +2,9 @@
 
 use std::process::Stdio;
 
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, Command};
+use serde_json::Value;
+use tokio::io::{AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 
 /// The binary, with an empty environment.
 pub fn claimgate(arguments: &[&str]) -> Command {
@@ -54,16 +55,30 @@ pub async fn run(arguments: &[&str], input: &str) -> Outcome {
     }
 }
 
+/// Reads log lines (JSON) until one has this message.
+pub async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, text: &str) -> Value {
+    while let Some(line) = lines.next_line().await.unwrap() {
+        let event: Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        if event["message"] == text {
+            return event;
+        }
+    }
+    panic!("the log ended without {text:?}");
+}
+
 /// Sends SIGTERM, and waits for the exit code.
 pub async fn terminate(mut child: Child) -> Option<i32> {
-    let pid = child.id().unwrap().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .await
-            .unwrap()
-            .success()
-    );
+    signal(&child, "TERM").await;
     child.wait().await.unwrap().code()
+}
+
+/// Sends a signal.
+pub async fn signal(child: &Child, name: &str) {
+    let pid = child.id().unwrap().to_string();
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &pid])
+        .status()
+        .await;
+    assert!(sent.unwrap().success());
 }

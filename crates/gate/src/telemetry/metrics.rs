@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -20,6 +21,7 @@ mod counters;
 mod duration;
 mod keys;
 mod lines;
+mod reloads;
 mod token_cache;
 
 use checks::Checks;
@@ -28,9 +30,11 @@ pub use connections::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
 use duration::{DurationCollector, Durations};
 pub use keys::{KeyMetrics, UnknownKeyOutcome};
 use lines::LineCollector;
+pub use reloads::ReloadMetrics;
 pub use token_cache::TokenCacheMetrics;
 
 use crate::telemetry::lines::Lines;
+use claimgate_config::ConfigHash;
 use claimgate_core::decision::Decision;
 use claimgate_core::keyring::ProviderId;
 use claimgate_core::policy::Policy;
@@ -45,19 +49,21 @@ pub struct Metrics {
     token_cache: TokenCacheMetrics,
     dropped_claims: Counter,
     lines: Arc<Lines>,
+    reloads: ReloadMetrics,
     transport: Transport,
 }
 
 /// The metrics whose labels depend on a policy.
 #[derive(Debug)]
 pub struct PolicyMetrics {
+    hash: ConfigHash,
     checks: Checks,
     keys: Vec<(String, KeyMetrics)>,
 }
 
 impl PolicyMetrics {
     /// All series of a policy. Series of `earlier` with the same names continue.
-    fn new(policy: &Policy, earlier: Option<&Self>) -> Self {
+    fn new(policy: &Policy, hash: ConfigHash, earlier: Option<&Self>) -> Self {
         let providers = policy.providers();
         let providers: Vec<&str> = providers.map(|(_, it)| it.name.as_str()).collect();
         let rules: Vec<&str> = policy.rules().names().collect();
@@ -71,6 +77,7 @@ impl PolicyMetrics {
             ((*name).to_owned(), metrics)
         };
         Self {
+            hash,
             checks: Checks::new(&providers, &rules, earlier.map(|earlier| &earlier.checks)),
             keys: providers.iter().map(metrics_of).collect(),
         }
@@ -95,6 +102,9 @@ impl Collector for PolicyCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         match &*self.0.load() {
             Some(metrics) => {
+                let info = Info::new([("hash", metrics.hash.to_string())]);
+                let help = "The configuration in force";
+                info.encode(encoder.encode_descriptor("config", help, None, MetricType::Info)?)?;
                 metrics.checks.encode(&mut encoder)?;
                 keys::encode(&metrics.keys, &mut encoder)
             }
@@ -120,6 +130,7 @@ impl Metrics {
         let token_cache = TokenCacheMetrics::new(&mut registry);
         let lines = Arc::new(Lines::new(Instant::now()));
         registry.register_collector(Box::new(LineCollector(Arc::clone(&lines))));
+        let reloads = ReloadMetrics::new(&mut registry);
         let transport = Transport::new(&mut registry);
         let dropped_claims = Counter::default();
         registry.register(
@@ -139,19 +150,26 @@ impl Metrics {
             token_cache,
             dropped_claims,
             lines,
+            reloads,
             transport,
         }
     }
 
     /// The series of a policy. Those whose names the policy in force also has continue; all others
     /// are zero. [`Metrics::show`] exports them.
-    pub fn for_policy(&self, policy: &Policy) -> Arc<PolicyMetrics> {
-        Arc::new(PolicyMetrics::new(policy, self.policy.load().as_deref()))
+    pub fn for_policy(&self, policy: &Policy, hash: ConfigHash) -> Arc<PolicyMetrics> {
+        let earlier = self.policy.load();
+        Arc::new(PolicyMetrics::new(policy, hash, earlier.as_deref()))
     }
 
     /// Exports these series instead of those of the previous policy.
     pub fn show(&self, metrics: Arc<PolicyMetrics>) {
         self.policy.store(Some(metrics));
+    }
+
+    /// The metrics of reloads of the configuration.
+    pub fn reloads(&self) -> &ReloadMetrics {
+        &self.reloads
     }
 
     /// The metrics of the token cache.

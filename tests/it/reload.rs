@@ -1,0 +1,216 @@
+//! The configuration file changes while the service runs.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use claimgate::keyring::Algorithm::Es256;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr};
+
+use crate::support::command::{claimgate, line_with, run, signal, terminate};
+use crate::support::gate::provider;
+use crate::support::issuer::{Issuer, JWKS};
+use crate::support::keys::signer;
+
+const DENY: &str = "rules: [{ name: closed, access: deny, match: { path: { prefix: / } } }]\n";
+
+const RELOADED: &str = "configuration reloaded";
+const REJECTED: &str =
+    "the configuration file has problems; the previous configuration stays in force";
+
+/// The binary with a configuration file.
+struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    check: String,
+    admin: String,
+}
+
+impl Running {
+    async fn start(file: &Path) -> Self {
+        let any = "127.0.0.1:0";
+        let file = file.to_str().unwrap();
+        let mut child = claimgate(&["serve", "--config", file, "--log-format", "json"])
+            .args(["--listen", any, "--admin-listen", any])
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = |line: &Value| line["address"].as_str().unwrap().to_owned();
+        let check = address(&line_with(&mut lines, "serving Check").await);
+        let admin = "serving /livez, /readyz and /metrics";
+        let admin = address(&line_with(&mut lines, admin).await);
+        line_with(&mut lines, "keys fetched").await;
+        Self {
+            child,
+            lines,
+            check,
+            admin,
+        }
+    }
+
+    /// Whether a check with this token is allowed.
+    async fn allows(&self, token: &str) -> bool {
+        let arguments = ["check", "--target", &self.check, "--token", "-"];
+        let asked = run(&arguments, token).await;
+        match asked.code {
+            Some(0) => true,
+            Some(1) => false,
+            _ => panic!("{}{}", asked.out, asked.err),
+        }
+    }
+
+    async fn logs(&mut self, message: &str) -> Value {
+        line_with(&mut self.lines, message).await
+    }
+
+    async fn page(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn has_metric(&self, line: &str) {
+        let metrics = self.page("/metrics").await;
+        let found = metrics.lines().any(|found| found == line);
+        assert!(found, "no `{line}` in\n{metrics}");
+    }
+}
+
+async fn issuer_and_token() -> (Issuer, String) {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&*key]).await;
+    let claims =
+        json!({"iss": issuer.url(), "aud": "orders-api", "sub": "alice", "exp": 4_102_444_800_u64});
+    let token = key.token(&claims).unwrap();
+    (issuer, token)
+}
+
+/// Replaces a file as editors do: with another one of the same name.
+fn replace(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, file).unwrap();
+}
+
+#[tokio::test]
+async fn each_kind_of_change_takes_effect_and_a_wrong_file_changes_nothing() {
+    let (issuer, token) = issuer_and_token().await;
+    let open = provider(&issuer, "acme", "");
+    let closed = format!("{open}{DENY}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("claimgate.yaml");
+    std::fs::write(&file, &open).unwrap();
+    let mut running = Running::start(&file).await;
+    assert!(running.allows(&token).await);
+    running
+        .has_metric("claimgate_config_last_reload_successful 1")
+        .await;
+
+    // Written in place.
+    std::fs::write(&file, &closed).unwrap();
+    let line = running.logs(RELOADED).await;
+    assert_eq!((&line["providers"], &line["rules"]), (&json!(1), &json!(2)));
+    assert!(!running.allows(&token).await);
+    let hash = line["hash"].as_str().unwrap();
+    running
+        .has_metric(&format!("claimgate_config_info{{hash=\"{hash}\"}} 1"))
+        .await;
+
+    // Replaced by a file with a problem.
+    replace(&file, "providers: [{ isuer: x }]");
+    let line = running.logs(REJECTED).await;
+    let error = line["error"].as_str().unwrap();
+    assert!(error.contains("claimgate.yaml:1:"), "{error}");
+    assert!(!running.allows(&token).await, "the closing rule stays");
+    let ready = running.page("/readyz?verbose").await;
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    for part in [
+        &format!("configuration {hash} is in force"),
+        "the configuration file is rejected: ",
+        "isuer",
+        "provider `acme`: keys fetched ",
+    ] {
+        assert!(ready.contains(part), "no {part:?} in {ready}");
+    }
+    running
+        .has_metric("claimgate_config_last_reload_successful 0")
+        .await;
+    running
+        .has_metric("claimgate_config_reloads_total{result=\"failure\"} 1")
+        .await;
+
+    // Mended. Sections that require a restart are named.
+    replace(&file, &format!("server: {{ drain: 0s }}\n{open}"));
+    assert_eq!(
+        running
+            .logs("changes of this section require a restart")
+            .await["section"],
+        "server"
+    );
+    running.logs(RELOADED).await;
+    assert!(running.allows(&token).await);
+    running
+        .has_metric("claimgate_config_last_reload_successful 1")
+        .await;
+    let ready = running.page("/readyz?verbose").await;
+    assert!(!ready.contains("rejected"), "{ready}");
+
+    // SIGHUP loads an unchanged file too, and does not end the process.
+    signal(&running.child, "HUP").await;
+    running.logs(RELOADED).await;
+    assert!(running.allows(&token).await);
+    assert_eq!(issuer.asked(JWKS), 1, "the keys live on");
+    assert_eq!(terminate(running.child).await, Some(0));
+}
+
+/// Kubernetes swaps a link to the directory with the files.
+#[tokio::test]
+async fn a_swapped_config_map_takes_effect() {
+    let (issuer, token) = issuer_and_token().await;
+    let open = provider(&issuer, "acme", "");
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (version, text) in [("..1", open.clone()), ("..2", format!("{open}{DENY}"))] {
+        std::fs::create_dir(path(version)).unwrap();
+        std::fs::write(path(version).join("claimgate.yaml"), text).unwrap();
+    }
+    symlink("..1", path("..data")).unwrap();
+    symlink("..data/claimgate.yaml", path("claimgate.yaml")).unwrap();
+    let mut running = Running::start(&path("claimgate.yaml")).await;
+    assert!(running.allows(&token).await);
+
+    symlink("..2", path("..data_tmp")).unwrap();
+    std::fs::rename(path("..data_tmp"), path("..data")).unwrap();
+    running.logs(RELOADED).await;
+    assert!(!running.allows(&token).await);
+    assert_eq!(terminate(running.child).await, Some(0));
+}
+
+#[tokio::test]
+async fn without_a_file_sighup_is_ignored() {
+    let (issuer, token) = issuer_and_token().await;
+    let any = "127.0.0.1:0";
+    let mut child = claimgate(&["serve", "--log-format", "json"])
+        .args(["--listen", any, "--admin-listen", any])
+        .env("OIDC_ISSUER", issuer.url())
+        .env("OIDC_AUDIENCE", "orders-api")
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let check = line_with(&mut lines, "serving Check").await["address"].clone();
+    line_with(&mut lines, "keys fetched").await;
+    signal(&child, "HUP").await;
+    line_with(
+        &mut lines,
+        "SIGHUP ignored: there is no configuration file to reload",
+    )
+    .await;
+    let arguments = ["check", "--target", check.as_str().unwrap(), "--token", "-"];
+    assert_eq!(run(&arguments, &token).await.code, Some(0));
+    assert_eq!(terminate(child).await, Some(0));
+}
