@@ -17,11 +17,13 @@ mod completions;
 #[cfg(feature = "dev")]
 mod dev;
 mod explain;
+mod http;
 mod man;
 mod schema;
 mod serve;
 mod suite;
 mod validate;
+mod why;
 
 /// The parsed command line.
 #[derive(Debug, Parser)]
@@ -50,6 +52,8 @@ enum Command {
     Validate(validate::Arguments),
     /// Run the tests of a configuration: requests with expected decisions
     Test(suite::Arguments),
+    /// Ask a running instance why it denied a request
+    Why(why::Arguments),
     /// Print the JSON Schema of the configuration
     Schema(schema::Arguments),
     /// Print the completion script of a shell
@@ -67,6 +71,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Check(arguments) => check::run(arguments).await,
         Command::Validate(arguments) => validate::run(arguments).await,
         Command::Test(arguments) => suite::run(arguments).await,
+        Command::Why(arguments) => why::run(arguments).await,
         Command::Schema(schema::Arguments {}) => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

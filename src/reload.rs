@@ -1,27 +1,24 @@
 //! Puts a changed configuration file into force while requests are served.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Admin, Config, ConfigError, Server};
 use crate::gate::Gate;
-
-/// The time between two looks at the file.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+use crate::gate::files::{Files, LOOK_INTERVAL, Stamp};
 
 /// Reads the configuration.
-type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+type Load = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
-/// The configuration file that the service runs by, and the signal to read it again.
+/// The configuration file that the service uses, and the signal to read it again.
 pub struct ConfigFile {
-    file: Option<(PathBuf, Load)>,
+    file: Option<Watched>,
     hangup: Signal,
     rejected: Rejected,
 }
@@ -29,16 +26,25 @@ pub struct ConfigFile {
 /// Why the file is not in force. Empty while it is.
 pub(crate) type Rejected = Arc<ArcSwapOption<String>>;
 
+struct Watched {
+    path: PathBuf,
+    load: Load,
+    /// The state of the file before it was read.
+    loaded: Option<Stamp>,
+}
+
 impl std::fmt::Debug for ConfigFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = self.file.as_ref().map(|(path, _)| path);
-        f.debug_struct("ConfigFile").field("file", &path).finish()
+        let path = self.file.as_ref().map(|file| &file.path);
+        f.debug_struct("ConfigFile")
+            .field("file", &path)
+            .finish_non_exhaustive()
     }
 }
 
 impl ConfigFile {
-    /// A file, and how to read a configuration from it. From now on SIGHUP does not end the
-    /// process.
+    /// A file that is about to be read, and how to read a configuration from it. From now on SIGHUP
+    /// does not end the process.
     ///
     /// # Errors
     ///
@@ -47,7 +53,11 @@ impl ConfigFile {
         path: PathBuf,
         load: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        Self::of(Some((path, Box::new(load))))
+        Self::of(Some(Watched {
+            loaded: Stamp::of(&path),
+            path,
+            load: Arc::new(load),
+        }))
     }
 
     /// No file: flags or variables configure the service, and SIGHUP changes nothing.
@@ -59,7 +69,7 @@ impl ConfigFile {
         Self::of(None)
     }
 
-    fn of(file: Option<(PathBuf, Load)>) -> io::Result<Self> {
+    fn of(file: Option<Watched>) -> io::Result<Self> {
         Ok(Self {
             file,
             hangup: signal(SignalKind::hangup())?,
@@ -80,7 +90,7 @@ impl ConfigFile {
             mut hangup,
             rejected,
         } = self;
-        let Some((path, load)) = file else {
+        let Some(Watched { path, load, loaded }) = file else {
             while hangup.recv().await.is_some() {
                 tracing::warn!("SIGHUP ignored: there is no configuration file to reload");
             }
@@ -92,19 +102,21 @@ impl ConfigFile {
             gate,
             bound,
             rejected,
+            files: Files::default(),
         };
-        let mut changes = Changes::since(Stamp::of(&reloader.path).await);
-        let mut looks = every(LOOK_INTERVAL);
+        let mut changes = Changes::since(loaded);
+        let mut looks = interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let cause = tokio::select! {
                 Some(()) = hangup.recv() => Cause::Signal,
-                _ = looks.tick() => match changes.settled(Stamp::of(&reloader.path).await) {
+                _ = looks.tick() => match changes.settled(reloader.stamp().await) {
                     true => Cause::Change,
                     false => continue,
                 },
             };
             // Taken before the file is read: a change after that is seen at the next look.
-            changes = Changes::since(Stamp::of(&reloader.path).await);
+            changes = Changes::since(reloader.stamp().await);
             reloader.reload(cause).await;
         }
     }
@@ -135,6 +147,7 @@ struct Reloader {
     gate: Gate,
     bound: Bound,
     rejected: Rejected,
+    files: Files,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,10 +157,26 @@ enum Cause {
 }
 
 impl Reloader {
+    async fn stamp(&self) -> Option<Stamp> {
+        self.files.stamp(&self.path).await
+    }
+
+    /// The configuration in the file. Compiling 10,000 rules takes a while, so it does not happen
+    /// where requests are decided.
+    async fn load(&self) -> Result<Config, String> {
+        let load = Arc::clone(&self.load);
+        let loaded = spawn_blocking(move || load()).await;
+        match loaded {
+            Ok(Ok(config)) => Ok(config),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("reading it failed; this is a bug".to_owned()),
+        }
+    }
+
     async fn reload(&self, cause: Cause) {
         let file = self.path.display();
         let metrics = self.gate.metrics.reloads();
-        match (self.load)() {
+        match self.load().await {
             Ok(config) if cause == Cause::Change && config.hash == self.gate.generation().hash => {
                 tracing::info!(%file, "the configuration file has not changed");
                 metrics.reverted();
@@ -179,38 +208,9 @@ impl Reloader {
                     "the configuration file has problems; the previous configuration stays in force"
                 );
                 metrics.failed();
-                self.rejected.store(Some(Arc::new(error.to_string())));
+                self.rejected.store(Some(Arc::new(error)));
             }
         }
-    }
-}
-
-fn every(period: Duration) -> Interval {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
-/// Distinguishes versions of a file. A link counts as its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    /// Seconds and nanoseconds.
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// `None` if there is no such file.
-    async fn of(path: &Path) -> Option<Self> {
-        let metadata = tokio::fs::metadata(path).await.ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.size(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
     }
 }
 
@@ -218,13 +218,13 @@ impl Stamp {
 /// nobody loads the half of a file that an editor or `cp` is still writing: half of a list of rules
 /// can be valid, and open.
 #[derive(Debug)]
-struct Changes {
-    loaded: Option<Stamp>,
-    last: Option<Stamp>,
+struct Changes<S = Stamp> {
+    loaded: Option<S>,
+    last: Option<S>,
 }
 
-impl Changes {
-    fn since(loaded: Option<Stamp>) -> Self {
+impl<S: Copy + PartialEq> Changes<S> {
+    fn since(loaded: Option<S>) -> Self {
         Self {
             loaded,
             last: loaded,
@@ -232,7 +232,7 @@ impl Changes {
     }
 
     /// Whether a new version has stayed the same since the previous look.
-    fn settled(&mut self, now: Option<Stamp>) -> bool {
+    fn settled(&mut self, now: Option<S>) -> bool {
         let before = std::mem::replace(&mut self.last, now);
         now != self.loaded && now == before
     }
@@ -244,15 +244,7 @@ mod tests {
 
     #[test]
     fn a_change_counts_once_it_has_settled() {
-        let stamp = |inode| {
-            Some(Stamp {
-                device: 1,
-                inode,
-                bytes: 1,
-                changed: (0, 0),
-            })
-        };
-        let (loaded, half, whole) = (stamp(1), stamp(2), stamp(3));
+        let (loaded, half, whole) = (Some(1), Some(2), Some(3));
         for (what, looks) in [
             ("unchanged", &[(loaded, false), (loaded, false)][..]),
             ("changed", &[(whole, false), (whole, true)]),

@@ -232,10 +232,10 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
 async fn keys_for(config: &Config, request: &Request<'_>) -> (Keyring, Option<KeysError>) {
     let empty = Keyring::empty(config.keys.len());
     let found = find_token(config.policy.token_places(), request).ok();
-    let most = config.policy.max_token_bytes();
+    let max = config.policy.max_token_bytes();
     let token = found
         .as_ref()
-        .and_then(|found| Unverified::parse(&found.token, most).ok());
+        .and_then(|found| Unverified::parse(&found.token, max).ok());
     let provider = token
         .as_ref()
         .and_then(|token| token.issuer().ok())

@@ -41,13 +41,13 @@ pub(super) fn explain(
         response,
         oversized,
     } = response::render(
-        Answer::to(&decision, policy, &config.denials, request),
+        Answer::to(&decision, policy, &config.denials, request, request.id()),
         Metadata::of(&decision, policy),
     );
-    let most = policy.upstream().max_header_bytes;
+    let max = policy.upstream().max_header_bytes;
     let too_long = oversized.iter().map(|oversized| {
         format!(
-            "`{}` is not set: its claim takes {}; `upstream.max_header_bytes` is {most}",
+            "`{}` is not set: its claim takes {}; `upstream.max_header_bytes` is {max}",
             oversized.header,
             oversized.length()
         )

@@ -75,6 +75,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         config
     };
+    let file = match source.config.clone() {
+        Some(path) => {
+            let load = {
+                let (path, with_addresses) = (path.clone(), with_addresses.clone());
+                move || Ok(with_addresses(Config::load(&path)?))
+            };
+            ConfigFile::new(path, load)?
+        }
+        None => ConfigFile::none()?,
+    };
     let config = with_addresses(source.load()?);
     let logging = log.init()?;
     for warning in &config.warnings {
@@ -82,16 +92,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     }
     // Installed before anything is announced, so that no signal is missed.
     let stopped = stop_signal()?;
-    let file = match source.config {
-        Some(path) => {
-            let load = {
-                let path = path.clone();
-                move || Ok(with_addresses(Config::load(&path)?))
-            };
-            ConfigFile::new(path, load)?
-        }
-        None => ConfigFile::none()?,
-    };
     for (_, provider) in config.policy.providers() {
         tracing::info!(
             provider = provider.name,

@@ -72,7 +72,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             "regular expressions: {} KiB; a request is compared with up to {}, and its path may \
              have up to {max_path} bytes",
             expressions.memory.div_ceil(1024),
-            expressions.most_per_request,
+            expressions.max_per_request,
         ))?;
     }
     let mut code = ExitCode::SUCCESS;

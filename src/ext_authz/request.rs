@@ -1,4 +1,4 @@
-//! Converts `CheckRequest` to [`Request`], and back for tools and tests.
+//! Converts `CheckRequest` to [`Request`] and back, for tools and tests. The server uses [`wire`].
 
 use std::time::Duration;
 

@@ -59,7 +59,7 @@ impl Service {
             let judged = AssertUnwindSafe(self.gate.decide(&request, max_wait))
                 .catch_unwind()
                 .await
-                .unwrap_or_else(|_| self.gate.deny(Fault::Internal));
+                .unwrap_or_else(|_| self.gate.deny(Fault::Internal, &request));
             (self.render(&judged, &request), judged, Some(request))
         });
         let (answer, judged, request) = match answered.catch_unwind().await {
@@ -83,7 +83,7 @@ impl Service {
 
     /// The answer to a check that cannot be read.
     fn unread<'r>(&self, fault: Fault) -> (Bytes, Judged, Option<Request<'r>>) {
-        let judged = self.gate.deny(fault);
+        let judged = self.gate.deny(fault, &Request::default());
         let (answer, _) = encoded::encode(judged.answer(&Request::default()), judged.metadata());
         (answer, judged, None)
     }

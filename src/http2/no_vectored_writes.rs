@@ -1,4 +1,4 @@
-//! Connections with few and large writes, whose frames are observed as they pass.
+//! Connections with few, large writes, whose frames are observed as they pass.
 
 use std::future::Future;
 use std::io;

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 /// The time limit for anything that does not depend on a clock.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LINE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All components, connected.
 pub struct Mesh {
@@ -151,7 +151,7 @@ impl Provider {
             .spawn()
             .expect("node runs");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let issuer = timeout(PATIENCE, lines.next_line())
+        let issuer = timeout(LINE_TIMEOUT, lines.next_line())
             .await
             .expect("the provider starts");
         Self {
@@ -208,7 +208,7 @@ impl McpServer {
     pub async fn start() -> Self {
         let mut child = node(&["mcp-server.mjs"]).spawn().expect("node runs");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await;
+        let line = timeout(LINE_TIMEOUT, lines.next_line()).await;
         let address = line.expect("the MCP server starts").unwrap();
         Self {
             address: address
@@ -224,7 +224,7 @@ impl McpServer {
 pub async fn mcp_client(url: &str, token: &str, tools: &[&str]) -> Vec<Value> {
     let mut client = node(&["mcp-client.mjs", url, token]);
     client.args(tools).stderr(Stdio::inherit());
-    let output = timeout(PATIENCE, client.output()).await;
+    let output = timeout(LINE_TIMEOUT, client.output()).await;
     let output = output.expect("the MCP client ends").unwrap();
     assert!(output.status.success(), "the MCP client fails");
     serde_json::from_slice(&output.stdout).unwrap()
@@ -272,7 +272,10 @@ impl Claimgate {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut addresses = Vec::new();
         while addresses.len() < 2 {
-            let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+            let line = timeout(LINE_TIMEOUT, lines.next_line())
+                .await
+                .unwrap()
+                .unwrap();
             let event: Value = serde_json::from_str(&line.expect("claimgate starts")).unwrap();
             let address = event["address"]
                 .as_str()
@@ -398,7 +401,7 @@ async fn exchange(address: SocketAddr, request: &str, lines: &[String], body: &s
 
 /// Waits for a condition that takes its own time.
 pub async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let waited = timeout(PATIENCE, async {
+    let waited = timeout(LINE_TIMEOUT, async {
         while !done().await {
             sleep(Duration::from_millis(20)).await;
         }

@@ -243,8 +243,8 @@ async fn a_whole_check_that_is_taken_back_is_not_judged() {
     assert_eq!(counted, before + 1);
 }
 
-/// A connection on which there is always more to do hears that it is time to end, and what was
-/// asked is answered.
+/// A connection that is never idle is still told to end, and the requests that it has already
+/// received are answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_connection_ends() {
     let (server, _issuer, good) = served("").await;

@@ -138,7 +138,7 @@ fn expressions() {
         let expressions = config.policy.rules().expressions();
         assert_eq!(expressions.max_path_bytes(), Some(max_path), "{what}");
         assert!(
-            expressions.most_per_request * max_path <= 1024 * 1024,
+            expressions.max_per_request * max_path <= 1024 * 1024,
             "{what}"
         );
         let path = |bytes: usize| format!("/{}", "-".repeat(bytes - 1));
@@ -213,7 +213,7 @@ fn conditions() {
 fn work(config: &Config, path: &str, headers: &[(&str, &str)]) -> (u64, u64) {
     measured(config, path, headers, |decision, keyring, request| {
         let policy = &*config.policy;
-        match Answer::to(&decision, policy, &config.denials, request) {
+        match Answer::to(&decision, policy, &config.denials, request, None) {
             Answer::Pass(pass) => drop(pass.changes()),
             Answer::Direct(_) => {}
         }

@@ -314,7 +314,7 @@ async fn left_in_peace(answer: &Answer, scene: &Scene, gate: &Gate, before: usiz
         gate.metric(&series).parse().unwrap()
     };
     let ended = fetches("success") + fetches("failure");
-    let most = most_fetches() + asked;
+    let most = max_fetches() + asked;
     assert!(
         (fewest_fetches()..=most).contains(&ended),
         "{what}: {ended} fetches, at most {most}"
@@ -364,9 +364,9 @@ async fn left_in_peace(answer: &Answer, scene: &Scene, gate: &Gate, before: usiz
     }
 }
 
-/// The pauses of `src/jwks/schedule.rs` after one failure and after several, each as short as the
+/// The pauses of `jwks::schedule` after one failure and after several, each as short as the
 /// randomness allows.
-fn most_fetches() -> usize {
+fn max_fetches() -> usize {
     let mut doubled = Duration::from_secs(1);
     let (mut at, mut fetches) = (Duration::ZERO, 0);
     while at <= STRETCH {

@@ -15,6 +15,7 @@ mod cli;
 mod config;
 mod connections;
 mod dearest;
+mod denials;
 mod deploy;
 mod dev;
 mod documents;

@@ -239,11 +239,11 @@ impl Resolver<'_> {
             max_bytes,
         } = token_cache;
         let max_entries = match max_entries.given() {
-            Some((location, most)) if *most > 10_000_000 => {
+            Some((location, max)) if *max > 10_000_000 => {
                 self.report(location, "at most 10000000 tokens are kept");
                 0
             }
-            given => given.map_or(10_000, |(_, most)| *most),
+            given => given.map_or(10_000, |(_, max)| *max),
         };
         TokenCache {
             max_entries,

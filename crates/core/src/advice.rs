@@ -142,7 +142,7 @@ pub fn likely_cause(
         Fault::Token(error) => wrong_token(error, &token),
         Fault::UnknownIssuer(_) => Some(issuer::unknown(token.claim("iss")?, policy)),
         Fault::Misplaced { .. } => {
-            Some("let the client send it in a place that accepts this provider's tokens, or add its place to the provider's `token_from`".to_owned())
+            Some("have the client send it in a place that accepts this provider's tokens, or add its place to the provider's `token_from`".to_owned())
         }
         Fault::KeysUnavailable
         | Fault::KeyNotLookedUp {
@@ -183,7 +183,7 @@ fn wrong_token(error: &TokenError, token: &UnverifiedParts<'_>) -> Option<String
         TokenError::MissingClaim(name) => return missing_claim(name, token),
         TokenError::ClaimMismatch { claim, .. } => claim_mismatch(claim, token)?,
         TokenError::SenderConstraintUnmet => {
-            "the client requested a token bound by DPoP or mTLS; let it request a plain bearer token"
+            "the client requested a token bound by DPoP or mTLS; have it request a plain bearer token"
         }
         TokenError::LifetimeTooLong { .. } => {
             "shorten the lifetime in the provider's settings for this client or API, or raise `max_lifetime`"
@@ -191,7 +191,7 @@ fn wrong_token(error: &TokenError, token: &UnverifiedParts<'_>) -> Option<String
         TokenError::AlgorithmNotAccepted { alg, accepted } => {
             return Some(format!(
                 "if the provider signs with {alg} on purpose, add it to the provider's \
-                 `algorithms`; otherwise let it sign with {accepted}"
+                 `algorithms`; otherwise have it sign with {accepted}"
             ));
         }
         TokenError::ForeignIssuer(_) | TokenError::UnknownKey { .. } => return None,
@@ -201,7 +201,7 @@ fn wrong_token(error: &TokenError, token: &UnverifiedParts<'_>) -> Option<String
 
 fn other_kind(other: &OtherKind, token: &UnverifiedParts<'_>) -> Option<&'static str> {
     Some(match other {
-        OtherKind::Encrypted => "let the provider sign its tokens without encrypting them",
+        OtherKind::Encrypted => "have the provider sign its tokens without encrypting them",
         OtherKind::NotAccepted { .. } => {
             "the provider does not mark its access tokens as `token_types` expects; many providers use `JWT`"
         }
@@ -232,7 +232,7 @@ fn malformed(why: &str, token: &UnverifiedParts<'_>) -> Option<String> {
     }
     let text = match (token.text, token.text.matches('.').count()) {
         _ if why.contains("number out of range") => {
-            "a number in the token is larger than JSON parsers accept: let the provider write dates \
+            "a number in the token is larger than JSON parsers accept: have the provider write dates \
              as seconds since 1970"
         }
         (text, _) if credential::is_placeholder(text) => PLACEHOLDER,
@@ -272,14 +272,14 @@ fn unsupported_algorithm(token: &UnverifiedParts<'_>) -> Option<&'static str> {
                  of the token response"
             }
             () => {
-                "the provider signs with a shared secret: let it sign with a key pair, using RS256 or \
+                "the provider signs with a shared secret: have it sign with a key pair, using RS256 or \
                  ES256 (Auth0: the API's signing algorithm; Authentik: the provider's signing key)"
             }
         },
         alg if alg.eq_ignore_ascii_case("none") => {
             "the token is not signed, so anyone could have written it"
         }
-        "ES256K" => "let the provider sign with ES256 or RS256",
+        "ES256K" => "have the provider sign with ES256 or RS256",
         _ => return None,
     })
 }
@@ -303,7 +303,7 @@ fn unknown_key(
             "the token's header does not match the provider's key: was the token made by hand?"
         }
         NoKey::NoneForAlgorithm | NoKey::KidNeeded { .. } => {
-            "let the provider put `kid` into its tokens' headers"
+            "have the provider put `kid` into its tokens' headers"
         }
         NoKey::UnknownKid(_) => {
             let Keys::Known(keys) = keyring.keys(denial.provider?) else {
@@ -314,7 +314,7 @@ fn unknown_key(
             if kids.is_empty() {
                 return Some(format!(
                     "`{name}` publishes its keys without `kid`, so the token's `kid` matches none of \
-                     them: let it publish them with `kid`, or issue tokens without"
+                     them: have it publish them with `kid`, or issue tokens without"
                 ));
             }
             let kids: Vec<_> = kids
@@ -338,12 +338,12 @@ fn unknown_key(
 /// The hint for a key that the provider signs with and that claimgate cannot use.
 fn unfit_key(why: &str) -> &'static str {
     if why.contains("curve") || why.contains("kty") {
-        "the provider signs with a kind of key that claimgate does not support: let it sign with \
+        "the provider signs with a kind of key that claimgate does not support: have it sign with \
          RS256, ES256 or Ed25519"
     } else if why.contains("private") {
-        "the provider publishes a private key, so anyone can sign with it: let it create a new one"
+        "the provider publishes a private key, so anyone can sign with it: have it create a new one"
     } else {
-        "the provider's key set is faulty, so the key that it signs with cannot be used: let it \
+        "the provider's key set is faulty, so the key that it signs with cannot be used: have it \
          publish the key correctly, or create a new one"
     }
 }
@@ -357,7 +357,7 @@ fn missing_claim(name: &str, token: &UnverifiedParts<'_>) -> Option<String> {
         "aud" if token.issuer_holds("cognito-idp.") => {
             "Cognito's access tokens have no `aud`: set `audience_claim: client_id`"
         }
-        "aud" => "let the provider name your API as the audience, or set `audience_claim`",
+        "aud" => "have the provider name your API as the audience, or set `audience_claim`",
         "exp" => {
             "a token that never expires is not accepted; legacy Kubernetes tokens are like that"
         }

@@ -26,6 +26,9 @@ use crate::request::Request;
 /// The `Cache-Control` of resource metadata.
 const METADATA_CACHE_CONTROL: &str = "public, max-age=300";
 
+/// The header with the id of a denied request.
+const REQUEST_ID: &str = "x-request-id";
+
 /// The answer to a check.
 #[derive(Debug)]
 pub enum Answer<'a> {
@@ -36,12 +39,13 @@ pub enum Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// The answer that follows from `decision`.
+    /// The answer that follows from `decision`. A denial carries the request's `id`.
     pub fn to(
         decision: &'a Decision,
         policy: &'a Policy,
         denials: &'a Denials,
         request: &'a Request<'a>,
+        id: Option<&'a str>,
     ) -> Self {
         match decision {
             Decision::Allow(permit) => Self::Pass(Pass {
@@ -54,6 +58,7 @@ impl<'a> Answer<'a> {
                 Some(policy),
                 denials,
                 request,
+                id,
             )),
             Decision::Respond(resource) => {
                 Self::Direct(DirectResponse::metadata_of(resource, request))
@@ -147,6 +152,7 @@ impl<'a> DirectResponse<'a> {
         policy: Option<&Policy>,
         denials: &'a Denials,
         request: &Request<'_>,
+        id: Option<&'a str>,
     ) -> Self {
         let refusal = Refusal::of(denial.reason());
         let disclosed = denial.disclosed().map_or("invalid_token", Reason::code);
@@ -168,11 +174,16 @@ impl<'a> DirectResponse<'a> {
             headers.push(("grpc-status", (refusal.code as i32).to_string().into()));
             refusal.sentence.into()
         } else {
-            let (content_type, body) = body::render(&denials.body, &refusal, shown);
+            let (content_type, body) = body::render(&denials.body, &refusal, shown, id);
             headers.extend(content_type.map(|value| ("content-type", value.into())));
             body.into()
         };
         let own = denials.headers.iter();
+        let is_own = |name: &str| own.clone().any(|(own, _)| own.as_str() == name);
+        headers.extend(
+            id.filter(|_| !is_own(REQUEST_ID))
+                .map(|id| (REQUEST_ID, id.into())),
+        );
         headers.extend(own.map(|(name, value)| (name.as_str(), value.into())));
         if let Some(cors) = &denials.cors {
             share(cors, request, &mut headers);

@@ -100,7 +100,7 @@ pub enum Need {
 
 /// Decides one request. Pure: the same arguments give the same outcome.
 ///
-/// `memory` saves verifying a token again, and never changes a decision. `trace` receives each
+/// `memory` avoids verifying a token again, and never changes a decision. `trace` receives each
 /// check that held. Pass `&()` and `&mut ()` to do without them.
 pub fn decide(
     policy: &Policy,

@@ -234,7 +234,7 @@ impl KeySet {
     /// Explains why every token that names a key is refused, if no key in the set has a `kid`.
     pub fn nameless(&self) -> Option<&'static str> {
         self.by_kid.is_empty().then_some(
-            "no key has a `kid`, so a token whose header names one is refused; let the provider \
+            "no key has a `kid`, so a token whose header names one is refused; have the provider \
              publish its keys with the `kid` that it signs with",
         )
     }

@@ -2,6 +2,7 @@
 
 pub mod by_header_name;
 pub mod host;
+mod id;
 pub mod method;
 pub mod overrides;
 pub mod path;

@@ -237,13 +237,13 @@ fn check_times(
         }
         from = from.max(earliest);
     }
-    if let Some(most) = terms.max_lifetime {
+    if let Some(max) = terms.max_lifetime {
         let issued = claims
             .date(NumericDate::Iat)?
             .ok_or_else(|| TokenError::MissingClaim("iat".to_owned()))?;
         let lifetime = exp.saturating_since(issued);
-        if lifetime > most {
-            return Err(TokenError::LifetimeTooLong { lifetime, most });
+        if lifetime > max {
+            return Err(TokenError::LifetimeTooLong { lifetime, max });
         }
     }
     trace.passed(Step::Times { exp, now, skew });

@@ -51,8 +51,8 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// A gate that decides by this configuration, the one that production uses for example. Its
-    /// clock shows the time of the machine and stands still. Call it inside a tokio runtime.
+    /// A gate that decides by this configuration, for example the one used in production. Its
+    /// clock starts at the machine's time and stands still. Call it inside a tokio runtime.
     ///
     /// # Errors
     ///

@@ -38,7 +38,7 @@ pub enum MintError {
     /// The claims are not a JSON object.
     #[error("claims must be a JSON object")]
     NoObject,
-    /// The library that signs refused to.
+    /// The signing library failed.
     #[error("cannot sign: {0}")]
     Sign(#[from] Unspecified),
     /// A key that was just created cannot be read back.
@@ -146,10 +146,10 @@ fn usual_claims(
 ) -> Map<String, Value> {
     let terms = &provider.terms;
     let mut claims = Map::new();
-    let most = terms.max_lifetime.map_or(LIFETIME, |most| most.as_secs());
+    let max = terms.max_lifetime.map_or(LIFETIME, |max| max.as_secs());
     let now = now.as_secs();
     claims.insert("iat".to_owned(), now.into());
-    claims.insert("exp".to_owned(), (now + LIFETIME.min(most)).into());
+    claims.insert("exp".to_owned(), (now + LIFETIME.min(max)).into());
     let tenant = match (&terms.tenants, given.get("tid").and_then(Value::as_str)) {
         (_, Some(tid)) => tid,
         (Tenants::AnyOf(tenants), None) => tenants.first().map_or("", String::as_str),

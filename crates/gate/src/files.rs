@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use tokio::time::timeout;
 const FILE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The maximum size in bytes of a file with a token or certificates.
-pub(super) const MAX_SMALL_BYTES: u64 = 1024 * 1024;
+pub(crate) const MAX_SMALL_BYTES: u64 = 1024 * 1024;
 
 /// Runs work on files. A caller waits at most [`FILE_TIMEOUT`], and at most one thread hangs.
 #[derive(Clone, Debug)]
-pub(super) struct Files(Arc<Semaphore>);
+pub struct Files(Arc<Semaphore>);
 
 impl Default for Files {
     fn default() -> Self {
@@ -29,7 +29,11 @@ impl Default for Files {
 
 impl Files {
     /// The result of `work`, if it is finished in time.
-    pub(super) async fn run<T: Send + 'static>(
+    ///
+    /// # Errors
+    ///
+    /// Fails as `work` does, or if it takes too long.
+    pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
@@ -50,9 +54,44 @@ impl Files {
     }
 
     /// The contents of a regular file of at most `max_bytes`.
-    pub(super) async fn read(&self, file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    pub(crate) async fn read(&self, file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
         let file = file.to_owned();
         self.run(move || read(&file, max_bytes)).await
+    }
+
+    /// The state of a file. `None` if it cannot be found. A link counts as its target.
+    pub async fn stamp(&self, file: &Path) -> Option<Stamp> {
+        let file = file.to_owned();
+        let stamp = self.run(move || Ok(Stamp::of(&file))).await;
+        stamp.ok().flatten()
+    }
+}
+
+/// The time between checks for a changed file, short enough for a person who waits for it. Unlike
+/// notifications, polling works with the symbolic links that Kubernetes swaps, and over network
+/// file systems.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Identifies the state of a file: differs if the file was replaced or written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// The state of a file. Waits for the disk; [`Files::stamp`] does not.
+    pub fn of(file: &Path) -> Option<Self> {
+        let metadata = fs::metadata(file).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
     }
 }
 

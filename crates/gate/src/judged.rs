@@ -17,13 +17,24 @@ use claimgate_core::request::Request;
 pub struct Judged {
     generation: Guard<Arc<Generation>>,
     decision: Decision,
+    /// The id of a denied request.
+    id: Option<String>,
 }
 
 impl Judged {
-    pub(super) fn new(generation: Guard<Arc<Generation>>, decision: Decision) -> Self {
+    pub(super) fn new(
+        generation: Guard<Arc<Generation>>,
+        decision: Decision,
+        request: &Request<'_>,
+    ) -> Self {
+        let id = match &decision {
+            Decision::Deny(_) => Some(request.id().map_or_else(new_id, str::to_owned)),
+            Decision::Allow(_) | Decision::Respond(_) => None,
+        };
         Self {
             generation,
             decision,
+            id,
         }
     }
 
@@ -32,12 +43,17 @@ impl Judged {
         &self.decision
     }
 
+    /// The id of a denied request: the caller's, or one created here.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// The answer for the caller.
     pub fn answer<'a>(&'a self, request: &'a Request<'a>) -> Answer<'a> {
         let Generation {
             policy, denials, ..
         } = &**self.generation;
-        Answer::to(&self.decision, policy, denials, request)
+        Answer::to(&self.decision, policy, denials, request, self.id())
     }
 
     /// The dynamic metadata, if the configuration enables it.
@@ -49,4 +65,9 @@ impl Judged {
     pub fn generation(&self) -> &Generation {
         &self.generation
     }
+}
+
+/// An id in the form of a trace id.
+fn new_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
 }

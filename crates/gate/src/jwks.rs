@@ -20,7 +20,6 @@ mod content;
 mod discovery;
 mod disk;
 mod fetch;
-mod files;
 mod look_ups;
 mod provider;
 mod refresher;

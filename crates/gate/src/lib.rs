@@ -1,7 +1,7 @@
 //! Runs decisions. Transports call it, and it depends on none of them.
 //!
 //! A [`Gate`] takes a snapshot of the keys, decides, gets what the decision needs, and decides
-//! again. Once the answer is on its way, it counts and logs the decision. It decides by one
+//! again. Once the answer is encoded, it counts and logs the decision. It decides by one
 //! [`Generation`], which a reload replaces.
 
 use std::fmt;
@@ -12,6 +12,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+pub mod denials;
+pub mod files;
 mod generation;
 mod judged;
 pub mod jwks;
@@ -23,6 +25,7 @@ pub use generation::Generation;
 pub use judged::Judged;
 pub use log::Circumstances;
 
+use crate::denials::RecentDenials;
 use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
 use claimgate_config::Config;
 use claimgate_core::decision::{
@@ -48,6 +51,8 @@ pub struct Gate {
     clock: Arc<dyn Clock>,
     /// The metrics, which outlive configurations.
     pub metrics: Arc<Metrics>,
+    /// The last denials, for an operator.
+    pub denials: Arc<RecentDenials>,
 }
 
 impl fmt::Debug for Gate {
@@ -68,6 +73,7 @@ impl Gate {
             changed,
             clock,
             metrics,
+            denials: Arc::default(),
         }
     }
 
@@ -107,13 +113,13 @@ impl Gate {
                     .await
             }
         };
-        Judged::new(generation, decision)
+        Judged::new(generation, decision, request)
     }
 
     /// Denies a request that cannot be judged.
-    pub fn deny(&self, fault: Fault) -> Judged {
+    pub fn deny(&self, fault: Fault, request: &Request<'_>) -> Judged {
         let denial = Denial::from(fault);
-        Judged::new(self.current.load(), Decision::Deny(denial))
+        Judged::new(self.current.load(), Decision::Deny(denial), request)
     }
 
     fn ask(&self, generation: &Generation, request: &Request<'_>) -> Outcome {

@@ -1,17 +1,45 @@
 //! Logs and counts each decision once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Level;
 
 use super::{Gate, Generation, Judged};
+use crate::denials::DenialRecord;
 use crate::jwks::Jwks;
 use crate::telemetry::lines::Line;
 use claimgate_core::advice::{self, Wait};
 use claimgate_core::decision::{Decision, Denial, Fault, NoLookUp, Reason};
+use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::ProviderId;
 use claimgate_core::request::Request;
+use claimgate_core::token::claims::Claims;
+
+/// Writes the line of a denial at this level.
+macro_rules! denied {
+    ($level:ident, $record:ident) => {
+        tracing::$level!(
+            request_id = $record.request_id,
+            trace_id = $record.trace_id,
+            method = $record.method,
+            host = $record.host,
+            path = $record.path,
+            source = $record.source,
+            reason = $record.reason,
+            rule = $record.rule,
+            provider = $record.provider,
+            subject = $record.subject,
+            client = $record.client,
+            keys_age_seconds = $record.keys_age_seconds,
+            detail = $record.detail,
+            hint = $record.hint,
+            see = $record.see,
+            "denied"
+        )
+    };
+}
 
 /// Facts about a check besides its decision.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +73,8 @@ impl Gate {
         }
     }
 
-    /// Writes one event. Client input appears only where the fault quotes it, escaped and cut.
+    /// Writes one event, and records denials. Client input appears escaped and cut, and never
+    /// includes a token.
     fn log(&self, judged: &Judged, circumstances: Circumstances<'_, '_>) {
         let generation = judged.generation();
         let policy = &generation.policy;
@@ -53,6 +82,7 @@ impl Gate {
         let provider = |id| policy.provider(id).map(|provider| provider.name.as_str());
         match judged.decision() {
             Decision::Allow(permit) => tracing::debug!(
+                request_id = circumstances.request.and_then(Request::id),
                 rule = rule(permit.rule()),
                 provider = permit
                     .bearer()
@@ -62,24 +92,70 @@ impl Gate {
                     .and_then(|bearer| bearer.token().claims().subject()),
                 "allowed"
             ),
-            Decision::Deny(denial) => {
-                let line = Line::Denied(denial.reason());
-                if tracing::enabled!(Level::INFO) && self.may_write(line) {
-                    tracing::info!(
-                        reason = denial.reason().code(),
-                        rule = denial.rule.and_then(rule),
-                        provider = denial.provider.and_then(provider),
-                        keys_age_seconds = age_of_keys(generation, denial),
-                        detail = %denial.fault,
-                        hint = hint(generation, denial, circumstances),
-                        see = advice::section(denial.reason()),
-                        "denied"
-                    );
-                }
-            }
+            Decision::Deny(denial) => self.denied(judged, denial, circumstances),
             Decision::Respond(resource) => {
                 tracing::debug!(url = resource.metadata_url(), "metadata served");
             }
+        }
+    }
+
+    fn denied(&self, judged: &Judged, denial: &Denial, circumstances: Circumstances<'_, '_>) {
+        let reason = denial.reason();
+        let level = match reason {
+            Reason::UnknownRule | Reason::Internal | Reason::KeysUnavailable => Level::WARN,
+            _ => Level::INFO,
+        };
+        let is_enabled = match level {
+            Level::WARN => tracing::enabled!(Level::WARN),
+            _ => tracing::enabled!(Level::INFO),
+        };
+        let line = Line::Denied(reason);
+        let is_within_limit = match is_enabled {
+            true => self.may_write(line),
+            false => self.metrics.lines().is_within_limit(line, Instant::now()),
+        };
+        let record = self.record(judged, denial, circumstances, is_within_limit);
+        match (is_enabled && is_within_limit, level) {
+            (true, Level::WARN) => denied!(warn, record),
+            (true, _) => denied!(info, record),
+            (false, _) => {}
+        }
+        self.denials.add(record);
+    }
+
+    /// What an operator may know of a denial. The hint costs more than the decision, so a flood of
+    /// denials goes without.
+    fn record(
+        &self,
+        judged: &Judged,
+        denial: &Denial,
+        circumstances: Circumstances<'_, '_>,
+        with_hint: bool,
+    ) -> DenialRecord {
+        let generation = judged.generation();
+        let policy = &generation.policy;
+        // What made the decision fail must not hide it.
+        let now = catch_unwind(AssertUnwindSafe(|| self.clock.now())).ok();
+        let claims = denial.token.as_ref().map(|known| known.token.claims());
+        let shown = |text: &str| Escaped::from(text).to_string();
+        let request = circumstances.request.map(DenialRecord::of);
+        let rule = denial.rule.and_then(|id| policy.rule(id));
+        let provider = denial.provider.and_then(|id| policy.provider(id));
+        DenialRecord {
+            time: now.map(|now| now.to_string()).unwrap_or_default(),
+            request_id: judged.id().unwrap_or_default().to_owned(),
+            reason: denial.reason().code(),
+            rule: rule.map(|rule| rule.name.clone()),
+            provider: provider.map(|provider| provider.name.clone()),
+            subject: claims.and_then(Claims::subject).map(shown),
+            client: claims.and_then(Claims::client).map(shown),
+            keys_age_seconds: age_of_keys(generation, denial),
+            detail: denial.fault.to_string(),
+            hint: with_hint
+                .then(|| hint(generation, denial, circumstances))
+                .flatten(),
+            see: advice::section(denial.reason()),
+            ..request.unwrap_or_default()
         }
     }
 
@@ -105,7 +181,7 @@ fn hint(
         let setting = jwks.unknown_key_wait(denial.provider?);
         Wait {
             took,
-            most: max_wait,
+            max: max_wait,
             setting,
         }
         .in_vain()

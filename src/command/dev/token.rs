@@ -3,27 +3,19 @@
 use std::collections::HashSet;
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Request, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::{Map, Number, Value};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use url::{Host, Url};
 
+use super::super::http::exchange;
 use super::super::{Failure, say};
 
 /// Where `claimgate dev` runs its issuer, unless that port is taken.
 pub(super) const ISSUER: &str = "http://127.0.0.1:9003";
-
-/// How long the issuer may take. It runs on this machine and mints a token in about a millisecond.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints a new token of the issuer of a running `claimgate dev`, and nothing else.
 #[derive(Args, Debug)]
@@ -136,24 +128,14 @@ async fn ask(issuer: &Url, form: String) -> Result<(StatusCode, Value), Failure>
             _ => format!("cannot connect to `{origin}`: {error}"),
         }
     })?;
-    match timeout(TIMEOUT, post(stream, &format!("{host}:{port}"), form)).await {
-        Ok(Ok((status, body))) => Ok((status, serde_json::from_slice(&body).unwrap_or_default())),
-        Ok(Err(error)) => Err(not_the_issuer(issuer, &error.to_string())),
-        Err(_) => Err(not_the_issuer(issuer, "no answer")),
-    }
-}
-
-async fn post(stream: TcpStream, host: &str, form: String) -> Result<(StatusCode, Bytes), Failure> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // The request reports the errors of the connection too.
-    tokio::spawn(connection);
     let request = Request::post("/token")
-        .header(HOST, host)
+        .header(HOST, format!("{host}:{port}"))
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(form)?;
-    let answer = sender.send_request(request).await?;
-    let status = answer.status();
-    Ok((status, answer.into_body().collect().await?.to_bytes()))
+    match exchange(stream, request).await {
+        Ok((status, body)) => Ok((status, serde_json::from_slice(&body).unwrap_or_default())),
+        Err(error) => Err(not_the_issuer(issuer, &error.to_string())),
+    }
 }
 
 fn not_the_issuer(issuer: &Url, why: &str) -> Failure {

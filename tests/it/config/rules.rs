@@ -564,7 +564,7 @@ fn answers_one_by_one() {
         ),
         (
             "denials: { body: { 401: { content_type: text/html, template: '{{sub}}' } } }",
-            "`{{sub}}` is unknown; use `{{status}}`, `{{error}}` or `{{reason}}`",
+            "`{{sub}}` is unknown; use `{{status}}`, `{{error}}`, `{{reason}}` or `{{request_id}}`",
         ),
         (
             "denials: { body: { 401: { content_type: text/html, template: '{{error' } } }",

@@ -216,7 +216,7 @@ impl JsonSchema for Body {
                         },
                         "template": {
                             "description": "The text, with the placeholders `{{status}}`, \
-                                `{{error}}` and `{{reason}}`.",
+                                `{{error}}`, `{{reason}}` and `{{request_id}}`.",
                             "type": "string",
                         },
                     },

@@ -173,7 +173,7 @@ pub struct Refresh {
     #[schemars(with = "Duration")]
     pub max_stale: Field<String>,
     /// The cool-down of fetches that tokens ask for, because their key is unknown or their
-    /// signature is bad by keys older than this: 3 fetches at once, then one more per cool-down.
+    /// signature fails with keys older than this: 3 fetches at once, then one more per cool-down.
     /// Default: `30s`.
     #[schemars(with = "Duration")]
     pub unknown_key_cooldown: Field<String>,

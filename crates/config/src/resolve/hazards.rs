@@ -108,7 +108,7 @@ impl Resolver<'_> {
             return;
         }
         for location in std::mem::take(&mut self.cookies) {
-            let why = "a browser sends a cookie even if another site makes the request; let a rule check \
+            let why = "a browser sends a cookie even if another site makes the request; have a rule check \
                        `Origin`: `condition: '!(\"origin\" in request.headers) || \
                        request.headers[\"origin\"] == \"https://shop.example.com\"'`";
             self.warn(&location, why);

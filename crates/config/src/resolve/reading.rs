@@ -10,28 +10,28 @@ use crate::raw::values::Texts;
 use crate::values;
 
 impl Resolver<'_> {
-    /// A size from `least` to `most` bytes. The default if it is absent, or wrong and reported.
+    /// A size from `min` to `max` bytes. The default if it is absent, or wrong and reported.
     pub(super) fn bytes(
         &mut self,
         field: &Field<String>,
         default: usize,
-        least: usize,
-        most: usize,
+        min: usize,
+        max: usize,
     ) -> usize {
-        let bounds = least..=most;
+        let bounds = min..=max;
         self.bounded(field, values::bytes, values::in_units, &bounds)
             .unwrap_or(default)
     }
 
-    /// A duration from `least` to `most`. The default if it is absent, or wrong and reported.
+    /// A duration from `min` to `max`. The default if it is absent, or wrong and reported.
     pub(super) fn duration(
         &mut self,
         field: &Field<String>,
         default: Duration,
-        least: Duration,
-        most: Duration,
+        min: Duration,
+        max: Duration,
     ) -> Duration {
-        let bounds = least..=most;
+        let bounds = min..=max;
         self.bounded(field, values::duration, values::in_words, &bounds)
             .unwrap_or(default)
     }
@@ -49,10 +49,10 @@ impl Resolver<'_> {
         if bounds.contains(&value) {
             return Some(value);
         }
-        let (least, most) = (show(*bounds.start()), show(*bounds.end()));
+        let (min, max) = (show(*bounds.start()), show(*bounds.end()));
         self.report(
             location,
-            format!("`{text}` is out of range: from {least} to {most}"),
+            format!("`{text}` is out of range: from {min} to {max}"),
         );
         None
     }

@@ -112,14 +112,14 @@ impl Resolver<'_> {
     /// Reports expressions that could cost a request more than a few milliseconds.
     fn bound_expressions(&mut self, location: &Location, expressions: Expressions) {
         let Expressions {
-            most_per_request,
+            max_per_request,
             memory,
         } = expressions;
-        if most_per_request > Expressions::MAX_PER_REQUEST {
-            let most = Expressions::MAX_PER_REQUEST;
+        if max_per_request > Expressions::MAX_PER_REQUEST {
+            let max = Expressions::MAX_PER_REQUEST;
             let why = format!(
-                "one path may have to be compared with {most_per_request} regular expressions; at \
-                 most {most} are allowed: begin each with the literal path that it matches, such \
+                "one path may have to be compared with {max_per_request} regular expressions; at \
+                 most {max} are allowed: begin each with the literal path that it matches, such \
                  as `/orders/`, or use `exact` or `prefix`"
             );
             self.report(location, why);

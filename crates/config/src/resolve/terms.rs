@@ -229,7 +229,7 @@ impl Resolver<'_> {
         if names.is_empty() {
             self.report(
                 &location,
-                "at least one algorithm is needed; remove it to accept all",
+                "at least one algorithm is needed; remove `algorithms` to accept all",
             );
         }
         if names.iter().any(|name| matches!(name, Field::Absent)) {

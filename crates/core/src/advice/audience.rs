@@ -31,13 +31,13 @@ pub(super) fn wrong(accepted: &[String], token: &UnverifiedParts<'_>) -> Option<
              to the client scope"
         }
         [one] if one.ends_with("/userinfo") => {
-            "the client did not request an API: let it name yours as `audience`"
+            "the client did not request an API: have it name yours as `audience`"
         }
         [one] if Some(*one) == client(token) && token.claim("token_use").is_none() => {
             return Some(format!("the audience is the client itself: {ID_TOKEN}"));
         }
-        [] => "the token names no audience: let the provider name your API",
-        _ => "the token is for another API: let the client request one for yours",
+        [] => "the token names no audience: have the provider name your API",
+        _ => "the token is for another API: have the client request one for yours",
     };
     Some(text.to_owned())
 }

@@ -152,7 +152,7 @@ fn difference_of_urls(own: &Url, found: &Url) -> Option<Difference> {
     }
     if same_host && own.path().contains("/oauth2/") && found.path() == "/" {
         return Some(Difference::Known(
-            "because it is Okta's organization server, whose tokens are only for Okta: let the \
+            "because it is Okta's organization server, whose tokens are only for Okta: have the \
              client use the custom authorization server",
         ));
     }

@@ -8,7 +8,7 @@ use crate::request::path::Ambiguity;
 pub(super) fn none(error: &NoRule) -> &'static str {
     match error {
         NoRule::AmbiguousPath(Ambiguity::PerhapsNotUtf8) => {
-            "set `encode_raw_headers: true` in Envoy's ext_authz filter, or let the client write \
+            "set `encode_raw_headers: true` in Envoy's ext_authz filter, or have the client write \
              `%21`"
         }
         NoRule::AmbiguousPath(_) => {

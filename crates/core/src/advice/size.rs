@@ -22,13 +22,13 @@ pub(super) fn what_to_leave_out(token: &UnverifiedParts<'_>) -> String {
         .map(|(bytes, name)| format!("`{}` ({bytes} bytes)", Escaped::from(*name)))
         .collect();
     let how = if token.is_entras() {
-        "in Entra ID, let the token list only the groups that are assigned to the application, or \
+        "in Entra ID, have the token list only the groups that are assigned to the application, or \
          use app roles instead of groups"
     } else if token.is_keycloaks() {
         "in Keycloak, switch off the client's \"Full scope allowed\", or the mapper's \"Add to \
          access token\""
     } else {
-        "let the provider put into its access tokens only what the API needs"
+        "have the provider put into its access tokens only what the API needs"
     };
     match large.is_empty() {
         true => format!(

@@ -64,7 +64,7 @@ pub(super) fn impossible(why: &str, token: &UnverifiedParts<'_>) -> Option<Strin
         Some(format!("`{date}` is in {unit}; it must be in seconds"))
     });
     Some(found.unwrap_or_else(|| {
-        "that is not a date in any unit: let the provider write seconds since 1970".to_owned()
+        "that is not a date in any unit: have the provider write seconds since 1970".to_owned()
     }))
 }
 

@@ -8,7 +8,7 @@ pub struct Wait {
     /// The time from the arrival of the check to its answer.
     pub took: Duration,
     /// Half of the time that the caller's time-out left. An answer after that might come too late.
-    pub most: Duration,
+    pub max: Duration,
     /// The provider's `unknown_key_wait`.
     pub setting: Duration,
 }
@@ -16,17 +16,13 @@ pub struct Wait {
 impl Wait {
     /// What ended the wait and what to set. `None` if the request did not use up its time.
     pub fn in_vain(self) -> Option<String> {
-        let Self {
-            took,
-            most,
-            setting,
-        } = self;
-        if took < most.min(setting) {
+        let Self { took, max, setting } = self;
+        if took < max.min(setting) {
             return None;
         }
         let (took, setting) = (millis(took), millis(setting));
-        Some(if most < self.setting {
-            let timeout = millis(most * 2);
+        Some(if max < self.setting {
+            let timeout = millis(max * 2);
             format!(
                 "waited {took} ms for the provider's keys, which is half of the {timeout} ms that \
                  Envoy's time-out left: set `timeout` in Envoy's `grpc_service` to more than twice \

@@ -71,7 +71,7 @@ impl Bodies {
 /// The form of a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Body {
-    /// `{"error": …, "reason": …}`
+    /// `{"error": …, "reason": …, "request_id": …}`
     #[default]
     Json,
     /// Problem details (RFC 9457).
@@ -93,7 +93,8 @@ pub struct Template {
     pub parts: Vec<Part>,
 }
 
-/// A part of a template. The caller controls none of them, so nothing needs escaping.
+/// A part of a template. Nothing needs escaping in HTML or JSON: the caller may choose only the id,
+/// whose characters are limited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Literal text.
@@ -104,6 +105,8 @@ pub enum Part {
     Error,
     /// `{{reason}}`: the reason code.
     Reason,
+    /// `{{request_id}}`: the id of the request. It has only letters, digits and `-_.:=+/@~`.
+    RequestId,
 }
 
 impl Part {
@@ -124,10 +127,11 @@ impl Part {
                 "status" => Self::Status,
                 "error" => Self::Error,
                 "reason" => Self::Reason,
+                "request_id" => Self::RequestId,
                 other => {
                     return Err(format!(
-                        "`{{{{{other}}}}}` is unknown; use `{{{{status}}}}`, `{{{{error}}}}` \
-                         or `{{{{reason}}}}`"
+                        "`{{{{{other}}}}}` is unknown; use `{{{{status}}}}`, `{{{{error}}}}`, \
+                         `{{{{reason}}}}` or `{{{{request_id}}}}`"
                     ));
                 }
             });

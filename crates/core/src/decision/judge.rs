@@ -155,8 +155,8 @@ impl<M: Memory> Evaluation<'_, M> {
         credential: &Credential<'_>,
         trace: &mut impl Trace,
     ) -> Result<Bearer, Denial> {
-        let most = self.policy.max_token_bytes();
-        let token = Unverified::parse(&credential.token, most).map_err(Fault::from)?;
+        let max = self.policy.max_token_bytes();
+        let token = Unverified::parse(&credential.token, max).map_err(Fault::from)?;
         trace.passed(Step::Form {
             alg: token.alg(),
             kid: token.kid(),

@@ -62,7 +62,7 @@ impl KeysNeed {
         Decision::Deny(self.denial)
     }
 
-    /// The decision if the provider was not asked. For an unknown `kid`, it is open whether the
+    /// The decision if the provider was not asked. For an unknown `kid`, it is unclear whether the
     /// provider has the key. Otherwise the verdict of the known keys stands.
     pub fn without_look_up(self, why: NoLookUp, retry_after: Duration) -> Decision {
         let Denial { fault, .. } = self.denial;

@@ -88,8 +88,8 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// Fails if the text is not CEL, uses an unknown variable, field or function, or could cost a
-    /// request much more than its length.
+    /// Fails if the text is not CEL, uses an unknown variable, field or function, or could do work
+    /// that grows faster than the request.
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
         let failed = |what: String| ConditionError {
             what,

@@ -17,7 +17,7 @@ pub(super) struct Index {
     /// Rules for the hosts below a domain, keyed by domain.
     below: HashMap<String, PathTrie>,
     /// The number of labels in the longest of those domains.
-    most_labels: usize,
+    max_labels: usize,
     /// Rules for any host.
     any: PathTrie,
 }
@@ -48,7 +48,7 @@ impl Index {
                     HostPattern::Exact(host) => index.exact.entry(host.clone()).or_default(),
                     HostPattern::Below(domain) => {
                         let labels = domain.split('.').count();
-                        index.most_labels = index.most_labels.max(labels);
+                        index.max_labels = index.max_labels.max(labels);
                         index.below.entry(domain.clone()).or_default()
                     }
                 };
@@ -71,7 +71,7 @@ impl Index {
         self.exact.get(host).into_iter().for_each(&mut search);
         if !self.below.is_empty() {
             // From the top-level domain down, to the depth of the longest domain in the index.
-            let dots = host.rmatch_indices('.').take(self.most_labels);
+            let dots = host.rmatch_indices('.').take(self.max_labels);
             for (dot, _) in dots {
                 let domain = host
                     .get(dot + 1..)
@@ -83,8 +83,8 @@ impl Index {
     }
 
     /// The maximum number of regular expressions that one request is compared with.
-    pub(super) fn most_expressions(&self) -> usize {
-        let exact = self.exact.values().map(PathTrie::most_expressions).max();
+    pub(super) fn max_expressions(&self) -> usize {
+        let exact = self.exact.values().map(PathTrie::max_expressions).max();
         // A host lies below every domain that it ends with, so their counts add up.
         let below = self.below.keys().map(|domain| {
             let dots = domain.match_indices('.').map(|(dot, _)| dot + 1);
@@ -92,9 +92,9 @@ impl Index {
                 .chain(dots)
                 .filter_map(|from| domain.get(from..));
             let paths = ends.filter_map(|end| self.below.get(end));
-            paths.map(PathTrie::most_expressions).sum::<usize>()
+            paths.map(PathTrie::max_expressions).sum::<usize>()
         });
-        self.any.most_expressions() + exact.unwrap_or(0) + below.max().unwrap_or(0)
+        self.any.max_expressions() + exact.unwrap_or(0) + below.max().unwrap_or(0)
     }
 }
 
@@ -131,8 +131,8 @@ impl PathTrie {
         }
     }
 
-    fn most_expressions(&self) -> usize {
-        let children = self.children.values().map(Self::most_expressions);
+    fn max_expressions(&self) -> usize {
+        let children = self.children.values().map(Self::max_expressions);
         self.expressions + children.max().unwrap_or(0)
     }
 
@@ -260,7 +260,7 @@ mod tests {
             ..Matcher::default()
         };
         let index = Index::of([Some(&matcher)].into_iter());
-        assert_eq!(index.most_expressions(), 200);
+        assert_eq!(index.max_expressions(), 200);
         let request = Request::default();
         let target = Target {
             request: &request,

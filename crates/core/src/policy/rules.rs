@@ -72,7 +72,7 @@ pub struct Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expressions {
     /// The maximum number of expressions that one request is compared with.
-    pub most_per_request: usize,
+    pub max_per_request: usize,
     /// The memory of their automata in bytes, including the patterns in conditions.
     pub memory: usize,
 }
@@ -92,7 +92,7 @@ impl Expressions {
 
     /// The maximum length in bytes of a path that the expressions read. `None` if no rule has one.
     pub fn max_path_bytes(&self) -> Option<usize> {
-        let each = Self::MAX_WORK.checked_div(self.most_per_request)?;
+        let each = Self::MAX_WORK.checked_div(self.max_per_request)?;
         Some(each.min(Self::MAX_PATH))
     }
 }
@@ -201,7 +201,7 @@ impl Rules {
         let of_paths = matchers().flat_map(Matcher::expressions);
         let of_conditions = rules.iter().filter_map(|rule| rule.condition.as_ref());
         let expressions = Expressions {
-            most_per_request: index.most_expressions(),
+            max_per_request: index.max_expressions(),
             memory: of_paths.map(PathRegex::memory).sum::<usize>()
                 + of_conditions.map(Condition::memory).sum::<usize>(),
         };

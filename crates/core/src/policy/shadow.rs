@@ -1,4 +1,4 @@
-//! Finds rules whose requests another rule gets: because that rule comes earlier, or because a
+//! Finds rules that lose requests to another rule: because that rule comes earlier, or because a
 //! client omits what the rule looks at.
 
 use std::collections::{BTreeSet, HashMap};

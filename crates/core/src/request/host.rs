@@ -28,7 +28,7 @@ pub fn canonical(authority: &str) -> Option<Cow<'_, str>> {
 
 /// Whether the authority, apart from its port, is already in the form that rules compare.
 ///
-/// Hosts are compared without case (RFC 9110 §4.2.3), and proxies do so. But some servers compare
+/// Hosts are compared ignoring case (RFC 9110 §4.2.3), as proxies do. But some servers compare
 /// bytes: they treat `STATIC.example.com` or `static.example.com.` as an unknown host.
 pub fn is_as_compared(authority: &str) -> bool {
     let (host, _) = split_port(authority);

@@ -36,7 +36,7 @@ pub enum CredentialError {
     /// read as `access_token`.
     #[error("the request has the {0} under a different name that some servers read as that one")]
     Misspelled(Arc<TokenSource>),
-    /// Two places hold a token. Claimgate does not guess which one is meant (RFC 6750 §2).
+    /// Two places hold a token. claimgate does not guess which one is meant (RFC 6750 §2).
     #[error("the request has one token in the {0} and another in the {1}")]
     SeveralPlaces(Arc<TokenSource>, Arc<TokenSource>),
 }

@@ -62,9 +62,18 @@ impl Claims {
             .filter(|value| !value.is_null())
     }
 
-    /// The subject. No other claim may appear in logs.
+    /// The subject. Of the claims, only this one and the client may appear in logs.
     pub fn subject(&self) -> Option<&str> {
         self.members().get("sub").and_then(Json::as_str)
+    }
+
+    /// The client that the token was issued to: `client_id` (RFC 9068 §2.2), or what providers use
+    /// instead.
+    pub fn client(&self) -> Option<&str> {
+        let members = self.members();
+        ["client_id", "azp", "cid", "appid"]
+            .into_iter()
+            .find_map(|name| members.get(name).and_then(Json::as_str))
     }
 
     /// The approximate memory in bytes.

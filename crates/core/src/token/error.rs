@@ -15,13 +15,13 @@ pub enum TokenError {
     #[error("{0}")]
     Malformed(String),
     /// Longer than the operator accepts.
-    #[error("the token is too long: it has {bytes} bytes; `max_token_bytes` is {most}")]
+    #[error("the token is too long: it has {bytes} bytes; `max_token_bytes` is {max}")]
     TooLong {
         /// The token's length in bytes.
         bytes: usize,
         /// The provider's `max_token_bytes`. While the provider is unknown, the largest of all
         /// providers.
-        most: usize,
+        max: usize,
     },
     /// `alg` is an algorithm that claimgate does not verify.
     #[error(
@@ -109,12 +109,12 @@ pub enum TokenError {
         expected: Vec<String>,
     },
     /// The token is valid for longer than the operator accepts.
-    #[error("the token lives for {} s; at most {} s are accepted", lifetime.as_secs(), most.as_secs())]
+    #[error("the token lives for {} s; at most {} s are accepted", lifetime.as_secs(), max.as_secs())]
     LifetimeTooLong {
         /// From `iat` to `exp`.
         lifetime: Duration,
         /// The provider's `max_lifetime`.
-        most: Duration,
+        max: Duration,
     },
     /// The token is bound to a key, and only a sender with that key may use it.
     #[error(

@@ -37,8 +37,8 @@ impl<'t> Unverified<'t> {
     /// # Errors
     ///
     /// Fails if the token is too long, is not a JWS in compact form, or is not an access token.
-    pub fn parse(token: &'t str, most: usize) -> Result<Self, TokenError> {
-        check_length(token, most)?;
+    pub fn parse(token: &'t str, max: usize) -> Result<Self, TokenError> {
+        check_length(token, max)?;
         let [header_text, payload, signature] = split(token)?;
         let header = Header::read(header_text)?;
         if signature.is_empty() {
@@ -130,9 +130,9 @@ fn malformed(why: &str) -> TokenError {
 }
 
 /// Fails if the token has more than `most` bytes.
-pub(super) fn check_length(token: &str, most: usize) -> Result<(), TokenError> {
+pub(super) fn check_length(token: &str, max: usize) -> Result<(), TokenError> {
     match token.len() {
-        bytes if bytes > most => Err(TokenError::TooLong { bytes, most }),
+        bytes if bytes > max => Err(TokenError::TooLong { bytes, max }),
         _ => Ok(()),
     }
 }
@@ -193,7 +193,7 @@ impl Header {
     }
 }
 
-/// Refuses header parameters that change how a token is processed. Claimgate supports no critical
+/// Refuses header parameters that change how a token is processed. claimgate supports no critical
 /// extension (RFC 7515 §4.1.11). A JWT has no detached or unencoded payload (RFC 7797 §7), and no
 /// compression (RFC 8725 §3.6). None of these may be `null`, so `null` is refused too.
 fn refuse_extensions(header: Object<'_>) -> Result<(), TokenError> {

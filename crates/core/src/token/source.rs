@@ -33,7 +33,7 @@ pub enum TokenSource {
 }
 
 impl PartialEq for TokenSource {
-    /// Compares schemes without case (RFC 9110 §11.1).
+    /// Compares schemes case-insensitively (RFC 9110 §11.1).
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (

@@ -15,7 +15,7 @@ mod private;
 
 use private::PrivateDirectory;
 
-use super::files::Files;
+use crate::files::Files;
 use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::keyring::KeySet;
 use claimgate_core::time::UnixTime;

@@ -20,8 +20,8 @@ pub use error::FetchError;
 use error::causes;
 use proxy::Proxy;
 
-use super::files::{Files, MAX_SMALL_BYTES};
 use super::schedule::{self, Caching};
+use crate::files::{Files, MAX_SMALL_BYTES};
 use claimgate_config::Fetch;
 use claimgate_core::escaped::Escaped;
 

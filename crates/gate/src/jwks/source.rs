@@ -1,6 +1,5 @@
 //! Loads one provider's keys.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +10,8 @@ use url::Url;
 
 use super::content::Content;
 use super::fetch::{FetchError, Fetcher, Wanted};
-use super::files::Files;
 use super::{KeysError, discovery};
+use crate::files::{Files, LOOK_INTERVAL, Stamp};
 use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::keyring::{KeySet, KeySetError};
 
@@ -50,20 +49,6 @@ pub(super) struct Loaded {
     pub(super) document: Option<Arc<[u8]>>,
 }
 
-/// Identifies the state of a file: differs if the file was replaced or written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    changed: (i64, i64),
-}
-
-/// The time between checks for a changed file, short enough for a person who waits for it. Unlike
-/// notifications, polling works with the symbolic links that Kubernetes swaps, and over network
-/// file systems.
-const LOOK_AT_FILE: Duration = Duration::from_secs(1);
-
 impl Source {
     pub(super) fn new(settings: &KeySettings) -> Self {
         Self {
@@ -87,8 +72,8 @@ impl Source {
             return std::future::pending().await;
         };
         loop {
-            sleep(LOOK_AT_FILE).await;
-            if self.stamp_of(file).await != self.stamp {
+            sleep(LOOK_INTERVAL).await;
+            if self.files.stamp(file).await != self.stamp {
                 return;
             }
         }
@@ -174,7 +159,7 @@ impl Source {
             KeySource::File(file) => {
                 // Taken before reading, so that a write in between is noticed next time.
                 let file = file.clone();
-                self.stamp = self.stamp_of(&file).await;
+                self.stamp = self.files.stamp(&file).await;
                 self.read_file(&file).await
             }
             KeySource::Uri(url) => {
@@ -258,17 +243,6 @@ impl Source {
         self.fetcher
             .as_ref()
             .ok_or_else(|| KeysError::Settings("no HTTP client".to_owned()))
-    }
-
-    async fn stamp_of(&self, file: &Path) -> Option<Stamp> {
-        let file = file.to_owned();
-        let metadata = self.files.run(move || std::fs::metadata(file)).await.ok()?;
-        Some(Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
     }
 
     async fn read_file(&self, file: &Path) -> Result<Loaded, KeysError> {

@@ -82,8 +82,7 @@ impl Lines {
         let Some(kind) = self.kinds.get(line.index()) else {
             return true;
         };
-        let elapsed = now.saturating_duration_since(self.started).as_secs();
-        let window = elapsed / WINDOW.as_secs();
+        let window = self.window(now);
         let number = kind.next(window);
         if number <= MAX_LINES {
             return true;
@@ -95,6 +94,17 @@ impl Lines {
             self.close_at(line, ends);
         }
         false
+    }
+
+    /// Whether this line would be within its limit, if its level were enabled. Counts no line as left
+    /// out.
+    pub fn is_within_limit(&self, line: Line, now: Instant) -> bool {
+        let kind = self.kinds.get(line.index());
+        kind.is_none_or(|kind| kind.next(self.window(now)) <= MAX_LINES)
+    }
+
+    fn window(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_secs() / WINDOW.as_secs()
     }
 
     /// The number of lines left out because their kind exceeded its limit.

@@ -1,4 +1,4 @@
-//! Refuses expressions that would cost a request much more than its length. The danger is a macro
+//! Refuses expressions whose work could grow faster than the request. The danger is a macro
 //! whose work for each element of a list is itself as long as another list or text of the request.
 //! [`super::work`] bounds accepted expressions once more while they run.
 

@@ -150,7 +150,7 @@ fn weighed<'b, 'v>(
 }
 
 /// The size of a value in bytes. Stops counting soon after `most`.
-fn size(value: &dyn Val, most: usize) -> usize {
+fn size(value: &dyn Val, max: usize) -> usize {
     const PER_VALUE: usize = 8;
     let mut total = PER_VALUE;
     if let Some(text) = value.downcast_ref::<CelString<'_>>() {
@@ -161,17 +161,17 @@ fn size(value: &dyn Val, most: usize) -> usize {
     }
     if let Some(list) = value.downcast_ref::<CelList<'_>>() {
         for element in list.inner() {
-            if total > most {
+            if total > max {
                 break;
             }
-            total += size(&**element, most);
+            total += size(&**element, max);
         }
     } else if let Some(map) = value.downcast_ref::<CelMap<'_>>() {
         for (key, element) in map.inner() {
-            if total > most {
+            if total > max {
                 break;
             }
-            total += size(key.inner(), most) + size(&**element, most);
+            total += size(key.inner(), max) + size(&**element, max);
         }
     }
     total

@@ -198,7 +198,7 @@ mod tests {
                 assert_eq!(found.is_empty(), expected.is_empty(), "{access:?}: {found}");
             }
         }
-        // A process of root does not trust other users' files either.
+        // A process that runs as root does not trust other users' files either.
         let ours = Access {
             owner: US,
             mode: 0o600,

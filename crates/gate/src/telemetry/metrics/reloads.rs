@@ -54,7 +54,7 @@ impl ReloadMetrics {
         self.last.set(0);
     }
 
-    /// The file is again as it was when it was put into force.
+    /// The file is back to the version in force.
     pub fn reverted(&self) {
         self.last.set(1);
     }

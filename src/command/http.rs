@@ -1,0 +1,34 @@
+//! One HTTP request to a server of claimgate.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Failure;
+
+/// The time limit for an answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The status and the body of the answer.
+pub(super) async fn exchange(
+    stream: TcpStream,
+    request: Request<String>,
+) -> Result<(StatusCode, Bytes), Failure> {
+    let answered = async {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // The request reports the errors of the connection too.
+        tokio::spawn(connection);
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        Ok((status, answer.into_body().collect().await?.to_bytes()))
+    };
+    timeout(TIMEOUT, answered)
+        .await
+        .unwrap_or_else(|_| Err("no answer".into()))
+}

@@ -1,0 +1,126 @@
+//! `claimgate why`: why a request was denied.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use http::header::HOST;
+use http::{Request, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::http::exchange;
+use super::{Failure, complain, say};
+use crate::config::values;
+
+/// Asks a running instance why it denied a request.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    claimgate why 8e0b7c1e-5f4c-9d3a-b2c1-0a9e8d7c6b5a\n  \
+    kubectl exec deploy/claimgate -- claimgate why 4bf92f3577b34da6a3ce929d0e0e4736\n\n\
+    A denial carries the id in its header `x-request-id` and in its body. Each instance remembers\n\
+    its last 1,024 denials, without tokens.\n\n\
+    Exit codes: 0 found, 1 not among the last denials, 2 the instance could not be asked")]
+pub(super) struct Arguments {
+    /// The request id or trace id
+    #[arg(value_name = "ID")]
+    id: String,
+
+    /// The admin address of the instance
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9002", value_parser = values::socket_address)]
+    admin: SocketAddr,
+
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For scripts
+    Json,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments { id, admin, output } = arguments;
+    let wrong = |why: &dyn std::fmt::Display| -> Failure {
+        format!("cannot ask `{admin}`: {why}; give the instance's `admin.listen` with --admin")
+            .into()
+    };
+    let stream = TcpStream::connect(admin)
+        .await
+        .map_err(|error| wrong(&error))?;
+    let id = utf8_percent_encode(&id, NON_ALPHANUMERIC);
+    let request = Request::get(format!("/denials/{id}"))
+        .header(HOST, admin.to_string())
+        .body(String::new())?;
+    let (status, body) = exchange(stream, request)
+        .await
+        .map_err(|error| wrong(&error))?;
+    let record: Value = serde_json::from_slice(&body)
+        .map_err(|_| wrong(&format!("it answers {status} without JSON")))?;
+    match status {
+        StatusCode::OK => {
+            say(&match output {
+                Output::Text => text(&record),
+                Output::Json => format!("{record:#}"),
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        StatusCode::NOT_FOUND => {
+            complain(
+                "not found: the request was not denied, another instance denied it, or it is no longer \
+                 among the last 1,024 denials; search the log for the id",
+            );
+            Ok(ExitCode::FAILURE)
+        }
+        status => Err(wrong(&format!("it answers {status}"))),
+    }
+}
+
+/// A line for each fact.
+fn text(record: &Value) -> String {
+    let member = |name: &str| record.get(name).filter(|value| !value.is_null()).map(shown);
+    let joined = |names: &[&str], between: &str| {
+        let parts: Vec<String> = names.iter().filter_map(|name| member(name)).collect();
+        (!parts.is_empty()).then(|| parts.join(between))
+    };
+    let target = joined(&["host", "path"], "");
+    let request: Vec<String> = [member("method"), target].into_iter().flatten().collect();
+    let facts = [
+        ("denied at", member("time")),
+        ("request id", member("request_id")),
+        ("trace id", member("trace_id")),
+        (
+            "request",
+            Some(request.join(" ")).filter(|it| !it.is_empty()),
+        ),
+        ("source", member("source")),
+        ("reason", member("reason")),
+        ("rule", member("rule")),
+        ("provider", member("provider")),
+        ("subject", member("subject")),
+        ("client", member("client")),
+        (
+            "key age",
+            member("keys_age_seconds").map(|age| format!("{age} s")),
+        ),
+        ("detail", member("detail")),
+        ("hint", member("hint")),
+        ("see", member("see")),
+    ];
+    let lines = facts
+        .into_iter()
+        .filter_map(|(name, fact)| Some(format!("{name:<12}{}", fact?)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn shown(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
