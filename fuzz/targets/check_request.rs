@@ -96,7 +96,13 @@ fn judge(request: &Request<'_>, good: &str) {
         }
         is_unambiguous(request);
     }
-    let answer = Answer::to(&decision, &GATE.policy, &GATE.denials, request, request.id());
+    let answer = Answer::to(
+        &decision,
+        &GATE.policy,
+        &GATE.denials,
+        request,
+        request.id(),
+    );
     let metadata = Metadata::of(&decision, &GATE.policy);
     let answer = response::render(answer, metadata).response;
     let code = answer.status.as_ref().unwrap().code;
