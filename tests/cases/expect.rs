@@ -25,7 +25,7 @@ fn same(
 pub fn compare(expect: &Expect, response: CheckResponse) -> Result<(), String> {
     let metadata = response.dynamic_metadata.clone().map(json);
     let answer = Answer::read(response);
-    let headers = match (&answer, &expect.deny) {
+    let headers = match (&answer, &expect.reason) {
         (
             Answer::Allow {
                 set,
@@ -36,7 +36,7 @@ pub fn compare(expect: &Expect, response: CheckResponse) -> Result<(), String> {
             None,
         ) if expect.document.is_none() => {
             same("removed from the query", &expect.remove_query, remove_query)?;
-            if let Some(expected) = &expect.remove {
+            if let Some(expected) = &expect.removed {
                 let found: BTreeSet<_> = remove.iter().cloned().collect();
                 same("removed", expected, &found)?;
             }
@@ -76,7 +76,7 @@ pub fn compare(expect: &Expect, response: CheckResponse) -> Result<(), String> {
             }
             headers
         }
-        (answer, _) => return Err(format!("expected {:?}, found {answer:?}", expect.deny)),
+        (answer, _) => return Err(format!("expected {:?}, found {answer:?}", expect.reason)),
     };
     for (name, expected) in &expect.headers {
         let found = headers
@@ -137,7 +137,7 @@ pub fn logged(expect: &Expect, lines: &[Value], secret: &str) -> Result<(), Stri
         .iter()
         .filter(|line| line["message"] == "denied")
         .collect();
-    match (denied.as_slice(), &expect.deny) {
+    match (denied.as_slice(), &expect.reason) {
         ([], None) => {}
         ([line], Some(reason)) => {
             same(
@@ -176,7 +176,7 @@ const SECRET_PART: usize = 16;
 
 /// The metrics tell the operator the reason that the caller may not be told.
 pub fn counted(expect: &Expect, metrics: &Metrics) -> Result<(), String> {
-    let (decision, reason) = match (&expect.deny, &expect.document) {
+    let (decision, reason) = match (&expect.reason, &expect.document) {
         (Some(reason), _) => ("deny", Some(reason.as_str())),
         (None, Some(_)) => ("metadata", None),
         (None, None) => ("allow", None),

@@ -1,4 +1,6 @@
-//! The form of a file of cases.
+//! The form of a file of cases: that of `claimgate test`, with more keys. A case may change the
+//! configuration, the published keys and single bytes of a token; `expect` may look at the challenge,
+//! the gRPC code, the metadata and the hint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -85,7 +87,7 @@ const fn january_2026() -> u64 {
 pub struct RequestSpec {
     pub method: Option<String>,
     /// Header lines, in which `{token}` is replaced by the token.
-    pub headers: Option<Vec<(String, String)>>,
+    pub header_lines: Option<Vec<(String, String)>>,
     pub path: Option<String>,
     /// The path as bytes that may not be UTF-8: each character is one byte (ISO 8859-1).
     pub path_bytes: Option<String>,
@@ -118,7 +120,7 @@ pub struct Expect {
     /// The answer is this metadata document of a resource; `{}` means an empty body.
     pub document: Option<Value>,
     /// The reason of the denial; absent for an allow.
-    pub deny: Option<String>,
+    pub reason: Option<String>,
     /// A part of the likely cause that the log names.
     pub hint: Option<String>,
     pub status: Option<i32>,
@@ -134,7 +136,7 @@ pub struct Expect {
     /// Some members of the dynamic metadata; `null` means absent. `false` means no metadata at all.
     pub metadata: Option<Value>,
     /// All header names that are removed.
-    pub remove: Option<BTreeSet<String>>,
+    pub removed: Option<BTreeSet<String>>,
     /// All query parameters that are removed.
     #[serde(default)]
     pub remove_query: Vec<String>,
@@ -145,7 +147,7 @@ pub struct Expect {
 pub fn test_name(file: &Path, case: &Case) -> String {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let file = file.strip_prefix(cases).unwrap().with_extension("");
-    let expected = match (&case.expect.deny, &case.expect.document) {
+    let expected = match (&case.expect.reason, &case.expect.document) {
         (Some(reason), _) => reason,
         (None, Some(_)) => "metadata",
         (None, None) => "allow",

@@ -41,7 +41,7 @@ pub fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
     }
     let token = mint(file, case);
     let lines = spec
-        .headers
+        .header_lines
         .clone()
         .unwrap_or_else(|| vec![("authorization".to_owned(), "Bearer {token}".to_owned())]);
     let lines: Vec<(String, String)> = lines
