@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -23,8 +25,9 @@ use crate::ext_authz::proto::DESCRIPTORS;
 use crate::ext_authz::server;
 use crate::ext_authz::service::Service;
 use crate::gate::Gate;
-use crate::http2::{self, Handler, HandlerResult, Shared, routes};
+use crate::http2::{self, Admitted, Handler, HandlerResult, Shared, routes};
 use crate::lifecycle::Phase;
+use crate::listener::tls::{Tls, TlsError};
 use crate::listener::{Connection, Listener, listen};
 use crate::logging::Logging;
 use crate::reload::{Bound, ConfigFile};
@@ -37,6 +40,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct App {
     listeners: Vec<Listener>,
+    tls: Option<Arc<Tls>>,
     admin: Listener,
     admin_address: SocketAddr,
     max_connections: usize,
@@ -58,6 +62,9 @@ pub enum StartError {
         /// The cause.
         error: io::Error,
     },
+    /// The files of `server.tls` cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The compiled API description cannot be served. Only a broken build causes this.
     #[error("cannot serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -70,8 +77,12 @@ pub enum StartError {
 ///
 /// # Errors
 ///
-/// Fails if an address cannot be bound.
+/// Fails if an address cannot be bound, or if a file of `server.tls` cannot be used.
 pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> {
+    let tls = match &config.server.tls {
+        Some(settings) => Some(Arc::new(Tls::load(settings.clone()).await?)),
+        None => None,
+    };
     let mut listeners = Vec::new();
     for address in config.server.listen.clone() {
         match listen(&address).await {
@@ -95,6 +106,7 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
     };
     Ok(App {
         listeners,
+        tls,
         admin_address: admin.tcp_address().unwrap_or(config.admin.listen),
         admin,
         max_connections,
@@ -204,8 +216,12 @@ impl App {
         if let Some(file) = self.file {
             helpers.spawn(file.watch(self.service.gate.clone(), self.bound));
         }
+        if let Some(tls) = &self.tls {
+            helpers.spawn(Arc::clone(tls).watch());
+        }
         let api = Arc::new(Api {
             check: self.service,
+            tls: self.tls,
             others,
             shared,
         });
@@ -238,6 +254,7 @@ impl App {
 /// All services of the `Check` listeners.
 struct Api {
     check: Service,
+    tls: Option<Arc<Tls>>,
     /// Health and reflection.
     others: Routes,
     shared: Arc<Shared>,
@@ -247,6 +264,7 @@ impl Handler for Arc<Api> {
     async fn handle(self, request: Request<Incoming>) -> HandlerResult {
         let Api {
             check,
+            tls: _,
             others,
             shared,
         } = &*self;
@@ -274,7 +292,7 @@ async fn serve(listener: Listener, api: Arc<Api>, mut phase: watch::Receiver<Pha
         };
         match connection {
             Connection::Tcp(stream) => {
-                connections.spawn(http2::serve(stream, admitted, Arc::clone(&api), stop))
+                connections.spawn(serve_tcp(stream, admitted, Arc::clone(&api), stop))
             }
             Connection::Unix(stream) => {
                 connections.spawn(http2::serve(stream, admitted, Arc::clone(&api), stop))
@@ -283,6 +301,24 @@ async fn serve(listener: Listener, api: Arc<Api>, mut phase: watch::Receiver<Pha
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Serves one TCP connection, over TLS if it is configured.
+async fn serve_tcp(
+    stream: TcpStream,
+    admitted: Admitted,
+    api: Arc<Api>,
+    stop: impl Future<Output = ()>,
+) {
+    let Some(tls) = &api.tls else {
+        return http2::serve(stream, admitted, api, stop).await;
+    };
+    let mut stop = pin!(stop);
+    let client = stream.peer_addr().ok();
+    let handshake = admitted.handshake(client, tls.accept(stream), stop.as_mut());
+    if let Some(stream) = handshake.await {
+        http2::serve(stream, admitted, Arc::clone(&api), stop).await;
+    }
 }
 
 /// Reports `SERVING` while every provider has keys and the service is not shutting down.

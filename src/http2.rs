@@ -27,6 +27,7 @@ pub mod body;
 pub mod budget;
 pub mod connections;
 mod frames;
+pub mod handshake;
 mod no_vectored_writes;
 mod ping_timer;
 mod refused;

@@ -10,6 +10,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::sleep;
 
+pub(crate) mod tls;
+
 use crate::config::{ListenAddress, UnixSocket};
 use crate::telemetry::every_minute::EveryMinute;
 

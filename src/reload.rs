@@ -7,11 +7,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Admin, Config, ConfigError, Server};
+use crate::file_watch::{Changes, looks};
 use crate::gate::Gate;
-use crate::gate::files::{Files, LOOK_INTERVAL, Stamp};
+use crate::gate::files::{Files, Stamp};
 
 /// Reads the configuration.
 type Load = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -105,8 +105,7 @@ impl ConfigFile {
             files: Files::default(),
         };
         let mut changes = Changes::since(loaded);
-        let mut looks = interval(LOOK_INTERVAL);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = looks();
         loop {
             let cause = tokio::select! {
                 Some(()) = hangup.recv() => Cause::Signal,
@@ -209,56 +208,6 @@ impl Reloader {
                 );
                 metrics.failed();
                 self.rejected.store(Some(Arc::new(error)));
-            }
-        }
-    }
-}
-
-/// Finds changes of a file. A change counts at the second look that finds the same version, so that
-/// nobody loads the half of a file that an editor or `cp` is still writing: half of a list of rules
-/// can be valid, and open.
-#[derive(Debug)]
-struct Changes<S = Stamp> {
-    loaded: Option<S>,
-    last: Option<S>,
-}
-
-impl<S: Copy + PartialEq> Changes<S> {
-    fn since(loaded: Option<S>) -> Self {
-        Self {
-            loaded,
-            last: loaded,
-        }
-    }
-
-    /// Whether a new version has stayed the same since the previous look.
-    fn settled(&mut self, now: Option<S>) -> bool {
-        let before = std::mem::replace(&mut self.last, now);
-        now != self.loaded && now == before
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_counts_once_it_has_settled() {
-        let (loaded, half, whole) = (Some(1), Some(2), Some(3));
-        for (what, looks) in [
-            ("unchanged", &[(loaded, false), (loaded, false)][..]),
-            ("changed", &[(whole, false), (whole, true)]),
-            (
-                "being written",
-                &[(half, false), (whole, false), (whole, true)],
-            ),
-            ("replaced", &[(None, false), (whole, false), (whole, true)]),
-            ("gone", &[(None, false), (None, true)]),
-            ("changed and back", &[(half, false), (loaded, false)]),
-        ] {
-            let mut changes = Changes::since(loaded);
-            for (now, settled) in looks {
-                assert_eq!(changes.settled(*now), *settled, "{what}");
             }
         }
     }

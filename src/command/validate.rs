@@ -9,6 +9,7 @@ use super::{Failure, complain, say};
 use crate::config::{Config, ConfigError, KeySettings, KeySource, in_file};
 use crate::jwks;
 use crate::keyring::KeySet;
+use crate::listener::tls::Material;
 
 /// Checks a configuration file and reports every problem with its line, column and path.
 #[derive(Args, Debug)]
@@ -76,13 +77,25 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         ))?;
     }
     let mut code = ExitCode::SUCCESS;
+    if let Some(tls) = &config.server.tls {
+        match Material::read(tls) {
+            Ok(Material { expires, .. }) => say(&format!(
+                "TLS certificate: expires {}",
+                expires.as_deref().unwrap_or("at an unknown time")
+            ))?,
+            Err(error) => {
+                complain(&error.to_string());
+                code = ExitCode::from(1);
+            }
+        }
+    }
     for settings in &config.keys {
         if !usable(settings, online).await? {
             code = ExitCode::from(1);
         }
     }
     if code != ExitCode::SUCCESS {
-        complain("the file is valid, but not every provider can be used as configured");
+        complain("the file is valid, but not everything in it can be used as configured");
     }
     Ok(code)
 }

@@ -145,7 +145,10 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for NoVectoredWrites<C> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_flush(context)
+        // Under TLS, a write only fills a buffer, and flushing it meets the client that does not
+        // read.
+        let result = Pin::new(&mut self.connection).poll_flush(context);
+        self.attempted(result, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

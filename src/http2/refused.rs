@@ -1,7 +1,8 @@
-//! Counts what HTTP/2 refuses before a handler sees it. Envoy treats each refusal as an error: 403,
+//! Counts what HTTP/2 or TLS refuses before a handler sees it. Envoy treats each refusal as an error: 403,
 //! or an allow under `failure_mode_allow`.
 
 use std::error::Error as _;
+use std::net::SocketAddr;
 
 use h2::Reason;
 
@@ -15,6 +16,7 @@ pub(super) struct Refused {
     requests: EveryMinute,
     connections: EveryMinute,
     not_http2: EveryMinute,
+    tls_handshakes: EveryMinute,
 }
 
 impl Refused {
@@ -73,9 +75,19 @@ impl Refused {
         if let Some(times) = self.not_http2.due() {
             tracing::warn!(
                 times,
-                "a connection does not begin with HTTP/2 in plain text. In Envoy, the cluster needs \
-                 `http2_protocol_options` (`explicit_http_config`) and must not use TLS"
+                "a connection does not begin with HTTP/2. In Envoy, the cluster needs \
+                 `http2_protocol_options` (`explicit_http_config`), and must use TLS if and only if \
+                 `server.tls` is set"
             );
+        }
+    }
+
+    /// A TLS handshake with this client fails.
+    pub(super) fn tls_handshake(&self, client: Option<SocketAddr>, cause: &str, advice: &str) {
+        self.metrics.tls_handshakes.inc();
+        if let Some(times) = self.tls_handshakes.due() {
+            let client = client.map(tracing::field::display);
+            tracing::warn!(times, client, cause, advice, "a TLS handshake failed");
         }
     }
 }

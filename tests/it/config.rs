@@ -7,7 +7,8 @@ mod warnings;
 use std::time::Duration;
 
 use claimgate::config::{
-    Config, ConfigError, KeySource, ListenAddress, ProviderFlags, Severity, UnixSocket,
+    ClientName, Clients, Config, ConfigError, KeySource, ListenAddress, ProviderFlags, Severity,
+    Tls, UnixSocket,
 };
 use claimgate::token::Audiences;
 
@@ -217,6 +218,113 @@ fn listen_addresses() {
         assert_eq!(
             problems(&format!("server: {{ {server} }}\n{provider}")),
             [expected]
+        );
+    }
+}
+
+#[test]
+fn tls() {
+    let provider = "providers: [{ issuer: https://a.example, audiences: a }]";
+    let tls = |clients| Tls {
+        certificate: "/etc/claimgate/tls.crt".into(),
+        key: "/run/tls.key".into(),
+        clients,
+    };
+    let clients = |allowed| {
+        Some(Clients {
+            authorities: "/etc/claimgate/ca.crt".into(),
+            allowed,
+        })
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("claimgate.yaml");
+    let load = |server: &str| {
+        std::fs::write(&file, format!("server: {{ {server} }}\n{provider}")).unwrap();
+        Config::load(&file).unwrap().server.tls
+    };
+    assert_eq!(load("drain: 1s"), None);
+    let relative = load("tls: { certificate: tls.crt, key: /run/tls.key }").unwrap();
+    assert_eq!(relative.certificate, directory.path().join("tls.crt"));
+    assert_eq!(relative.key.to_str(), Some("/run/tls.key"));
+    assert_eq!(relative.clients, None);
+
+    let files = "certificate: /etc/claimgate/tls.crt, key: /run/tls.key";
+    for (more, expected) in [
+        ("", None),
+        (", client_ca: /etc/claimgate/ca.crt", clients(None)),
+        (
+            ", client_ca: /etc/claimgate/ca.crt, allowed_clients: [envoy.example.com, 'spiffe://example.org/ns/a/sa/envoy']",
+            clients(Some(vec![
+                ClientName::Dns("envoy.example.com".to_owned()),
+                ClientName::Uri("spiffe://example.org/ns/a/sa/envoy".to_owned()),
+            ])),
+        ),
+    ] {
+        let given = load(&format!("tls: {{ {files}{more} }}"));
+        assert_eq!(given, Some(tls(expected)), "{more}");
+    }
+
+    for (tls, expected) in [
+        (
+            "{}",
+            &[
+                "1:16: server.tls: missing field `certificate`",
+                "1:16: server.tls: missing field `key`",
+            ][..],
+        ),
+        (
+            "{ certificate: '', key: ' a' }",
+            &[
+                "1:31: server.tls.certificate: empty text",
+                "1:40: server.tls.key: ` a` has white space at its beginning or end",
+            ],
+        ),
+        (
+            "{ certificate: a, key: b, allowed_clients: envoy }",
+            &[
+                "1:59: server.tls.allowed_clients: requires `client_ca`, the authority that signs the clients' certificates",
+            ],
+        ),
+        (
+            "{ certificate: a, key: b, client_ca: c, allowed_clients: [] }",
+            &[
+                "1:73: server.tls.allowed_clients: empty; give at least one name, or remove it to let every client of `client_ca` connect",
+            ],
+        ),
+        (
+            "{ certificate: a, key: b, client_ca: c, allowed_clients: ['*.a.example', 'a..b', '://x', 'spiffe://a b'] }",
+            &[
+                "1:74: server.tls.allowed_clients[0]: `*.a.example` is a pattern, but names are compared exactly; list each name",
+                "1:89: server.tls.allowed_clients[1]: `a..b` is neither a DNS name nor a URI; write for example `envoy.example.com` or `spiffe://example.org/envoy`",
+                "1:97: server.tls.allowed_clients[2]: `://x` is not a URI",
+                "1:105: server.tls.allowed_clients[3]: `spiffe://a b` is not a URI",
+            ],
+        ),
+        (
+            "~",
+            &["1:16: server.tls: has no value; give it one, or remove it"],
+        ),
+        (
+            "tls.crt",
+            &["1:16: server.tls: expected a mapping, found text"],
+        ),
+    ] {
+        let found = problems(&format!("server: {{ tls: {tls} }}\n{provider}"));
+        assert_eq!(found, expected, "{tls}");
+    }
+    for (listen, warns) in [
+        ("unix:/run/a.sock", true),
+        ("localhost:9001", false),
+        ("[localhost:9001, unix:/run/a.sock]", false),
+    ] {
+        let found = warnings(&format!(
+            "server: {{ listen: {listen}, tls: {{ {files} }} }}\n{provider}"
+        ));
+        let expected = "warning: has no effect: `listen` names Unix domain sockets only";
+        assert_eq!(
+            found.join("\n").contains(expected),
+            warns,
+            "{listen}: {found:?}"
         );
     }
 }

@@ -66,7 +66,7 @@ struct Reserved {
     why: &'static str,
 }
 
-const RESERVED: [Reserved; 6] = [
+const RESERVED: [Reserved; 7] = [
     Reserved {
         word: "ParsedPublicKey",
         files: &["crates/core/src/keyring/"],
@@ -84,6 +84,15 @@ const RESERVED: [Reserved; 6] = [
             "crates/gate/src/jwks/fetch/",
         ],
         why: "nothing but keys and metadata is fetched",
+    },
+    Reserved {
+        word: "rustls::",
+        files: &[
+            "crates/gate/src/jwks/fetch/",
+            "src/listener/tls.rs",
+            "src/listener/tls/",
+        ],
+        why: "TLS ends in the listener and in the fetcher",
     },
     Reserved {
         word: "proto::",
@@ -182,6 +191,7 @@ fn violations_are_found() {
             "jsonwebtoken::decode();",
             "jsonwebtoken::",
         ),
+        ("src/http2.rs", "use tokio_rustls::TlsAcceptor;", "rustls::"),
         ("crates/gate/src/lib.rs", "use prost::Message;", "prost"),
         ("crates/gate/src/jwks/fetch.rs", "use reqwest::Client;", ""),
         ("src/admin.rs", "use claimgate_gate::Gate;", "one place"),

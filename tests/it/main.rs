@@ -42,6 +42,7 @@ mod serving;
 mod support;
 mod table_tests;
 mod tls;
+mod tls_server;
 mod token_cache;
 mod totals;
 mod wire;

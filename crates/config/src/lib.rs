@@ -61,12 +61,44 @@ pub struct TokenCache {
 pub struct Server {
     /// The addresses to listen on; at least one.
     pub listen: Vec<ListenAddress>,
+    /// TLS for checks over TCP. `None`: plain text.
+    pub tls: Option<Tls>,
     /// The maximum number of connections at once, across all addresses.
     pub max_connections: usize,
     /// The age at which a connection is closed. `None`: connections live as long as clients want.
     pub max_connection_age: Option<Duration>,
     /// How long the service keeps answering after the signal to stop, while clients move on.
     pub drain: Duration,
+}
+
+/// TLS of the gRPC server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The server's certificate and its intermediate certificates (PEM).
+    pub certificate: PathBuf,
+    /// The certificate's private key (PEM).
+    pub key: PathBuf,
+    /// The clients that may connect. `None`: all, without a certificate.
+    pub clients: Option<Clients>,
+}
+
+/// Clients with certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// The authorities that sign their certificates (PEM).
+    pub authorities: PathBuf,
+    /// The names of which a certificate must contain one. `None`: any certificate from these
+    /// authorities is accepted.
+    pub allowed: Option<Vec<ClientName>>,
+}
+
+/// A subject alternative name (RFC 5280 §4.2.1.6) in a client's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientName {
+    /// A DNS name.
+    Dns(String),
+    /// A URI, such as a SPIFFE ID.
+    Uri(String),
 }
 
 /// An address on which the gRPC server listens.

@@ -16,7 +16,7 @@ pub mod values;
 use super::document::Field;
 use answers::{Denials, ProtectedResource, ResponseHeader};
 use forms::{ClaimPath, Duration, HeaderName, Size, SocketAddress};
-use listen::Listens;
+use listen::{Listens, Tls};
 use provider::RawProvider;
 use rules::Rule;
 
@@ -65,6 +65,8 @@ pub struct Server {
     /// One address or several: `host:port`, `unix:///path`, or `{ unix, mode, group }`. Default:
     /// `[::]:9001`, which also accepts IPv4; `0.0.0.0:9001` if the system has no IPv6.
     pub listen: Field<Listens>,
+    /// TLS for checks over TCP. Default: plain text. Unix domain sockets are always plain text.
+    pub tls: Field<Tls>,
     /// The maximum number of connections at once. A further connection closes the one that has been
     /// idle longest. Default: 1024, or fewer if the limit of open files requires it.
     #[schemars(range(min = 1, max = 100_000))]

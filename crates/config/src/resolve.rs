@@ -206,6 +206,7 @@ impl Resolver<'_> {
     fn server(&mut self, server: raw::Server) -> Server {
         let raw::Server {
             listen,
+            tls,
             max_connections,
             max_connection_age,
             drain,
@@ -213,8 +214,10 @@ impl Resolver<'_> {
         let max_connection_age = max_connection_age
             .given()
             .map(|_| self.duration(&max_connection_age, HOUR, SECOND, 24 * HOUR));
+        let listen = self.listen(listen);
         Server {
-            listen: self.listen(listen),
+            tls: self.tls(tls, &listen),
+            listen,
             max_connections: self.max_connections(&max_connections),
             max_connection_age,
             drain: self.duration(&drain, 5 * SECOND, Duration::ZERO, 10 * MINUTE),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{ListenAddress, UnixSocket};
+use super::{ClientName, ListenAddress, UnixSocket};
 use claimgate_core::escaped::Escaped;
 
 /// Reads `5s`, `100ms`, `24h`, `1h 30m`.
@@ -102,6 +102,38 @@ pub(crate) fn file_mode(text: &str) -> Result<u32, String> {
         .filter(|digits| is_octal(digits))
         .and_then(|digits| u32::from_str_radix(digits, 8).ok())
         .ok_or_else(|| format!("`{text}` is not the mode of a file; write for example `'0660'`"))
+}
+
+/// Reads `envoy.example.com` or `spiffe://example.org/envoy`.
+pub(crate) fn client_name(text: &str) -> Result<ClientName, String> {
+    let shown = Escaped::from(text);
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
+        let is_uri = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(is_scheme)
+            && !rest.is_empty()
+            && rest.bytes().all(|byte| byte.is_ascii_graphic());
+        return match is_uri {
+            true => Ok(ClientName::Uri(text.to_owned())),
+            false => Err(format!("`{shown}` is not a URI")),
+        };
+    }
+    if text.contains('*') {
+        return Err(format!(
+            "`{shown}` is a pattern, but names are compared exactly; list each name"
+        ));
+    }
+    let is_label = |label: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        !label.is_empty() && label.bytes().all(fits)
+    };
+    match text.split('.').all(is_label) {
+        true => Ok(ClientName::Dns(text.to_owned())),
+        false => Err(format!(
+            "`{shown}` is neither a DNS name nor a URI; write for example `envoy.example.com` or \
+             `spiffe://example.org/envoy`"
+        )),
+    }
 }
 
 /// Reads `127.0.0.1:9002`, `[::1]:9002` or `localhost:9002`.

@@ -95,7 +95,12 @@ impl Stamp {
     }
 }
 
-fn read(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+/// Reads a regular file of at most `max_bytes`. Waits for the disk, but not for the writer of a pipe.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read, is not a regular file, or is larger.
+pub fn read(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     // Opening or reading a pipe would wait for a writer.
     let opened = fs::OpenOptions::new()
         .read(true)

@@ -430,11 +430,15 @@ fn what_to_write_instead() {
         (provider("tls: {}"), "write `fetch: { ca_file: ca.pem }`"),
         (
             provider("") + "tls: {}",
-            "tls: unknown field; claimgate serves plain text",
+            "tls: unknown field; for `Check`, write `server: { tls: { certificate: tls.crt, key: tls.key } }`",
         ),
         (
-            provider("") + "server: { tls: {} }",
-            "claimgate serves plain text",
+            provider("") + "admin: { tls: {} }",
+            "admin.tls: unknown field; the admin port serves plain text",
+        ),
+        (
+            provider("") + "server: { tls: { cert_file: tls.crt, key: tls.key } }",
+            "server.tls.cert_file: unknown field; write `tls: { certificate: tls.crt, key: tls.key }`",
         ),
         (
             provider("") + "cors: {}",

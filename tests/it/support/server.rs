@@ -34,9 +34,13 @@ impl Server {
 
     /// Starts with this `listen` as YAML, and the sections after it.
     pub async fn start_listening(listen: &str, providers: &str) -> Self {
-        let server = format!(
-            "server: {{ listen: {listen}, drain: 0s }}\nadmin: {{ listen: 127.0.0.1:0 }}\n"
-        );
+        Self::start_with(&format!("listen: {listen}"), providers).await
+    }
+
+    /// Starts with these fields of `server` as YAML, and the sections after it.
+    pub async fn start_with(server: &str, providers: &str) -> Self {
+        let server =
+            format!("server: {{ {server}, drain: 0s }}\nadmin: {{ listen: 127.0.0.1:0 }}\n");
         let config = Config::from_yaml(&format!("{server}{providers}")).unwrap();
         let app = app::bind(config, Still::default()).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

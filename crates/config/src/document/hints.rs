@@ -35,9 +35,33 @@ const MISNAMED: [(&str, &[&str], &str); 13] = [
         &["log", "logging", "log_level", "log_format"],
         "it is a flag: `serve --log-level info --log-format json`",
     ),
-    ("", &["tls"], PLAIN_TEXT),
-    ("server", &["tls"], PLAIN_TEXT),
-    ("admin", &["tls"], PLAIN_TEXT),
+    (
+        "",
+        &["tls"],
+        "for `Check`, write `server: { tls: { certificate: tls.crt, key: tls.key } }`; for a \
+         provider's certificate, set `fetch.ca_file`",
+    ),
+    (
+        "server.tls",
+        &[
+            "cert",
+            "cert_file",
+            "certificate_file",
+            "crt",
+            "key_file",
+            "private_key",
+            "ca",
+            "ca_file",
+            "trusted_ca",
+        ],
+        "write `tls: { certificate: tls.crt, key: tls.key }`, and `client_ca: ca.crt` to require \
+         certificates of clients",
+    ),
+    (
+        "admin",
+        &["tls"],
+        "the admin port serves plain text: keep it on loopback",
+    ),
     (
         "providers",
         &["jwks_uri", "jwks_url", "keys_url"],
@@ -62,10 +86,6 @@ const MISNAMED: [(&str, &[&str], &str); 13] = [
         "write it inside `match`: `match: { path: { prefix: /orders } }`",
     ),
 ];
-
-const PLAIN_TEXT: &str = "claimgate serves plain text: use it on one machine (`listen: \
-    unix:///run/claimgate/check.sock`) or inside a mesh that encrypts; for a provider's certificate, \
-    set `fetch.ca_file`";
 
 /// What to write instead of an unknown field in the section at `path`.
 pub(super) fn misnamed(path: &str, name: &str, known: &[&str]) -> Option<&'static str> {

@@ -1,4 +1,4 @@
-//! The addresses for `Check`, as the operator writes them.
+//! The addresses for `Check` and their TLS, as the operator writes them.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 
-use super::forms::{FileMode, ListenAddress, Text};
+use super::forms::{ClientName, FileMode, ListenAddress, OneOrMany, Text};
+use super::values::Texts;
 use crate::document::Field;
 
 /// The message for a number, which is probably a port. The reader appends what to write.
@@ -46,6 +47,34 @@ pub struct Socket {
     /// The group that owns the socket, by name or number. Default: the process's group.
     #[schemars(with = "Text")]
     pub group: Field<String>,
+}
+
+/// TLS for checks over TCP. The files are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(
+    deny_unknown_fields,
+    extend(
+        "required" = ["certificate", "key"],
+        "dependentRequired" = {"allowed_clients": ["client_ca"]},
+    )
+)]
+pub struct Tls {
+    /// The file (PEM) with the server's certificate, followed by its intermediate certificates.
+    #[schemars(with = "Text")]
+    pub certificate: Field<String>,
+    /// The file (PEM) with the certificate's private key, not encrypted.
+    #[schemars(with = "Text")]
+    pub key: Field<String>,
+    /// The file (PEM) with the authorities that sign clients' certificates. With it, each client
+    /// must present such a certificate. Default: clients need no certificate.
+    #[schemars(with = "Text")]
+    pub client_ca: Field<String>,
+    /// The clients that may connect: DNS names or URIs, such as `spiffe://example.org/envoy`, of
+    /// which the certificate's subject alternative names must contain one exactly. Default: every
+    /// client with a certificate from `client_ca`.
+    #[schemars(with = "OneOrMany<ClientName>")]
+    pub allowed_clients: Field<Texts>,
 }
 
 impl<'de> Deserialize<'de> for Listens {

@@ -1,4 +1,4 @@
-//! The addresses on which `Check` is served.
+//! The addresses on which `Check` is served, and their TLS.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::Resolver;
 use crate::document::{Field, Location};
 use crate::raw::listen::{Listen, Listens, Socket};
-use crate::{ListenAddress, UnixSocket, values};
+use crate::raw::values::Texts;
+use crate::{Clients, ListenAddress, Tls, UnixSocket, raw, values};
 
 /// The address if the configuration gives none.
 const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9001);
@@ -84,6 +85,66 @@ impl Resolver<'_> {
             }),
             other => other,
         }
+    }
+
+    pub(super) fn tls(
+        &mut self,
+        tls: Field<raw::listen::Tls>,
+        addresses: &[ListenAddress],
+    ) -> Option<Tls> {
+        let Field::Given(location, tls) = tls else {
+            return None;
+        };
+        let raw::listen::Tls {
+            certificate,
+            key,
+            client_ca,
+            allowed_clients,
+        } = tls;
+        let is_unix = |address: &ListenAddress| matches!(address, ListenAddress::Unix(_));
+        if !addresses.is_empty() && addresses.iter().all(is_unix) {
+            let why = "has no effect: `listen` names Unix domain sockets only, which are always \
+                       plain text";
+            self.warn(&location, why);
+        }
+        let clients = self.clients(&client_ca, allowed_clients);
+        self.required(&location, "certificate", &certificate);
+        self.required(&location, "key", &key);
+        Some(Tls {
+            certificate: self.tls_file(&certificate)?,
+            key: self.tls_file(&key)?,
+            clients,
+        })
+    }
+
+    fn clients(
+        &mut self,
+        client_ca: &Field<String>,
+        allowed_clients: Field<Texts>,
+    ) -> Option<Clients> {
+        if let (Field::Absent, Field::Given(location, _)) = (client_ca, &allowed_clients) {
+            let why = "requires `client_ca`, the authority that signs the clients' certificates";
+            self.report(location, why);
+        }
+        let is_limited = matches!(allowed_clients, Field::Given(..));
+        let wanted = "at least one name, or remove it to let every client of `client_ca` connect";
+        let mut allowed = Vec::new();
+        for (location, name) in self.texts(allowed_clients, wanted) {
+            allowed.extend(self.parsed(&location, values::client_name(&name)));
+        }
+        Some(Clients {
+            authorities: self.tls_file(client_ca)?,
+            allowed: is_limited.then_some(allowed),
+        })
+    }
+
+    fn tls_file(&mut self, field: &Field<String>) -> Option<PathBuf> {
+        if let Some((location, file)) = field.given()
+            && file.is_empty()
+        {
+            self.report(location, "empty text");
+        }
+        self.file(field)
     }
 
     pub(super) fn max_connections(&mut self, field: &Field<u32>) -> usize {

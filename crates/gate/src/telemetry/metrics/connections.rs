@@ -26,7 +26,7 @@ pub struct BudgetMetrics {
     pub evicted: Counter,
 }
 
-/// Requests and connections that HTTP/2 refused before a check could be judged.
+/// Requests and connections that HTTP/2 or TLS refused before a check could be judged.
 #[derive(Clone, Debug, Default)]
 pub struct Http2Metrics {
     /// Requests: malformed, or too many at once.
@@ -35,6 +35,8 @@ pub struct Http2Metrics {
     pub connections: Counter,
     /// Connections that do not speak HTTP/2.
     pub not_http2: Counter,
+    /// TLS handshakes that failed.
+    pub tls_handshakes: Counter,
 }
 
 /// All of these metrics, registered.
@@ -70,7 +72,7 @@ impl Transport {
         );
         registry.register(
             "http2_refused",
-            "Requests and connections that HTTP/2 refused before a check could be judged",
+            "Requests and connections that HTTP/2 or TLS refused before a check could be judged",
             refused.clone(),
         );
         registry.register(
@@ -100,6 +102,7 @@ impl Transport {
                 requests: refused("request"),
                 connections: refused("connection"),
                 not_http2: refused("not_http2"),
+                tls_handshakes: refused("tls_handshake"),
             },
         }
     }

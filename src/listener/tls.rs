@@ -1,0 +1,118 @@
+//! TLS for `Check` over TCP, from files that may change while the service runs.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+mod clients;
+mod failure;
+mod files;
+
+pub(crate) use files::{Material, TlsError};
+
+use crate::config;
+use crate::file_watch::{Changes, looks};
+use crate::gate::files::{Files, Stamp};
+use crate::http2::handshake::HandshakeError;
+
+/// The certificate in force, and the files that it comes from.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    settings: config::Tls,
+    /// The versions of the files that were read at start.
+    started_with: Vec<Option<Stamp>>,
+    /// New connections use it. Those that are open keep the one that they began with.
+    current: ArcSwap<ServerConfig>,
+    files: Files,
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file cannot be read or used.
+    pub(crate) async fn load(settings: config::Tls) -> Result<Self, TlsError> {
+        let files = Files::default();
+        let started_with = stamps(&files, &settings).await;
+        let Material { server, expires } = Material::read(&settings)?;
+        let file = settings.certificate.display();
+        tracing::info!(%file, expires, "serving TLS with this certificate");
+        Ok(Self {
+            started_with,
+            current: ArcSwap::from_pointee(server),
+            settings,
+            files,
+        })
+    }
+
+    /// Completes a handshake. It has no time limit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the client leaves, or if one side refuses the other.
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, HandshakeError> {
+        let acceptor = TlsAcceptor::from(self.current.load_full());
+        acceptor
+            .accept(stream)
+            .await
+            .map_err(|error| failure::explain(&error))
+    }
+
+    /// Reads the files whenever they have changed. Files that cannot be used change nothing. Runs
+    /// until the future is dropped.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut changes = Changes::since(self.started_with.clone());
+        let mut looks = looks();
+        loop {
+            looks.tick().await;
+            if !changes.settled(stamps(&self.files, &self.settings).await) {
+                continue;
+            }
+            // Taken before the files are read: a change after that is seen at the next look.
+            changes = Changes::since(stamps(&self.files, &self.settings).await);
+            self.reload().await;
+        }
+    }
+
+    async fn reload(&self) {
+        let settings = self.settings.clone();
+        let read = spawn_blocking(move || Material::read(&settings)).await;
+        let file = self.settings.certificate.display();
+        match read {
+            Ok(Ok(Material { server, expires })) => {
+                self.current.store(Arc::new(server));
+                tracing::info!(%file, expires, "TLS certificate reloaded");
+            }
+            Ok(Err(error)) => tracing::error!(
+                %error,
+                "the TLS files have changed but cannot be used; the previous ones stay in force"
+            ),
+            // The process is ending.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The versions of all files, in a fixed order.
+async fn stamps(files: &Files, settings: &config::Tls) -> Vec<Option<Stamp>> {
+    let config::Tls {
+        certificate,
+        key,
+        clients,
+    } = settings;
+    let authorities = clients.as_ref().map(|clients| &clients.authorities);
+    let mut stamps = Vec::new();
+    for file in [certificate, key].into_iter().chain(authorities) {
+        stamps.push(files.stamp(file).await);
+    }
+    stamps
+}
