@@ -24,6 +24,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::support::call::{Answer, bearer};
+use crate::support::command::run;
 use crate::support::gate::{Still, provider, token};
 use crate::support::issuer::Issuer;
 use crate::support::keys::signer;
@@ -546,4 +547,32 @@ async fn wrong_files_at_start() {
         assert!(error.contains(&format!("cannot use `{what}")), "{error}");
         assert!(error.contains(advice), "{error}");
     }
+}
+
+#[tokio::test]
+async fn validate_reads_the_files() {
+    let authority = Authority::new();
+    let files = Files::new(&authority);
+    let config = files.path("claimgate.yaml");
+    let yaml = format!(
+        "server: {{ {} }}\nproviders: [{{ issuer: https://a.example, audiences: a }}]",
+        files.server(&files.client_ca())
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let arguments = ["validate", config.to_str().unwrap()];
+    let valid = run(&arguments, "").await;
+    assert_eq!(valid.code, Some(0), "{}", valid.err);
+    let line = "TLS certificate: expires 4096-01-01T00:00:00Z\n";
+    assert!(valid.out.contains(line), "{}", valid.out);
+    replace(
+        &files.path("tls.key"),
+        &authority.identity(&["127.0.0.1"]).key,
+    );
+    let wrong = run(&arguments, "").await;
+    assert_eq!(wrong.code, Some(1));
+    assert!(
+        wrong.err.contains("it is not the key of the first"),
+        "{}",
+        wrong.err
+    );
 }
