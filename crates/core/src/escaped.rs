@@ -12,7 +12,11 @@ impl Escaped {
 
 impl From<&str> for Escaped {
     fn from(text: &str) -> Self {
-        let mut shown = String::new();
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'\\';
+        if text.len() <= Self::MAX_CHARS && text.bytes().all(is_plain) {
+            return Self(text.to_owned());
+        }
+        let mut shown = String::with_capacity(text.len().min(Self::MAX_CHARS));
         for c in text.chars().take(Self::MAX_CHARS) {
             match c {
                 // Messages put the text between backticks, so quotes need no escape.
@@ -75,6 +79,9 @@ mod tests {
             ("plain", "plain"),
             ("two\nlines\u{1b}[31m", "two\\nlines\\u{1b}[31m"),
             ("Zoë", "Zoë"),
+            (r"a\b", r"a\\b"),
+            ("", ""),
+            ("~ \u{7f}", "~ \\u{7f}"),
             (r#"a == "b" || c == 'd'"#, r#"a == "b" || c == 'd'"#),
         ] {
             assert_eq!(Escaped::from(text).to_string(), expected);
