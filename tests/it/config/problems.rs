@@ -2,252 +2,255 @@
 
 use super::problems;
 
+/// A configuration, and a part of the problem that is reported.
+const PROBLEMS: &[(&str, &str)] = &[
+    ("", "providers: missing"),
+    (
+        "providers: []",
+        "providers: at least one provider is needed",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: [any] }]",
+        "write `audiences: any` to accept tokens for any audience",
+    ),
+    (
+        "providers: []\n---\nproviders: []",
+        "contains several documents",
+    ),
+    ("providers: [~]", "providers: an entry is empty"),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, algorithms: [~] }]",
+        "providers[0].algorithms: an entry is empty",
+    ),
+    (
+        "upstream: { claim_headers: [~] }",
+        "upstream.claim_headers: an entry is empty",
+    ),
+    (
+        "providers: {}",
+        "providers: expected a list, found a mapping",
+    ),
+    ("- a", "expected a mapping, found a list"),
+    ("providers: [", "not valid YAML"),
+    ("providers: []\nproviders: []", "not valid YAML"),
+    (
+        "providers: [{ issuer: https://a.example }]",
+        "missing field `audiences`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example?x=1, audiences: a }]",
+        "has a query or a fragment",
+    ),
+    (
+        "providers: [{ issuer: 'https://user:secret@a.example', audiences: a }]",
+        "user name or password",
+    ),
+    (
+        "providers: [{ issuer: accounts.google.com, audiences: a }]",
+        "set `jwks.uri`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: { keys: [] } } }]",
+        "no usable key in the set (it is empty)",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: '{' } }]",
+        "not JSON",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: { keys: [{ kty: oct, kid: x }] } } }]",
+        "key `x`: it is symmetric",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, jwks: { uri: https://a.example }, discovery_url: https://a.example }]",
+        "exclude each other",
+    ),
+    (
+        "providers: [{ issuer: https://a.example/1, audiences: a }, { issuer: https://a.example/2, audiences: a }]",
+        "providers[0] is also called `a.example`; give each a different `name`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a }, { name: b, issuer: https://a.example, audiences: b }]",
+        "providers[0] has the same `issuer`; merge the two",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, required_claims: { a: {} } }]",
+        "providers[0].required_claims.a: expected a value, or a list of values",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, required_claims: { a: ~ } }]",
+        "providers[0].required_claims: `a` has no value",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a }, { name: b, issuer: https://b.example, issuer_aliases: [https://a.example], audiences: b }]",
+        "providers[0] has the same `issuer`; merge the two",
+    ),
+    (
+        "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a }]",
+        "`{tenantid}` needs `tenants`",
+    ),
+    (
+        "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: any }]",
+        "`{tenantid}` needs `discovery_url`",
+    ),
+    (
+        "providers: [{ issuer: 'https://a.example/x{tenantid}/', audiences: a }]",
+        "must be one whole segment",
+    ),
+    (
+        "providers: [{ issuer: 'https://{tenantid}.a.example/{tenantid}/', audiences: a }]",
+        "must be one whole segment",
+    ),
+    (
+        "providers: [{ issuer: 'https://a.example/{tenantid}/', issuer_aliases: [https://b.example], audiences: a, tenants: any }]",
+        "providers[0].issuer_aliases[0]: has no `{tenantid}`",
+    ),
+    (
+        "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: [contoso.com] }]",
+        "`contoso.com` is not a tenant's id",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, tenants: any }]",
+        "`tenants` requires an issuer that contains `{tenantid}`",
+    ),
+    (
+        "providers: [{ issuer: spiffe://example.org/workload, audiences: a }]",
+        "without a path",
+    ),
+    (
+        "providers: [{ issuer: spiffe://example.org, audiences: a }]",
+        "scheme `spiffe`, expected https; set `jwks.uri`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, also_accept: [logout_token] }]",
+        "`logout_token` is not a kind that can be accepted",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, scope_claims: [] }]",
+        "give at least one claim",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [] }]",
+        "give at least one place",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ scheme: Bearer }] }]",
+        "`scheme` requires `header`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{}] }]",
+        "give exactly one of `header`, `cookie`, `query` and `websocket_protocol`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x, cookie: c }] }]",
+        "give exactly one of `header`, `cookie`, `query` and `websocket_protocol`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ cookie: 'a=b' }] }]",
+        "`a=b` is not a cookie name",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: 'a b' }] }]",
+        "`a b` is not a query parameter",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: a }, { query: a }] }]",
+        "the query parameter `a` is already listed",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x_token }] }]",
+        "`x_token` is not a header name",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a, scheme: 'a b' }] }]",
+        "`a b` is not a scheme",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }, { header: X-A, scheme: Bearer }] }]",
+        "tokens are taken from the `x-a` header, so the `x-a: Bearer` header cannot carry one",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }] }, { issuer: https://b.example, audiences: a, token_from: [{ header: x-a, scheme: Bearer }] }]",
+        "tokens are taken from the `x-a` header, so the `x-a: Bearer` header cannot carry one",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: a_b }, { query: A.B }] }]",
+        "tokens are taken from the query parameter `a_b`, so the query parameter `A.B` cannot carry one",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ cookie: t }] }, { issuer: https://b.example, audiences: a, token_from: [{ cookie: T }] }]",
+        "tokens are taken from the cookie `t`, so the cookie `T` cannot carry one",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a, scheme: Bearer }, { header: X-A, scheme: BEARER }] }]",
+        "the `x-a: BEARER` header is already listed",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: Sec-WebSocket-Protocol }] }]",
+        "write `websocket_protocol: bearer`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ websocket_protocol: 'a, b' }] }]",
+        "`a, b` is not a subprotocol",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_types: [at+jwt, RT] }]",
+        "providers[0].token_types[1]: `RT` is the type of a refresh token, which is refused",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, max_token_bytes: 61KiB }]",
+        "`61KiB` is out of range: from 1KiB to 60KiB",
+    ),
+    (
+        "upstream: { max_header_bytes: 64KiB }",
+        "`64KiB` is out of range: from 1KiB to 60KiB",
+    ),
+    (
+        "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, bearer_token_file: token } }]",
+        "would be sent unencrypted to `http://a.example/",
+    ),
+    (
+        "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, proxy: 'http://proxy.example:3128' } }]",
+        "`http://a.example/.well-known/openid-configuration` is not https, so `fetch.proxy` could read",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'socks5://proxy.example:3128' } }]",
+        "providers[0].fetch.proxy: a proxy with the scheme `socks5` is not supported",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'proxy.example:3128' } }]",
+        "write for example `http://proxy.example.com:3128`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: environment } }]",
+        "not a URL",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'http://proxy.example:3128/x' } }]",
+        "ends with its port",
+    ),
+    (
+        "token_cache: { max_entries: -1 }",
+        "token_cache.max_entries: ",
+    ),
+    (
+        "token_cache: { max_entries: 10000001 }",
+        "at most 10000000 tokens are kept",
+    ),
+    (
+        "token_cache: { max_bytes: 1KiB }",
+        "`1KiB` is out of range: from 64KiB to 4096MiB",
+    ),
+    (
+        "server: { listen: unix://relative }",
+        "has no absolute path",
+    ),
+    ("server: { listen: [] }", "empty; give at least one address"),
+];
+
 #[test]
 fn problems_one_by_one() {
-    for (yaml, expected) in [
-        ("", "providers: missing"),
-        (
-            "providers: []",
-            "providers: at least one provider is needed",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: [any] }]",
-            "write `audiences: any` to accept tokens for any audience",
-        ),
-        (
-            "providers: []\n---\nproviders: []",
-            "contains several documents",
-        ),
-        ("providers: [~]", "providers: an entry is empty"),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, algorithms: [~] }]",
-            "providers[0].algorithms: an entry is empty",
-        ),
-        (
-            "upstream: { claim_headers: [~] }",
-            "upstream.claim_headers: an entry is empty",
-        ),
-        (
-            "providers: {}",
-            "providers: expected a list, found a mapping",
-        ),
-        ("- a", "expected a mapping, found a list"),
-        ("providers: [", "not valid YAML"),
-        ("providers: []\nproviders: []", "not valid YAML"),
-        (
-            "providers: [{ issuer: https://a.example }]",
-            "missing field `audiences`",
-        ),
-        (
-            "providers: [{ issuer: https://a.example?x=1, audiences: a }]",
-            "has a query or a fragment",
-        ),
-        (
-            "providers: [{ issuer: 'https://user:secret@a.example', audiences: a }]",
-            "user name or password",
-        ),
-        (
-            "providers: [{ issuer: accounts.google.com, audiences: a }]",
-            "set `jwks.uri`",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: { keys: [] } } }]",
-            "no usable key in the set (it is empty)",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: '{' } }]",
-            "not JSON",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, jwks: { inline: { keys: [{ kty: oct, kid: x }] } } }]",
-            "key `x`: it is symmetric",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, jwks: { uri: https://a.example }, discovery_url: https://a.example }]",
-            "exclude each other",
-        ),
-        (
-            "providers: [{ issuer: https://a.example/1, audiences: a }, { issuer: https://a.example/2, audiences: a }]",
-            "providers[0] is also called `a.example`; give each a different `name`",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a }, { name: b, issuer: https://a.example, audiences: b }]",
-            "providers[0] has the same `issuer`; merge the two",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, required_claims: { a: {} } }]",
-            "providers[0].required_claims.a: expected a value, or a list of values",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, required_claims: { a: ~ } }]",
-            "providers[0].required_claims: `a` has no value",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a }, { name: b, issuer: https://b.example, issuer_aliases: [https://a.example], audiences: b }]",
-            "providers[0] has the same `issuer`; merge the two",
-        ),
-        (
-            "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a }]",
-            "`{tenantid}` needs `tenants`",
-        ),
-        (
-            "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: any }]",
-            "`{tenantid}` needs `discovery_url`",
-        ),
-        (
-            "providers: [{ issuer: 'https://a.example/x{tenantid}/', audiences: a }]",
-            "must be one whole segment",
-        ),
-        (
-            "providers: [{ issuer: 'https://{tenantid}.a.example/{tenantid}/', audiences: a }]",
-            "must be one whole segment",
-        ),
-        (
-            "providers: [{ issuer: 'https://a.example/{tenantid}/', issuer_aliases: [https://b.example], audiences: a, tenants: any }]",
-            "providers[0].issuer_aliases[0]: has no `{tenantid}`",
-        ),
-        (
-            "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: [contoso.com] }]",
-            "`contoso.com` is not a tenant's id",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, tenants: any }]",
-            "`tenants` requires an issuer that contains `{tenantid}`",
-        ),
-        (
-            "providers: [{ issuer: spiffe://example.org/workload, audiences: a }]",
-            "without a path",
-        ),
-        (
-            "providers: [{ issuer: spiffe://example.org, audiences: a }]",
-            "scheme `spiffe`, expected https; set `jwks.uri`",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, also_accept: [logout_token] }]",
-            "`logout_token` is not a kind that can be accepted",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, scope_claims: [] }]",
-            "give at least one claim",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [] }]",
-            "give at least one place",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ scheme: Bearer }] }]",
-            "`scheme` requires `header`",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{}] }]",
-            "give exactly one of `header`, `cookie`, `query` and `websocket_protocol`",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x, cookie: c }] }]",
-            "give exactly one of `header`, `cookie`, `query` and `websocket_protocol`",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ cookie: 'a=b' }] }]",
-            "`a=b` is not a cookie name",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: 'a b' }] }]",
-            "`a b` is not a query parameter",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: a }, { query: a }] }]",
-            "the query parameter `a` is already listed",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x_token }] }]",
-            "`x_token` is not a header name",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a, scheme: 'a b' }] }]",
-            "`a b` is not a scheme",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }, { header: X-A, scheme: Bearer }] }]",
-            "tokens are taken from the `x-a` header, so the `x-a: Bearer` header cannot carry one",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a }] }, { issuer: https://b.example, audiences: a, token_from: [{ header: x-a, scheme: Bearer }] }]",
-            "tokens are taken from the `x-a` header, so the `x-a: Bearer` header cannot carry one",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ query: a_b }, { query: A.B }] }]",
-            "tokens are taken from the query parameter `a_b`, so the query parameter `A.B` cannot carry one",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ cookie: t }] }, { issuer: https://b.example, audiences: a, token_from: [{ cookie: T }] }]",
-            "tokens are taken from the cookie `t`, so the cookie `T` cannot carry one",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: x-a, scheme: Bearer }, { header: X-A, scheme: BEARER }] }]",
-            "the `x-a: BEARER` header is already listed",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: Sec-WebSocket-Protocol }] }]",
-            "write `websocket_protocol: bearer`",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ websocket_protocol: 'a, b' }] }]",
-            "`a, b` is not a subprotocol",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, token_types: [at+jwt, RT] }]",
-            "providers[0].token_types[1]: `RT` is the type of a refresh token, which is refused",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, max_token_bytes: 61KiB }]",
-            "`61KiB` is out of range: from 1KiB to 60KiB",
-        ),
-        (
-            "upstream: { max_header_bytes: 64KiB }",
-            "`64KiB` is out of range: from 1KiB to 60KiB",
-        ),
-        (
-            "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, bearer_token_file: token } }]",
-            "would be sent unencrypted to `http://a.example/",
-        ),
-        (
-            "providers: [{ issuer: http://a.example, audiences: a, fetch: { allow_http: true, proxy: 'http://proxy.example:3128' } }]",
-            "`http://a.example/.well-known/openid-configuration` is not https, so `fetch.proxy` could read",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'socks5://proxy.example:3128' } }]",
-            "providers[0].fetch.proxy: a proxy with the scheme `socks5` is not supported",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'proxy.example:3128' } }]",
-            "write for example `http://proxy.example.com:3128`",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: environment } }]",
-            "not a URL",
-        ),
-        (
-            "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'http://proxy.example:3128/x' } }]",
-            "ends with its port",
-        ),
-        (
-            "token_cache: { max_entries: -1 }",
-            "token_cache.max_entries: ",
-        ),
-        (
-            "token_cache: { max_entries: 10000001 }",
-            "at most 10000000 tokens are kept",
-        ),
-        (
-            "token_cache: { max_bytes: 1KiB }",
-            "`1KiB` is out of range: from 64KiB to 4096MiB",
-        ),
-        (
-            "server: { listen: unix://relative }",
-            "has no absolute path",
-        ),
-        ("server: { listen: [] }", "empty; give at least one address"),
-    ] {
+    for (yaml, expected) in PROBLEMS {
         let found = problems(yaml);
         assert!(
             found.iter().any(|problem| problem.contains(expected)),

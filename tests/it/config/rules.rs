@@ -15,466 +15,459 @@ fn rule(more: &str) -> String {
     with(&format!("rules: [{{ name: r, {more} }}]"))
 }
 
+/// Sections after the providers, and a part of the problem that is reported.
+const SECTIONS: &[(&str, &str)] = &[
+    (
+        "rules: [{ access: public }]",
+        "rules[0]: missing field `name`",
+    ),
+    (
+        "rules: [{ name: a b }]",
+        "rules[0].name: a name has 1 to 64",
+    ),
+    (
+        "rules: [{ name: default }]",
+        "`default` is the rule that matches every request",
+    ),
+    (
+        "rules: [{ name: r }, { name: r }]",
+        "rules[1]: rules[0] is also called `r`",
+    ),
+    ("rules: [~]", "rules: an entry is empty"),
+    (
+        "paths: loose",
+        "paths: `loose` is not one of `strict`, `as_is`",
+    ),
+    ("cors_preflight: true", "cors_preflight: expected text"),
+    ("rules: [{ name: none }]", "metrics use `none`"),
+    (
+        "paths: as_is\nrules: [{ name: r, match: { path: { prefix: '/admin/*' } } }]",
+        "write a `regex` that escapes it",
+    ),
+];
+
+/// The fields of a rule besides its name, and a part of the problem that is reported.
+const RULES: &[(&str, &str)] = &[
+    (
+        "access: open",
+        "access: `open` is not one of `public`, `optional`, `required`, `deny`",
+    ),
+    ("acess: public", "unknown field; did you mean `access`?"),
+    ("match: {}", "rules[0].match: empty"),
+    (
+        "claims: {}",
+        "rules[0].claims: empty; give at least one claim",
+    ),
+    (
+        "match: { path: { regex: '(admin|root)(/.*)?' } }",
+        "paths begin with `/`",
+    ),
+    (
+        "match: { path: { regex: '(?i)internal/.*' } }",
+        "paths begin with `/`",
+    ),
+    ("match: { path: { regex: '/a|b' } }", "paths begin with `/`"),
+    (
+        "match: { path: { regex: '/export[?&].*' } }",
+        "the query is not part of the path",
+    ),
+    (
+        "match: { headers: { x-a: b }, methods: GET }, access: public",
+        "any client could send this header",
+    ),
+    (
+        "match:",
+        "rules[0].match: has no value; give it one, or remove it",
+    ),
+    (
+        "match: { path: , methods: GET }",
+        "rules[0].match.path: has no value",
+    ),
+    ("scopes:", "rules[0].scopes: has no value"),
+    ("condition: ~", "rules[0].condition: has no value"),
+    ("match: { headers: { Host: a } }", "match on `hosts`"),
+    (
+        "match: { headers: { x-a: b }, path: { prefix: / } }, access: public",
+        "any client could send this header",
+    ),
+    (
+        "match: { headers: { x-a: b }, path: { regex: '.*' } }, access: public",
+        "any client could send this header",
+    ),
+    (
+        "match: { path: { regex: 'admin.*' } }",
+        "paths begin with `/`: begin each alternative with it",
+    ),
+    (
+        "match: { path: { regex: '/a%20b/.*' } }",
+        "no path can match: the expression contains `/a%20b/`, and paths are decoded before",
+    ),
+    (
+        "match: { path: { regex: '/[a-z]+//b' } }",
+        "has an empty segment",
+    ),
+    (
+        "match: { path: { regex: '/a\\?b=1' } }",
+        "the query is not part of the path",
+    ),
+    (
+        "match: { path: { regex: '/(a|b;c)' } }",
+        "no path can match: the expression contains `b;c`, which has a `;`",
+    ),
+    ("match: { method: GET }", "did you mean `methods`?"),
+    (
+        "match: { methods: [get] }",
+        "`get` is not a method in upper case",
+    ),
+    (
+        "match: { hosts: [] }",
+        "hosts: empty; give at least one host",
+    ),
+    (
+        "match: { hosts: '*' }",
+        "`*` is not a host; write `api.example.com`, or `*.example.com`",
+    ),
+    (
+        "match: { hosts: 'a.*.example' }",
+        "`a.*.example` is not a host",
+    ),
+    ("match: { hosts: 'https://a.example' }", "is not a host"),
+    (
+        "match: { hosts: 'a.example:443' }",
+        "ports and trailing dots are ignored; write `a.example`",
+    ),
+    (
+        "match: { path: {} }",
+        "give at least one of `exact`, `prefix` and `regex`",
+    ),
+    (
+        "match: { path: /a }",
+        "match.path: expected a mapping, found text",
+    ),
+    (
+        "match: { path: { exact: a } }",
+        "`a` does not begin with `/`, so no request can match",
+    ),
+    (
+        "match: { path: { prefix: /a/../b } }",
+        "has a segment `.` or `..`, so no request can match",
+    ),
+    (
+        "match: { path: { exact: '/a?b=c' } }",
+        "the query is not part of the path",
+    ),
+    ("match: { path: { exact: '/a;b' } }", "has a `;`"),
+    (
+        "match: { path: { exact: '/a%zz' } }",
+        "is not percent-encoded UTF-8",
+    ),
+    (
+        "match: { path: { regex: '/a(' } }",
+        "not a regular expression: unclosed group",
+    ),
+    (
+        "match: { path: { regex: '/a)|(/b' } }",
+        "not a regular expression: unopened group",
+    ),
+    (
+        "match: { headers: {} }",
+        "headers: empty; give at least one header",
+    ),
+    (
+        "match: { headers: { 'x a': b } }",
+        "`x a` is not the name of a header",
+    ),
+    ("match: { headers: { x-a: [any, b] } }", "write `any` alone"),
+    (
+        "match: { headers: { x-a: } }",
+        "`x-a` has no value; write `any` to accept every value",
+    ),
+    (
+        "match: { headers: { x-a: b } }, access: public",
+        "any client could send this header to pass without a token",
+    ),
+    (
+        "match: { headers: { x-a: b } }, access: optional",
+        "any client could send this header to pass without a token",
+    ),
+    (
+        "match: { hosts: a.example }, access: public",
+        "any client could send this host to pass without a token; add a `path` to `match`, or \
+             `hosts_are_bound: true`",
+    ),
+    (
+        "match: { hosts: '*.a.example', methods: GET }, access: optional",
+        "any client could send this host",
+    ),
+    (
+        "match: { hosts: a.example, path: { prefix: / } }, access: public",
+        "any client could send this host",
+    ),
+    (
+        "match: { hosts: a.example, path: { regex: '/[a-z]+' } }, access: public",
+        "any client could send this host",
+    ),
+    (
+        "match: { hosts: a.example, headers: { x-a: b } }, access: public",
+        "any client could send this header",
+    ),
+    ("match: { hosts_are_bound: true }", "rules[0].match: empty"),
+    (
+        "match: { hosts_are_bound: true, methods: GET }",
+        "rules[0].match.hosts_are_bound: there are no `hosts` to bind",
+    ),
+    (
+        "match: { path: { prefix: '/admin/*' } }",
+        "rules[0].match.path.prefix: `*` is not a placeholder here and stands for itself; \
+             use `prefix` for all paths below, or `regex` for an expression; percent-encode it",
+    ),
+    (
+        "match: { path: { exact: '/orders/:id' } }",
+        "`:id` is not a placeholder",
+    ),
+    (
+        "match: { path: { exact: '/x/{id}' } }",
+        "`{` is not a placeholder",
+    ),
+    (
+        "match: { path: { exact: '/x/<id>' } }",
+        "`<` is not a placeholder",
+    ),
+    (
+        "match: { path: { prefix: '/orders/[0-9]+' } }",
+        "`[` is not a placeholder",
+    ),
+    (
+        "match: { path: { prefix: '/orders$' } }",
+        "`$` is not a placeholder",
+    ),
+    (
+        "match: { headers: { x-a: b, X-A: c } }",
+        "repeats the header `x-a`, because case is ignored; list its values",
+    ),
+    (
+        "match: { path: { regex: '/a$b' } }",
+        "no path can match `/a$b`",
+    ),
+    ("match: { path: { regex: '/a(^b)c' } }", "no path can match"),
+    (
+        "match: { path: { regex: '/[a&&b]' } }",
+        "no path can match `/[a&&b]`",
+    ),
+    (
+        "match: { hosts: '*.[::1]' }",
+        "no host can be below the address `[::1]`",
+    ),
+    (
+        "match: { hosts: '*.10.0.0.1' }",
+        "no host can be below the address `10.0.0.1`",
+    ),
+    (
+        "match: { methods: GET }, only_by_name: true",
+        "`match` and `only_by_name` exclude each other",
+    ),
+    (
+        "providers: [acne]",
+        "no provider is called `acne`; configured: `acme`",
+    ),
+    ("scopes: a b", "`a b` is not a scope"),
+    ("scopes: []", "scopes: empty; give at least one scope"),
+    ("any_scope: ['a\"b']", "is not a scope"),
+    ("claims: { a..b: c }", "`a..b` has an empty name"),
+    ("acr: a b", "is not an `acr` without spaces"),
+    ("max_age: soon", "`soon` is not a duration"),
+    (
+        "access: public, scopes: a",
+        "`access: public` looks at no token, so `scopes` protects nothing",
+    ),
+    (
+        "access: public, providers: acme",
+        "so `providers` protects nothing",
+    ),
+    (
+        "access: deny, claims: { a: b }",
+        "so `claims` protects nothing",
+    ),
+    (
+        "access: optional, max_age: 1h",
+        "a client could pass by omitting the token, so `max_age` protects nothing",
+    ),
+    (
+        "access: deny, condition: 'true'",
+        "refuses every request, whatever a condition says",
+    ),
+    (
+        "access: public, condition: 'claims.a == 1'",
+        "so there are no `claims`",
+    ),
+];
+
 #[test]
 fn rules_one_by_one() {
-    for (yaml, expected) in [
-        (
-            with("rules: [{ access: public }]"),
-            "rules[0]: missing field `name`",
-        ),
-        (
-            with("rules: [{ name: a b }]"),
-            "rules[0].name: a name has 1 to 64",
-        ),
-        (
-            with("rules: [{ name: default }]"),
-            "`default` is the rule that matches every request",
-        ),
-        (
-            with("rules: [{ name: r }, { name: r }]"),
-            "rules[1]: rules[0] is also called `r`",
-        ),
-        (with("rules: [~]"), "rules: an entry is empty"),
-        (
-            with("paths: loose"),
-            "paths: `loose` is not one of `strict`, `as_is`",
-        ),
-        (
-            with("cors_preflight: true"),
-            "cors_preflight: expected text",
-        ),
-        (
-            rule("access: open"),
-            "access: `open` is not one of `public`, `optional`, `required`, `deny`",
-        ),
-        (
-            rule("acess: public"),
-            "unknown field; did you mean `access`?",
-        ),
-        (rule("match: {}"), "rules[0].match: empty"),
-        (
-            rule("claims: {}"),
-            "rules[0].claims: empty; give at least one claim",
-        ),
-        (
-            rule("match: { path: { regex: '(admin|root)(/.*)?' } }"),
-            "paths begin with `/`",
-        ),
-        (
-            rule("match: { path: { regex: '(?i)internal/.*' } }"),
-            "paths begin with `/`",
-        ),
-        (
-            rule("match: { path: { regex: '/a|b' } }"),
-            "paths begin with `/`",
-        ),
-        (
-            rule("match: { path: { regex: '/export[?&].*' } }"),
-            "the query is not part of the path",
-        ),
-        (
-            rule("match: { headers: { x-a: b }, methods: GET }, access: public"),
-            "any client could send this header",
-        ),
-        (
-            rule("match:"),
-            "rules[0].match: has no value; give it one, or remove it",
-        ),
-        (
-            rule("match: { path: , methods: GET }"),
-            "rules[0].match.path: has no value",
-        ),
-        (rule("scopes:"), "rules[0].scopes: has no value"),
-        (rule("condition: ~"), "rules[0].condition: has no value"),
-        (with("rules: [{ name: none }]"), "metrics use `none`"),
-        (rule("match: { headers: { Host: a } }"), "match on `hosts`"),
-        (
-            rule("match: { headers: { x-a: b }, path: { prefix: / } }, access: public"),
-            "any client could send this header",
-        ),
-        (
-            rule("match: { headers: { x-a: b }, path: { regex: '.*' } }, access: public"),
-            "any client could send this header",
-        ),
-        (
-            rule("match: { path: { regex: 'admin.*' } }"),
-            "paths begin with `/`: begin each alternative with it",
-        ),
-        (
-            rule("match: { path: { regex: '/a%20b/.*' } }"),
-            "no path can match: the expression contains `/a%20b/`, and paths are decoded before",
-        ),
-        (
-            rule("match: { path: { regex: '/[a-z]+//b' } }"),
-            "has an empty segment",
-        ),
-        (
-            rule("match: { path: { regex: '/a\\?b=1' } }"),
-            "the query is not part of the path",
-        ),
-        (
-            rule("match: { path: { regex: '/(a|b;c)' } }"),
-            "no path can match: the expression contains `b;c`, which has a `;`",
-        ),
-        (rule("match: { method: GET }"), "did you mean `methods`?"),
-        (
-            rule("match: { methods: [get] }"),
-            "`get` is not a method in upper case",
-        ),
-        (
-            rule("match: { hosts: [] }"),
-            "hosts: empty; give at least one host",
-        ),
-        (
-            rule("match: { hosts: '*' }"),
-            "`*` is not a host; write `api.example.com`, or `*.example.com`",
-        ),
-        (
-            rule("match: { hosts: 'a.*.example' }"),
-            "`a.*.example` is not a host",
-        ),
-        (
-            rule("match: { hosts: 'https://a.example' }"),
-            "is not a host",
-        ),
-        (
-            rule("match: { hosts: 'a.example:443' }"),
-            "ports and trailing dots are ignored; write `a.example`",
-        ),
-        (
-            rule("match: { path: {} }"),
-            "give at least one of `exact`, `prefix` and `regex`",
-        ),
-        (
-            rule("match: { path: /a }"),
-            "match.path: expected a mapping, found text",
-        ),
-        (
-            rule("match: { path: { exact: a } }"),
-            "`a` does not begin with `/`, so no request can match",
-        ),
-        (
-            rule("match: { path: { prefix: /a/../b } }"),
-            "has a segment `.` or `..`, so no request can match",
-        ),
-        (
-            rule("match: { path: { exact: '/a?b=c' } }"),
-            "the query is not part of the path",
-        ),
-        (rule("match: { path: { exact: '/a;b' } }"), "has a `;`"),
-        (
-            rule("match: { path: { exact: '/a%zz' } }"),
-            "is not percent-encoded UTF-8",
-        ),
-        (
-            rule("match: { path: { regex: '/a(' } }"),
-            "not a regular expression: unclosed group",
-        ),
-        (
-            rule("match: { path: { regex: '/a)|(/b' } }"),
-            "not a regular expression: unopened group",
-        ),
-        (
-            rule("match: { headers: {} }"),
-            "headers: empty; give at least one header",
-        ),
-        (
-            rule("match: { headers: { 'x a': b } }"),
-            "`x a` is not the name of a header",
-        ),
-        (
-            rule("match: { headers: { x-a: [any, b] } }"),
-            "write `any` alone",
-        ),
-        (
-            rule("match: { headers: { x-a: } }"),
-            "`x-a` has no value; write `any` to accept every value",
-        ),
-        (
-            rule("match: { headers: { x-a: b } }, access: public"),
-            "any client could send this header to pass without a token",
-        ),
-        (
-            rule("match: { headers: { x-a: b } }, access: optional"),
-            "any client could send this header to pass without a token",
-        ),
-        (
-            rule("match: { hosts: a.example }, access: public"),
-            "any client could send this host to pass without a token; add a `path` to `match`, or \
-             `hosts_are_bound: true`",
-        ),
-        (
-            rule("match: { hosts: '*.a.example', methods: GET }, access: optional"),
-            "any client could send this host",
-        ),
-        (
-            rule("match: { hosts: a.example, path: { prefix: / } }, access: public"),
-            "any client could send this host",
-        ),
-        (
-            rule("match: { hosts: a.example, path: { regex: '/[a-z]+' } }, access: public"),
-            "any client could send this host",
-        ),
-        (
-            rule("match: { hosts: a.example, headers: { x-a: b } }, access: public"),
-            "any client could send this header",
-        ),
-        (
-            rule("match: { hosts_are_bound: true }"),
-            "rules[0].match: empty",
-        ),
-        (
-            rule("match: { hosts_are_bound: true, methods: GET }"),
-            "rules[0].match.hosts_are_bound: there are no `hosts` to bind",
-        ),
-        (
-            rule("match: { path: { prefix: '/admin/*' } }"),
-            "rules[0].match.path.prefix: `*` is not a placeholder here and stands for itself; \
-             use `prefix` for all paths below, or `regex` for an expression; percent-encode it",
-        ),
-        (
-            rule("match: { path: { exact: '/orders/:id' } }"),
-            "`:id` is not a placeholder",
-        ),
-        (
-            rule("match: { path: { exact: '/x/{id}' } }"),
-            "`{` is not a placeholder",
-        ),
-        (
-            rule("match: { path: { exact: '/x/<id>' } }"),
-            "`<` is not a placeholder",
-        ),
-        (
-            rule("match: { path: { prefix: '/orders/[0-9]+' } }"),
-            "`[` is not a placeholder",
-        ),
-        (
-            rule("match: { path: { prefix: '/orders$' } }"),
-            "`$` is not a placeholder",
-        ),
-        (
-            with("paths: as_is\nrules: [{ name: r, match: { path: { prefix: '/admin/*' } } }]"),
-            "write a `regex` that escapes it",
-        ),
-        (
-            rule("match: { headers: { x-a: b, X-A: c } }"),
-            "repeats the header `x-a`, because case is ignored; list its values",
-        ),
-        (
-            rule("match: { path: { regex: '/a$b' } }"),
-            "no path can match `/a$b`",
-        ),
-        (
-            rule("match: { path: { regex: '/a(^b)c' } }"),
-            "no path can match",
-        ),
-        (
-            rule("match: { path: { regex: '/[a&&b]' } }"),
-            "no path can match `/[a&&b]`",
-        ),
-        (
-            rule("match: { hosts: '*.[::1]' }"),
-            "no host can be below the address `[::1]`",
-        ),
-        (
-            rule("match: { hosts: '*.10.0.0.1' }"),
-            "no host can be below the address `10.0.0.1`",
-        ),
-        (
-            rule("match: { methods: GET }, only_by_name: true"),
-            "`match` and `only_by_name` exclude each other",
-        ),
-        (
-            rule("providers: [acne]"),
-            "no provider is called `acne`; configured: `acme`",
-        ),
-        (rule("scopes: a b"), "`a b` is not a scope"),
-        (rule("scopes: []"), "scopes: empty; give at least one scope"),
-        (rule("any_scope: ['a\"b']"), "is not a scope"),
-        (rule("claims: { a..b: c }"), "`a..b` has an empty name"),
-        (rule("acr: a b"), "is not an `acr` without spaces"),
-        (rule("max_age: soon"), "`soon` is not a duration"),
-        (
-            rule("access: public, scopes: a"),
-            "`access: public` looks at no token, so `scopes` protects nothing",
-        ),
-        (
-            rule("access: public, providers: acme"),
-            "so `providers` protects nothing",
-        ),
-        (
-            rule("access: deny, claims: { a: b }"),
-            "so `claims` protects nothing",
-        ),
-        (
-            rule("access: optional, max_age: 1h"),
-            "a client could pass by omitting the token, so `max_age` protects nothing",
-        ),
-        (
-            rule("access: deny, condition: 'true'"),
-            "refuses every request, whatever a condition says",
-        ),
-        (
-            rule("access: public, condition: 'claims.a == 1'"),
-            "so there are no `claims`",
-        ),
-    ] {
+    let sections = SECTIONS
+        .iter()
+        .map(|(text, expected)| (with(text), expected));
+    let rules = RULES.iter().map(|(text, expected)| (rule(text), expected));
+    for (yaml, expected) in sections.chain(rules) {
         let found = problems(&yaml).join("\n");
         assert!(found.contains(expected), "{yaml}\n{found}");
     }
 }
 
+/// A condition, and a part of the problem that is reported.
+const CONDITIONS: &[(&str, &str)] = &[
+    ("claims.sub ==", "not a CEL expression"),
+    (
+        "",
+        "not a CEL expression: mismatched input '<EOF>' (at 1:1 of the expression)",
+    ),
+    (
+        "claim.sub == 'a'",
+        "`claim` is not a variable; did you mean `claims`? (at 1:1 of the expression)",
+    ),
+    (
+        "true && user == 'a'",
+        "`user` is not a variable; there are `claims`, `context`, `now`, `request`, `source` (at 1:9",
+    ),
+    (
+        "true &&\n  requst.path == '/'",
+        "did you mean `request`? (at 2:3",
+    ),
+    ("request.url == '/'", "`url` is not a field of `request`"),
+    ("request.paths == '/'", "did you mean `path`?"),
+    ("request['url'] == '/'", "`url` is not a field of `request`"),
+    ("has(source.adress)", "did you mean `address`?"),
+    (
+        "claims.all(claim, clam.a)",
+        "`clam` is not a variable; did you mean",
+    ),
+    (
+        "claims.sub.startWith('a')",
+        "`startWith` is not a function of a value; did you mean `startsWith`?",
+    ),
+    (
+        "claims.sub.startsWith('a', 'b')",
+        "`startsWith` does not take 2 arguments",
+    ),
+    (
+        "startsWith(claims.sub, 'a')",
+        "`startsWith` is a function of a value: write `x.startsWith(…)`",
+    ),
+    ("len(claims.sub) > 1", "`len` is not a function; there are"),
+    ("size(claims.a, claims.b) > 1", "`size` takes one argument"),
+    ("has(claims)", "not a CEL expression"),
+    (
+        "claims.sub.matches(claims.pattern)",
+        "the pattern of `matches` must be a literal text",
+    ),
+    (
+        "claims.sub.matches('(')",
+        "not a regular expression: unclosed group",
+    ),
+    (
+        "cidr('10.0.0.0/33').containsIP(source.address)",
+        "`cidr` always fails",
+    ),
+    ("now > timestamp('yesterday')", "`timestamp` always fails"),
+    ("'a'", "a constant is neither true nor false"),
+    ("[claims.a]", "a list is neither true nor false"),
+    (
+        "Config{a: 1} == claims.a",
+        "is not a type that can be created here",
+    ),
+    (
+        "request == claims.a",
+        "name a field of `request`: `headers`, `host`",
+    ),
+    ("'pth' in request", "name a field of `request`"),
+    ("!has(dyn(request).pth)", "name a field of `request`"),
+    (
+        "[request].exists(r, !has(r.pth))",
+        "name a field of `request`",
+    ),
+    ("request[claims.a] == '/'", "name a field of `request`"),
+    (
+        "!('X-Debug' in request.headers)",
+        "header names are in lower case: write `x-debug`",
+    ),
+    (
+        "!has(request.headers.Authorization)",
+        "write `authorization`",
+    ),
+    (
+        "request.headers[':path'] == '/'",
+        "is not a header: use `request.method`",
+    ),
+    (
+        "claims.a.all(request, request.path == '/')",
+        "`request` already has a meaning; choose another name",
+    ),
+    (
+        "claims.l.exists(g, g in request.headers['x-groups'].split(','))",
+        "`split` inside a macro may only be given literals",
+    ),
+    (
+        "request.path.split('/').exists(s, s in claims.l)",
+        "`in` inside a macro may only be given literals",
+    ),
+    (
+        "claims.l.map(x, claims.l).size() > 0",
+        "`map` and `filter` may only use their own elements",
+    ),
+    (
+        "claims.l.filter(x, x == claims.a).size() > 0",
+        "`map` and `filter` may only use their own elements",
+    ),
+    (
+        "request.query.replace('a', request.query).size() > 0",
+        "`replace` takes two literal texts",
+    ),
+    (
+        "claims.l.exists(p, request.path.indexOf(p) >= 0)",
+        "`indexOf` needs a literal text",
+    ),
+    (
+        "request.path.indexOf(request.query) < 0",
+        "`indexOf` needs a literal text",
+    ),
+    (
+        "claims.l.exists(p, request.path.substring(1) == p)",
+        "`substring` inside a macro may only be given",
+    ),
+    (
+        "claims.l.exists(p, request.path.matches('a*b'))",
+        "`matches` inside a macro may only be given",
+    ),
+    (
+        "request.path.split('').size() > 1",
+        "`split` needs a literal text that is not empty",
+    ),
+    (
+        "request.path.replace('a', 'aa') == 'b'",
+        "the second must not be longer than the first",
+    ),
+    (
+        "[1, 2, 3].map(i, request.path).size() > 0",
+        "`map` and `filter` may only use their own elements",
+    ),
+    ("['a'].map(p, p + p).size() > 0", "`map` may not use `+`"),
+    (
+        "claims.a.format(['b']) == 'a'",
+        "`format` is not a function of a value",
+    ),
+    (
+        "claims.a.all(x, claims.b.all(y, x != y))",
+        "a macro inside another one may only go through a literal list",
+    ),
+    ("claims.?a == 1", "not a CEL expression"),
+];
+
 #[test]
 fn conditions_one_by_one() {
-    for (condition, expected) in [
-        ("claims.sub ==", "not a CEL expression"),
-        (
-            "",
-            "not a CEL expression: mismatched input '<EOF>' (at 1:1 of the expression)",
-        ),
-        (
-            "claim.sub == 'a'",
-            "`claim` is not a variable; did you mean `claims`? (at 1:1 of the expression)",
-        ),
-        (
-            "true && user == 'a'",
-            "`user` is not a variable; there are `claims`, `context`, `now`, `request`, `source` (at 1:9",
-        ),
-        (
-            "true &&\n  requst.path == '/'",
-            "did you mean `request`? (at 2:3",
-        ),
-        ("request.url == '/'", "`url` is not a field of `request`"),
-        ("request.paths == '/'", "did you mean `path`?"),
-        ("request['url'] == '/'", "`url` is not a field of `request`"),
-        ("has(source.adress)", "did you mean `address`?"),
-        (
-            "claims.all(claim, clam.a)",
-            "`clam` is not a variable; did you mean",
-        ),
-        (
-            "claims.sub.startWith('a')",
-            "`startWith` is not a function of a value; did you mean `startsWith`?",
-        ),
-        (
-            "claims.sub.startsWith('a', 'b')",
-            "`startsWith` does not take 2 arguments",
-        ),
-        (
-            "startsWith(claims.sub, 'a')",
-            "`startsWith` is a function of a value: write `x.startsWith(…)`",
-        ),
-        ("len(claims.sub) > 1", "`len` is not a function; there are"),
-        ("size(claims.a, claims.b) > 1", "`size` takes one argument"),
-        ("has(claims)", "not a CEL expression"),
-        (
-            "claims.sub.matches(claims.pattern)",
-            "the pattern of `matches` must be a literal text",
-        ),
-        (
-            "claims.sub.matches('(')",
-            "not a regular expression: unclosed group",
-        ),
-        (
-            "cidr('10.0.0.0/33').containsIP(source.address)",
-            "`cidr` always fails",
-        ),
-        ("now > timestamp('yesterday')", "`timestamp` always fails"),
-        ("'a'", "a constant is neither true nor false"),
-        ("[claims.a]", "a list is neither true nor false"),
-        (
-            "Config{a: 1} == claims.a",
-            "is not a type that can be created here",
-        ),
-        (
-            "request == claims.a",
-            "name a field of `request`: `headers`, `host`",
-        ),
-        ("'pth' in request", "name a field of `request`"),
-        ("!has(dyn(request).pth)", "name a field of `request`"),
-        (
-            "[request].exists(r, !has(r.pth))",
-            "name a field of `request`",
-        ),
-        ("request[claims.a] == '/'", "name a field of `request`"),
-        (
-            "!('X-Debug' in request.headers)",
-            "header names are in lower case: write `x-debug`",
-        ),
-        (
-            "!has(request.headers.Authorization)",
-            "write `authorization`",
-        ),
-        (
-            "request.headers[':path'] == '/'",
-            "is not a header: use `request.method`",
-        ),
-        (
-            "claims.a.all(request, request.path == '/')",
-            "`request` already has a meaning; choose another name",
-        ),
-        (
-            "claims.l.exists(g, g in request.headers['x-groups'].split(','))",
-            "`split` inside a macro may only be given literals",
-        ),
-        (
-            "request.path.split('/').exists(s, s in claims.l)",
-            "`in` inside a macro may only be given literals",
-        ),
-        (
-            "claims.l.map(x, claims.l).size() > 0",
-            "`map` and `filter` may only use their own elements",
-        ),
-        (
-            "claims.l.filter(x, x == claims.a).size() > 0",
-            "`map` and `filter` may only use their own elements",
-        ),
-        (
-            "request.query.replace('a', request.query).size() > 0",
-            "`replace` takes two literal texts",
-        ),
-        (
-            "claims.l.exists(p, request.path.indexOf(p) >= 0)",
-            "`indexOf` needs a literal text",
-        ),
-        (
-            "request.path.indexOf(request.query) < 0",
-            "`indexOf` needs a literal text",
-        ),
-        (
-            "claims.l.exists(p, request.path.substring(1) == p)",
-            "`substring` inside a macro may only be given",
-        ),
-        (
-            "claims.l.exists(p, request.path.matches('a*b'))",
-            "`matches` inside a macro may only be given",
-        ),
-        (
-            "request.path.split('').size() > 1",
-            "`split` needs a literal text that is not empty",
-        ),
-        (
-            "request.path.replace('a', 'aa') == 'b'",
-            "the second must not be longer than the first",
-        ),
-        (
-            "[1, 2, 3].map(i, request.path).size() > 0",
-            "`map` and `filter` may only use their own elements",
-        ),
-        ("['a'].map(p, p + p).size() > 0", "`map` may not use `+`"),
-        (
-            "claims.a.format(['b']) == 'a'",
-            "`format` is not a function of a value",
-        ),
-        (
-            "claims.a.all(x, claims.b.all(y, x != y))",
-            "a macro inside another one may only go through a literal list",
-        ),
-        ("claims.?a == 1", "not a CEL expression"),
-    ] {
+    for (condition, expected) in CONDITIONS {
         let yaml = with(&format!(
             "rules: [{{ name: r, condition: {} }}]",
-            serde_json::Value::from(condition)
+            serde_json::Value::from(*condition)
         ));
         let found = problems(&yaml).join("\n");
         assert!(found.contains(expected), "{condition}\n{found}");
