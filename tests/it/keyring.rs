@@ -280,12 +280,12 @@ fn a_member_that_is_null_or_empty_is_absent() {
     }
 }
 
-/// If a name occurs twice, the last member counts (RFC 7517 §4).
+/// If a name occurs twice, the last member counts, but none erases private key material.
 #[test]
 fn a_member_that_comes_twice() {
     let key = signer(Algorithm::Es256, "k").jwk().to_string();
     for (more, why) in [
-        (r#""d":"AAAA","d":null"#, None),
+        (r#""d":"AAAA","d":null"#, Some("private member `d`")),
         (r#""d":null,"d":"AAAA""#, Some("private member `d`")),
         (r#""d":"","d":null"#, None),
         (r#""use":"enc","use":null"#, None),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -39,12 +39,46 @@ enum SetMember {
     Other,
 }
 
-/// A JWK. If a name occurs twice, the last occurrence counts (RFC 7517 §4).
-#[derive(Deserialize)]
-#[serde(transparent)]
+/// A JWK. A `null` or empty member counts as absent, because some providers write every member of
+/// their key type. If a name occurs twice, the last occurrence counts (RFC 7517 §4); but an empty one
+/// does not erase private key material, so a leaked private key is always noticed.
 pub(super) struct Jwk<'d> {
-    #[serde(borrow)]
-    members: BTreeMap<Member, &'d RawValue>,
+    members: BTreeMap<Member, &'d str>,
+}
+
+impl<'de: 'd, 'd> Deserialize<'de> for Jwk<'d> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Jwk<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Jwk<'de>, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((member, value)) = map.next_entry::<Member, &RawValue>()? {
+                    if !says_nothing(value.get()) {
+                        members.insert(member, value.get());
+                    } else if !Member::PRIVATE.contains(&member) {
+                        members.remove(&member);
+                    }
+                }
+                Ok(Jwk { members })
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// Whether the JSON is `null`, an empty text or an empty array. The contents of an object are not
+/// looked at.
+fn says_nothing(json: &str) -> bool {
+    let inside = json.strip_prefix('[').map(str::trim_start);
+    matches!(json, "null" | r#""""#) || inside == Some("]")
 }
 
 /// The members that claimgate reads.
@@ -119,13 +153,9 @@ impl<'d> Jwk<'d> {
         serde_json::from_str(json.get()).map_err(|_| "it is not a JSON object".to_owned())
     }
 
-    /// The JSON of a member. A `null` or empty member counts as absent, because some providers
-    /// write every member of their key type.
-    pub(super) fn get(&self, member: Member) -> Option<&'d str> {
-        let json = self.members.get(&member)?.get();
-        let inside = json.strip_prefix('[').map(str::trim_start);
-        let says_nothing = matches!(json, "null" | r#""""#) || inside == Some("]");
-        (!says_nothing).then_some(json)
+    /// The JSON of a member.
+    fn get(&self, member: Member) -> Option<&'d str> {
+        self.members.get(&member).copied()
     }
 
     /// The first member that carries private or secret key material.
