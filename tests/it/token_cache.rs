@@ -314,7 +314,7 @@ fn refused_tokens_leave_nothing_behind() {
     refused(0..1_100);
     let measured = allocation_counter::measure(|| refused(1_100..4_000));
     assert!(
-        measured.bytes_current < 64 * 1024,
+        measured.bytes_current < 16 * 1024,
         "{} bytes",
         measured.bytes_current
     );
