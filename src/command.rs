@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::values::has_blank_ends;
 use crate::config::{Config, ConfigError, Problem, ProviderFlags};
@@ -80,6 +80,16 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         complain(&format!("claimgate: {error}"));
         ExitCode::from(2)
     })
+}
+
+/// The format of a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For scripts
+    Json,
 }
 
 /// An error that ends a command. Its message is shown to the user unchanged.

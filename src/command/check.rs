@@ -4,13 +4,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::explain::{Report, explain};
-use super::{ConfigInput, Failure, say};
+use super::{ConfigInput, Failure, Output, say};
 use crate::config::{Config, values};
 use crate::ext_authz::proto::auth::CheckRequest;
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
@@ -76,15 +76,6 @@ pub(super) struct Arguments {
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    #[default]
-    Text,
-    /// For scripts
-    Json,
 }
 
 fn header_line(line: &str) -> Result<(String, String), String> {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use http::header::HOST;
 use http::{Request, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::http::exchange;
-use super::{Failure, complain, say};
+use super::{Failure, Output, complain, say};
 use crate::config::values;
 
 /// Asks a running instance why it denied a request.
@@ -34,15 +34,6 @@ pub(super) struct Arguments {
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    #[default]
-    Text,
-    /// For scripts
-    Json,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
