@@ -6,14 +6,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 use hyper_util::rt::TokioIo;
+use prost_types::value::Kind;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::explain::{Report, explain};
 use super::{ConfigInput, Failure, Output, say};
 use crate::config::{Config, values};
-use crate::ext_authz::proto::auth::CheckRequest;
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
+use crate::ext_authz::proto::auth::{CheckRequest, CheckResponse};
 use crate::ext_authz::request;
 use crate::jwks::{self, KeysError};
 use crate::keyring::{Keyring, Keys};
@@ -170,16 +171,11 @@ async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
         })?;
     let response = answer.into_inner();
     // The server reveals no more than it would to any caller.
-    let failed = response
-        .status
-        .as_ref()
-        .filter(|status| status.code != 0)
-        .map(|status| {
-            (
-                status.message.clone(),
-                "see the server's log for details".to_owned(),
-            )
-        });
+    let denied = response.status.as_ref().filter(|status| status.code != 0);
+    let reason = denied.map(|status| status.message.clone());
+    let failed = reason
+        .or_else(|| observed(&response))
+        .map(|reason| (reason, "see the server's log for details".to_owned()));
     Ok(Report {
         passed_over: Vec::new(),
         steps: Vec::new(),
@@ -189,6 +185,15 @@ async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
         too_long: Vec::new(),
         response,
     })
+}
+
+/// The reason of a denial that is not enforced, from the metadata.
+fn observed(response: &CheckResponse) -> Option<String> {
+    let metadata = response.dynamic_metadata.as_ref()?;
+    match &metadata.fields.get("would_deny")?.kind {
+        Some(Kind::StringValue(reason)) => Some(reason.clone()),
+        _ => None,
+    }
 }
 
 async fn connect_to_socket(path: PathBuf) -> Result<Channel, tonic::transport::Error> {

@@ -61,7 +61,7 @@ pub(super) fn explain(
         too_long: too_long.collect(),
         response,
     };
-    if let Decision::Deny(denial) = &decision {
+    if let Some(denial) = decision.denial() {
         let reason = denial.reason().code().to_owned();
         report.failed = Some((reason, failure(denial, policy)));
         report.likely_cause = advice::likely_cause(denial, policy, keyring, request);

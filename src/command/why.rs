@@ -82,8 +82,16 @@ fn text(record: &Value) -> String {
     };
     let target = joined(&["host", "path"], "");
     let request: Vec<String> = [member("method"), target].into_iter().flatten().collect();
+    let is_observed = record.get("enforced") == Some(&Value::Bool(false));
+    let (when, effect) = match is_observed {
+        true => (
+            "passed at",
+            Some("none, because of `enforce: false`".to_owned()),
+        ),
+        false => ("denied at", None),
+    };
     let facts = [
-        ("denied at", member("time")),
+        (when, member("time")),
         ("request id", member("request_id")),
         ("trace id", member("trace_id")),
         (
@@ -91,6 +99,7 @@ fn text(record: &Value) -> String {
             Some(request.join(" ")).filter(|it| !it.is_empty()),
         ),
         ("source", member("source")),
+        ("effect", effect),
         ("reason", member("reason")),
         ("rule", member("rule")),
         ("provider", member("provider")),

@@ -7,7 +7,7 @@ use claimgate::telemetry::metrics::Metrics;
 use prost_types::value::Kind;
 use serde_json::{Map, Value};
 
-use super::file::Expect;
+use super::file::{Decided, Expect};
 use crate::support::call::Answer;
 
 fn same(
@@ -25,7 +25,7 @@ fn same(
 pub fn compare(expect: &Expect, response: CheckResponse) -> Result<(), String> {
     let metadata = response.dynamic_metadata.clone().map(json);
     let answer = Answer::read(response);
-    let headers = match (&answer, &expect.reason) {
+    let headers = match (&answer, expect.enforced()) {
         (
             Answer::Allow {
                 set,
@@ -133,9 +133,13 @@ fn member(value: prost_types::Value) -> Value {
 /// The log tells the operator of a denial: one line with the reason, its section and the likely cause,
 /// and nothing of the token.
 pub fn logged(expect: &Expect, lines: &[Value], secret: &str) -> Result<(), String> {
+    let message = match expect.decision {
+        Some(Decided::Allow) => "would be denied",
+        None => "denied",
+    };
     let denied: Vec<_> = lines
         .iter()
-        .filter(|line| line["message"] == "denied")
+        .filter(|line| line["message"] == message)
         .collect();
     match (denied.as_slice(), &expect.reason) {
         ([], None) => {}
@@ -176,22 +180,27 @@ const SECRET_PART: usize = 16;
 
 /// The metrics tell the operator the reason that the caller may not be told.
 pub fn counted(expect: &Expect, metrics: &Metrics) -> Result<(), String> {
-    let (decision, reason) = match (&expect.reason, &expect.document) {
-        (Some(reason), _) => ("deny", Some(reason.as_str())),
-        (None, Some(_)) => ("metadata", None),
-        (None, None) => ("allow", None),
+    let (decision, family) = match (expect.enforced(), &expect.document) {
+        (Some(_), _) => ("deny", "claimgate_denials_total"),
+        (None, Some(_)) => ("metadata", ""),
+        (None, None) => ("allow", "claimgate_would_deny_total"),
     };
+    let reason = &expect.reason;
     let text = metrics.encode().unwrap();
     let found = |family: &str| -> Vec<&str> {
         let lines = text.lines().filter(|line| line.starts_with(family));
         lines.filter(|line| !line.ends_with(" 0")).collect()
     };
-    let (checks, denials) = (
-        found("claimgate_checks_total"),
+    let checks = found("claimgate_checks_total");
+    let denials = [
         found("claimgate_denials_total"),
-    );
+        found("claimgate_would_deny_total"),
+    ]
+    .concat();
     let decided = format!("claimgate_checks_total{{decision=\"{decision}\"");
-    let denied = reason.map(|reason| format!("claimgate_denials_total{{reason=\"{reason}\""));
+    let denied = reason
+        .as_ref()
+        .map(|reason| format!("{family}{{reason=\"{reason}\""));
     let is_one = |line: &str, wanted: &str| line.starts_with(wanted) && line.ends_with(" 1");
     let is_right = match (checks.as_slice(), denials.as_slice(), &denied) {
         ([check], [], None) => is_one(check, &decided),

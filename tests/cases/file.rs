@@ -119,6 +119,9 @@ pub struct Expect {
     pub rule: Option<String>,
     /// The answer is this metadata document of a resource; `{}` means an empty body.
     pub document: Option<Value>,
+    /// The decision, if `reason` does not tell: `allow` for a denial that is only observed.
+    #[serde(default)]
+    pub decision: Option<Decided>,
     /// The reason of the denial; absent for an allow.
     pub reason: Option<String>,
     /// A part of the likely cause that the log names.
@@ -142,12 +145,25 @@ pub struct Expect {
     pub remove_query: Vec<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decided {
+    Allow,
+}
+
+impl Expect {
+    /// The reason of a denial that takes effect.
+    pub fn enforced(&self) -> Option<&str> {
+        self.reason.as_deref().filter(|_| self.decision.is_none())
+    }
+}
+
 /// The name of a case's test: `providers/okta::an ID token: unsupported_type`. A filter finds cases by
 /// file, by name, and by what they expect.
 pub fn test_name(file: &Path, case: &Case) -> String {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let file = file.strip_prefix(cases).unwrap().with_extension("");
-    let expected = match (&case.expect.reason, &case.expect.document) {
+    let expected = match (case.expect.enforced(), &case.expect.document) {
         (Some(reason), _) => reason,
         (None, Some(_)) => "metadata",
         (None, None) => "allow",

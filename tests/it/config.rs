@@ -128,7 +128,7 @@ extra: 1
             "26:19: upstream.payload_header: `x a` is not a header name made of letters, digits and hyphens",
             "27:19: denials.realm: a realm is printable ASCII without `\"` and `\\`",
             "27:41: denials.expose_reason: expected true or false, found text",
-            "28:1: extra: unknown field; known here: server, admin, providers, token_cache, upstream, response_headers, paths, rules, cors_preflight, protected_resources, denials",
+            "28:1: extra: unknown field; known here: server, admin, providers, token_cache, upstream, response_headers, paths, rules, cors_preflight, protected_resources, denials, enforce",
         ]
     );
 }

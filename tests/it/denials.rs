@@ -17,14 +17,14 @@ use crate::support::keys::signer;
 use crate::support::log::Log;
 use crate::support::server::Server;
 
-const RULES: &str = "
+pub const RULES: &str = "
 rules:
   - { name: closed, match: { path: { prefix: /closed } }, access: deny }
   - { name: writers, match: { path: { prefix: /write } }, scopes: [orders:write] }
 ";
 
 /// Requests with twelve reasons: the credential's line, the path and the reason.
-fn requests(issuer: &Issuer) -> Vec<(String, &'static str, &'static str)> {
+pub fn requests(issuer: &Issuer) -> Vec<(String, &'static str, &'static str)> {
     let key = signer(Es256, "real");
     let with = |changes: Value| {
         let mut claims =

@@ -31,6 +31,7 @@ mod log;
 mod look_ups;
 mod mutation;
 mod numbers;
+mod observe;
 mod packaging;
 mod properties;
 mod proxy;

@@ -198,8 +198,8 @@ async fn a_wrong_file_is_refused_whole() {
             "`maybe` is not one of `allow`, `deny`, `metadata`",
         ),
         (
-            "config: claimgate.yaml\ncases: [{ name: a, expect: { decision: allow, reason: expired } }]",
-            "only a denial has a `reason`",
+            "config: claimgate.yaml\ncases: [{ name: a, expect: { decision: metadata, reason: expired } }]",
+            "only a denial has a `reason`, enforced (`deny`) or not (`allow`)",
         ),
         (
             "config: claimgate.yaml\ncases: [{ name: a, expect: { reason: late } }]",

@@ -55,6 +55,10 @@ pub struct Root {
     pub protected_resources: Field<Vec<Field<ProtectedResource>>>,
     /// What a refused caller receives.
     pub denials: Field<Denials>,
+    /// Whether denials take effect. `false` lets requests pass that would be denied, and reports
+    /// them: in the log, in `claimgate_would_deny_total` and in the dynamic metadata. Claim headers
+    /// are set or removed as for any request. Default: `true`.
+    pub enforce: Field<bool>,
 }
 
 /// The gRPC server for `Check`.

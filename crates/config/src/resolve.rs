@@ -172,6 +172,7 @@ impl Resolver<'_> {
             cors_preflight,
             protected_resources,
             denials,
+            enforce,
         } = root;
         let server = self.server(section(server));
         let admin = self.admin(section(admin));
@@ -185,6 +186,8 @@ impl Resolver<'_> {
         let rules = self.rules(rules, paths, &providers);
         self.warn_of_cookies(&rules);
         let resources = self.resources(protected_resources, &providers);
+        let why = "no request is refused; denials are only reported";
+        let is_enforced = self.enforce(&enforce, why);
         Some(Config {
             server,
             admin,
@@ -194,6 +197,7 @@ impl Resolver<'_> {
                 resources,
                 cors_preflight,
                 upstream,
+                is_enforced,
             })),
             keys,
             token_cache,

@@ -95,9 +95,11 @@ impl<'a> Pass<'a> {
         upstream.changes(self.permit.bearer(), places, misleading, self.request)
     }
 
-    /// Whether the changes are the same for every request with this token.
+    /// Whether the answer, apart from the rule, is the same for every request with this token.
     pub fn depends_on_bearer_alone(&self) -> bool {
-        self.permit.bearer().is_some_and(|bearer| {
+        let is_observed = self.permit.observed().is_some();
+        let bearer = self.permit.bearer().filter(|_| !is_observed);
+        bearer.is_some_and(|bearer| {
             self.policy.upstream().depends_on_bearer_alone(
                 bearer,
                 self.policy.token_places(),

@@ -9,6 +9,7 @@ mod fault;
 mod judge;
 mod keys_need;
 mod memory;
+mod observe;
 mod reason;
 
 pub use fault::{Fault, NoLookUp, Unreadable};
@@ -16,7 +17,9 @@ pub use keys_need::{KeyDoubt, KeysNeed};
 pub use memory::Memory;
 pub use reason::Reason;
 
-use crate::identity::{Bearer, KnownToken};
+use observe::Effect;
+
+use crate::identity::Bearer;
 use crate::keyring::{Keyring, ProviderId};
 use crate::policy::Policy;
 use crate::policy::resource::Resource;
@@ -43,19 +46,25 @@ pub enum Decision {
 /// Proof that a request may pass. Only [`decide`] creates one.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    rule: RuleId,
+    rule: Option<RuleId>,
     bearer: Option<Bearer>,
+    observed: Option<Box<Denial>>,
 }
 
 impl Permit {
-    /// The rule that the request meets.
-    pub fn rule(&self) -> RuleId {
+    /// The rule that applies. `None` only if the request passes because a denial is only observed.
+    pub fn rule(&self) -> Option<RuleId> {
         self.rule
     }
 
     /// The bearer of the verified token, if the request passes with one.
     pub fn bearer(&self) -> Option<&Bearer> {
         self.bearer.as_ref()
+    }
+
+    /// The denial that the operator does not enforce, if the request passes because of that.
+    pub fn observed(&self) -> Option<&Denial> {
+        self.observed.as_deref()
     }
 }
 
@@ -66,8 +75,8 @@ pub struct Denial {
     pub rule: Option<RuleId>,
     /// The configured provider that the token claims to be from.
     pub provider: Option<ProviderId>,
-    /// The token, if it is valid but does not meet the rule.
-    pub token: Option<Arc<KnownToken>>,
+    /// The bearer, if the token is valid but does not meet the rule.
+    pub bearer: Option<Bearer>,
     /// What is wrong.
     pub fault: Fault,
 }
@@ -112,10 +121,13 @@ pub fn decide(
 ) -> Outcome {
     match judge::judge(policy, keyring, memory, request, now, trace) {
         Ok(decision) => Outcome::Decided(decision),
-        Err(denial) => match KeysNeed::of(denial) {
-            Ok(need) => Outcome::Needs(Need::Keys(need)),
-            Err(denial) => Outcome::Decided(Decision::Deny(denial)),
-        },
+        Err(denial) => {
+            let effect = Effect::of(&denial, policy);
+            match KeysNeed::of(denial, effect) {
+                Ok(need) => Outcome::Needs(Need::Keys(need)),
+                Err(denial) => Outcome::Decided(denial.with(effect)),
+            }
+        }
     }
 }
 
@@ -124,7 +136,7 @@ impl From<Fault> for Denial {
         Self {
             rule: None,
             provider: None,
-            token: None,
+            bearer: None,
             fault,
         }
     }
@@ -176,7 +188,7 @@ impl Decision {
     /// The rule that applies, if one was found.
     pub fn rule(&self) -> Option<RuleId> {
         match self {
-            Self::Allow(permit) => Some(permit.rule),
+            Self::Allow(permit) => permit.rule,
             Self::Deny(denial) => denial.rule,
             Self::Respond(_) => None,
         }
@@ -185,8 +197,20 @@ impl Decision {
     /// The configured provider that the token is from, or claims to be from.
     pub fn provider(&self) -> Option<ProviderId> {
         match self {
-            Self::Allow(permit) => permit.bearer.as_ref().map(Bearer::provider),
+            Self::Allow(permit) => match permit.observed() {
+                Some(denial) => denial.provider,
+                None => permit.bearer.as_ref().map(Bearer::provider),
+            },
             Self::Deny(denial) => denial.provider,
+            Self::Respond(_) => None,
+        }
+    }
+
+    /// The denial, whether it is enforced or only observed.
+    pub fn denial(&self) -> Option<&Denial> {
+        match self {
+            Self::Allow(permit) => permit.observed(),
+            Self::Deny(denial) => Some(denial),
             Self::Respond(_) => None,
         }
     }

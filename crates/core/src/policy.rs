@@ -40,6 +40,7 @@ pub struct Policy {
     resources: Vec<Arc<Resource>>,
     cors_preflight: CorsPreflight,
     upstream: Upstream,
+    is_enforced: bool,
 }
 
 /// The parts of a [`Policy`].
@@ -56,6 +57,8 @@ pub struct PolicyBuilder {
     pub cors_preflight: CorsPreflight,
     /// What the upstream receives.
     pub upstream: Upstream,
+    /// Whether denials take effect. Otherwise they are only reported.
+    pub is_enforced: bool,
 }
 
 /// An OpenID provider whose tokens are accepted.
@@ -67,6 +70,8 @@ pub struct Provider {
     pub terms: Terms,
     /// The places where a request may carry its tokens.
     pub token_from: Vec<Arc<TokenSource>>,
+    /// Whether denials of its tokens take effect. Otherwise they are only reported.
+    pub is_enforced: bool,
 }
 
 /// How CORS preflights are treated: a browser asks whether it may send a request, without a token.
@@ -89,6 +94,7 @@ impl Policy {
             resources,
             cors_preflight,
             upstream,
+            is_enforced,
         } = parts;
         let mut by_issuer = HashMap::new();
         let mut token_places = Vec::new();
@@ -116,6 +122,7 @@ impl Policy {
             resources: resources.into_iter().map(Arc::new).collect(),
             cors_preflight,
             upstream,
+            is_enforced,
         }
     }
 
@@ -204,5 +211,10 @@ impl Policy {
     /// What the upstream receives.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// Whether denials take effect, unless their rule or their provider is only observed.
+    pub fn is_enforced(&self) -> bool {
+        self.is_enforced
     }
 }

@@ -15,13 +15,15 @@ const MAX_RECORDS: usize = 1024;
 /// The maximum length of a path in bytes. [`Escaped`] shows 120 characters.
 const MAX_PATH_BYTES: usize = 512;
 
-/// A denied request, without its credentials.
+/// A request that was denied or would have been, without its credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DenialRecord {
     /// When it was denied (RFC 3339).
     pub time: String,
-    /// The id that the caller was told.
+    /// The request's id, which a denied caller was told.
     pub request_id: String,
+    /// Whether the request was denied. If not, the denial was only observed (`enforce: false`).
+    pub enforced: bool,
     /// The trace that the caller belongs to (W3C Trace Context).
     pub trace_id: Option<String>,
     /// The request's method.

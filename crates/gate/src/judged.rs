@@ -17,7 +17,7 @@ use claimgate_core::request::Request;
 pub struct Judged {
     generation: Guard<Arc<Generation>>,
     decision: Decision,
-    /// The id of a denied request.
+    /// The id of a request with a denial, enforced or observed.
     id: Option<String>,
 }
 
@@ -27,10 +27,8 @@ impl Judged {
         decision: Decision,
         request: &Request<'_>,
     ) -> Self {
-        let id = match &decision {
-            Decision::Deny(_) => Some(request.id().map_or_else(new_id, str::to_owned)),
-            Decision::Allow(_) | Decision::Respond(_) => None,
-        };
+        let denial = decision.denial();
+        let id = denial.map(|_| request.id().map_or_else(new_id, str::to_owned));
         Self {
             generation,
             decision,
@@ -43,7 +41,7 @@ impl Judged {
         &self.decision
     }
 
-    /// The id of a denied request: the caller's, or one created here.
+    /// The id of a request with a denial, enforced or observed: the caller's, or one created here.
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }

@@ -17,10 +17,11 @@ use claimgate_core::keyring::ProviderId;
 use claimgate_core::request::Request;
 use claimgate_core::token::claims::Claims;
 
-/// Writes the line of a denial at this level.
-macro_rules! denied {
-    ($level:ident, $record:ident) => {
-        tracing::$level!(
+/// Writes the line of a denial.
+macro_rules! line {
+    ($level:expr, $record:ident, $message:literal) => {
+        tracing::event!(
+            $level,
             request_id = $record.request_id,
             trace_id = $record.trace_id,
             method = $record.method,
@@ -36,7 +37,7 @@ macro_rules! denied {
             detail = $record.detail,
             hint = $record.hint,
             see = $record.see,
-            "denied"
+            $message
         )
     };
 }
@@ -80,10 +81,14 @@ impl Gate {
         let policy = &generation.policy;
         let rule = |id| policy.rule(id).map(|rule| rule.name.as_str());
         let provider = |id| policy.provider(id).map(|provider| provider.name.as_str());
-        match judged.decision() {
+        let decision = judged.decision();
+        if let Some(denial) = decision.denial() {
+            self.denied(judged, denial, circumstances);
+        }
+        match decision {
             Decision::Allow(permit) => tracing::debug!(
                 request_id = circumstances.request.and_then(Request::id),
-                rule = rule(permit.rule()),
+                rule = permit.rule().and_then(rule),
                 provider = permit
                     .bearer()
                     .and_then(|bearer| provider(bearer.provider())),
@@ -92,7 +97,7 @@ impl Gate {
                     .and_then(|bearer| bearer.token().claims().subject()),
                 "allowed"
             ),
-            Decision::Deny(denial) => self.denied(judged, denial, circumstances),
+            Decision::Deny(_) => {}
             Decision::Respond(resource) => {
                 tracing::debug!(url = resource.metadata_url(), "metadata served");
             }
@@ -101,13 +106,13 @@ impl Gate {
 
     fn denied(&self, judged: &Judged, denial: &Denial, circumstances: Circumstances<'_, '_>) {
         let reason = denial.reason();
-        let level = match reason {
-            Reason::UnknownRule | Reason::Internal | Reason::KeysUnavailable => Level::WARN,
-            _ => Level::INFO,
-        };
-        let is_enabled = match level {
-            Level::WARN => tracing::enabled!(Level::WARN),
-            _ => tracing::enabled!(Level::INFO),
+        let is_alarming = matches!(
+            reason,
+            Reason::UnknownRule | Reason::Internal | Reason::KeysUnavailable
+        );
+        let is_enabled = match is_alarming {
+            true => tracing::enabled!(Level::WARN),
+            false => tracing::enabled!(Level::INFO),
         };
         let line = Line::Denied(reason);
         let is_within_limit = match is_enabled {
@@ -115,10 +120,13 @@ impl Gate {
             false => self.metrics.lines().is_within_limit(line, Instant::now()),
         };
         let record = self.record(judged, denial, circumstances, is_within_limit);
-        match (is_enabled && is_within_limit, level) {
-            (true, Level::WARN) => denied!(warn, record),
-            (true, _) => denied!(info, record),
-            (false, _) => {}
+        if is_enabled && is_within_limit {
+            match (is_alarming, record.enforced) {
+                (true, true) => line!(Level::WARN, record, "denied"),
+                (true, false) => line!(Level::WARN, record, "would be denied"),
+                (false, true) => line!(Level::INFO, record, "denied"),
+                (false, false) => line!(Level::INFO, record, "would be denied"),
+            }
         }
         self.denials.add(record);
     }
@@ -136,7 +144,8 @@ impl Gate {
         let policy = &generation.policy;
         // What made the decision fail must not hide it.
         let now = catch_unwind(AssertUnwindSafe(|| self.clock.now())).ok();
-        let claims = denial.token.as_ref().map(|known| known.token.claims());
+        let bearer = denial.bearer.as_ref();
+        let claims = bearer.map(|bearer| bearer.token().claims());
         let shown = |text: &str| Escaped::from(text).to_string();
         let request = circumstances.request.map(DenialRecord::of);
         let rule = denial.rule.and_then(|id| policy.rule(id));
@@ -144,6 +153,7 @@ impl Gate {
         DenialRecord {
             time: now.map(|now| now.to_string()).unwrap_or_default(),
             request_id: judged.id().unwrap_or_default().to_owned(),
+            enforced: matches!(judged.decision(), Decision::Deny(_)),
             reason: denial.reason().code(),
             rule: rule.map(|rule| rule.name.clone()),
             provider: provider.map(|provider| provider.name.clone()),

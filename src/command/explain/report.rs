@@ -65,7 +65,7 @@ pub(in crate::command) struct Report {
     /// The rules that do not match the request, and why.
     pub(in crate::command) passed_over: Vec<(String, String)>,
     pub(in crate::command) steps: Vec<(&'static str, String)>,
-    /// The reason code and the complete error message.
+    /// The reason code and the complete error message, of a denial that may be only observed.
     pub(in crate::command) failed: Option<(String, String)>,
     /// A guess at the cause of the denial.
     pub(in crate::command) likely_cause: Option<String>,
@@ -81,6 +81,8 @@ const MAX_RULES: usize = 20;
 
 enum Verdict {
     Allow,
+    /// Allowed because the denial is not enforced.
+    Observe,
     Deny,
     /// Answered with the metadata of a resource.
     Answered,
@@ -91,6 +93,7 @@ impl Verdict {
     const fn words(&self) -> &'static str {
         match self {
             Self::Allow => "ALLOW",
+            Self::Observe => "ALLOW, because the denial is not enforced",
             Self::Deny => "DENY",
             Self::Answered => "ANSWERED in place of the upstream",
             Self::CannotJudge => "CANNOT JUDGE",
@@ -118,13 +121,13 @@ impl Report {
     /// The decision as a word: `allow`, `deny` or `metadata`.
     pub(in crate::command) fn decision(&self) -> &'static str {
         match self.verdict() {
-            Verdict::Allow => "allow",
+            Verdict::Allow | Verdict::Observe => "allow",
             Verdict::Answered => "metadata",
             Verdict::Deny | Verdict::CannotJudge => "deny",
         }
     }
 
-    /// The reason code of a denial.
+    /// The reason code of a denial, enforced or observed.
     pub(in crate::command) fn reason(&self) -> Option<&str> {
         self.failed.as_ref().map(|(reason, _)| reason.as_str())
     }
@@ -185,6 +188,7 @@ impl Report {
 
     fn verdict(&self) -> Verdict {
         match self.status().unwrap_or(403) {
+            _ if self.is_allow() && self.failed.is_some() => Verdict::Observe,
             _ if self.is_allow() => Verdict::Allow,
             // From 500 on, the request is not at fault.
             500.. => Verdict::CannotJudge,
@@ -195,7 +199,7 @@ impl Report {
 
     pub(in crate::command) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.verdict() {
-            Verdict::Allow => 0,
+            Verdict::Allow | Verdict::Observe => 0,
             Verdict::Deny | Verdict::Answered => 1,
             Verdict::CannotJudge => 2,
         })
@@ -270,6 +274,7 @@ impl Report {
             .collect();
         let mut report = json!({
             "decision": self.decision(),
+            "enforced": self.failed.is_none() || !self.is_allow(),
             "rules_passed_over": passed_over,
             "passed": steps,
             "failed": self.failed.as_ref().map(|(reason, text)| json!({"reason": reason, "detail": text})),

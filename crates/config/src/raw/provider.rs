@@ -75,6 +75,10 @@ pub struct RawProvider {
     /// The places where requests carry the token. Default: the `Authorization: Bearer` header.
     #[schemars(length(min = 1))]
     pub token_from: Field<Vec<Field<TokenSource>>>,
+    /// Whether denials of its tokens take effect. `false` lets requests pass whose token claims to
+    /// be from this provider, valid or not, wherever a rule accepts the provider, and reports
+    /// denials. Default: `true`.
+    pub enforce: Field<bool>,
 }
 
 /// A place in a request that may carry a token: exactly one of `header`, `cookie`, `query` and

@@ -51,6 +51,9 @@ pub struct Rule {
     /// `query`, `headers`), `source` (`address`, `principal`, `certificate`), `context` and `now`.
     #[schemars(with = "Text")]
     pub condition: Field<String>,
+    /// Whether the rule's denials take effect. `false` lets requests pass that would be denied, and
+    /// reports them. Later rules are not applied to them. Default: `true`.
+    pub enforce: Field<bool>,
 }
 
 /// Which requests a rule matches. Every field must match.

@@ -1,7 +1,7 @@
 //! Warnings for settings that work as written but are probably not what the operator wants.
 
 use super::Resolver;
-use crate::document::Location;
+use crate::document::{Field, Location};
 use claimgate_core::policy::condition::Condition;
 use claimgate_core::policy::matcher::{Matcher, PathPattern, PathRegex, cover};
 use claimgate_core::policy::requirement::Access;
@@ -32,6 +32,7 @@ impl Resolver<'_> {
             matcher,
             access,
             condition,
+            is_enforced: _,
         } = rule;
         let Some(matcher) = matcher else {
             return;
@@ -50,6 +51,15 @@ impl Resolver<'_> {
             Access::Deny => self.warn_of_weak_denial(location, matcher, hosts),
             Access::Required(_) => {}
         }
+    }
+
+    /// Whether denials take effect. Warns with `why` if not.
+    pub(super) fn enforce(&mut self, field: &Field<bool>, why: &str) -> bool {
+        let Some((location, false)) = field.given() else {
+            return true;
+        };
+        self.warn(location, why);
+        false
     }
 
     fn warn_of_open_rule(&mut self, location: &Location, matcher: &Matcher) {

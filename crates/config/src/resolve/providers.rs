@@ -94,6 +94,7 @@ impl Resolver<'_> {
             required_claims,
             scope_claims,
             token_from,
+            enforce,
         } = provider;
         let fetch = self.fetch(section(fetch));
         let refresh = self.refresh(section(refresh));
@@ -114,6 +115,9 @@ impl Resolver<'_> {
             .map(|_| self.duration(&max_lifetime, 24 * HOUR, SECOND, 366 * 24 * HOUR));
         let clock_skew = self.duration(&clock_skew, MINUTE, Duration::ZERO, 5 * MINUTE);
         let token_from = self.token_from(token_from);
+        let why = "every request whose token claims this `iss` passes, even if the token is forged, \
+                   wherever a rule accepts the provider";
+        let is_enforced = self.enforce(&enforce, why);
         let issuer = self.required(location, "issuer", &issuer)?;
         if issuer.1.is_empty() {
             self.report(issuer.0, "empty text");
@@ -155,6 +159,7 @@ impl Resolver<'_> {
             name,
             terms,
             token_from,
+            is_enforced,
         };
         Some((provider, keys))
     }

@@ -154,6 +154,7 @@ impl Resolver<'_> {
             acr,
             max_age,
             condition,
+            enforce,
         } = rule;
         let demands = [
             ("scopes", location_of(&scopes)),
@@ -206,11 +207,14 @@ impl Resolver<'_> {
                 "it holds for every request, so it protects nothing",
             );
         }
+        let why =
+            "the rule refuses no request, and later rules are not applied to those that it matches";
         let rule = Rule {
             name: self.rule_name(location, &name)?,
             matcher,
             access,
             condition: compiled,
+            is_enforced: self.enforce(&enforce, why),
         };
         self.warn_of_rule(location, &rule, paths, hosts);
         Some(rule)

@@ -1,16 +1,18 @@
 //! Facts for the proxy's other filters and its access log. Clients cannot set them.
 
-use crate::decision::{Decision, Denial};
+use crate::decision::Decision;
 use crate::identity::Bearer;
 use crate::policy::Policy;
 use crate::token::VerifiedToken;
 use crate::token::json::Json;
 
-/// `decision` and, where known, `reason`, `rule`, `provider`, `subject` and `claims`.
+/// `decision` and, where known, `reason`, `would_deny`, `rule`, `provider`, `subject` and `claims`.
+/// `would_deny` is the reason of a denial that is only observed.
 #[derive(Clone, Copy, Debug)]
 pub struct Metadata<'a> {
     decision: &'static str,
     reason: Option<&'static str>,
+    would_deny: Option<&'static str>,
     rule: Option<&'a str>,
     provider: Option<&'a str>,
     token: Option<&'a VerifiedToken>,
@@ -27,6 +29,7 @@ impl<'a> Metadata<'a> {
         let known = Self {
             decision: "metadata",
             reason: None,
+            would_deny: None,
             rule: rule.map(|rule| rule.name.as_str()),
             provider: provider.map(|provider| provider.name.as_str()),
             token: None,
@@ -34,13 +37,14 @@ impl<'a> Metadata<'a> {
         Some(match decision {
             Decision::Allow(permit) => Self {
                 decision: "allow",
+                would_deny: permit.observed().map(|denial| denial.reason().code()),
                 token: permit.bearer().map(Bearer::token),
                 ..known
             },
-            Decision::Deny(denial @ Denial { token, .. }) => Self {
+            Decision::Deny(denial) => Self {
                 decision: "deny",
                 reason: Some(denial.reason().code()),
-                token: token.as_ref().map(|known| &known.token),
+                token: denial.bearer.as_ref().map(Bearer::token),
                 ..known
             },
             Decision::Respond(_) => known,
@@ -64,6 +68,7 @@ impl<'a> Metadata<'a> {
         let texts = [
             ("decision", Some(self.decision)),
             ("reason", self.reason),
+            ("would_deny", self.would_deny),
             ("rule", self.rule),
             ("provider", self.provider),
             ("subject", subject),

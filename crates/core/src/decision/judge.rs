@@ -48,7 +48,11 @@ pub(super) fn judge(
         now,
     };
     match case.judge(trace) {
-        Ok(bearer) => Ok(Decision::Allow(Permit { rule: id, bearer })),
+        Ok(bearer) => Ok(Decision::Allow(Permit {
+            rule: Some(id),
+            bearer,
+            observed: None,
+        })),
         Err(denial) => Err(Denial {
             rule: Some(id),
             ..denial
@@ -124,7 +128,7 @@ impl<M: Memory> Evaluation<'_, M> {
         self.check(&bearer, requirement, trace)
             .map_err(|refusal| Denial {
                 provider: Some(bearer.provider()),
-                token: Some(Arc::clone(&bearer.known)),
+                bearer: Some(bearer.clone()),
                 ..Fault::from(refusal).into()
             })?;
         Ok(bearer)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::observe::Effect;
 use super::{Decision, Denial, Fault, NoLookUp};
 use crate::keyring::{NoKey, ProviderId};
 use crate::token::TokenError;
@@ -12,6 +13,8 @@ pub struct KeysNeed {
     provider: ProviderId,
     /// The denial based on the known keys.
     denial: Denial,
+    /// Its effect, which does not depend on the keys.
+    effect: Effect,
 }
 
 /// Why newer keys of a provider may change a denial.
@@ -30,13 +33,17 @@ impl KeysNeed {
     /// # Errors
     ///
     /// Returns the denial if newer keys cannot change it.
-    pub(super) fn of(denial: Denial) -> Result<Self, Denial> {
+    pub(super) fn of(denial: Denial, effect: Effect) -> Result<Self, Denial> {
         let is_for_want_of_keys = matches!(
             denial.fault,
             Fault::Token(TokenError::UnknownKey { .. } | TokenError::BadSignature { .. })
         );
         match denial.provider.filter(|_| is_for_want_of_keys) {
-            Some(provider) => Ok(Self { provider, denial }),
+            Some(provider) => Ok(Self {
+                provider,
+                denial,
+                effect,
+            }),
             None => Err(denial),
         }
     }
@@ -59,7 +66,7 @@ impl KeysNeed {
 
     /// The decision based on the known keys.
     pub fn by_known_keys(self) -> Decision {
-        Decision::Deny(self.denial)
+        self.denial.with(self.effect)
     }
 
     /// The decision if the provider was not asked. For an unknown `kid`, it is unclear whether the
@@ -77,9 +84,10 @@ impl KeysNeed {
             },
             fault => fault,
         };
-        Decision::Deny(Denial {
+        let denial = Denial {
             fault,
             ..self.denial
-        })
+        };
+        denial.with(self.effect)
     }
 }

@@ -24,6 +24,19 @@ pub enum Access {
     Required(Requirement),
 }
 
+impl Access {
+    /// Whether a valid token of this provider may be accepted.
+    pub fn accepts(&self, provider: ProviderId) -> bool {
+        match self {
+            Self::Deny => false,
+            Self::Public => true,
+            Self::Optional(requirement) | Self::Required(requirement) => {
+                requirement.accepts(provider)
+            }
+        }
+    }
+}
+
 /// What a rule requires of a valid token. Every field must be met; an empty field requires nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
@@ -103,6 +116,11 @@ impl Requirement {
             && max_age.is_none()
     }
 
+    /// Whether tokens of this provider are accepted.
+    pub fn accepts(&self, provider: ProviderId) -> bool {
+        self.providers.is_empty() || self.providers.contains(&provider)
+    }
+
     /// Checks a token against the requirement.
     ///
     /// # Errors
@@ -116,7 +134,7 @@ impl Requirement {
         skew: Duration,
         now: UnixTime,
     ) -> Result<(), Refusal> {
-        if !self.providers.is_empty() && !self.providers.contains(&provider) {
+        if !self.accepts(provider) {
             return Err(Refusal::Provider);
         }
         self.check_scopes(token)?;

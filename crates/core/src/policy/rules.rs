@@ -25,6 +25,8 @@ pub struct Rule {
     pub access: Access,
     /// A condition that must hold as well.
     pub condition: Option<Condition>,
+    /// Whether denials by the rule take effect. Otherwise they are only reported.
+    pub is_enforced: bool,
 }
 
 impl Rule {
@@ -191,6 +193,7 @@ impl Rules {
             matcher: Some(Matcher::default()),
             access: Access::Required(Requirement::default()),
             condition: None,
+            is_enforced: true,
         });
         let mut by_name = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {

@@ -247,8 +247,9 @@ impl Reader {
         let decision = match (decision.given(), reason.value()) {
             (Some((location, word)), reason) => {
                 self.one_of(location, word, decisions.into_iter());
-                if reason.is_some() && word != "deny" {
-                    self.report(location, "only a denial has a `reason`");
+                if reason.is_some() && word == "metadata" {
+                    let why = "only a denial has a `reason`, enforced (`deny`) or not (`allow`)";
+                    self.report(location, why);
                 }
                 decisions.into_iter().find(|known| known == word)
             }

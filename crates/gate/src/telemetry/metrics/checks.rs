@@ -1,5 +1,5 @@
-//! Counts checks by decision, rule and provider, and denials by reason and provider. All of these
-//! are closed sets.
+//! Counts checks by decision, rule and provider, denials by reason and provider, and denials that are
+//! only observed by all three. All of these are closed sets.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,6 +30,8 @@ pub(super) struct Checks {
     providers: Vec<String>,
     decided: Counters,
     denied: Counters,
+    /// Denials that are only observed.
+    observed: Counters,
 }
 
 impl Checks {
@@ -41,13 +43,16 @@ impl Checks {
         };
         let (rules, providers) = (and_none(rules), and_none(providers));
         let (rule_at, provider_at) = (positions(&rules), positions(&providers));
-        let decided = earlier.into_iter().flat_map(|earlier| {
-            moved(&earlier.decided, |pair| {
-                let (rule, provider) = earlier.pair(pair)?;
-                let rule = rule_at.get(rule)?;
-                Some(rule * providers.len() + provider_at.get(provider)?)
-            })
-        });
+        let new_pair = |earlier: &Self, pair| {
+            let (rule, provider) = earlier.pair(pair)?;
+            Some(rule_at.get(rule)? * providers.len() + provider_at.get(provider)?)
+        };
+        let decided = earlier
+            .into_iter()
+            .flat_map(|earlier| moved(&earlier.decided, |pair| new_pair(earlier, pair)));
+        let observed = earlier
+            .into_iter()
+            .flat_map(|earlier| moved(&earlier.observed, |pair| new_pair(earlier, pair)));
         let denied = earlier.into_iter().flat_map(|earlier| {
             moved(&earlier.denied, |provider| {
                 provider_at
@@ -55,8 +60,10 @@ impl Checks {
                     .copied()
             })
         });
+        let pairs = rules.len() * providers.len();
         Self {
-            decided: Counters::new(rules.len() * providers.len(), DECISIONS.len(), decided),
+            decided: Counters::new(pairs, DECISIONS.len(), decided),
+            observed: Counters::new(pairs, Reason::ALL.len(), observed),
             denied: Counters::new(providers.len(), Reason::ALL.len(), denied),
             rules,
             providers,
@@ -82,6 +89,12 @@ impl Checks {
         {
             counter.inc();
         }
+        if let Decision::Allow(permit) = decision
+            && let Some(denial) = permit.observed()
+            && let Some(counter) = self.observed.get(pair, denial.reason() as usize)
+        {
+            counter.inc();
+        }
     }
 
     /// The names of the rule and the provider of a pair.
@@ -95,10 +108,7 @@ impl Checks {
         let counter = MetricType::Counter;
         let mut checks = encoder.encode_descriptor("checks", "Checks answered", None, counter)?;
         for (labels, outcome, count) in self.decided.all() {
-            let (rule, provider) = match labels {
-                Labels::At(pair) => self.pair(pair).unwrap_or((NONE, NONE)),
-                Labels::Other => (OTHER, OTHER),
-            };
+            let (rule, provider) = self.names(labels);
             let decision = DECISIONS.get(outcome).copied().unwrap_or(NONE);
             let labels = [
                 ("decision", decision),
@@ -114,13 +124,40 @@ impl Checks {
                 Labels::At(provider) => self.providers.get(provider).map_or(NONE, String::as_str),
                 Labels::Other => OTHER,
             };
-            let reason = Reason::ALL.get(outcome);
-            let reason = reason.map_or(NONE, |reason| reason.code());
-            let labels = [("reason", reason), ("provider", provider)];
+            let labels = [("reason", reason(outcome)), ("provider", provider)];
             count.encode(denials.encode_family(&labels)?)?;
+        }
+        let counter = MetricType::Counter;
+        let help = "Checks that passed because a denial is not enforced";
+        let mut observed = encoder.encode_descriptor("would_deny", help, None, counter)?;
+        // There are too many to export those that never occurred.
+        let occurred = self.observed.all().filter(|(_, _, count)| count.get() > 0);
+        for (labels, outcome, count) in occurred {
+            let (rule, provider) = self.names(labels);
+            let labels = [
+                ("reason", reason(outcome)),
+                ("rule", rule),
+                ("provider", provider),
+            ];
+            count.encode(observed.encode_family(&labels)?)?;
         }
         Ok(())
     }
+
+    /// The labels of a pair of rule and provider.
+    fn names(&self, labels: Labels) -> (&str, &str) {
+        match labels {
+            Labels::At(pair) => self.pair(pair).unwrap_or((NONE, NONE)),
+            Labels::Other => (OTHER, OTHER),
+        }
+    }
+}
+
+/// The code of a reason by its outcome number.
+fn reason(outcome: usize) -> &'static str {
+    Reason::ALL
+        .get(outcome)
+        .map_or(NONE, |reason| reason.code())
 }
 
 fn positions(names: &[String]) -> HashMap<&str, usize> {
