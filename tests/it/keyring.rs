@@ -280,6 +280,33 @@ fn a_member_that_is_null_or_empty_is_absent() {
     }
 }
 
+/// Whoever reads the set can sign with a key that is published with its private part, in whichever
+/// entry that is.
+#[test]
+fn a_leaked_key_is_not_used_under_another_entry() {
+    for alg in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
+        let good = jwk(alg, &json!({}));
+        let leaked = jwk(
+            alg,
+            &json!({"kid": "other", "alg": null, "use": null, "d": "AQAB"}),
+        );
+        let stranger = jwk(Algorithm::Es384, &json!({"kid": "stranger"}));
+        for set in [
+            [leaked.clone(), good.clone(), stranger.clone()],
+            [good.clone(), stranger.clone(), leaked.clone()],
+        ] {
+            let set = read(&set).unwrap();
+            assert_eq!(set.len(), 1, "{alg}: the stranger's");
+            let unfit: Vec<String> = set.unfit().iter().map(ToString::to_string).collect();
+            let why = "another entry holds its private part";
+            assert!(
+                unfit.iter().any(|key| key.contains(why)),
+                "{alg}: {unfit:?}"
+            );
+        }
+    }
+}
+
 /// If a name occurs twice, the last member counts, but none erases private key material.
 #[test]
 fn a_member_that_comes_twice() {

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::document::{self, Jwk, Member};
+use super::fingerprint::Thumbprint;
 use super::material::{Material, without_zeros};
 use super::public_key::PublicKey;
 use super::{Algorithm, AlgorithmSet, Key, KeySetError, MAX_KEYS, ed25519, rsa};
@@ -48,8 +49,10 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
         return Err(KeySetError::TooManyKeys(listed.count));
     }
     let (mut keys, mut unfit) = (Vec::new(), Vec::new());
+    let mut leaked = Vec::new();
     for json in listed.elements {
         let jwk = Jwk::read(json);
+        leaked.extend(jwk.as_ref().ok().and_then(leaked_key));
         match jwk.as_ref().map_err(String::clone).and_then(read_key) {
             Ok(key) => keys.push(key),
             Err(why) => unfit.push(UnfitKey {
@@ -59,7 +62,25 @@ pub(super) fn read_set(json: &[u8]) -> Result<(Vec<Key>, Vec<UnfitKey>), KeySetE
             }),
         }
     }
+    let is_leaked = |key: &mut Key| leaked.contains(&Thumbprint::of(&key.public));
+    unfit.extend(keys.extract_if(.., is_leaked).map(|key| {
+        UnfitKey {
+            kid: key.kid.as_deref().map(str::to_owned),
+            why:
+                "another entry holds its private part, so anyone who reads the set can sign with it"
+                    .to_owned(),
+            is_for_something_else: false,
+        }
+    }));
     Ok((keys, unfit))
+}
+
+/// The public part of a key that is published with its private part. Another entry may repeat it
+/// alone.
+fn leaked_key(jwk: &Jwk<'_>) -> Option<Thumbprint> {
+    jwk.private_member()?;
+    let Material { public, .. } = read_material(jwk).ok()?;
+    Some(Thumbprint::of(&public))
 }
 
 /// Strips a byte order mark: some servers send one, and a parser may skip it (RFC 8259 §8.1).
