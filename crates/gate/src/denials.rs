@@ -15,6 +15,9 @@ const MAX_RECORDS: usize = 1024;
 /// The maximum length of a path in bytes. [`Escaped`] shows 120 characters.
 const MAX_PATH_BYTES: usize = 512;
 
+/// How every JWT begins: `{"` in base64url.
+const BEGINS_JWT: &str = "eyJ";
+
 /// A request that was denied or would have been, without its credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DenialRecord {
@@ -73,18 +76,20 @@ fn shown(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| Escaped::from(text).to_string())
 }
 
-/// Cuts segments that begin like a JWT. Looks only at the part of a path that is shown.
+/// Cuts whatever looks like a JWT, and an encoded query. Looks only at the part of a path that is
+/// shown.
 fn without_tokens(path: &str) -> String {
     let shown = path.get(..path.floor_char_boundary(MAX_PATH_BYTES));
-    let segments =
-        shown
-            .unwrap_or_default()
-            .split('/')
-            .map(|segment| match segment.starts_with("eyJ") {
-                true => "eyJ…",
-                false => segment,
-            });
-    segments.collect::<Vec<_>>().join("/")
+    let shown = shown.unwrap_or_default();
+    let query = shown.to_ascii_lowercase().find("%3f");
+    let (shown, _) = shown.split_at(query.unwrap_or(shown.len()));
+    let mut parts = shown.split(BEGINS_JWT);
+    let mut left = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let belongs = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        left.extend([BEGINS_JWT, "…", part.trim_start_matches(belongs)]);
+    }
+    left
 }
 
 /// The last denials. Writing takes no lock.
@@ -182,6 +187,15 @@ mod tests {
         for (path, expected) in [
             ("/orders/7?access_token=eyJhbGciOi", "/orders/7"),
             ("/reset/eyJhbGciOiJub25lIn0.e30.c2ln/now", "/reset/eyJ…/now"),
+            ("/v1;jwt=eyJhbGciOi.e30.c2ln", "/v1;jwt=eyJ…"),
+            (
+                "/login;token=eyJhbGciOi.e30.c2ln;a=b/c",
+                "/login;token=eyJ…;a=b/c",
+            ),
+            ("/x/token=eyJhbGciOi", "/x/token=eyJ…"),
+            ("/x/Bearer%20eyJhbGciOi.e30.c2ln", "/x/Bearer%20eyJ…"),
+            ("/x/%3DeyJhbGciOi.eyJpc3Mi.c2ln", "/x/%3DeyJ…eyJ…"),
+            ("/orders%3Faccess_token=opaque", "/orders"),
         ] {
             let request = Request {
                 path,
