@@ -21,8 +21,11 @@ const ROOM: usize = 58_000;
 const CHECKS: usize = 200;
 
 /// A configuration, and the most expensive request for it.
+#[derive(Default)]
 struct Case {
     what: &'static str,
+    /// The places that may carry a token, which is removed. `null` means the header.
+    token_from: Value,
     rules: Vec<Value>,
     path: String,
     headers: Vec<(String, String)>,
@@ -30,18 +33,29 @@ struct Case {
 
 pub fn rows(scene: &Scene) -> Vec<Row> {
     let provider = Provider::new(300, Algorithm::Rs256);
-    cases(&provider)
-        .iter()
+    let cases = [
+        cases_of_matchers(),
+        cases_of_conditions(&provider),
+        cases_of_places(),
+    ];
+    cases
+        .into_iter()
+        .flatten()
         .enumerate()
-        .flat_map(|(number, case)| rows_of(scene, &provider, number, case))
+        .flat_map(|(number, case)| rows_of(scene, &provider, number, &case))
         .collect()
 }
 
 fn rows_of(scene: &Scene, provider: &Provider, number: usize, case: &Case) -> [Row; 2] {
     let name = format!("dearest{number}");
+    let mut trusted = provider.with_key_file(&scene.directory);
+    if !case.token_from.is_null() {
+        trusted["token_from"] = case.token_from.clone();
+    }
     let config = json!({
-        "providers": [provider.with_key_file(&scene.directory)],
+        "providers": [trusted],
         "rules": case.rules,
+        "upstream": {"forward_token": case.token_from.is_null()},
     });
     let config = written(&scene.directory, &name, &config);
     let ordinary = Provider::check(&provider.token(0));
@@ -124,14 +138,9 @@ fn condition(text: &str) -> Value {
     json!({"match": {"path": {"prefix": "/"}}, "condition": text})
 }
 
-fn cases(provider: &Provider) -> Vec<Case> {
+fn cases_of_matchers() -> Vec<Case> {
     let matching = |matches: Value| json!({"match": matches, "scopes": ["orders:read"]});
     let commas = || vec![("x-tenant".to_owned(), ",".repeat(ROOM))];
-    let token = provider.token_of(8_000);
-    let with_token = |value: String| {
-        let token = ("authorization".to_owned(), format!("Bearer {token}"));
-        vec![token, ("x-tenant".to_owned(), value)]
-    };
     let values = |number: usize| -> Vec<String> {
         (0..1_000)
             .map(|value| format!("t{number}-{value}"))
@@ -145,6 +154,7 @@ fn cases(provider: &Provider) -> Vec<Case> {
             }),
             path: "/orders".to_owned(),
             headers: commas(),
+            ..Case::default()
         },
         Case {
             what: "10,000 rules by prefix and header, a header of commas",
@@ -155,6 +165,7 @@ fn cases(provider: &Provider) -> Vec<Case> {
             }),
             path: "/orders".to_owned(),
             headers: commas(),
+            ..Case::default()
         },
         Case {
             what: "10 rules by header with 1,000 values each, a header of commas",
@@ -163,6 +174,7 @@ fn cases(provider: &Provider) -> Vec<Case> {
             }),
             path: "/orders".to_owned(),
             headers: commas(),
+            ..Case::default()
         },
         Case {
             what: "10,000 rules by 80 headers, all of them sent",
@@ -173,6 +185,7 @@ fn cases(provider: &Provider) -> Vec<Case> {
             headers: (0..80)
                 .map(|number| (format!("x-{number}"), ",".repeat(700)))
                 .collect(),
+            ..Case::default()
         },
         Case {
             what: "1,000 expressions that begin with `.*`, the longest path",
@@ -181,6 +194,7 @@ fn cases(provider: &Provider) -> Vec<Case> {
             }),
             path: format!("/{}/edit", "a-".repeat(508)),
             headers: Vec::new(),
+            ..Case::default()
         },
         Case {
             what: "2,000 expressions that begin with different segments, the longest path",
@@ -189,6 +203,7 @@ fn cases(provider: &Provider) -> Vec<Case> {
             }),
             path: format!("/team/1999/{}", "x".repeat(8_000)),
             headers: Vec::new(),
+            ..Case::default()
         },
         Case {
             what: "10,000 rules by host, a host of dots",
@@ -197,7 +212,18 @@ fn cases(provider: &Provider) -> Vec<Case> {
             }),
             path: format!("/{}", "a/".repeat(ROOM / 2)),
             headers: Vec::new(),
+            ..Case::default()
         },
+    ]
+}
+
+fn cases_of_conditions(provider: &Provider) -> Vec<Case> {
+    let token = provider.token_of(8_000);
+    let with_token = |value: String| {
+        let token = ("authorization".to_owned(), format!("Bearer {token}"));
+        vec![token, ("x-tenant".to_owned(), value)]
+    };
+    vec![
         Case {
             what: "a condition that splits a header of commas",
             rules: vec![{
@@ -209,6 +235,7 @@ fn cases(provider: &Provider) -> Vec<Case> {
             }],
             path: "/orders".to_owned(),
             headers: with_token(",".repeat(ROOM - 8_000)),
+            ..Case::default()
         },
         Case {
             what: "a condition with 100 `matches` on a long header",
@@ -222,6 +249,40 @@ fn cases(provider: &Provider) -> Vec<Case> {
             }],
             path: "/orders".to_owned(),
             headers: with_token("b".repeat(ROOM - 8_000)),
+            ..Case::default()
+        },
+    ]
+}
+
+/// Requests whose credentials are made of separators.
+fn cases_of_places() -> Vec<Case> {
+    let schemes = ["Bearer", "DPoP", "JWT", "Token"];
+    let in_header = |scheme: &str| json!({"header": "authorization", "scheme": scheme});
+    let optional = || vec![json!({"name": "all", "access": "optional"})];
+    vec![
+        Case {
+            what: "four schemes in one header, a header of commas",
+            token_from: schemes.iter().map(|scheme| in_header(scheme)).collect(),
+            rules: optional(),
+            path: "/orders".to_owned(),
+            headers: vec![("authorization".to_owned(), format!("x{}", ",".repeat(ROOM)))],
+        },
+        Case {
+            what: "four schemes in one header, a header of short words",
+            token_from: schemes.iter().map(|scheme| in_header(scheme)).collect(),
+            rules: optional(),
+            path: "/orders".to_owned(),
+            headers: vec![(
+                "authorization".to_owned(),
+                format!("x{}", ",aaaaaa".repeat(ROOM / 7)),
+            )],
+        },
+        Case {
+            what: "header, cookie and query, a query of separators",
+            token_from: json!([in_header("Bearer"), {"cookie": "t"}, {"query": "access_token"}]),
+            rules: optional(),
+            path: format!("/orders?{}", "&".repeat(ROOM)),
+            ..Case::default()
         },
     ]
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Unreadable;
-use super::spelling::{self, Readings};
+use super::spelling::{self, Lengths, Readings};
 use crate::request::Headers;
 
 /// The value of the cookie, without surrounding quotes.
@@ -46,9 +46,9 @@ pub(super) fn each_name<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [
 /// `taken` names. `None` if no cookie remains. Drops cookies that are not text that a header can
 /// carry.
 pub(crate) fn without(headers: &Headers<'_>, taken: &[&str]) -> Option<String> {
-    let longest = taken.iter().map(|name| name.len()).max().unwrap_or(0);
+    let lengths: Lengths = taken.iter().copied().collect();
     let taken: HashSet<Vec<u8>> = taken.iter().map(|name| spelling::key(name)).collect();
-    let mut readings = Readings::new(longest);
+    let mut readings = Readings::new(lengths);
     let mut is_taken = |name: &[u8]| {
         let mut is_taken = false;
         readings.each(name, |reading| is_taken |= taken.contains(reading));

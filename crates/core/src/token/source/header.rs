@@ -2,7 +2,8 @@
 
 use std::iter;
 
-use super::{Unreadable, any_byte};
+use super::spelling::Lengths;
+use super::{Unreadable, any_byte, parts};
 use crate::request::Headers;
 
 /// The value after the scheme. The scheme matches in any case, and one or more spaces follow it.
@@ -51,7 +52,7 @@ fn after_scheme<'a>(scheme: &str, value: &'a str) -> Result<Option<&'a str>, Unr
     if !found.eq_ignore_ascii_case(scheme) {
         // A proxy may have joined a line of another scheme with one of this scheme.
         let is_ours = |word: &str| word.eq_ignore_ascii_case(scheme);
-        return match joined_schemes(rest).any(is_ours) {
+        return match joined_schemes(rest, scheme.len()).any(is_ours) {
             true => Err(Unreadable::Repeated),
             false => Ok(None),
         };
@@ -63,12 +64,13 @@ fn after_scheme<'a>(scheme: &str, value: &'a str) -> Result<Option<&'a str>, Unr
     Ok(Some(token))
 }
 
-/// The line's scheme, and the schemes of lines that may have been joined with it. Places with any
-/// other scheme ignore the line. `None` if it does not begin with a scheme, which is an error for
-/// every place.
-pub(super) fn schemes(line: &str) -> Option<impl Iterator<Item = &str>> {
+/// The line's scheme, and the schemes of lines that may have been joined with it, as far as they have
+/// these lengths. Places with any other scheme ignore the line. `None` if it does not begin with a
+/// scheme, which is an error for every place.
+pub(super) fn schemes(line: &str, lengths: Lengths) -> Option<impl Iterator<Item = &str>> {
     let (found, rest) = split_scheme(line);
-    (!found.is_empty()).then(|| iter::once(found).chain(joined_schemes(rest)))
+    let all = || iter::once(found).chain(joined_schemes(rest, lengths.shortest()));
+    (!found.is_empty()).then(|| all().filter(move |scheme| scheme.len() <= lengths.longest()))
 }
 
 fn split_scheme(line: &str) -> (&str, &str) {
@@ -78,8 +80,9 @@ fn split_scheme(line: &str) -> (&str, &str) {
     line.split_at(scheme_ends)
 }
 
-/// The first word after each comma.
-fn joined_schemes(rest: &str) -> impl Iterator<Item = &str> {
-    let parts = rest.split(',').skip(1);
+/// The first word after each comma, unless less than `shortest` bytes follow the comma.
+fn joined_schemes(rest: &str, shortest: usize) -> impl Iterator<Item = &str> {
+    let (_, joined) = rest.split_once(',').unwrap_or_default();
+    let parts = parts(joined, |byte| byte == b',', shortest);
     parts.filter_map(|part| part.trim_start().split(' ').next())
 }

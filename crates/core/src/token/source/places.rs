@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::spelling::{self, Readings};
+use super::spelling::{self, Lengths, Readings};
 use super::{TokenSource, cookie, header, query, websocket};
 use crate::request::by_header_name::ByHeaderName;
 use crate::request::{Headers, Request, is_alias};
@@ -103,8 +103,8 @@ struct Lookup {
     /// Keyed by [`spelling::key`].
     parameters: ByName,
     protocols: ByName,
-    /// The longest cookie or parameter name, in bytes.
-    longest: usize,
+    /// The lengths of the names of cookies and parameters.
+    lengths: Lengths,
 }
 
 /// Indexes of places by name.
@@ -118,8 +118,7 @@ struct HeaderPlaces {
     bare: Vec<usize>,
     /// The other places, keyed by scheme in lower case.
     by_scheme: ByName,
-    /// The longest scheme, in bytes.
-    longest: usize,
+    schemes: Lengths,
 }
 
 impl Lookup {
@@ -137,18 +136,18 @@ impl Lookup {
                         header.bare.push(index);
                         continue;
                     };
-                    header.longest = header.longest.max(scheme.len());
+                    header.schemes.add(scheme);
                     (
                         &mut header.by_scheme,
                         scheme.to_ascii_lowercase().into_bytes(),
                     )
                 }
                 TokenSource::Cookie(name) => {
-                    lookup.longest = lookup.longest.max(name.len());
+                    lookup.lengths.add(name);
                     (&mut lookup.cookies, spelling::key(name))
                 }
                 TokenSource::Query(name) => {
-                    lookup.longest = lookup.longest.max(name.len());
+                    lookup.lengths.add(name);
                     (&mut lookup.parameters, spelling::key(name))
                 }
                 TokenSource::WebSocket(name) => {
@@ -179,14 +178,14 @@ impl Lookup {
         for (header, line) in self.sent(&request.headers) {
             header.mark(line, &mut marks);
         }
-        let mut readings = Readings::new(self.longest);
+        let mut readings = Readings::new(self.lengths);
         if !self.cookies.is_empty() {
             for name in cookie::each_name(&request.headers) {
                 readings.each(name, |name| marks.add(&self.cookies, name));
             }
         }
         if !self.parameters.is_empty() {
-            for name in query::names(request.path) {
+            for name in query::names(request.path, self.lengths) {
                 readings.each(name, |name| marks.add(&self.parameters, name));
             }
         }
@@ -220,13 +219,14 @@ impl Lookup {
 
 impl HeaderPlaces {
     fn mark(&self, line: &[u8], marks: &mut Marks) {
-        let schemes = str::from_utf8(line).ok().and_then(header::schemes);
+        let line = str::from_utf8(line).ok();
+        let schemes = line.and_then(|line| header::schemes(line, self.schemes));
         let Some(schemes) = schemes else {
             return self.mark_all(marks);
         };
         marks.add_all(&self.bare);
-        let mut lower = Vec::with_capacity(self.longest);
-        for scheme in schemes.filter(|scheme| scheme.len() <= self.longest) {
+        let mut lower = Vec::with_capacity(self.schemes.longest());
+        for scheme in schemes {
             lower.clear();
             lower.extend(scheme.bytes().map(|byte| byte.to_ascii_lowercase()));
             marks.add(&self.by_scheme, &lower);

@@ -1,6 +1,7 @@
 //! Finds a token in the query (RFC 6750 §2.3).
 
-use super::{Unreadable, spelling};
+use super::spelling::{self, Lengths};
+use super::{Unreadable, parts};
 
 /// The value of the query parameter. Neither name nor value may contain escapes: a token needs
 /// none, and Envoy removes a parameter only by the name as it was sent.
@@ -13,12 +14,11 @@ pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Un
         return Ok(None);
     };
     let mut found = None;
-    for parameter in query.split('&') {
+    for parameter in parts(query, |byte| byte == b'&', name.len()) {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if key != name {
             // Some servers also treat `;` as a separator.
-            if parameter
-                .split(';')
+            if parts(parameter, |byte| byte == b';', name.len())
                 .any(|part| spelling::is_read_as(name_of(part).as_bytes(), name))
             {
                 return Err(Unreadable::Misspelled);
@@ -33,10 +33,12 @@ pub(super) fn value<'a>(path: &'a str, name: &str) -> Result<Option<&'a str>, Un
     }
 }
 
-/// The name of every parameter. `;` separates parameters too, because some servers treat it so.
-pub(super) fn names(path: &str) -> impl Iterator<Item = &[u8]> {
+/// The name of every parameter that may be read as a name of these lengths. `;` separates parameters
+/// too, because some servers treat it so.
+pub(super) fn names(path: &str, lengths: Lengths) -> impl Iterator<Item = &[u8]> {
     let (_, query) = path.split_once('?').unwrap_or_default();
-    query.split(['&', ';']).map(|part| name_of(part).as_bytes())
+    let separates = |byte| matches!(byte, b'&' | b';');
+    parts(query, separates, lengths.shortest()).map(|part| name_of(part).as_bytes())
 }
 
 fn name_of(parameter: &str) -> &str {

@@ -10,30 +10,76 @@ use percent_encoding::percent_decode;
 
 /// Whether some server reads `sent` as `name`. True if they are equal.
 pub(super) fn is_read_as(sent: &[u8], name: &str) -> bool {
-    beginnings(sent).any(|mut sent| {
+    // What is read is never longer than what was sent.
+    let fits = sent.len() >= name.len();
+    fits && beginnings(sent).any(|mut sent| {
         name.bytes()
             .all(|own| sent.next().map(folded) == Some(folded(own)))
             && sent.next().is_none_or(ends_name)
     })
 }
 
+/// The lengths of some names, in bytes. Separators are cheap to send, so parts that are too short to
+/// be one of the names are skipped without a closer look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lengths {
+    shortest: usize,
+    longest: usize,
+}
+
+impl Default for Lengths {
+    /// The lengths of no names: nothing is long enough.
+    fn default() -> Self {
+        Self {
+            shortest: usize::MAX,
+            longest: 0,
+        }
+    }
+}
+
+impl Lengths {
+    pub(super) fn add(&mut self, name: &str) {
+        self.shortest = self.shortest.min(name.len());
+        self.longest = self.longest.max(name.len());
+    }
+
+    pub(super) fn shortest(self) -> usize {
+        self.shortest
+    }
+
+    pub(super) fn longest(self) -> usize {
+        self.longest
+    }
+}
+
+impl<'n> FromIterator<&'n str> for Lengths {
+    fn from_iter<I: IntoIterator<Item = &'n str>>(names: I) -> Self {
+        let mut lengths = Self::default();
+        names.into_iter().for_each(|name| lengths.add(name));
+        lengths
+    }
+}
+
 /// Computes the names that some server may read for a name that was sent.
 pub(super) struct Readings {
-    /// The length in bytes of the longest name of interest; longer readings are skipped.
-    longest: usize,
+    lengths: Lengths,
     reading: Vec<u8>,
 }
 
 impl Readings {
-    pub(super) fn new(longest: usize) -> Self {
+    /// For names of these lengths; other readings are skipped.
+    pub(super) fn new(lengths: Lengths) -> Self {
         Self {
-            longest,
-            reading: Vec::with_capacity(longest),
+            lengths,
+            reading: Vec::with_capacity(lengths.longest),
         }
     }
 
     /// Calls `found` with each reading of `sent`, in the form of [`key`].
     pub(super) fn each(&mut self, sent: &[u8], mut found: impl FnMut(&[u8])) {
+        if sent.len() < self.lengths.shortest {
+            return;
+        }
         for mut sent in beginnings(sent) {
             self.reading.clear();
             loop {
@@ -42,7 +88,7 @@ impl Readings {
                     found(&self.reading);
                 }
                 match next {
-                    Some(byte) if self.reading.len() < self.longest => {
+                    Some(byte) if self.reading.len() < self.lengths.longest => {
                         self.reading.push(folded(byte));
                     }
                     Some(_) | None => break,
@@ -129,7 +175,11 @@ mod tests {
             for longest in [name.len(), name.len() + 1, 100] {
                 let mut found = false;
                 let own = key(name);
-                let mut readings = Readings::new(longest);
+                let lengths = Lengths {
+                    shortest: name.len(),
+                    longest,
+                };
+                let mut readings = Readings::new(lengths);
                 readings.each(sent.as_bytes(), |reading| found |= reading == own);
                 assert_eq!(found, is_read, "{sent}, up to {longest} bytes");
             }
