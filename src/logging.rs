@@ -5,6 +5,8 @@ use std::io;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+use crate::policy::Provider;
+
 /// The maximum number of lines that wait to be written.
 const MAX_WAITING_LINES: usize = 8 * 1024;
 
@@ -24,6 +26,15 @@ pub struct Logging {
     _guard: WorkerGuard,
     /// Counts the dropped lines.
     pub lost: ErrorCounter,
+}
+
+/// Logs that tokens of this provider are accepted from now on.
+pub(crate) fn trusting(provider: &Provider) {
+    tracing::info!(
+        provider = provider.name,
+        issuer = provider.terms.issuer,
+        "trusting this provider"
+    );
 }
 
 /// Starts logging to standard error, until the returned value is dropped. `filter` has the syntax

@@ -12,6 +12,8 @@ use crate::config::{Admin, Config, ConfigError, Server};
 use crate::file_watch::{Changes, looks};
 use crate::gate::Gate;
 use crate::gate::files::{Files, Stamp};
+use crate::logging;
+use crate::policy::Provider;
 
 /// Reads the configuration.
 type Load = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -188,15 +190,22 @@ impl Reloader {
                 for section in self.bound.changed(&config) {
                     tracing::warn!(section, "changes of this section require a restart");
                 }
+                let before = self.gate.generation();
                 self.gate.reload(config).await;
                 let generation = self.gate.generation();
                 tracing::info!(
                     %file,
                     hash = %generation.hash,
                     providers = generation.policy.providers().count(),
-                    rules = generation.policy.rules().names().count(),
+                    rules = generation.policy.rules().configured(),
                     "configuration reloaded"
                 );
+                let is_new = |provider: &&Provider| {
+                    let mut known = before.policy.providers();
+                    !known.any(|(_, known)| known.terms.issuer == provider.terms.issuer)
+                };
+                let providers = generation.policy.providers().map(|(_, it)| it);
+                providers.filter(is_new).for_each(logging::trusting);
                 metrics.succeeded();
                 self.rejected.store(None);
             }

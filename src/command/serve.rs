@@ -93,11 +93,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // Installed before anything is announced, so that no signal is missed.
     let stopped = stop_signal()?;
     for (_, provider) in config.policy.providers() {
-        tracing::info!(
-            provider = provider.name,
-            issuer = provider.terms.issuer,
-            "trusting this provider"
-        );
+        logging::trusting(provider);
     }
     let app = app::bind(config, SystemClock).await?.reloading(file);
     app.count_lines_lost_by(&logging);

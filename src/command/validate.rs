@@ -57,7 +57,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         _ => format!("{count} {what}s"),
     };
     // The default rule is not the operator's, so it is not counted.
-    let rules = config.policy.rules().names().count().saturating_sub(1);
+    let rules = config.policy.rules().configured();
     let (providers, rules) = (count(config.keys.len(), "provider"), count(rules, "rule"));
     let warnings = match config.warnings.len() {
         0 => String::new(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use http::header::HOST;
 use http::{Request, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -24,7 +25,7 @@ use crate::config::values;
     Exit codes: 0 found, 1 not among the last denials, 2 the instance could not be asked")]
 pub(super) struct Arguments {
     /// The request id or trace id
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     id: String,
 
     /// The admin address of the instance

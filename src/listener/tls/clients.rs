@@ -49,7 +49,9 @@ impl Listed {
     /// Whether a name in the certificate is listed. Each kind of name is compared with its own.
     fn lists(&self, certificate: &EndEntityCert<'_>) -> bool {
         self.allowed.iter().any(|allowed| match allowed {
-            ClientName::Dns(name) => certificate.valid_dns_names().any(|found| found == name),
+            ClientName::Dns(name) => certificate
+                .valid_dns_names()
+                .any(|found| found.eq_ignore_ascii_case(name)),
             ClientName::Uri(uri) => certificate.valid_uri_names().any(|found| found == uri),
         })
     }

@@ -360,6 +360,11 @@ impl Rules {
         self.all.iter()
     }
 
+    /// The number of rules, without the default one.
+    pub fn configured(&self) -> usize {
+        self.all.len().saturating_sub(1)
+    }
+
     /// The names of all rules, the default one last.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.all.iter().map(|rule| rule.name.as_str())
