@@ -195,7 +195,7 @@ impl App {
             self.max_connection_age,
             metrics.check_connections().clone(),
             metrics.budget().clone(),
-            metrics.http2().clone(),
+            metrics.bad_connections().clone(),
         );
 
         let mut helpers = JoinSet::new();
@@ -285,7 +285,7 @@ async fn serve(listener: Listener, api: Arc<Api>, mut phase: watch::Receiver<Pha
             Some(_) = connections.join_next() => continue,
             connection = listener.accept() => connection,
         };
-        let admitted = api.shared.admit().await;
+        let admitted = api.shared.admit(connection.client()).await;
         let mut phase = phase.clone();
         let stop = async move {
             let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
@@ -314,8 +314,7 @@ async fn serve_tcp(
         return http2::serve(stream, admitted, api, stop).await;
     };
     let mut stop = pin!(stop);
-    let client = stream.peer_addr().ok();
-    let handshake = admitted.handshake(client, tls.accept(stream), stop.as_mut());
+    let handshake = admitted.handshake(tls.accept(stream), stop.as_mut());
     if let Some(stream) = handshake.await {
         http2::serve(stream, admitted, Arc::clone(&api), stop).await;
     }

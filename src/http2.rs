@@ -6,6 +6,7 @@
 //! ([`no_vectored_writes`]). If many requests arrive together, other cores take a share.
 
 use std::future::{Future, pending, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,6 +22,7 @@ use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+mod bad_connections;
 mod batch;
 mod batch_size;
 pub mod body;
@@ -30,9 +32,9 @@ mod frames;
 pub mod handshake;
 mod no_vectored_writes;
 mod ping_timer;
-mod refused;
 pub mod routes;
 
+use bad_connections::BadConnections;
 use batch::{BatchExecutor, Exchange, Queue};
 use batch_size::BatchSize;
 use body::Body;
@@ -40,9 +42,8 @@ use budget::{Budget, Share};
 use connections::{Connections, Lease};
 use no_vectored_writes::{Flags, NoVectoredWrites};
 use ping_timer::PingTimer;
-use refused::Refused;
 
-use crate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
+use crate::telemetry::metrics::{BadConnectionMetrics, BudgetMetrics, ConnectionMetrics};
 
 /// The maximum number of concurrent requests per connection: Envoy's default limit for one cluster
 /// (`circuit_breakers`, `max_requests`). HTTP/2 refuses further requests.
@@ -102,7 +103,7 @@ pub struct Shared {
     pub budget: Budget,
     connections: Arc<Connections>,
     max_connection_age: Option<Duration>,
-    refused: Refused,
+    bad: BadConnections,
 }
 
 impl Shared {
@@ -113,20 +114,21 @@ impl Shared {
         max_connection_age: Option<Duration>,
         connections: ConnectionMetrics,
         budget: BudgetMetrics,
-        refused: Http2Metrics,
+        bad: BadConnectionMetrics,
     ) -> Arc<Self> {
         Arc::new(Self {
             budget: Budget::new(UNFINISHED_BYTES, budget),
             connections: Arc::new(Connections::new(max_connections, connections)),
             max_connection_age,
-            refused: Refused::new(refused),
+            bad: BadConnections::new(bad),
         })
     }
 
-    /// Registers an accepted connection.
-    pub async fn admit(self: &Arc<Self>) -> Admitted {
+    /// Registers an accepted connection. `client` is its other end, if that has an address.
+    pub async fn admit(self: &Arc<Self>, client: Option<SocketAddr>) -> Admitted {
         Admitted {
             shared: Arc::clone(self),
+            client,
             lease: self.connections.admit().await,
         }
     }
@@ -136,6 +138,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Admitted {
     shared: Arc<Shared>,
+    client: Option<SocketAddr>,
     lease: Lease,
 }
 
@@ -149,8 +152,12 @@ pub async fn serve<C>(
 ) where
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    let Admitted { shared, lease } = admitted;
-    let connection = NoVectoredWrites::new(connection, Arc::clone(&shared));
+    let Admitted {
+        shared,
+        client,
+        lease,
+    } = admitted;
+    let connection = NoVectoredWrites::new(connection, Arc::clone(&shared), client);
     let flags = connection.flags();
     let mut unfinished = Unfinished {
         share: shared.budget.share(),
@@ -218,8 +225,8 @@ pub async fn serve<C>(
             }
         }
     };
-    if let Some(error) = ended {
-        shared.refused.connection(&error, flags.has_begun());
+    if let Some(error) = ended.filter(|_| flags.has_begun()) {
+        shared.bad.ended(client, &error);
     }
 }
 

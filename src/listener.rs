@@ -100,6 +100,16 @@ impl Listener {
     }
 }
 
+impl Connection {
+    /// The address of the other end. `None` for a Unix domain socket.
+    pub(crate) fn client(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl From<Bound> for Listener {
     fn from(socket: Bound) -> Self {
         Self {

@@ -1,5 +1,7 @@
 //! Recognises frames in the bytes of a connection by their heads (RFC 9113 §4.1).
 
+use crate::telemetry::metrics::BadConnection;
+
 /// The first bytes that a client sends (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -23,6 +25,8 @@ pub(super) enum Frame {
 pub(super) struct Frames {
     /// The rest of the preface, which precedes all frames.
     preface: &'static [u8],
+    /// What the client speaks instead of HTTP/2, until it is taken.
+    other_protocol: Option<BadConnection>,
     /// The number of bytes before the next head.
     skip: usize,
     /// A frame's head, and the error code of a `RST_STREAM`.
@@ -49,15 +53,24 @@ impl Frames {
         self.preface.is_empty()
     }
 
+    /// What the client speaks, if it is not HTTP/2. Returns it once.
+    pub(super) fn take_other_protocol(&mut self) -> Option<BadConnection> {
+        self.other_protocol.take()
+    }
+
     /// Processes the next bytes, and calls `seen` with each frame of interest.
     pub(super) fn pass(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
         let is_equal = |(expected, byte): &(&u8, &u8)| expected == byte;
         let equal = self.preface.iter().zip(bytes).take_while(is_equal).count();
         self.preface = self.preface.get(equal..).unwrap_or_default();
+        bytes = bytes.get(equal..).unwrap_or_default();
         if !self.has_begun() {
+            if !bytes.is_empty() {
+                let (equal, _) = PREFACE.split_at(PREFACE.len() - self.preface.len());
+                self.other_protocol = Some(other_protocol(&[equal, bytes].concat()));
+            }
             return;
         }
-        bytes = bytes.get(equal..).unwrap_or_default();
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -89,6 +102,28 @@ impl Frames {
                 _ => {}
             }
         }
+    }
+}
+
+/// The protocol of a connection that begins with these bytes. They may be cut anywhere.
+fn other_protocol(opening: &[u8]) -> BadConnection {
+    const METHODS: [&[u8]; 9] = [
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"PUT ",
+        b"DELETE ",
+        b"CONNECT ",
+        b"OPTIONS ",
+        b"TRACE ",
+        b"PATCH ",
+    ];
+    let is_request = |method: &&[u8]| opening.starts_with(method) || method.starts_with(opening);
+    match opening {
+        // A record of a TLS handshake (RFC 8446 §5.1).
+        [0x16] | [0x16, 3, ..] => BadConnection::Tls,
+        _ if METHODS.iter().any(is_request) => BadConnection::Http1,
+        _ => BadConnection::NotHttp2,
     }
 }
 
@@ -144,10 +179,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http2_has_no_frames() {
-        let mut frames = Frames::received();
-        let request = b"GET /livez HTTP/1.1\r\nhost: claimgate\r\n\r\n";
-        frames.pass(request, |frame| panic!("{frame:?}"));
-        assert!(!frames.has_begun());
+    fn other_protocols_have_no_frames() {
+        use BadConnection::{Http1, NotHttp2, Tls};
+        let cases: [(&[&[u8]], _); 13] = [
+            (
+                &[b"GET /livez HTTP/1.1\r\nhost: claimgate\r\n\r\n"],
+                Some(Http1),
+            ),
+            (&[b"OPTIONS * HTTP/1.1\r\n\r\n"], Some(Http1)),
+            (&[b"P", b"OST / HTTP/1.1\r\n"], Some(Http1)),
+            (&[b"DEL"], Some(Http1)),
+            (&[&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]], Some(Tls)),
+            (&[&[0x16]], Some(Tls)),
+            (&[&[0x16, 4]], Some(NotHttp2)),
+            (&[b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n"], Some(NotHttp2)),
+            (&[b"PRI * HTTP/1.1\r\n"], Some(NotHttp2)),
+            (&[b"GETTING"], Some(NotHttp2)),
+            (&[&[0]], Some(NotHttp2)),
+            (&[b"PRI * HT"], None),
+            (&[b""], None),
+        ];
+        for (parts, expected) in cases {
+            let mut frames = Frames::received();
+            for part in parts {
+                frames.pass(part, |frame| panic!("{frame:?}"));
+            }
+            assert!(!frames.has_begun());
+            assert_eq!(frames.take_other_protocol(), expected, "{parts:?}");
+            assert_eq!(frames.take_other_protocol(), None, "once");
+        }
     }
 }

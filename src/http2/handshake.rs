@@ -1,7 +1,6 @@
 //! The part of a connection's life before HTTP/2: the TLS handshake.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -26,12 +25,11 @@ pub enum HandshakeError {
 }
 
 impl Admitted {
-    /// Waits for a handshake with this client, within the time limit. `None` if there is no
+    /// Waits for a handshake, within the time limit. `None` if there is no
     /// connection to serve: the handshake failed, `stop` completed, or the connection must make
     /// room for another.
     pub async fn handshake<T>(
         &self,
-        client: Option<SocketAddr>,
         handshake: impl Future<Output = Result<T, HandshakeError>>,
         stop: impl Future<Output = ()>,
     ) -> Option<T> {
@@ -49,7 +47,7 @@ impl Admitted {
             Ok(connection) => Some(connection),
             Err(HandshakeError::Left) => None,
             Err(HandshakeError::Refused { cause, advice }) => {
-                self.shared.refused.tls_handshake(client, &cause, advice);
+                self.shared.bad.tls_handshake(self.client, &cause, advice);
                 None
             }
         }
@@ -65,11 +63,14 @@ mod tests {
 
     use super::*;
     use crate::http2::Shared;
-    use crate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
+    use crate::telemetry::metrics::{
+        BadConnection, BadConnectionMetrics, BudgetMetrics, ConnectionMetrics,
+    };
 
     #[tokio::test(start_paused = true)]
     async fn each_way_to_end() {
-        let metrics = Http2Metrics::default();
+        let metrics = BadConnectionMetrics::default();
+        let failed = || metrics.of(BadConnection::TlsHandshake).get();
         let shared = Shared::new(
             1,
             None,
@@ -77,31 +78,28 @@ mod tests {
             BudgetMetrics::default(),
             metrics.clone(),
         );
-        let admitted = shared.admit().await;
+        let admitted = shared.admit(None).await;
         let begin = Instant::now();
         let never = || pending::<Result<(), HandshakeError>>();
 
         let done = async { Ok(()) };
-        assert_eq!(admitted.handshake(None, done, pending()).await, Some(()));
-        assert_eq!(admitted.handshake(None, never(), async {}).await, None);
+        assert_eq!(admitted.handshake(done, pending()).await, Some(()));
+        assert_eq!(admitted.handshake(never(), async {}).await, None);
         let left = async { Err::<(), _>(HandshakeError::Left) };
-        assert_eq!(admitted.handshake(None, left, pending()).await, None);
-        assert_eq!(
-            (begin.elapsed(), metrics.tls_handshakes.get()),
-            (Duration::ZERO, 0)
-        );
+        assert_eq!(admitted.handshake(left, pending()).await, None);
+        assert_eq!((begin.elapsed(), failed()), (Duration::ZERO, 0));
 
-        let late = admitted.handshake(None, never(), pending()).await;
+        let late = admitted.handshake(never(), pending()).await;
         assert_eq!((late, begin.elapsed()), (None, HANDSHAKE));
-        assert_eq!(metrics.tls_handshakes.get(), 1);
+        assert_eq!(failed(), 1);
 
-        let evicted = admitted.handshake(None, never(), pending());
+        let evicted = admitted.handshake(never(), pending());
         let (evicted, ()) = tokio::join!(evicted, async {
-            let mut next = Box::pin(shared.admit());
+            let mut next = Box::pin(shared.admit(None));
             let waiting = next.as_mut().now_or_never();
             assert!(waiting.is_none(), "the first connection is not closed yet");
         });
         assert_eq!((evicted, begin.elapsed()), (None, HANDSHAKE));
-        assert_eq!(metrics.tls_handshakes.get(), 1);
+        assert_eq!(failed(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ const MAX_BLOCKED: Duration = Duration::from_secs(30);
 pub(super) struct NoVectoredWrites<C> {
     connection: C,
     shared: Arc<Shared>,
+    client: Option<SocketAddr>,
     received: Frames,
     sent: Frames,
     flags: Arc<Flags>,
@@ -62,10 +64,11 @@ impl Flags {
 }
 
 impl<C> NoVectoredWrites<C> {
-    pub(super) fn new(connection: C, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(connection: C, shared: Arc<Shared>, client: Option<SocketAddr>) -> Self {
         Self {
             connection,
             shared,
+            client,
             received: Frames::received(),
             sent: Frames::sent(),
             flags: Arc::default(),
@@ -120,6 +123,9 @@ impl<C: AsyncRead + Unpin> AsyncRead for NoVectoredWrites<C> {
                 this.flags.is_block_open.store(!is_last, Ordering::Relaxed);
             }
         });
+        if let Some(kind) = this.received.take_other_protocol() {
+            this.shared.bad.other_protocol(this.client, kind);
+        }
         let has_begun = this.received.has_begun();
         this.flags.has_begun.store(has_begun, Ordering::Relaxed);
         result
@@ -138,7 +144,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for NoVectoredWrites<C> {
         let sent = bytes.get(..written).unwrap_or_default();
         this.sent.pass(sent, |frame| {
             if let Frame::Reset(code) = frame {
-                this.shared.refused.reset(code);
+                this.shared.bad.reset(this.client, code);
             }
         });
         Poll::Ready(Ok(written))
@@ -162,7 +168,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
+    use crate::telemetry::metrics::{BadConnectionMetrics, BudgetMetrics, ConnectionMetrics};
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_not_waited_for() {
@@ -172,9 +178,9 @@ mod tests {
             None,
             ConnectionMetrics::default(),
             BudgetMetrics::default(),
-            Http2Metrics::default(),
+            BadConnectionMetrics::default(),
         );
-        let mut connection = NoVectoredWrites::new(theirs, shared);
+        let mut connection = NoVectoredWrites::new(theirs, shared, None);
         let begin = Instant::now();
         let error = connection.write_all(&[0; 9]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

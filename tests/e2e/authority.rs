@@ -44,7 +44,7 @@ async fn a_cluster_may_have_any_name_if_authority_is_set() {
         assert_eq!(refused.status, 503, "{name}: {refused:?}");
         eventually("it is counted", async || {
             let metrics = mesh.claimgate.metrics().await;
-            let line = "claimgate_http2_refused_total{what=\"request\"} ";
+            let line = "claimgate_bad_connections_total{kind=\"reset\"} ";
             let count = metrics.lines().find_map(|found| found.strip_prefix(line));
             count.is_some_and(|count| count != "0")
         })
@@ -54,7 +54,7 @@ async fn a_cluster_may_have_any_name_if_authority_is_set() {
         let lines = [bearer(&mesh.provider.token("urn:orders-api").await)];
         let allowed = http(mesh.envoy.address(), "GET /orders", &lines).await;
         assert_eq!(allowed.status, 200, "{name}: {allowed:?}");
-        let none = "claimgate_http2_refused_total{what=\"request\"} 0";
+        let none = "claimgate_bad_connections_total{kind=\"reset\"} 0";
         assert!(mesh.claimgate.metrics().await.contains(none), "{name}");
     }
 }

@@ -13,7 +13,7 @@ use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient
 use claimgate::http2::body::Body;
 use claimgate::http2::{self, Admitted, Handler, HandlerResult, Shared};
 use claimgate::keyring::Algorithm::Es256;
-use claimgate::telemetry::metrics::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
+use claimgate::telemetry::metrics::{BadConnectionMetrics, BudgetMetrics, ConnectionMetrics};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use futures_util::StreamExt as _;
@@ -33,6 +33,7 @@ use crate::support::call::{Answer, bearer};
 use crate::support::gate::{provider, token};
 use crate::support::issuer::{Issuer, JWKS, Reply};
 use crate::support::keys::signer;
+use crate::support::log::Log;
 use crate::support::server::Server;
 
 const CHECK: &str = "http://claimgate/envoy.service.auth.v3.Authorization/Check";
@@ -296,9 +297,9 @@ async fn admitted_until(max_age: Option<Duration>) -> Admitted {
         max_age,
         ConnectionMetrics::default(),
         BudgetMetrics::default(),
-        Http2Metrics::default(),
+        BadConnectionMetrics::default(),
     )
-    .admit()
+    .admit(None)
     .await
 }
 
@@ -697,7 +698,7 @@ const END_HEADERS: u8 = 4;
 #[tokio::test]
 async fn what_http2_refuses_is_counted() {
     let (server, _issuer, _good) = served("").await;
-    let name = "claimgate_http2_refused_total{what=\"request\"}";
+    let name = "claimgate_bad_connections_total{kind=\"reset\"}";
     let mut stream = TcpStream::connect(server.check).await.unwrap();
     stream.write_all(BEGINNING).await.unwrap();
     let authorities = [
@@ -718,17 +719,71 @@ async fn what_http2_refuses_is_counted() {
         until(&server, name, |count| count >= refused).await,
         refused
     );
+}
 
-    let mut other = TcpStream::connect(server.check).await.unwrap();
-    other
-        .write_all(b"GET /livez HTTP/1.1\r\nhost: claimgate\r\n\r\n")
-        .await
-        .unwrap();
-    let name = "claimgate_http2_refused_total{what=\"not_http2\"}";
-    assert_eq!(until(&server, name, |count| count > 0).await, 1);
-    // A client that only probes whether the port is open.
+/// Each wrong client counts once, as what it is, and the log says once what to change.
+#[tokio::test]
+async fn wrong_clients_are_noticed() {
+    let (server, _issuer, good) = served("").await;
+    let log = Log::start("warn");
+    let series = |kind: &str| format!("claimgate_bad_connections_total{{kind=\"{kind}\"}}");
+    // A frame of SETTINGS that is too short (RFC 9113 §6.5).
+    let broken = [BEGINNING, &[0, 0, 1, 4, 0, 0, 0, 0, 0, 0]].concat();
+    let bad_authority = [
+        BEGINNING,
+        &headers(
+            1,
+            "outbound|9001||claimgate.x.svc",
+            END_STREAM | END_HEADERS,
+        ),
+    ]
+    .concat();
+    let client_hello = [&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3][..], &[7; 194]].concat();
+    let cases: [(&str, &[u8], &str); 5] = [
+        (
+            "http1",
+            b"GET /livez HTTP/1.1\r\nhost: claimgate\r\n\r\n",
+            "`grpc_service`",
+        ),
+        ("tls", &client_hello, "`transport_socket`"),
+        (
+            "not_http2",
+            b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n",
+            "`upstream_proxy_protocol`",
+        ),
+        ("protocol_error", &broken, "violate"),
+        ("reset", &bad_authority, "`authority: claimgate`"),
+    ];
+    let mut open = Vec::new();
+    for (kind, bytes, advice) in cases {
+        for times in 1..=2 {
+            let mut client = TcpStream::connect(server.check).await.unwrap();
+            client.write_all(bytes).await.unwrap();
+            assert_eq!(
+                until(&server, &series(kind), |count| count >= times).await,
+                times
+            );
+            open.push(client);
+        }
+        let lines = log.take();
+        let [line] = &*lines else {
+            panic!("{kind}: {lines:?}");
+        };
+        assert_eq!(line["message"], "bad connection");
+        assert_eq!((&line["kind"], &line["times"]), (&kind.into(), &1.into()));
+        assert!(line["advice"].as_str().unwrap().contains(advice), "{line}");
+        assert!(
+            line["client"].as_str().unwrap().starts_with("127.0.0.1:"),
+            "{line}"
+        );
+    }
+    // A client that only probes whether the port is open, and one that is as it should be.
     drop(TcpStream::connect(server.check).await.unwrap());
-    assert_eq!(metric(&server, name).await, 1);
+    assert!(server.check(bearer(&good)).await.is_allow());
+    for (kind, ..) in cases {
+        assert_eq!(metric(&server, &series(kind)).await, 2, "{kind}");
+    }
+    assert!(log.take().is_empty());
 }
 
 /// If there are more unfinished requests than memory allows, the oldest are given up, and clients

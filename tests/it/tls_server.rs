@@ -31,7 +31,7 @@ use crate::support::keys::signer;
 use crate::support::log::Log;
 use crate::support::server::Server;
 
-const FAILED: &str = "claimgate_http2_refused_total{what=\"tls_handshake\"}";
+const FAILED: &str = "claimgate_bad_connections_total{kind=\"tls_handshake\"}";
 const RELOADED: &str = "TLS certificate reloaded";
 const REJECTED: &str =
     "the TLS files have changed but cannot be used; the previous ones stay in force";
@@ -247,7 +247,7 @@ async fn failed_handshakes_are_explained() {
         Err(error) => Err(error.to_string()),
     };
     assert!(refused.is_err(), "{refused:?}");
-    let line = logged(&log, "a TLS handshake failed").await;
+    let line = logged(&log, "bad connection").await;
     for part in [
         "the client does not speak TLS",
         "transport_socket",
@@ -263,11 +263,7 @@ async fn failed_handshakes_are_explained() {
     let refused = refused.unwrap_err();
     assert!(refused.contains("InvalidCertificate"), "{refused}");
     while failed(&server).await == before {}
-    assert_eq!(
-        log.lines("a TLS handshake failed").len(),
-        1,
-        "once a minute"
-    );
+    assert_eq!(log.lines("bad connection").len(), 1, "once a minute");
 }
 
 #[tokio::test]
@@ -344,7 +340,7 @@ async fn clients_with_certificates() {
                 assert_eq!(failed(&server).await, 0);
             } else {
                 assert!(asked.is_err(), "{more}: {what}: {version:?}: {asked:?}");
-                let line = logged(&log, "a TLS handshake failed").await;
+                let line = logged(&log, "bad connection").await;
                 assert!(line.contains(cause), "{more}: {what}: {line}");
                 assert!(failed(&server).await > 0);
             }

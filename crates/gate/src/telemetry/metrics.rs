@@ -15,6 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+mod bad_connections;
 mod checks;
 mod connections;
 mod counters;
@@ -24,9 +25,10 @@ mod lines;
 mod reloads;
 mod token_cache;
 
+pub use bad_connections::{BadConnection, BadConnectionMetrics};
 use checks::Checks;
 use connections::Transport;
-pub use connections::{BudgetMetrics, ConnectionMetrics, Http2Metrics};
+pub use connections::{BudgetMetrics, ConnectionMetrics};
 use duration::{DurationCollector, Durations};
 pub use keys::{KeyMetrics, UnknownKeyOutcome};
 use lines::LineCollector;
@@ -197,9 +199,9 @@ impl Metrics {
         &self.transport.budget
     }
 
-    /// The metrics of what HTTP/2 refuses.
-    pub fn http2(&self) -> &Http2Metrics {
-        &self.transport.http2
+    /// The metrics of connections that never carry a check.
+    pub fn bad_connections(&self) -> &BadConnectionMetrics {
+        &self.transport.bad
     }
 
     /// Records how long a check took.

@@ -6,6 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::bad_connections::BadConnectionMetrics;
+
 /// Metrics of the connections of one kind of listener.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionMetrics {
@@ -26,26 +28,13 @@ pub struct BudgetMetrics {
     pub evicted: Counter,
 }
 
-/// Requests and connections that HTTP/2 or TLS refused before a check could be judged.
-#[derive(Clone, Debug, Default)]
-pub struct Http2Metrics {
-    /// Requests: malformed, or too many at once.
-    pub requests: Counter,
-    /// Connections that broke the protocol.
-    pub connections: Counter,
-    /// Connections that do not speak HTTP/2.
-    pub not_http2: Counter,
-    /// TLS handshakes that failed.
-    pub tls_handshakes: Counter,
-}
-
 /// All of these metrics, registered.
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
     pub(super) check: ConnectionMetrics,
     pub(super) admin: ConnectionMetrics,
     pub(super) budget: BudgetMetrics,
-    pub(super) http2: Http2Metrics,
+    pub(super) bad: BadConnectionMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,16 +42,10 @@ struct ListenerLabels {
     listener: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusedLabels {
-    what: &'static str,
-}
-
 impl Transport {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let open = Family::<ListenerLabels, Gauge>::default();
         let closed = Family::<ListenerLabels, Counter>::default();
-        let refused = Family::<RefusedLabels, Counter>::default();
         let budget = BudgetMetrics::default();
         registry.register("connections", "Open connections", open.clone());
         registry.register(
@@ -70,11 +53,7 @@ impl Transport {
             "Connections closed because the limit was reached",
             closed.clone(),
         );
-        registry.register(
-            "http2_refused",
-            "Requests and connections that HTTP/2 or TLS refused before a check could be judged",
-            refused.clone(),
-        );
+        let bad = BadConnectionMetrics::new(registry);
         registry.register(
             "unfinished_bytes",
             "Memory of unfinished requests",
@@ -93,17 +72,11 @@ impl Transport {
                 evicted: closed.get_or_create_owned(&labels),
             }
         };
-        let refused = |what| refused.get_or_create_owned(&RefusedLabels { what });
         Self {
             check: of("check"),
             admin: of("admin"),
             budget,
-            http2: Http2Metrics {
-                requests: refused("request"),
-                connections: refused("connection"),
-                not_http2: refused("not_http2"),
-                tls_handshakes: refused("tls_handshake"),
-            },
+            bad,
         }
     }
 }
