@@ -13,20 +13,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::service::Routes;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 
 mod descriptors;
+mod health;
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, ListenAddress};
-use crate::ext_authz::SERVICE_NAME;
 use crate::ext_authz::proto::DESCRIPTORS;
 use crate::ext_authz::server;
 use crate::ext_authz::service::Service;
 use crate::gate::Gate;
 use crate::http2::{self, Admitted, Handler, HandlerResult, Shared, routes};
 use crate::lifecycle::Phase;
+use crate::lifecycle::systemd::Systemd;
 use crate::listener::tls::{Tls, TlsError};
 use crate::listener::{Connection, Listener, listen};
 use crate::logging::Logging;
@@ -35,6 +34,10 @@ use crate::time::Clock;
 
 /// How long connections may take to end after the drain period.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// How long no client must be connected for the drain period to end early. A client that connects
+/// for each check or probe is not gone between two of them.
+const UNUSED: Duration = Duration::from_secs(1);
 
 /// The service, bound to its addresses. [`App::run`] serves.
 #[derive(Debug)]
@@ -48,6 +51,7 @@ pub struct App {
     drain: Duration,
     bound: Bound,
     file: Option<ConfigFile>,
+    systemd: Systemd,
     service: Service,
 }
 
@@ -114,6 +118,7 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
         drain: config.server.drain,
         bound,
         file: None,
+        systemd: Systemd::default(),
         service: Service {
             gate: Gate::start(config, Arc::new(clock)).await,
         },
@@ -154,13 +159,19 @@ impl App {
         }
     }
 
+    /// Tells systemd about the state of the service.
+    #[must_use]
+    pub fn supervised(self, systemd: Systemd) -> Self {
+        Self { systemd, ..self }
+    }
+
     /// Completes when every provider has keys. Fetching starts in [`bind`], before [`App::run`].
     pub async fn ready(&self) {
         self.service.gate.generation().jwks.all_known().await;
     }
 
-    /// Serves until `shutdown` completes. Then keeps answering for the drain period, while health
-    /// checks report `NOT_SERVING`, and closes its connections.
+    /// Serves until `shutdown` completes. Then keeps answering for the drain period, or until no client
+    /// is connected, while health checks report `NOT_SERVING`. Then closes its connections.
     ///
     /// # Errors
     ///
@@ -199,11 +210,13 @@ impl App {
         );
 
         let mut helpers = JoinSet::new();
-        helpers.spawn(report_health(
+        helpers.spawn(health::report(
             reporter,
             self.service.gate.clone(),
             phase.subscribe(),
+            self.systemd.clone(),
         ));
+        helpers.spawn(self.systemd.clone().watchdog());
         let rejected = self.file.as_ref().map(ConfigFile::rejected);
         helpers.spawn(admin::serve(
             self.admin,
@@ -214,7 +227,7 @@ impl App {
             },
         ));
         if let Some(file) = self.file {
-            helpers.spawn(file.watch(self.service.gate.clone(), self.bound));
+            helpers.spawn(file.watch(self.service.gate.clone(), self.bound, self.systemd.clone()));
         }
         if let Some(tls) = &self.tls {
             helpers.spawn(Arc::clone(tls).watch());
@@ -223,12 +236,14 @@ impl App {
             check: self.service,
             tls: self.tls,
             others,
-            shared,
+            shared: Arc::clone(&shared),
         });
         let mut servers = JoinSet::new();
         for listener in self.listeners {
             servers.spawn(serve(listener, Arc::clone(&api), phase.subscribe()));
         }
+
+        self.systemd.ready();
 
         // Requests in progress are answered in every case.
         let result = tokio::select! {
@@ -236,12 +251,16 @@ impl App {
             Some(_) = servers.join_next() => Err(StartError::Ended),
             Some(_) = helpers.join_next() => Err(StartError::Ended),
         };
+        self.systemd.stopping();
         tracing::info!(
             drain_ms = u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX),
             "draining"
         );
         phase.send_replace(Phase::Draining);
-        sleep(self.drain).await;
+        tokio::select! {
+            () = sleep(self.drain) => {}
+            () = shared.unused_for(UNUSED) => tracing::info!("no client is connected any more"),
+        }
         phase.send_replace(Phase::Stopping);
         let all_ended = async { while servers.join_next().await.is_some() {} };
         if timeout(SHUTDOWN_GRACE, all_ended).await.is_err() {
@@ -317,27 +336,5 @@ async fn serve_tcp(
     let handshake = admitted.handshake(tls.accept(stream), stop.as_mut());
     if let Some(stream) = handshake.await {
         http2::serve(stream, admitted, Arc::clone(&api), stop).await;
-    }
-}
-
-/// Reports `SERVING` while every provider has keys and the service is not shutting down.
-async fn report_health(reporter: HealthReporter, gate: Gate, mut phase: watch::Receiver<Phase>) {
-    let mut changed = gate.changed();
-    loop {
-        let awaited = gate.generation().jwks.awaited();
-        let ready = *phase.borrow_and_update() == Phase::Serving && awaited.is_empty();
-        let status = match ready {
-            true => ServingStatus::Serving,
-            false => ServingStatus::NotServing,
-        };
-        reporter.set_service_status("", status).await;
-        reporter.set_service_status(SERVICE_NAME, status).await;
-        let more = tokio::select! {
-            more = changed.changed() => more,
-            more = phase.changed() => more,
-        };
-        if more.is_err() {
-            return;
-        }
     }
 }

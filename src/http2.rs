@@ -124,6 +124,11 @@ impl Shared {
         })
     }
 
+    /// Completes when no connection has been open for this long.
+    pub async fn unused_for(&self, time: Duration) {
+        self.connections.unused_for(time).await;
+    }
+
     /// Registers an accepted connection. `client` is its other end, if that has an address.
     pub async fn admit(self: &Arc<Self>, client: Option<SocketAddr>) -> Admitted {
         Admitted {

@@ -23,7 +23,6 @@ pub use claimgate_gate as gate;
 pub use claimgate_gate::{jwks, telemetry, token_cache};
 
 mod file_watch;
-mod lifecycle;
 
 pub mod ext_authz;
 pub mod http2;
@@ -33,6 +32,7 @@ mod listener;
 
 pub mod app;
 pub mod command;
+pub mod lifecycle;
 pub mod logging;
 pub mod reload;
 

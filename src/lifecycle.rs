@@ -1,4 +1,7 @@
-//! The phases of the service.
+//! The life of the process: its phases, the signals that end it, and what systemd is told.
+
+pub(crate) mod signals;
+pub mod systemd;
 
 /// A phase. The service only ever moves to a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::config::{Admin, Config, ConfigError, Server};
 use crate::file_watch::{Changes, looks};
 use crate::gate::Gate;
 use crate::gate::files::{Files, Stamp};
+use crate::lifecycle::systemd::Systemd;
 use crate::logging;
 use crate::policy::Provider;
 
@@ -86,7 +87,7 @@ impl ConfigFile {
 
     /// Reloads the file whenever it changes, and at each SIGHUP. A file with a problem changes
     /// nothing. Runs until the future is dropped.
-    pub(crate) async fn watch(self, gate: Gate, bound: Bound) {
+    pub(crate) async fn watch(self, gate: Gate, bound: Bound, systemd: Systemd) {
         let Self {
             file,
             mut hangup,
@@ -95,6 +96,9 @@ impl ConfigFile {
         let Some(Watched { path, load, loaded }) = file else {
             while hangup.recv().await.is_some() {
                 tracing::warn!("SIGHUP ignored: there is no configuration file to reload");
+                // `systemctl reload` waits for both.
+                systemd.reloading();
+                systemd.ready();
             }
             return std::future::pending().await;
         };
@@ -118,7 +122,9 @@ impl ConfigFile {
             };
             // Taken before the file is read: a change after that is seen at the next look.
             changes = Changes::since(reloader.stamp().await);
+            systemd.reloading();
             reloader.reload(cause).await;
+            systemd.ready();
         }
     }
 }

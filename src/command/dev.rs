@@ -10,13 +10,14 @@ use serde_json::{Map, Value};
 mod running;
 mod token;
 
-use super::serve::{Log, stop_signal};
+use super::serve::Log;
 use super::{Failure, say};
 use crate::app::{self, App};
 use crate::config::{Config, ListenAddress, values};
 use crate::dev::envoy::{self, Envoy, Wiring};
 use crate::dev::issuer::Issuer;
 use crate::dev::upstream::Upstream;
+use crate::lifecycle::signals::StopSignals;
 use crate::time::SystemClock;
 use running::Running;
 
@@ -82,8 +83,8 @@ pub(super) async fn run(mut arguments: Arguments) -> Result<ExitCode, Failure> {
 }
 
 async fn run_all(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let stop = StopSignals::install()?;
     let logging = arguments.log.init()?;
-    let stopped = stop_signal()?;
     let issuer = Issuer::start(address(arguments.issuer_listen, 9003)?, AUDIENCE).await?;
     let app = start(&arguments, issuer.url()).await?;
     app.count_lines_lost_by(&logging);
@@ -93,7 +94,7 @@ async fn run_all(arguments: Arguments) -> Result<ExitCode, Failure> {
         app.admin_address(),
     );
     app.ready().await;
-    let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
+    let (stop_serving, stopping) = tokio::sync::oneshot::channel::<()>();
     let mut serving = tokio::spawn(app.run(async {
         // The sender is also dropped when `run` ends early, which must stop the service too.
         let _ = stopping.await;
@@ -131,9 +132,9 @@ async fn run_all(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
     };
     tokio::select! {
-        () = stopped => {
+        () = stop.requested() => {
             // An error means that the service has already ended; the join below reports why.
-            let _ = stop.send(());
+            let _ = stop_serving.send(());
             serving.await??;
             Ok(ExitCode::SUCCESS)
         }

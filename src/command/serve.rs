@@ -3,17 +3,19 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 
 use super::{ConfigInput, Failure};
-use crate::app;
+use crate::app::{self, App};
 use crate::config::{Config, ListenAddress, values};
+use crate::lifecycle::signals::StopSignals;
+use crate::lifecycle::systemd::Systemd;
 use crate::logging::{self, LogFormat, Logging};
 use crate::reload::ConfigFile;
 use crate::time::SystemClock;
 
-/// Runs the service until SIGTERM or SIGINT. Reloads the configuration file when it changes, and at
-/// SIGHUP.
+/// Runs the service until SIGTERM or SIGINT; a second one ends it at once. Reloads the configuration
+/// file when it changes, and at SIGHUP.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     claimgate serve --config claimgate.yaml\n  \
@@ -60,6 +62,19 @@ impl Log {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    // Before anything that takes time: reading files, which may hang, and binding addresses.
+    let stop = StopSignals::install()?;
+    let (app, _logging) = tokio::select! {
+        started = start(arguments) => started?,
+        // Nothing is served yet, so nothing is cut off.
+        () = stop.requested() => return Ok(ExitCode::SUCCESS),
+    };
+    app.run(stop.requested()).await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(arguments: Arguments) -> Result<(App, Logging), Failure> {
     let Arguments {
         source,
         listen,
@@ -85,40 +100,22 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         None => ConfigFile::none()?,
     };
-    let config = with_addresses(source.load()?);
+    // Elsewhere, so that a file system that hangs does not hold up the signal to stop.
+    let config = spawn_blocking(move || source.load()).await??;
+    let config = with_addresses(config);
     let logging = log.init()?;
     for warning in &config.warnings {
         tracing::warn!(%warning, "the configuration is probably not what you want");
     }
-    // Installed before anything is announced, so that no signal is missed.
-    let stopped = stop_signal()?;
     for (_, provider) in config.policy.providers() {
         logging::trusting(provider);
     }
-    let app = app::bind(config, SystemClock).await?.reloading(file);
+    let app = app::bind(config, SystemClock).await?;
+    let app = app.reloading(file).supervised(Systemd::from_environment());
     app.count_lines_lost_by(&logging);
     for address in app.check_addresses() {
         tracing::info!(%address, "serving Check");
     }
     tracing::info!(address = %app.admin_address(), "serving /livez, /readyz and /metrics");
-    app.run(stopped).await?;
-    tracing::info!("stopped");
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Completes at the first SIGTERM or SIGINT. A later SIGINT ends the process at once, because a
-/// user at a terminal does not want to wait.
-pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::spawn(async move {
-            interrupt.recv().await;
-            std::process::exit(130);
-        });
-    })
+    Ok((app, logging))
 }

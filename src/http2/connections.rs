@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout};
 
 use crate::telemetry::every_minute::EveryMinute;
 use crate::telemetry::metrics::ConnectionMetrics;
@@ -21,6 +22,8 @@ pub struct Connections {
     /// One permit per connection, including those that are being closed.
     permits: Arc<Semaphore>,
     open: Mutex<Open>,
+    /// The number of open connections.
+    count: watch::Sender<usize>,
     metrics: ConnectionMetrics,
     log: EveryMinute,
 }
@@ -47,6 +50,7 @@ impl Connections {
             started: Instant::now(),
             permits: Arc::new(Semaphore::new(max)),
             open: Mutex::default(),
+            count: watch::Sender::default(),
             metrics,
             log: EveryMinute::default(),
         }
@@ -59,6 +63,18 @@ impl Connections {
         // Fails only if the semaphore is closed, which never happens.
         lease.permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         lease
+    }
+
+    /// Completes when no connection has been open for this long.
+    pub async fn unused_for(&self, time: Duration) {
+        let mut count = self.count.subscribe();
+        loop {
+            // Fails only if `self` is dropped.
+            let _ = count.wait_for(|count| *count == 0).await;
+            if timeout(time, count.changed()).await.is_err() {
+                return;
+            }
+        }
     }
 
     fn enter(self: &Arc<Self>) -> Lease {
@@ -112,8 +128,10 @@ impl Connections {
     }
 
     fn observe(&self, open: &Open) {
-        let count = i64::try_from(open.by_id.len()).unwrap_or(i64::MAX);
-        self.metrics.open.set(count);
+        let count = open.by_id.len();
+        let shown = i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.open.set(shown);
+        self.count.send_replace(count);
     }
 }
 
@@ -149,8 +167,6 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -174,5 +190,25 @@ mod tests {
         drop((first, third));
         assert_eq!(connections.metrics.open.get(), 0);
         assert_eq!(connections.metrics.evicted.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_visit_is_a_use() {
+        let second = Duration::from_secs(1);
+        let connections = Arc::new(Connections::new(2, ConnectionMetrics::default()));
+        let begin = Instant::now();
+        connections.unused_for(second).await;
+        assert_eq!(begin.elapsed(), second, "never used");
+
+        let lease = connections.admit().await;
+        let begin = Instant::now();
+        let visits = async {
+            tokio::time::sleep(10 * second).await;
+            drop(lease);
+            tokio::time::sleep(second / 2).await;
+            drop(connections.admit().await);
+        };
+        tokio::join!(connections.unused_for(second), visits);
+        assert_eq!(begin.elapsed(), 10 * second + second / 2 + second);
     }
 }

@@ -48,6 +48,33 @@ fn the_envoy_example_fails_closed() {
     assert_eq!(filter["transport_api_version"], "V3");
 }
 
+/// The unit waits as long as stopping takes, and gives no more than is needed.
+#[test]
+fn the_systemd_unit_is_hardened() {
+    let unit = std::fs::read_to_string(file("deploy/systemd/claimgate.service")).unwrap();
+    for line in [
+        "Type=notify",
+        "WatchdogSec=30s",
+        "ExecStart=/usr/local/bin/claimgate serve --config /etc/claimgate/claimgate.yaml",
+        "DynamicUser=yes",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "MemoryDenyWriteExecute=yes",
+        "SystemCallFilter=@system-service",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "no `{line}`");
+    }
+    let grace = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("TimeoutStopSec="));
+    let grace: u64 = grace.unwrap().trim_end_matches('s').parse().unwrap();
+    let yaml = "providers: [{ issuer: 'https://idp.example.com', audiences: [a] }]";
+    let drain = Config::from_yaml(yaml).unwrap().server.drain.as_secs();
+    assert!(drain + 5 < grace, "killed before it has drained");
+}
+
 /// CI runs nothing that a developer cannot run by the same name, and no action that can change.
 #[test]
 fn the_workflow_calls_targets_of_the_makefile() {

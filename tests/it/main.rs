@@ -27,6 +27,7 @@ mod hostile;
 mod key_sources;
 mod keyring;
 mod layering;
+mod lifecycle;
 mod log;
 mod look_ups;
 mod mutation;

@@ -79,7 +79,8 @@ pub struct Server {
     /// new instances. Requests under way are answered. From `1s` to `24h`. Default: no limit.
     #[schemars(with = "Duration")]
     pub max_connection_age: Field<String>,
-    /// How long the service keeps answering after SIGTERM. Default: `5s`, at most `10m`.
+    /// How long the service keeps answering after SIGTERM, unless no client is connected. Default: `5s`,
+    /// at most `10m`.
     #[schemars(with = "Duration")]
     pub drain: Field<String>,
 }
