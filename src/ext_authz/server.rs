@@ -46,6 +46,7 @@ pub async fn answer(
     service: &Service,
     budget: &Budget,
 ) -> HandlerResult {
+    let _in_flight = service.gate.metrics.in_flight();
     let time_left = request::timeout(request.headers()).unwrap_or(Duration::MAX);
     let encoding = Encoding::of(request.headers());
     let arrived = Instant::now();

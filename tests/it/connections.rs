@@ -105,6 +105,10 @@ async fn waiting_checks_delay_no_others() {
         assert!(answer.is_allow());
     }
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+    let in_flight = "claimgate_checks_in_flight";
+    until(&server, in_flight, |count| count == 40).await;
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    until(&server, in_flight, |count| count == 0).await;
 }
 
 #[tokio::test]

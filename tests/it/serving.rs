@@ -9,6 +9,7 @@ use claimgate::ext_authz::proto::DESCRIPTORS;
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use claimgate::ext_authz::proto::auth::{CheckRequest, CheckResponse};
 use claimgate::keyring::Algorithm::Es256;
+use claimgate::time::{Clock as _, SystemClock};
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Streaming};
@@ -108,6 +109,35 @@ async fn judges_over_grpc() {
     assert_eq!(server.page("/").await.0, 200);
     assert_eq!(server.page("/elsewhere").await.0, 404);
     server.stop().await;
+}
+
+/// The names are those of other Prometheus clients, without a prefix.
+#[tokio::test]
+async fn the_process_is_measured() {
+    let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
+    let server = Server::start(&provider(&issuer, "acme", "")).await;
+    let (_, metrics) = server.page("/metrics").await;
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|rest| rest.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {name}: {metrics}"))
+            .parse()
+            .unwrap()
+    };
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
+    let now = SystemClock.now().as_secs() as f64;
+    assert!(
+        metrics.contains("\n# TYPE process_cpu_seconds_total counter\n"),
+        "{metrics}"
+    );
+    assert!(value("process_cpu_seconds_total") > 0.0);
+    assert!(value("process_resident_memory_bytes") > 1e6);
+    assert!(value("process_open_fds") > 5.0);
+    assert!(value("process_max_fds") > value("process_open_fds"));
+    let start = value("process_start_time_seconds");
+    assert!((now - 3600.0..=now + 1.0).contains(&start), "{start}");
+    assert!(!metrics.contains("claimgate_process"));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
@@ -22,6 +23,7 @@ mod counters;
 mod duration;
 mod keys;
 mod lines;
+mod process;
 mod reloads;
 mod token_cache;
 
@@ -32,6 +34,7 @@ pub use connections::{BudgetMetrics, ConnectionMetrics};
 use duration::{DurationCollector, Durations};
 pub use keys::{KeyMetrics, UnknownKeyOutcome};
 use lines::LineCollector;
+use process::ProcessCollector;
 pub use reloads::ReloadMetrics;
 pub use token_cache::TokenCacheMetrics;
 
@@ -50,6 +53,7 @@ pub struct Metrics {
     durations: Arc<Durations>,
     token_cache: TokenCacheMetrics,
     dropped_claims: Counter,
+    in_flight: Gauge,
     lines: Arc<Lines>,
     reloads: ReloadMetrics,
     transport: Transport,
@@ -115,6 +119,16 @@ impl Collector for PolicyCollector {
     }
 }
 
+/// A check in flight.
+#[derive(Debug)]
+pub struct InFlight<'m>(&'m Gauge);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -124,21 +138,29 @@ impl Default for Metrics {
 impl Metrics {
     /// Metrics without a policy.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("claimgate");
+        let mut all = Registry::default();
+        all.register_collector(Box::new(ProcessCollector));
+        let registry = all.sub_registry_with_prefix("claimgate");
         let policy = Arc::new(ArcSwapOption::empty());
         registry.register_collector(Box::new(PolicyCollector(Arc::clone(&policy))));
         let durations = Arc::new(Durations::default());
         registry.register_collector(Box::new(DurationCollector(Arc::clone(&durations))));
-        let token_cache = TokenCacheMetrics::new(&mut registry);
+        let token_cache = TokenCacheMetrics::new(registry);
         let lines = Arc::new(Lines::new(Instant::now()));
         registry.register_collector(Box::new(LineCollector(Arc::clone(&lines))));
-        let reloads = ReloadMetrics::new(&mut registry);
-        let transport = Transport::new(&mut registry);
+        let reloads = ReloadMetrics::new(registry);
+        let transport = Transport::new(registry);
         let dropped_claims = Counter::default();
         registry.register(
             "claim_headers_dropped",
             "Claims not sent to the upstream because they are too long for a header",
             dropped_claims.clone(),
+        );
+        let in_flight = Gauge::default();
+        registry.register(
+            "checks_in_flight",
+            "Checks that have arrived and are not answered",
+            in_flight.clone(),
         );
         registry.register(
             "build",
@@ -146,11 +168,12 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         Self {
-            registry,
+            registry: all,
             policy,
             durations,
             token_cache,
             dropped_claims,
+            in_flight,
             lines,
             reloads,
             transport,
@@ -202,6 +225,12 @@ impl Metrics {
     /// The metrics of connections that never carry a check.
     pub fn bad_connections(&self) -> &BadConnectionMetrics {
         &self.transport.bad
+    }
+
+    /// Counts a check as in flight until the returned value is dropped.
+    pub fn in_flight(&self) -> InFlight<'_> {
+        self.in_flight.inc();
+        InFlight(&self.in_flight)
     }
 
     /// Records how long a check took.
