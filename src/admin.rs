@@ -210,6 +210,10 @@ fn details(admin: &Admin, generation: &Generation) -> Vec<String> {
             None => "no keys".to_owned(),
         };
         let error = jwks.status(id).and_then(|status| status.error.clone());
+        let state = match jwks.exemption(id) {
+            Some(exemption) => format!("{state}; {exemption}"),
+            None => state,
+        };
         lines.push(match error {
             Some(error) => format!("provider `{name}`: {state}; the last fetch failed: {error}"),
             None => format!("provider `{name}`: {state}"),

@@ -8,7 +8,7 @@ use super::file::{Case, File, files, read};
 use super::run::{configuration, requests, run};
 
 /// Fields that no single decision can show, with the tests that cover them.
-const SHOWN_ELSEWHERE: [(&str, &str); 8] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 9] = [
     ("server", "serving, e2e"),
     ("admin", "serving, e2e"),
     ("token_cache", "token_cache"),
@@ -19,6 +19,7 @@ const SHOWN_ELSEWHERE: [(&str, &str); 8] = [
     ),
     ("providers.fetch", "key_sources, hostile, tls"),
     ("providers.refresh", "refresh"),
+    ("providers.required", "readiness"),
     ("providers.name", "the cases need it to find their keys"),
 ];
 

@@ -58,6 +58,7 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(keys.refresh.unknown_key_wait.as_millis(), 100);
     assert_eq!(keys.fetch.timeout.as_secs(), 5);
     assert_eq!(keys.fetch.max_bytes, 1024 * 1024);
+    assert_eq!((keys.required, keys.fetch.startup_grace), (true, None));
     let KeySource::Discovery { metadata, .. } = &keys.source else {
         panic!("{:?}", keys.source)
     };
@@ -147,6 +148,7 @@ fn unusual_but_valid() {
         "providers: [{ issuer: spiffe://example.org, audiences: a, jwks: { uri: https://spire.example.org/bundle } }]",
         "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: any, discovery_url: https://a.example/common }]",
         "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: X-Assertion }, { header: Authorization, scheme: Bearer }] }]",
+        "providers: [{ issuer: https://a.example, audiences: a, required: true, fetch: { startup_grace: 24h } }]",
         "token_cache: { max_entries: 0 }\nproviders: [{ issuer: https://a.example, audiences: a, refresh: { cache_dir: keys } }]",
     ] {
         assert_eq!(problems(yaml), [""; 0], "{yaml}");

@@ -36,6 +36,7 @@ mod observe;
 mod packaging;
 mod properties;
 mod proxy;
+mod readiness;
 mod refresh;
 mod reload;
 mod rules;

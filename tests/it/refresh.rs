@@ -62,6 +62,8 @@ async fn a_hanging_issuer_delays_only_its_own_tokens() {
     assert_eq!(started.elapsed(), Duration::ZERO);
 }
 
+const AGE: &str = "claimgate_jwks_age_seconds{provider=\"acme\"}";
+
 #[tokio::test(start_paused = true)]
 async fn known_keys_outlive_an_outage_until_they_are_too_old() {
     let real = signer(Es256, "real");
@@ -85,11 +87,43 @@ async fn known_keys_outlive_an_outage_until_they_are_too_old() {
     sleep(secs(11)).await;
     assert_eq!(gate.check(&good).await.status(), 503);
     assert_eq!(gate.service.gate.generation().jwks.unavailable().count(), 1);
+    // The metrics tell the loss of keys from a service that has just started.
+    assert_eq!(gate.metric("claimgate_jwks_keys{provider=\"acme\"}"), "0");
+    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), "1");
+    assert!(gate.metric(AGE).starts_with("601."), "{}", gate.metric(AGE));
+    // Nor does a reload make them forget it.
+    let other = provider(
+        &issuer,
+        "acme",
+        "refresh: { min: 9s, max: 60s, max_stale: 10m }",
+    );
+    gate.reload(&other).await;
+    assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), "1");
+    assert!(gate.metric(AGE).starts_with("611."), "{}", gate.metric(AGE));
 
     issuer.publish(&[&real]);
     sleep(secs(11)).await;
     assert!(gate.check(&good).await.is_allow());
     assert_eq!(gate.metric("claimgate_jwks_stale{provider=\"acme\"}"), "0");
+    let age: f64 = gate.metric(AGE).parse().unwrap();
+    assert!(age < 11.0, "{age}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_regular_fetch_is_announced() {
+    const NEXT: &str = "claimgate_jwks_next_refresh_seconds{provider=\"acme\"}";
+    let issuer = Issuer::start(&[&*signer(Es256, "real")]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { min: 40s, max: 40s, max_stale: 10m }").await;
+    let next = || gate.metric(NEXT).parse::<f64>().unwrap();
+    sleep(secs(1)).await;
+    let first = next();
+    assert!((30.0..=40.0).contains(&first), "{first}");
+    sleep(secs(10)).await;
+    assert!((first - next() - 10.0).abs() < 0.1, "{first} {}", next());
+    let asked = issuer.asked(JWKS);
+    sleep(Duration::from_secs_f64(next() + 1.0)).await;
+    assert_eq!(issuer.asked(JWKS), asked + 1);
+    assert!(next() > 20.0, "{}", next());
 }
 
 #[tokio::test(start_paused = true)]

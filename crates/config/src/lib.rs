@@ -162,6 +162,8 @@ pub struct KeySettings {
     pub fetch: Fetch,
     /// When the keys are fetched.
     pub refresh: Refresh,
+    /// Whether the service is ready only once it has had the provider's keys.
+    pub required: bool,
     /// The algorithms that the provider may sign tokens with.
     pub algorithms: AlgorithmSet,
 }
@@ -200,6 +202,9 @@ impl KeySource {
 pub struct Fetch {
     /// The time limit for one document, from connecting to the last byte.
     pub timeout: Duration,
+    /// After this time, a provider that never had keys no longer delays readiness. `None`: it always
+    /// does.
+    pub startup_grace: Option<Duration>,
     /// The certificate authorities (PEM) to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// A file with a bearer token to send along, for the Kubernetes API server.

@@ -6,6 +6,7 @@
 //! A provider outlives its configuration if the next one has the same settings for it.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,11 +48,11 @@ pub struct Jwks {
     providers: Vec<Arc<Provider>>,
 }
 
-/// A provider, and the task that keeps its keys fresh until the provider is dropped.
+/// A provider, and the tasks that keep its keys fresh until the provider is dropped.
 #[derive(Debug)]
 struct Provider {
     state: Arc<ProviderState>,
-    _refresher: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 /// The state of a provider's keys, for people.
@@ -59,12 +60,12 @@ struct Provider {
 pub struct Status {
     /// When the keys in use were fetched.
     pub fetched: Option<Instant>,
+    /// When the last keys were fetched, in use or not. `None` if the provider never had keys.
+    pub last_fetched: Option<Instant>,
     /// Whether the keys come from disk and no fetch has confirmed them yet.
     pub from_disk: bool,
     /// Why the last fetch failed; `None` if it succeeded.
     pub error: Option<Arc<KeysError>>,
-    /// Whether the provider ever had keys.
-    pub had_keys: bool,
 }
 
 /// Why a provider's keys are not available.
@@ -109,6 +110,31 @@ pub enum KeysError {
     /// A bug.
     #[error("internal error while fetching keys; this is a bug")]
     Internal,
+}
+
+impl Status {
+    /// Whether the provider ever had keys.
+    pub fn had_keys(&self) -> bool {
+        self.last_fetched.is_some()
+    }
+}
+
+/// Why a provider does not delay readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exemption {
+    /// `required` is `false`.
+    NotRequired,
+    /// `fetch.startup_grace` has passed, and it never had keys.
+    GraceEnded,
+}
+
+impl fmt::Display for Exemption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotRequired => "not required (`required: false`)",
+            Self::GraceEnded => "no longer awaited (`fetch.startup_grace`)",
+        })
+    }
 }
 
 impl From<FetchError> for KeysError {
@@ -210,16 +236,22 @@ impl Jwks {
             .filter(move |id| matches!(keyring.keys(*id), Keys::Unavailable))
     }
 
-    /// The providers that delay readiness: those that never had keys. A provider that has lost its
-    /// keys does not count, because the tokens of other providers can still be judged. If no
-    /// provider has keys, all count.
+    /// The providers that delay readiness: those that never had keys, unless they are
+    /// [exempt](Self::exemption). A provider that has lost its keys does not count, because the tokens
+    /// of other providers can still be judged. If no provider has keys, it counts too.
     pub fn awaited(&self) -> Vec<ProviderId> {
-        let unavailable: Vec<_> = self.unavailable().collect();
-        if unavailable.len() == self.providers.len() {
-            return unavailable;
-        }
-        let never_had = |id: &ProviderId| self.status(*id).is_none_or(|status| !status.had_keys);
-        unavailable.into_iter().filter(never_had).collect()
+        let mut unavailable: Vec<_> = self.unavailable().collect();
+        let any_keys = unavailable.len() < self.providers.len();
+        unavailable.retain(|id| {
+            let had_keys = self.status(*id).is_some_and(|status| status.had_keys());
+            self.exemption(*id).is_none() && !(any_keys && had_keys)
+        });
+        unavailable
+    }
+
+    /// Why missing keys of a provider do not delay readiness, whatever the other providers have.
+    pub fn exemption(&self, provider: ProviderId) -> Option<Exemption> {
+        self.state(provider)?.exemption()
     }
 
     /// The state of the keys of a provider.
@@ -270,16 +302,19 @@ impl Jwks {
                 Keys::Unavailable => 0,
             };
             metrics.keys.set(i64::try_from(count).unwrap_or(i64::MAX));
-            metrics.age.set(
-                status
-                    .fetched
-                    .map_or(f64::NAN, |fetched| fetched.elapsed().as_secs_f64()),
-            );
+            let age = status.last_fetched.map(|fetched| fetched.elapsed());
+            metrics.age.set(seconds(age));
             metrics.stale.set(i64::from(
-                count > 0 && (status.error.is_some() || status.from_disk),
+                status.had_keys() && (status.error.is_some() || status.from_disk),
             ));
+            metrics.next_refresh.set(seconds(state.until_next_fetch()));
         }
     }
+}
+
+/// A duration as a gauge shows it.
+fn seconds(duration: Option<Duration>) -> f64 {
+    duration.map_or(f64::NAN, |duration| duration.as_secs_f64())
 }
 
 impl Provider {
@@ -295,12 +330,15 @@ impl Provider {
             Some(known) if known.state.settings == settings => return Arc::clone(known),
             known => known.filter(|known| known.state.settings.source == settings.source),
         };
-        let state = Arc::new(ProviderState::new(settings, metrics));
+        let known = known.map(|known| &*known.state);
+        let state = Arc::new(ProviderState::new(settings, metrics, known));
         let mut refresher = Refresher::new(Arc::clone(&state), clock);
-        refresher.prepare(known.map(|known| &*known.state)).await;
+        refresher.prepare(known).await;
+        let mut tasks = JoinSet::from_iter([refresher.run()]);
+        tasks.spawn(Arc::clone(&state).end_grace());
         Arc::new(Self {
             state,
-            _refresher: JoinSet::from_iter([refresher.run()]),
+            _tasks: tasks,
         })
     }
 }

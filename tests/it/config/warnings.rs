@@ -19,6 +19,18 @@ fn provider(more: &str) -> String {
 fn one_by_one() {
     for (yaml, expected) in [
         (
+            provider("required: false"),
+            "1:12: providers: warning: no provider is `required`, so the service is ready even without",
+        ),
+        (
+            format!(
+                "{}  - {{ issuer: https://b.example, audiences: b, required: false, \
+                 fetch: {{ startup_grace: 1m }} }}\n",
+                "providers:\n  - { issuer: https://a.example, audiences: a }\n"
+            ),
+            "3:89: providers[1].fetch.startup_grace: warning: has no effect, because `required: false`",
+        ),
+        (
             rule("access: public"),
             "2:9: rules[0]: warning: without a `path`, every path is open to requests without a token",
         ),

@@ -11,6 +11,9 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::call::Answer;
 use super::gate::Still;
@@ -63,6 +66,14 @@ impl Server {
     pub async fn check(&self, check: CheckRequest) -> Answer {
         let mut client = AuthorizationClient::new(self.channel().await);
         Answer::read(client.check(check).await.unwrap().into_inner())
+    }
+
+    /// Waits until health checks report that the service is ready.
+    pub async fn is_serving(&self) {
+        let request = HealthCheckRequest::default();
+        let told = HealthClient::new(self.channel().await).watch(request).await;
+        let mut told = told.unwrap().into_inner();
+        while told.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
     }
 
     /// Status and body of a page of the admin listener.

@@ -19,6 +19,8 @@ pub struct RawProvider {
     /// The name in logs, metrics and rules. Default: the issuer's host.
     #[schemars(with = "ProviderName")]
     pub name: Field<String>,
+    /// Whether the service is ready only once it has had the provider's keys. Default: `true`.
+    pub required: Field<bool>,
     /// The exact `iss` of the provider's tokens; discovery starts here. May contain `{tenantid}`,
     /// or be a SPIFFE trust domain.
     #[schemars(with = "Text")]
@@ -145,6 +147,10 @@ pub struct Fetch {
     /// The time limit for each document. Default: `5s`, from `100ms` to `1m`.
     #[schemars(with = "Duration")]
     pub timeout: Field<String>,
+    /// After this time since the start, the provider no longer keeps the service from being ready if
+    /// it never had keys. Its tokens still get 503. Default: `0s`, which means never; at most `24h`.
+    #[schemars(with = "Duration")]
+    pub startup_grace: Field<String>,
     /// The certificate authorities (PEM) to trust instead of the system's; may include a server's
     /// own certificate.
     pub ca_file: Field<String>,

@@ -112,6 +112,7 @@ impl Resolver<'_> {
     pub(super) fn fetch(&mut self, fetch: raw::provider::Fetch) -> Fetch {
         let raw::provider::Fetch {
             timeout,
+            startup_grace,
             ca_file,
             bearer_token_file,
             allow_http,
@@ -119,7 +120,10 @@ impl Resolver<'_> {
             proxy,
         } = fetch;
         let mebibyte = 1024 * 1024;
+        let none = Duration::ZERO;
+        let startup_grace = self.duration(&startup_grace, none, none, 24 * HOUR);
         Fetch {
+            startup_grace: (!startup_grace.is_zero()).then_some(startup_grace),
             timeout: self.duration(&timeout, 5 * SECOND, SECOND / 10, MINUTE),
             ca_file: self.file(&ca_file),
             bearer_token_file: self.file(&bearer_token_file),

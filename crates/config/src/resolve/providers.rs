@@ -38,6 +38,7 @@ impl Resolver<'_> {
                 return None;
             }
         }
+        let all = providers.given().map(|(location, _)| location.clone());
         let mut read = Vec::new();
         let mut names = HashMap::new();
         let mut issuers = HashMap::new();
@@ -66,6 +67,10 @@ impl Resolver<'_> {
             }
             read.push((provider, keys));
         }
+        if !read.is_empty() && read.iter().all(|(_, keys)| !keys.required) {
+            let why = "no provider is `required`, so the service is ready even without any keys";
+            self.warn(&all.unwrap_or_default(), why);
+        }
         Some(read.into_iter().unzip())
     }
 
@@ -76,6 +81,7 @@ impl Resolver<'_> {
     ) -> Option<(Provider, KeySettings)> {
         let RawProvider {
             name,
+            required,
             issuer,
             issuer_aliases,
             tenants,
@@ -96,7 +102,15 @@ impl Resolver<'_> {
             token_from,
             enforce,
         } = provider;
+        let startup_grace = startup_grace_of(&fetch).cloned();
         let fetch = self.fetch(section(fetch));
+        let required = required.value().copied().unwrap_or(true);
+        if let Some(location) = startup_grace.filter(|_| !required && fetch.startup_grace.is_some())
+        {
+            let why = "has no effect, because `required: false` already keeps the provider from \
+                       delaying readiness";
+            self.warn(&location, why);
+        }
         let refresh = self.refresh(section(refresh));
         let audiences = self.audiences(location, audiences);
         let max_token_bytes = self.bytes(&max_token_bytes, 16 * KIB, KIB, MAX_TOKEN_BYTES);
@@ -153,6 +167,7 @@ impl Resolver<'_> {
             source: source?,
             fetch,
             refresh,
+            required,
             algorithms,
         };
         let provider = Provider {
@@ -273,6 +288,15 @@ impl Resolver<'_> {
             self.report(location, why);
         }
     }
+}
+
+/// Where `fetch.startup_grace` is written.
+fn startup_grace_of(fetch: &Field<raw::provider::Fetch>) -> Option<&Location> {
+    fetch
+        .value()?
+        .startup_grace
+        .given()
+        .map(|(location, _)| location)
 }
 
 /// A place of this provider, and a place of an earlier provider, where a token that fits one is an

@@ -5,13 +5,13 @@ use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::board::Board;
 use super::look_ups::{KidHash, LookUps};
-use super::{LookUp, Status};
+use super::{Exemption, LookUp, Status};
 use crate::telemetry::metrics::{KeyMetrics, UnknownKeyOutcome};
 use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::decision::{KeyDoubt, RETRY_AFTER};
@@ -32,6 +32,10 @@ pub(super) struct ProviderState {
     waiting: Semaphore,
     kids: RandomState,
     pub(super) status: ArcSwap<Status>,
+    /// When this source of keys was first used.
+    started: Instant,
+    /// When the next regular fetch is due.
+    next_fetch: ArcSwapOption<Instant>,
 }
 
 /// A provider's keys, and the boards that show them.
@@ -134,7 +138,8 @@ impl Attempts {
 }
 
 impl ProviderState {
-    pub(super) fn new(settings: KeySettings, metrics: KeyMetrics) -> Self {
+    /// `before` is the previous state of this provider, if its keys come from the same source.
+    pub(super) fn new(settings: KeySettings, metrics: KeyMetrics, before: Option<&Self>) -> Self {
         Self {
             settings,
             metrics,
@@ -147,7 +152,50 @@ impl ProviderState {
             waiting: Semaphore::new(MAX_WAITING),
             kids: RandomState::new(),
             status: ArcSwap::default(),
+            started: before.map_or_else(Instant::now, |before| before.started),
+            next_fetch: ArcSwapOption::empty(),
         }
+    }
+
+    /// Why missing keys do not delay readiness.
+    pub(super) fn exemption(&self) -> Option<Exemption> {
+        if !self.settings.required {
+            return Some(Exemption::NotRequired);
+        }
+        let grace = self.settings.fetch.startup_grace?;
+        let has_ended = !self.status.load().had_keys() && self.started.elapsed() >= grace;
+        has_ended.then_some(Exemption::GraceEnded)
+    }
+
+    /// Waits for the end of the startup grace, and reports it if there were no keys until then.
+    pub(super) async fn end_grace(self: Arc<Self>) {
+        let Some(grace) = self.settings.fetch.startup_grace else {
+            return;
+        };
+        sleep_until(self.started + grace).await;
+        if self.exemption() != Some(Exemption::GraceEnded) {
+            return;
+        }
+        self.metrics.grace_ended.inc();
+        tracing::warn!(
+            provider = self.settings.name,
+            grace_seconds = grace.as_secs(),
+            "the startup grace has ended without keys; the provider no longer delays readiness, and \
+             its tokens get 503"
+        );
+        // Whether the service is ready depends on this too.
+        self.publish(self.keys());
+    }
+
+    /// Plans the next regular fetch.
+    pub(super) fn plan(&self, next: Instant) {
+        self.next_fetch.store(Some(Arc::new(next)));
+    }
+
+    /// The time until the next regular fetch. Zero while it is overdue or running.
+    pub(super) fn until_next_fetch(&self) -> Option<Duration> {
+        let next = self.next_fetch.load_full()?;
+        Some(next.duration_since(Instant::now()))
     }
 
     /// The keys in use.

@@ -62,7 +62,12 @@ impl Refresher {
                 self.adopt(keys, Status::clone(&before.status.load()));
                 true
             }
-            Keys::Unavailable => false,
+            Keys::Unavailable => {
+                // That there were keys is not forgotten.
+                let status = before.status.load_full();
+                self.provider.status.store(status);
+                false
+            }
         }
     }
 
@@ -92,9 +97,9 @@ impl Refresher {
         );
         let status = Status {
             fetched: Some(fetched),
+            last_fetched: Some(fetched),
             from_disk: true,
             error: None,
-            had_keys: true,
         };
         self.adopt(keys, status);
     }
@@ -102,6 +107,7 @@ impl Refresher {
     /// Fetches whenever a regular fetch is due, a file changes, or a request asks.
     pub(super) async fn run(mut self) {
         loop {
+            self.provider.plan(self.next);
             let asked = tokio::select! {
                 () = sleep_until(self.next) => false,
                 () = self.source.changed() => false,
@@ -201,11 +207,12 @@ impl Refresher {
             self.next = self.next.min(soon);
         }
         self.report_unusable(&keys);
+        let now = Some(Instant::now());
         let status = Status {
-            fetched: Some(Instant::now()),
+            fetched: now,
+            last_fetched: now,
             from_disk: false,
             error: None,
-            had_keys: true,
         };
         self.adopt(keys, status);
         self.provider.metrics.fetched.inc();
@@ -244,7 +251,7 @@ impl Refresher {
             fetched: self.good.as_ref().map(|(fetched, _)| *fetched),
             from_disk: before.from_disk && self.good.is_some(),
             error: Some(Arc::new(error)),
-            had_keys: before.had_keys,
+            last_fetched: before.last_fetched,
         }));
         if left.is_zero() {
             self.provider.publish(Keys::Unavailable);

@@ -60,23 +60,31 @@ pub struct KeyMetrics {
     pub failed: Counter,
     /// Usable keys.
     pub keys: Gauge,
-    /// Seconds since the keys were fetched; NaN if they never were.
+    /// Seconds since the last keys were fetched, even if they have become too old; NaN if none ever
+    /// were.
     pub age: Gauge<f64, AtomicU64>,
-    /// 1 while the last fetch has failed and older keys are in use.
+    /// 1 if there were keys and the last fetch has failed.
     pub stale: Gauge,
+    /// Seconds until the next regular fetch; NaN before the first one is planned.
+    pub next_refresh: Gauge<f64, AtomicU64>,
+    /// Times that the provider no longer delayed readiness although it never had keys.
+    pub grace_ended: Counter,
     unknown: [Counter; UnknownKeyOutcome::ALL.len()],
 }
 
 impl Default for KeyMetrics {
     fn default() -> Self {
-        let age = Gauge::default();
+        let [age, next_refresh] = [Gauge::default(), Gauge::default()];
         age.set(f64::NAN);
+        next_refresh.set(f64::NAN);
         Self {
             fetched: Counter::default(),
             failed: Counter::default(),
             keys: Gauge::default(),
             age,
             stale: Gauge::default(),
+            next_refresh,
+            grace_ended: Counter::default(),
             unknown: Default::default(),
         }
     }
@@ -101,19 +109,24 @@ type ProviderGauge = (
     fn(&KeyMetrics) -> &dyn EncodeMetric,
 );
 
-const GAUGES: [ProviderGauge; 3] = [
+const GAUGES: [ProviderGauge; 4] = [
     ("jwks_keys", "Usable keys of a provider", |metrics| {
         &metrics.keys
     }),
     (
         "jwks_age_seconds",
-        "Time since a provider's keys were fetched; NaN if they never were",
+        "Time since a provider's last keys were fetched; NaN if none ever were",
         |metrics| &metrics.age,
     ),
     (
         "jwks_stale",
-        "Whether the last fetch has failed and older keys are in use",
+        "Whether a provider had keys and the last fetch has failed",
         |metrics| &metrics.stale,
+    ),
+    (
+        "jwks_next_refresh_seconds",
+        "Time until the next regular fetch of a provider's keys",
+        |metrics| &metrics.next_refresh,
     ),
 ];
 
@@ -133,6 +146,16 @@ pub(super) fn encode(
             let labels = [("provider", name.as_str()), ("result", result)];
             count.encode(fetches.encode_family(&labels)?)?;
         }
+    }
+    let mut graces = encoder.encode_descriptor(
+        "jwks_startup_grace_ended",
+        "Startup grace periods that ended before a provider had keys",
+        None,
+        MetricType::Counter,
+    )?;
+    for (name, metrics) in providers {
+        let labels = [("provider", name.as_str())];
+        metrics.grace_ended.encode(graces.encode_family(&labels)?)?;
     }
     for (name, help, of) in GAUGES {
         let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
