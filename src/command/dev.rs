@@ -105,7 +105,7 @@ async fn run_all(arguments: Arguments) -> Result<ExitCode, Failure> {
         true => {
             let wiring = Wiring {
                 listen: address(arguments.envoy_listen, 8000)?,
-                claimgate: check,
+                claimgate: check.into(),
                 upstream: upstream.address(),
             };
             Some(Envoy::start(&arguments.envoy_bin, envoy::EXAMPLE, &wiring).await?)

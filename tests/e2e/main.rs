@@ -18,7 +18,9 @@ mod authority;
 mod envoy;
 mod grpc;
 mod http2;
+mod load;
 mod mcp;
+mod production;
 mod rules;
 mod setup;
 

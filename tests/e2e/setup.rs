@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use claimgate::dev::envoy::{Envoy, Wiring};
@@ -72,6 +73,17 @@ impl Mesh {
         Self::run(configuration, provider, configured, None, |_| upstream).await
     }
 
+    /// The same, with this configuration of claimgate.
+    pub async fn configured(configuration: &str, configured: String) -> Self {
+        let upstream = Upstream::start().await.unwrap();
+        let address = upstream.address();
+        let provider = Provider::start(0).await;
+        Self::run(configuration, provider, configured, Some(upstream), |_| {
+            address
+        })
+        .await
+    }
+
     async fn wire(
         configuration: &str,
         (more, sections): (&str, &str),
@@ -100,7 +112,7 @@ impl Mesh {
         .await;
         let wiring = Wiring {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            claimgate: claimgate.check,
+            claimgate: claimgate.check.into(),
             upstream: protected(claimgate.check),
         };
         let envoy = Envoy::start(&envoy_binary(), configuration, &wiring)
@@ -116,7 +128,7 @@ impl Mesh {
     }
 }
 
-fn envoy_binary() -> PathBuf {
+pub fn envoy_binary() -> PathBuf {
     std::env::var_os("ENVOY_BIN")
         .expect("ENVOY_BIN names an Envoy: run `make e2e`")
         .into()
@@ -247,24 +259,27 @@ pub struct Claimgate {
     pub admin: SocketAddr,
     file: PathBuf,
     child: Child,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Claimgate {
     pub async fn start(file: &Path) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::start_at(file, any, any).await
+        Self::listening(file, &["127.0.0.1:0"]).await
     }
 
-    async fn start_at(file: &Path, check: SocketAddr, admin: SocketAddr) -> Self {
+    /// Starts at these addresses, of which exactly one is over TCP.
+    pub async fn listening(file: &Path, check: &[&str]) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(file, check, any).await
+    }
+
+    async fn start_at(file: &Path, check: &[&str], admin: SocketAddr) -> Self {
+        let listen = check.iter().flat_map(|address| ["--listen", address]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_claimgate"))
             .args(["serve", "--log-format", "json", "--config"])
             .arg(file)
-            .args([
-                "--listen",
-                &check.to_string(),
-                "--admin-listen",
-                &admin.to_string(),
-            ])
+            .args(listen)
+            .args(["--admin-listen", &admin.to_string()])
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -282,14 +297,26 @@ impl Claimgate {
                 .and_then(|address| address.parse::<SocketAddr>().ok());
             addresses.extend(address);
         }
-        // The log is discarded, so that it does not fill the pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let written = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                written.lock().unwrap().push(line);
+            }
+        });
         Self {
             check: addresses[0],
             admin: addresses[1],
             file: file.to_owned(),
             child,
+            log,
         }
+    }
+
+    /// The number of lines with this text in the log so far, without those of the start.
+    pub fn logged(&self, text: &str) -> usize {
+        let lines = self.log.lock().unwrap();
+        lines.iter().filter(|line| line.contains(text)).count()
     }
 
     pub async fn metrics(&self) -> String {
@@ -310,7 +337,8 @@ impl Claimgate {
     pub async fn restart(&mut self) {
         terminate(&self.child).await;
         assert_eq!(self.child.wait().await.unwrap().code(), Some(0));
-        *self = Self::start_at(&self.file.clone(), self.check, self.admin).await;
+        let check = self.check.to_string();
+        *self = Self::start_at(&self.file.clone(), &[&check], self.admin).await;
     }
 }
 

@@ -33,9 +33,37 @@ pub struct Wiring {
     /// The address for clients. Port 0 picks any free port.
     pub listen: SocketAddr,
     /// The address on which claimgate serves `Check`.
-    pub claimgate: SocketAddr,
+    pub claimgate: Address,
     /// The address of the protected API.
     pub upstream: SocketAddr,
+}
+
+/// The address of a server.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// An address over TCP.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket. Envoy's cluster must have `type: STATIC`.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl Address {
+    /// Envoy's `core.v3.Address`.
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Tcp(address) => json!({"socket_address": {
+                "address": address.ip().to_string(),
+                "port_value": address.port(),
+            }}),
+            Self::Unix(path) => json!({"pipe": {"path": path}}),
+        }
+    }
 }
 
 /// Why Envoy did not start.
@@ -161,23 +189,21 @@ fn wire(configuration: &str, wiring: &Wiring) -> Result<Value, EnvoyError> {
     let mut document: Value = serde_saphyr::from_str(configuration)
         .map_err(|error| EnvoyError::Form(format!("valid YAML: {error}")))?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut place = |pointer: &str, address: SocketAddr| match document.pointer_mut(pointer) {
+    let mut place = |pointer: &str, address: &Address| match document.pointer_mut(pointer) {
         Some(found) => {
-            *found = json!({
-                "address": address.ip().to_string(),
-                "port_value": address.port(),
-            });
+            *found = address.to_json();
             Ok(())
         }
         None => Err(EnvoyError::Form(pointer.to_owned())),
     };
-    place("/admin/address/socket_address", any)?;
+    place("/admin/address", &any.into())?;
     place(
-        "/static_resources/listeners/0/address/socket_address",
-        wiring.listen,
+        "/static_resources/listeners/0/address",
+        &wiring.listen.into(),
     )?;
-    for (index, address) in [(0, wiring.claimgate), (1, wiring.upstream)] {
-        let endpoint = "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+    let upstream = wiring.upstream.into();
+    for (index, address) in [(0, &wiring.claimgate), (1, &upstream)] {
+        let endpoint = "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
         place(
             &format!("/static_resources/clusters/{index}/{endpoint}"),
             address,

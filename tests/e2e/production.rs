@@ -1,0 +1,263 @@
+//! What an operator does while requests flow: certificates, configurations and instances change, and
+//! no caller notices.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::slice::from_ref;
+
+use claimgate::dev::envoy::{Address, EXAMPLE, Envoy, Wiring};
+use claimgate::dev::issuer::Issuer;
+use claimgate::dev::upstream::Upstream;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use serde_json::{Value, json};
+
+use crate::change;
+use crate::load::Load;
+use crate::setup::{Claimgate, Mesh, bearer, configure_for, envoy_binary, eventually, http};
+
+const ENVOY: &str = "spiffe://example.org/ns/edge/sa/envoy";
+
+async fn issuer() -> (Issuer, String) {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let issuer = Issuer::start(any, "urn:orders-api").await.unwrap();
+    let claims = json!({"sub": "alice"});
+    let token = issuer.mint(claims.as_object().unwrap()).unwrap();
+    (issuer, bearer(&token))
+}
+
+/// Writes a certificate for these names, signed by the authority, and its key.
+fn write_identity(
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    names: Vec<SanType>,
+    (certificate, key): (&Path, &Path),
+) {
+    let own = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    params.subject_alt_names = names;
+    // A certificate with the authority's name would pass for self-signed.
+    params.distinguished_name.push(DnType::CommonName, "server");
+    let signed = params.signed_by(&own, authority).unwrap();
+    fs::write(key, own.serialize_pem()).unwrap();
+    fs::write(certificate, signed.pem()).unwrap();
+}
+
+/// The `transport_socket` of docs/operations.md, with Envoy's files in `directory`.
+fn transport_socket(directory: &Path) -> String {
+    let document = include_str!("../../docs/operations.md");
+    let (_, after) = document
+        .split_once("Envoy's cluster then needs a `transport_socket`:\n\n```yaml\n")
+        .unwrap();
+    let (block, _) = after.split_once("```").unwrap();
+    let block = block.replace("/etc/envoy", &directory.display().to_string());
+    let lines = block.lines().map(|line| format!("      {line}\n"));
+    lines.collect()
+}
+
+/// Mutual TLS as the documents show it. Connections end every second, so that each of the server's
+/// certificates is used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn certificates_rotate_under_load() {
+    let (issuer, line) = issuer().await;
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    fs::write(at("ca.crt"), authority.pem()).unwrap();
+    let own = || {
+        let name = SanType::DnsName("claimgate".try_into().unwrap());
+        write_identity(
+            &authority,
+            vec![name],
+            (&at("server.crt"), &at("server.key")),
+        );
+    };
+    own();
+    let name = SanType::URI(ENVOY.try_into().unwrap());
+    write_identity(&authority, vec![name], (&at("tls.crt"), &at("tls.key")));
+
+    let here = directory.path().display();
+    let server = format!(
+        "server:\n  drain: 0s\n  max_connection_age: 1s\n  tls:\n    certificate: {here}/server.crt\n    \
+         key: {here}/server.key\n    client_ca: {here}/ca.crt\n    allowed_clients: [\"{ENVOY}\"]\n"
+    );
+    let plain = configure_for(issuer.url(), "", "");
+    let configured = change(&plain, "server: { drain: 0s }\n", &server);
+    let place = "      # If claimgate has `server.tls`, put the `transport_socket` of docs/operations.md#tls here.\n";
+    let envoy = change(EXAMPLE, place, &transport_socket(directory.path()));
+    let mesh = Mesh::configured(&envoy, configured).await;
+    eventually("Envoy has a connection", async || {
+        http(mesh.envoy.address(), "GET /orders", from_ref(&line))
+            .await
+            .status
+            == 200
+    })
+    .await;
+
+    let load = Load::start(mesh.envoy.address(), &line);
+    for rotation in 1..=3 {
+        load.goes_on().await;
+        own();
+        eventually("the certificate is read again", async || {
+            mesh.claimgate.logged("TLS certificate reloaded") >= rotation
+        })
+        .await;
+        load.goes_on().await;
+    }
+    load.refused_nothing().await;
+
+    // Without its certificate, Envoy gets nothing.
+    let (_, without) = envoy.split_once("      tls_certificates:").unwrap();
+    let (certificate, _) = without.split_once("        validation_context:").unwrap();
+    let block = format!("        tls_certificates:{certificate}");
+    let stranger = change(&envoy, &block, "");
+    let wiring = wiring(mesh.claimgate.check.into(), mesh.upstream.as_ref().unwrap());
+    let stranger = Envoy::start(&envoy_binary(), &stranger, &wiring)
+        .await
+        .unwrap();
+    let refused = http(stranger.address(), "GET /orders", &[line]).await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    eventually("it is counted", async || {
+        let metrics = mesh.claimgate.metrics().await;
+        !metrics.contains("claimgate_bad_connections_total{kind=\"tls_handshake\"} 0\n")
+    })
+    .await;
+}
+
+fn wiring(claimgate: Address, upstream: &Upstream) -> Wiring {
+    Wiring {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        claimgate,
+        upstream: upstream.address(),
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn a_unix_socket_carries_checks() {
+    let (issuer, line) = issuer().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (file, socket) = (
+        directory.path().join("claimgate.yaml"),
+        directory.path().join("check.sock"),
+    );
+    fs::write(&file, configure_for(issuer.url(), "", "")).unwrap();
+    let listen = format!("unix://{}", socket.display());
+    let _claimgate = Claimgate::listening(&file, &["127.0.0.1:0", &listen]).await;
+    let upstream = Upstream::start().await.unwrap();
+    let configuration = EXAMPLE.replacen("type: STRICT_DNS", "type: STATIC", 1);
+    let wiring = wiring(Address::Unix(socket), &upstream);
+    let envoy = Envoy::start(&envoy_binary(), &configuration, &wiring)
+        .await
+        .unwrap();
+    eventually("requests pass", async || {
+        http(envoy.address(), "GET /orders", from_ref(&line))
+            .await
+            .status
+            == 200
+    })
+    .await;
+    assert_eq!(http(envoy.address(), "GET /", &[]).await.status, 401);
+}
+
+/// The configuration changes between two that answer differently. Each answer is that of one of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn configurations_change_under_load() {
+    let (issuer, line) = issuer().await;
+    let plain = configure_for(issuer.url(), "", "");
+    let other = plain.replace("x-auth-subject", "x-auth-user");
+    let mesh = Mesh::configured(EXAMPLE, plain.clone()).await;
+    let file = mesh.directory.path().join("claimgate.yaml");
+    let load = Load::start(mesh.envoy.address(), &line);
+    for round in 1..=4 {
+        let text = if round % 2 == 0 { &plain } else { &other };
+        fs::write(&file, text).unwrap();
+        while mesh.claimgate.logged("configuration reloaded") < round {
+            let answer = http(mesh.envoy.address(), "GET /orders", from_ref(&line)).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let seen: Value = serde_json::from_str(&answer.body).unwrap();
+            let names = ["x-auth-subject", "x-auth-user"];
+            let found = names.map(|name| seen["headers"].get(name).is_some());
+            assert_ne!(found[0], found[1], "{seen}");
+        }
+        load.goes_on().await;
+    }
+    load.refused_nothing().await;
+}
+
+/// Two instances restart one after the other, with the default `drain`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn a_rolling_restart_refuses_nobody() {
+    let (issuer, line) = issuer().await;
+    let configured = configure_for(issuer.url(), "", "").replace("drain: 0s", "drain: 5s");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("claimgate.yaml");
+    fs::write(&file, &configured).unwrap();
+    let mut second = Claimgate::start(&file).await;
+    let endpoint = "              - endpoint:\n                  address:\n                    \
+                    socket_address: { address: claimgate, port_value: 9001 }\n";
+    let another = endpoint.replace(
+        "address: claimgate, port_value: 9001",
+        &format!("address: 127.0.0.1, port_value: {}", second.check.port()),
+    );
+    let envoy = change(EXAMPLE, endpoint, &format!("{endpoint}{another}"));
+    let mut mesh = Mesh::configured(&envoy, configured).await;
+    let load = Load::start(mesh.envoy.address(), &line);
+    for _ in 0..2 {
+        load.goes_on().await;
+        second.restart().await;
+        load.goes_on().await;
+        healthy(&mesh.envoy, 2).await;
+        mesh.claimgate.restart().await;
+        load.goes_on().await;
+        healthy(&mesh.envoy, 2).await;
+    }
+    load.refused_nothing().await;
+}
+
+/// Waits until Envoy considers this many instances of claimgate healthy.
+async fn healthy(envoy: &Envoy, count: usize) {
+    eventually("Envoy finds the instances healthy", async || {
+        let stats = "GET /stats?filter=cluster.claimgate.membership_healthy";
+        let found = http(envoy.admin(), stats, &[]).await.body;
+        found.contains(&format!("membership_healthy: {count}"))
+    })
+    .await;
+}
+
+/// With `enforce: false`, the upstream gets no header that a client made up. With Envoy's own
+/// `shadow_mode` it does.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn observing_lets_no_spoofed_header_through() {
+    let spoofed = ["x-auth-subject: root".to_owned()];
+    let seen = async |mesh: &Mesh| {
+        let answer = http(mesh.envoy.address(), "GET /orders", &spoofed).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let echoed: Value = serde_json::from_str(&answer.body).unwrap();
+        echoed["headers"]["x-auth-subject"].clone()
+    };
+    let observing = Mesh::with_sections(EXAMPLE, "enforce: false").await;
+    assert_eq!(seen(&observing).await, Value::Null);
+    let metrics = observing.claimgate.metrics().await;
+    let counted =
+        "claimgate_would_deny_total{reason=\"missing_token\",rule=\"default\",provider=\"none\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+
+    let setting = "failure_mode_allow: false\n";
+    let indent = EXAMPLE
+        .lines()
+        .find(|line| line.contains(setting.trim_end()));
+    let indent = indent.unwrap().split('f').next().unwrap();
+    let envoy = change(
+        EXAMPLE,
+        setting,
+        &format!("{setting}{indent}shadow_mode: true\n"),
+    );
+    let shadowing = Mesh::with_sections(&envoy, "").await;
+    assert_eq!(seen(&shadowing).await, "root");
+}
