@@ -1,11 +1,17 @@
 //! Writes log lines to standard error.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+mod logfmt;
+
+use crate::config::LogLevel;
 use crate::policy::Provider;
+use logfmt::Logfmt;
 
 /// The maximum number of lines that wait to be written.
 const MAX_WAITING_LINES: usize = 8 * 1024;
@@ -26,6 +32,32 @@ pub struct Logging {
     _guard: WorkerGuard,
     /// Counts the dropped lines.
     pub lost: ErrorCounter,
+    /// Which lines are written.
+    pub filter: Filter,
+}
+
+/// Decides which lines are written, and may change while the process runs.
+#[derive(Clone)]
+pub struct Filter(Option<Arc<dyn Fn(EnvFilter) + Send + Sync>>);
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_fixed = self.0.is_none();
+        f.debug_struct("Filter")
+            .field("is_fixed", &is_fixed)
+            .finish()
+    }
+}
+
+impl Filter {
+    /// Applies the level of the configuration, unless a flag or a variable takes precedence.
+    pub fn configure(&self, level: LogLevel) {
+        if let Filter(Some(replace)) = self
+            && let Ok(filter) = read_filter(level.name())
+        {
+            replace(filter);
+        }
+    }
 }
 
 /// Logs that tokens of this provider are accepted from now on.
@@ -38,7 +70,8 @@ pub(crate) fn trusting(provider: &Provider) {
 }
 
 /// Starts logging to standard error, until the returned value is dropped. `filter` has the syntax
-/// of `tracing-subscriber`: a level (`info`), or levels by module (`warn,claimgate=debug`).
+/// of `tracing-subscriber`: a level (`info`), or levels by module (`warn,claimgate=debug`). Without
+/// one, the level is `info` until [`Filter::configure`] changes it.
 ///
 /// A separate thread writes the lines. If standard error blocks, lines are dropped and counted;
 /// checks never wait for logging.
@@ -46,8 +79,9 @@ pub(crate) fn trusting(provider: &Provider) {
 /// # Errors
 ///
 /// Fails if `filter` is not valid.
-pub fn init(format: LogFormat, filter: &str) -> Result<Logging, String> {
-    let filter = read_filter(filter)?;
+pub fn init(format: LogFormat, filter: Option<&str>) -> Result<Logging, String> {
+    let is_fixed = filter.is_some();
+    let filter = read_filter(filter.unwrap_or(LogLevel::default().name()))?;
     let colours =
         std::env::var_os("NO_COLOR").is_none() && io::IsTerminal::is_terminal(&io::stderr());
     let (writer, guard) = NonBlockingBuilder::default()
@@ -60,15 +94,35 @@ pub fn init(format: LogFormat, filter: &str) -> Result<Logging, String> {
         .with_writer(writer)
         .with_ansi(colours);
     // In tests, another subscriber may already be installed. Then that one is used.
-    let _ = match format {
-        LogFormat::Text => subscriber.with_target(false).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    let replace = match format {
+        LogFormat::Text => {
+            let subscriber = subscriber.with_target(false).fmt_fields(Logfmt);
+            let subscriber = subscriber.with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let _ = subscriber.try_init();
+            replacing(move |filter| handle.reload(filter))
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber.json().flatten_event(true);
+            let subscriber = subscriber.with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let _ = subscriber.try_init();
+            replacing(move |filter| handle.reload(filter))
+        }
     };
     hide_panic_messages();
     Ok(Logging {
         _guard: guard,
         lost,
+        filter: Filter((!is_fixed).then_some(replace)),
     })
+}
+
+/// Replaces the filter of the subscriber. Errors mean that the subscriber is not in use.
+fn replacing<E>(
+    reload: impl Fn(EnvFilter) -> Result<(), E> + Send + Sync + 'static,
+) -> Arc<dyn Fn(EnvFilter) + Send + Sync> {
+    Arc::new(move |filter| drop(reload(filter)))
 }
 
 /// A bare level applies to claimgate only. Libraries log at most warnings.

@@ -13,7 +13,7 @@ use crate::file_watch::{Changes, looks};
 use crate::gate::Gate;
 use crate::gate::files::{Files, Stamp};
 use crate::lifecycle::systemd::Systemd;
-use crate::logging;
+use crate::logging::{self, Filter};
 use crate::policy::Provider;
 
 /// Reads the configuration.
@@ -24,6 +24,7 @@ pub struct ConfigFile {
     file: Option<Watched>,
     hangup: Signal,
     rejected: Rejected,
+    log: Option<Filter>,
 }
 
 /// Why the file is not in force. Empty while it is.
@@ -77,7 +78,15 @@ impl ConfigFile {
             file,
             hangup: signal(SignalKind::hangup())?,
             rejected: Rejected::default(),
+            log: None,
         })
+    }
+
+    /// Applies `log.level` at each reload.
+    #[must_use]
+    pub fn with_log(self, filter: Filter) -> Self {
+        let log = Some(filter);
+        Self { log, ..self }
     }
 
     /// Why the file is not in force.
@@ -92,6 +101,7 @@ impl ConfigFile {
             file,
             mut hangup,
             rejected,
+            log,
         } = self;
         let Some(Watched { path, load, loaded }) = file else {
             while hangup.recv().await.is_some() {
@@ -108,6 +118,7 @@ impl ConfigFile {
             gate,
             bound,
             rejected,
+            log,
             files: Files::default(),
         };
         let mut changes = Changes::since(loaded);
@@ -154,6 +165,7 @@ struct Reloader {
     gate: Gate,
     bound: Bound,
     rejected: Rejected,
+    log: Option<Filter>,
     files: Files,
 }
 
@@ -197,7 +209,11 @@ impl Reloader {
                     tracing::warn!(section, "changes of this section require a restart");
                 }
                 let before = self.gate.generation();
+                let level = config.log.level;
                 self.gate.reload(config).await;
+                if let Some(log) = &self.log {
+                    log.configure(level);
+                }
                 let generation = self.gate.generation();
                 tracing::info!(
                     %file,

@@ -3,16 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 use tokio::task::spawn_blocking;
 
-use super::{ConfigInput, Failure};
+use super::{ConfigInput, Failure, complain};
 use crate::app::{self, App};
 use crate::config::{Config, ListenAddress, values};
 use crate::lifecycle::signals::StopSignals;
 use crate::lifecycle::systemd::Systemd;
 use crate::logging::{self, LogFormat, Logging};
 use crate::reload::ConfigFile;
-use crate::time::SystemClock;
+use crate::time::{Clock as _, SystemClock};
 
 /// Runs the service until SIGTERM or SIGINT; a second one ends it at once. Reloads the configuration
 /// file when it changes, and at SIGHUP.
@@ -44,24 +45,47 @@ pub(super) struct Log {
     #[arg(long, value_enum, default_value_t, env = "CLAIMGATE_LOG_FORMAT")]
     log_format: LogFormat,
 
-    /// What to log: a level, or levels by module
-    #[arg(
-        long,
-        value_name = "FILTER",
-        default_value = "info",
-        env = "CLAIMGATE_LOG"
-    )]
-    log_level: String,
+    /// What to log: a level, or levels by module [default: `RUST_LOG`, else the configuration's
+    /// `log.level`]
+    #[arg(long, value_name = "FILTER", env = "CLAIMGATE_LOG")]
+    log_level: Option<String>,
 }
 
 impl Log {
     /// Starts logging. It ends when the returned value is dropped.
     pub(super) fn init(&self) -> Result<Logging, Failure> {
-        Ok(logging::init(self.log_format, &self.log_level)?)
+        let variable = super::variable("RUST_LOG").filter(|_| self.log_level.is_none());
+        if let Some(filter) = &variable {
+            let logging = logging::init(self.log_format, Some(filter));
+            return Ok(logging.map_err(|error| format!("RUST_LOG: {error}"))?);
+        }
+        Ok(logging::init(self.log_format, self.log_level.as_deref())?)
     }
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let format = arguments.log.log_format;
+    match start_and_serve(arguments).await {
+        Err(error) if format == LogFormat::Json => {
+            complain(&fatal(&error.to_string()));
+            Ok(ExitCode::from(2))
+        }
+        outcome => outcome,
+    }
+}
+
+/// The last line of a log in JSON. It does not depend on the log level, and says why nothing follows.
+fn fatal(error: &str) -> String {
+    let line = json!({
+        "timestamp": SystemClock.now().to_string(),
+        "level": "ERROR",
+        "message": "claimgate has failed",
+        "error": error,
+    });
+    line.to_string()
+}
+
+async fn start_and_serve(arguments: Arguments) -> Result<ExitCode, Failure> {
     // Before anything that takes time: reading files, which may hang, and binding addresses.
     let stop = StopSignals::install()?;
     let (app, _logging) = tokio::select! {
@@ -104,6 +128,7 @@ async fn start(arguments: Arguments) -> Result<(App, Logging), Failure> {
     let config = spawn_blocking(move || source.load()).await??;
     let config = with_addresses(config);
     let logging = log.init()?;
+    logging.filter.configure(config.log.level);
     for warning in &config.warnings {
         tracing::warn!(%warning, "the configuration is probably not what you want");
     }
@@ -111,7 +136,9 @@ async fn start(arguments: Arguments) -> Result<(App, Logging), Failure> {
         logging::trusting(provider);
     }
     let app = app::bind(config, SystemClock).await?;
-    let app = app.reloading(file).supervised(Systemd::from_environment());
+    let app = app
+        .reloading(file.with_log(logging.filter.clone()))
+        .supervised(Systemd::from_environment());
     app.count_lines_lost_by(&logging);
     for address in app.check_addresses() {
         tracing::info!(%address, "serving Check");

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Failure, complain, say};
-use crate::config::{Config, ConfigError, KeySettings, KeySource, in_file};
+use crate::config::{Config, ConfigError, KeySettings, KeySource, LogSubject, in_file};
+use crate::gate::subjects::read_key;
 use crate::jwks;
 use crate::keyring::KeySet;
 use crate::listener::tls::Material;
@@ -88,6 +89,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
                 code = ExitCode::from(1);
             }
         }
+    }
+    if let LogSubject::Hash(Some(file)) = &config.log.subject
+        && let Err(error) = read_key(file)
+    {
+        complain(&format!("log.subject_key_file: {error}"));
+        code = ExitCode::from(1);
     }
     for settings in &config.keys {
         if !usable(settings, online).await? {

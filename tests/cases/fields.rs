@@ -8,9 +8,10 @@ use super::file::{Case, File, files, read};
 use super::run::{configuration, requests, run};
 
 /// Fields that no single decision can show, with the tests that cover them.
-const SHOWN_ELSEWHERE: [(&str, &str); 9] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 10] = [
     ("server", "serving, e2e"),
     ("admin", "serving, e2e"),
+    ("log", "log, denials, reload"),
     ("token_cache", "token_cache"),
     ("providers.discovery_url", "key_sources, refresh"),
     (

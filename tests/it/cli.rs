@@ -181,6 +181,19 @@ async fn validate_reports() {
     assert_eq!((strict.code, strict.out.as_str()), (Some(1), ""));
     assert_eq!(strict.err, warned.err);
 
+    let hashed = provider(&issuer, "acme", "") + "log: { subject: hash, subject_key_file: key }\n";
+    std::fs::write(directory.path().join("key"), "too short").unwrap();
+    let short = validate(&hashed, &[]).await;
+    assert_eq!(short.code, Some(1));
+    assert!(
+        short.err.contains("log.subject_key_file: cannot use `"),
+        "{}",
+        short.err
+    );
+    assert!(short.err.contains("fewer than 16 bytes"), "{}", short.err);
+    std::fs::write(directory.path().join("key"), "0123456789abcdef").unwrap();
+    assert_eq!(validate(&hashed, &[]).await.code, Some(0));
+
     let online = validate(&provider(&issuer, "acme", ""), &["--online"]).await;
     assert_eq!(online.code, Some(0), "{}", online.err);
     assert!(
@@ -456,6 +469,60 @@ async fn a_failed_start_says_why() {
             "{arguments:?}: {}",
             outcome.err
         );
+    }
+}
+
+/// Who reads the log by machine finds the reason in it too, whatever the level.
+#[tokio::test]
+async fn a_failed_start_is_logged_in_the_format_of_the_log() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let _holder = std::net::TcpListener::bind(&taken);
+    let idp = ["--issuer", "https://idp.example.com", "--audience", "a"];
+    for (arguments, variable, expected) in [
+        (vec![], None, "no configuration: use --config FILE"),
+        (
+            vec!["--config", "/nonexistent.yaml"],
+            None,
+            "cannot read `/nonexistent.yaml`",
+        ),
+        (
+            [&["--listen", &taken], &idp[..]].concat(),
+            None,
+            "cannot listen on 127.0.0.1:",
+        ),
+        (
+            [&["--listen", &taken, "--log-level", "off"], &idp[..]].concat(),
+            None,
+            "cannot listen",
+        ),
+        (
+            [&["--log-level", "verbose"], &idp[..]].concat(),
+            None,
+            "a level is one of off, error",
+        ),
+        (
+            idp.to_vec(),
+            Some("verbose"),
+            "RUST_LOG: `verbose` is not a log level or filter",
+        ),
+    ] {
+        let mut command = claimgate(&["serve", "--log-format", "json"]);
+        command.args(&arguments);
+        if let Some(filter) = variable {
+            command.env("RUST_LOG", filter);
+        }
+        let output = command.output().await.unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        let lines: Vec<Value> = error
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+            .collect();
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR", "{last}");
+        assert!(last["error"].as_str().unwrap().contains(expected), "{last}");
+        assert!(last["timestamp"].is_string(), "{last}");
     }
 }
 

@@ -119,6 +119,84 @@ async fn a_flood_of_long_claims_is_a_few_lines() {
     assert_eq!(about("… and 10 more"), 1);
 }
 
+/// Neither the log nor the list of denials says more about a caller than is configured, from the next
+/// reload on.
+#[tokio::test(start_paused = true)]
+async fn callers_are_named_as_configured() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let rule =
+        "rules: [{ name: writers, match: { path: { prefix: / } }, scopes: [orders:write] }]\n";
+    let open = crate::support::gate::provider(&issuer, "acme", "");
+    let yaml = |subject: &str| format!("{open}{rule}log: {{ subject: {subject} }}\n");
+    let claims = serde_json::json!({
+        "iss": issuer.url(), "aud": "orders-api", "sub": "alice in wonderland", "azp": "rabbit",
+        "exp": crate::support::gate::NOW + 60,
+    });
+    let token = key.token(&claims).unwrap();
+    let gate = Gate::start(&yaml("plain")).await;
+    gate.service.gate.generation().jwks.all_known().await;
+    let log = Log::start("debug");
+    let denied = async |subject: &str| {
+        gate.reload(&yaml(subject)).await;
+        log.take();
+        assert_eq!(gate.check(&token).await.status(), 403);
+        let record = gate.service.gate.denials.newest().next().unwrap();
+        let lines = log.take();
+        let line = lines
+            .iter()
+            .find(|line| line["message"] == "denied")
+            .unwrap();
+        let members = [&record.subject, &record.client];
+        for (member, name) in members.into_iter().zip(["subject", "client"]) {
+            assert_eq!(line[name].as_str(), member.as_deref(), "{subject}: {line}");
+        }
+        if subject != "plain" {
+            let all = format!("{lines:?}{record:?}");
+            assert!(
+                !all.contains("wonderland") && !all.contains("rabbit"),
+                "{all}"
+            );
+        }
+        members.map(Clone::clone)
+    };
+    let plain = denied("plain").await;
+    assert_eq!(
+        plain,
+        [
+            Some("alice in wonderland".to_owned()),
+            Some("rabbit".to_owned())
+        ]
+    );
+    assert_eq!(denied("omit").await, [None, None]);
+    let [subject, client] = denied("hash").await.map(Option::unwrap);
+    for hash in [&subject, &client] {
+        assert!(
+            hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{hash}"
+        );
+    }
+    assert_ne!(subject, client);
+
+    // An allow, at `debug`.
+    for (mode, expected) in [
+        ("plain", Some("alice in wonderland")),
+        ("hash", Some(&*subject)),
+        ("omit", None),
+    ] {
+        gate.reload(&format!("{open}log: {{ subject: {mode} }}\n"))
+            .await;
+        log.take();
+        assert!(gate.check(&token).await.is_allow());
+        let lines = log.take();
+        let line = lines
+            .iter()
+            .find(|line| line["message"] == "allowed")
+            .unwrap();
+        assert_eq!(line["subject"].as_str(), expected, "{mode}");
+    }
+}
+
 /// Any number of threads may count at the same time, without waiting for each other.
 #[test]
 fn lines_are_counted_together() {

@@ -30,10 +30,16 @@ struct Running {
 
 impl Running {
     async fn start(file: &Path) -> Self {
+        Self::start_in(file, &[]).await
+    }
+
+    /// Starts with these variables.
+    async fn start_in(file: &Path, variables: &[(&str, &str)]) -> Self {
         let any = "127.0.0.1:0";
         let file = file.to_str().unwrap();
         let mut child = claimgate(&["serve", "--config", file, "--log-format", "json"])
             .args(["--listen", any, "--admin-listen", any])
+            .envs(variables.iter().copied())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -166,6 +172,69 @@ async fn each_kind_of_change_takes_effect_and_a_wrong_file_changes_nothing() {
     assert!(running.allows(&token).await);
     assert_eq!(issuer.asked(JWKS), 1, "the keys live on");
     assert_eq!(terminate(running.child).await, Some(0));
+}
+
+/// A flag or variable beats the file, from the start and at each reload.
+#[tokio::test]
+async fn the_log_level_is_that_of_the_first_who_says() {
+    let (issuer, token) = issuer_and_token().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("claimgate.yaml");
+    let open = provider(&issuer, "acme", "");
+    let with_level = |level: &str| format!("{open}log: {{ level: {level} }}\n");
+    let variables = |claimgate: Option<&'static str>, rust: Option<&'static str>| {
+        let variables = [("CLAIMGATE_LOG", claimgate), ("RUST_LOG", rust)];
+        let given = variables
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        given.collect::<Vec<_>>()
+    };
+    for (variables, first, second, logs_allows) in [
+        (variables(None, None), "info", "debug", [false, true]),
+        (variables(None, None), "debug", "info", [true, false]),
+        (
+            variables(Some("info"), None),
+            "info",
+            "debug",
+            [false, false],
+        ),
+        (
+            variables(None, Some("info")),
+            "debug",
+            "debug",
+            [false, false],
+        ),
+        (variables(None, Some("debug")), "info", "info", [true, true]),
+        (
+            variables(Some("info"), Some("debug")),
+            "info",
+            "info",
+            [false, false],
+        ),
+    ] {
+        std::fs::write(&file, with_level(first)).unwrap();
+        let mut running = Running::start_in(&file, &variables).await;
+        for (level, logs_allows) in [first, second].into_iter().zip(logs_allows) {
+            std::fs::write(&file, with_level(level)).unwrap();
+            signal(&running.child, "HUP").await;
+            running.logs(RELOADED).await;
+            assert!(running.allows(&token).await);
+            assert!(!running.allows("a.b.c").await);
+            let line = loop {
+                let line = running.lines.next_line().await.unwrap().unwrap();
+                let line: Value = serde_json::from_str(&line).unwrap();
+                if ["allowed", "denied"].contains(&line["message"].as_str().unwrap()) {
+                    break line;
+                }
+            };
+            assert_eq!(
+                line["message"] == "allowed",
+                logs_allows,
+                "{variables:?} {level}"
+            );
+        }
+        assert_eq!(terminate(running.child).await, Some(0));
+    }
 }
 
 /// Kubernetes swaps a link to the directory with the files.

@@ -33,6 +33,8 @@ pub struct Config {
     pub server: Server,
     /// The HTTP listener for health and metrics.
     pub admin: Admin,
+    /// What is logged.
+    pub log: Log,
     /// What decisions depend on.
     pub policy: Arc<Policy>,
     /// The source of each provider's keys, in the order of the policy's providers.
@@ -45,6 +47,69 @@ pub struct Config {
     pub warnings: Vec<Problem>,
     /// Tells this text from other configurations. Files that it names do not count.
     pub hash: ConfigHash,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important lines that are written.
+    pub level: LogLevel,
+    /// How callers are named.
+    pub subject: LogSubject,
+}
+
+/// The importance of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing is logged.
+    Off,
+    /// What an operator must repair.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Denials, and what the service does.
+    #[default]
+    Info,
+    /// Every decision.
+    Debug,
+    /// Details for developers.
+    Trace,
+}
+
+impl LogLevel {
+    /// All levels.
+    pub const ALL: [Self; 6] = [
+        Self::Off,
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    /// The name of the level.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How log lines and the list of denials name the subject and the client of a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogSubject {
+    /// As they are.
+    #[default]
+    Plain,
+    /// As keyed hashes. The key is in this file; without one, it is random for each process.
+    Hash(Option<PathBuf>),
+    /// Not at all.
+    Omit,
 }
 
 /// The cache of verified tokens.

@@ -30,6 +30,8 @@ pub struct Root {
     pub server: Field<Server>,
     /// The operator's HTTP listener, for health and metrics.
     pub admin: Field<Admin>,
+    /// What is logged. A reload changes it.
+    pub log: Field<Log>,
     /// The providers whose tokens are accepted, and on what terms.
     #[schemars(length(min = 1))]
     pub providers: Field<Vec<Field<RawProvider>>>,
@@ -93,6 +95,30 @@ pub struct Admin {
     /// `host:port`. Default: `127.0.0.1:9002`.
     #[schemars(with = "SocketAddress")]
     pub listen: Field<String>,
+}
+
+/// What is logged.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(
+    deny_unknown_fields,
+    extend(
+        "if" = {"required": ["subject_key_file"]},
+        "then" = {"properties": {"subject": {"const": "hash"}}, "required": ["subject"]},
+    )
+)]
+pub struct Log {
+    /// The least important lines that are written. `--log-level`, `CLAIMGATE_LOG` and `RUST_LOG` take
+    /// precedence. Default: `info`.
+    #[schemars(with = "forms::LogLevel")]
+    pub level: Field<String>,
+    /// How log lines and the list of denials name the subject and the client of a token: `plain` (the
+    /// default) as they are, `hash` by a keyed hash, `omit` not at all.
+    #[schemars(with = "forms::LogSubject")]
+    pub subject: Field<String>,
+    /// The file with the key of `subject: hash`, of at least 16 bytes. Instances with the same key write
+    /// the same hashes. Default: a random key for each process.
+    pub subject_key_file: Field<String>,
 }
 
 /// The cache of verified tokens.

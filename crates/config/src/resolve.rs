@@ -8,6 +8,7 @@ mod answers;
 mod hazards;
 mod keys;
 mod listen;
+mod log;
 mod matcher;
 mod providers;
 mod reading;
@@ -163,6 +164,7 @@ impl Resolver<'_> {
         let Root {
             server,
             admin,
+            log,
             providers,
             token_cache,
             upstream,
@@ -176,6 +178,7 @@ impl Resolver<'_> {
         } = root;
         let server = self.server(section(server));
         let admin = self.admin(section(admin));
+        let log = self.log(section(log));
         let mut upstream = self.upstream(section(upstream));
         upstream.response_headers = self.response_headers(response_headers);
         let denials = self.denials(section(denials));
@@ -191,6 +194,7 @@ impl Resolver<'_> {
         Some(Config {
             server,
             admin,
+            log,
             policy: Arc::new(Policy::new(PolicyBuilder {
                 providers,
                 rules,

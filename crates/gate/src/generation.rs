@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::jwks::Jwks;
+use crate::subjects::Subjects;
 use crate::telemetry::metrics::{Metrics, PolicyMetrics};
 use crate::token_cache::TokenCache;
 use claimgate_config::{Config, ConfigHash};
@@ -27,6 +28,8 @@ pub struct Generation {
     pub token_cache: TokenCache,
     /// The series of this policy.
     pub metrics: Arc<PolicyMetrics>,
+    /// How callers are named in the log.
+    pub(crate) subjects: Subjects,
 }
 
 impl Generation {
@@ -41,6 +44,7 @@ impl Generation {
         let Config {
             server: _,
             admin: _,
+            log,
             policy,
             keys,
             token_cache,
@@ -57,6 +61,7 @@ impl Generation {
             policy,
             denials,
             metrics: series,
+            subjects: Subjects::load(&log.subject).await,
         }
     }
 

@@ -18,6 +18,7 @@ mod generation;
 mod judged;
 pub mod jwks;
 mod log;
+pub mod subjects;
 pub mod telemetry;
 pub mod token_cache;
 

@@ -12,7 +12,6 @@ use crate::jwks::Jwks;
 use crate::telemetry::lines::Line;
 use claimgate_core::advice::{self, Wait};
 use claimgate_core::decision::{Decision, Denial, Fault, NoLookUp, Reason};
-use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::ProviderId;
 use claimgate_core::request::Request;
 use claimgate_core::token::claims::Claims;
@@ -94,7 +93,8 @@ impl Gate {
                     .and_then(|bearer| provider(bearer.provider())),
                 subject = permit
                     .bearer()
-                    .and_then(|bearer| bearer.token().claims().subject()),
+                    .and_then(|bearer| bearer.token().claims().subject())
+                    .and_then(|subject| generation.subjects.shown(subject)),
                 "allowed"
             ),
             Decision::Deny(_) => {}
@@ -146,7 +146,7 @@ impl Gate {
         let now = catch_unwind(AssertUnwindSafe(|| self.clock.now())).ok();
         let bearer = denial.bearer.as_ref();
         let claims = bearer.map(|bearer| bearer.token().claims());
-        let shown = |text: &str| Escaped::from(text).to_string();
+        let shown = |text: &str| generation.subjects.shown(text);
         let request = circumstances.request.map(DenialRecord::of);
         let rule = denial.rule.and_then(|id| policy.rule(id));
         let provider = denial.provider.and_then(|id| policy.provider(id));
@@ -157,8 +157,8 @@ impl Gate {
             reason: denial.reason().code(),
             rule: rule.map(|rule| rule.name.clone()),
             provider: provider.map(|provider| provider.name.clone()),
-            subject: claims.and_then(Claims::subject).map(shown),
-            client: claims.and_then(Claims::client).map(shown),
+            subject: claims.and_then(Claims::subject).and_then(shown),
+            client: claims.and_then(Claims::client).and_then(shown),
             keys_age_seconds: age_of_keys(generation, denial),
             detail: denial.fault.to_string(),
             hint: with_hint

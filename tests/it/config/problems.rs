@@ -4,6 +4,18 @@ use super::problems;
 
 /// A configuration, and a part of the problem that is reported.
 const PROBLEMS: &[(&str, &str)] = &[
+    (
+        "log: { level: verbose }",
+        "1:15: log.level: `verbose` is not one of `off`, `error`, `warn`, `info`, `debug`, `trace`",
+    ),
+    (
+        "log: { subject: hidden }",
+        "1:17: log.subject: `hidden` is not one of `plain`, `hash`, `omit`",
+    ),
+    (
+        "log: { subject: omit, subject_key_file: a }",
+        "1:41: log.subject_key_file: `subject_key_file` requires `subject: hash`",
+    ),
     ("", "providers: missing"),
     (
         "providers: []",

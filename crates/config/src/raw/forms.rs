@@ -97,6 +97,8 @@ choice! {
     Access ["public", "optional", "required", "deny"], "Which requests may pass.";
     Paths ["strict", "as_is"], "How paths are compared with rules.";
     CorsPreflight ["judge", "allow"], "How CORS preflight requests are treated.";
+    LogLevel crate::LogLevel::ALL.map(crate::LogLevel::name), "The importance of log lines.";
+    LogSubject ["plain", "hash", "omit"], "How callers are named.";
     BodyForm ["json", "problem", "text", "none"],
         "The form of a body; `problem` is RFC 9457.";
     OtherKind ["id_token", "assertion"], "A kind of token besides access tokens.";
