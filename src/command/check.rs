@@ -10,9 +10,9 @@ use prost_types::value::Kind;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::explain::{Report, explain};
 use super::{ConfigInput, Failure, Output, say};
 use crate::config::{Config, values};
+use crate::explain::{Report, bare_token, explain};
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use crate::ext_authz::proto::auth::{CheckRequest, CheckResponse};
 use crate::ext_authz::request;
@@ -142,12 +142,7 @@ fn read_token(file: &Path) -> Result<String, Failure> {
         text = std::fs::read_to_string(file)
             .map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
     }
-    let token = text.trim();
-    let token = match token.split_at_checked(7) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_start(),
-        _ => token,
-    };
-    Ok(token.to_owned())
+    Ok(bare_token(&text).to_owned())
 }
 
 async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
@@ -219,7 +214,15 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
     let request = request::describe(check);
     let (keyring, unavailable) = keys_for(config, &request).await;
     let now = SystemClock.now();
-    let mut report = explain(config, &keyring, &request, now, unavailable).report;
+    let mut report = explain(
+        &config.policy,
+        &config.denials,
+        &keyring,
+        &request,
+        now,
+        unavailable.as_ref(),
+    )
+    .report;
     report.say_how_old_keys_are("fetched just now; a running service may have older ones");
     Ok(report)
 }

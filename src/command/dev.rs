@@ -13,7 +13,7 @@ mod token;
 use super::serve::Log;
 use super::{Failure, say};
 use crate::app::{self, App};
-use crate::config::{Config, ListenAddress, values};
+use crate::config::{AdminListen, Config, ListenAddress, values};
 use crate::dev::envoy::{self, Envoy, Wiring};
 use crate::dev::issuer::Issuer;
 use crate::dev::upstream::Upstream;
@@ -53,7 +53,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address)]
     listen: Option<SocketAddr>,
 
-    /// Where to serve health and metrics [default: 127.0.0.1:9002, or any free port]
+    /// Where to serve the admin page, health and metrics [default: 127.0.0.1:9002, or any free port]
     #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address)]
     admin_listen: Option<SocketAddr>,
 
@@ -91,7 +91,8 @@ async fn run_all(arguments: Arguments) -> Result<ExitCode, Failure> {
     let (check, admin) = (
         app.check_address()
             .ok_or("the service has no TCP address")?,
-        app.admin_address(),
+        app.admin_address()
+            .ok_or("the admin listener has no TCP address")?,
     );
     app.ready().await;
     let (stop_serving, stopping) = tokio::sync::oneshot::channel::<()>();
@@ -186,7 +187,8 @@ upstream:
 "
     ))?;
     config.server.listen = vec![ListenAddress::Tcp(address(arguments.listen, 9001)?)];
-    config.admin.listen = address(arguments.admin_listen, 9002)?;
+    let admin = address(arguments.admin_listen, 9002)?;
+    config.admin.listen = AdminListen::At(ListenAddress::Tcp(admin));
     Ok(app::bind(config, SystemClock).await?)
 }
 

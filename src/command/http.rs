@@ -7,7 +7,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::Failure;
@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The status and the body of the answer.
 pub(super) async fn exchange(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<String>,
 ) -> Result<(StatusCode, Bytes), Failure> {
     let answered = async {

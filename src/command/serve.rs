@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::{ConfigInput, Failure, complain};
 use crate::app::{self, App};
-use crate::config::{Config, ListenAddress, values};
+use crate::config::{AdminListen, Config, ListenAddress, values};
 use crate::lifecycle::signals::StopSignals;
 use crate::lifecycle::systemd::Systemd;
 use crate::logging::{self, LogFormat, Logging};
@@ -30,9 +30,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS", value_parser = values::listen_address)]
     listen: Vec<ListenAddress>,
 
-    /// Serve health and metrics on this address instead of the configured one
-    #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address)]
-    admin_listen: Option<std::net::SocketAddr>,
+    /// Serve the admin page, health and metrics on this address instead of the configured one, or `off`
+    #[arg(long, value_name = "ADDRESS", value_parser = values::admin_listen)]
+    admin_listen: Option<AdminListen>,
 
     #[command(flatten)]
     log: Log,
@@ -109,8 +109,8 @@ async fn start(arguments: Arguments) -> Result<(App, Logging), Failure> {
         if !listen.is_empty() {
             config.server.listen.clone_from(&listen);
         }
-        if let Some(address) = admin_listen {
-            config.admin.listen = address;
+        if let Some(listen) = &admin_listen {
+            config.admin.listen.clone_from(listen);
         }
         config
     };
@@ -143,6 +143,8 @@ async fn start(arguments: Arguments) -> Result<(App, Logging), Failure> {
     for address in app.check_addresses() {
         tracing::info!(%address, "serving Check");
     }
-    tracing::info!(address = %app.admin_address(), "serving /livez, /readyz and /metrics");
+    for address in app.admin_addresses() {
+        tracing::info!(%address, "serving /livez, /readyz and /metrics");
+    }
     Ok((app, logging))
 }

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Failure, complain, say};
+use crate::admin::AccessToken;
 use crate::config::{Config, ConfigError, KeySettings, KeySource, LogSubject, in_file};
 use crate::gate::subjects::read_key;
 use crate::jwks;
 use crate::keyring::KeySet;
-use crate::listener::tls::Material;
+use crate::listener::tls::{Material, Protects};
 
 /// Checks a configuration file and reports every problem with its line, column and path.
 #[derive(Args, Debug)]
@@ -78,10 +79,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         ))?;
     }
     let mut code = ExitCode::SUCCESS;
-    if let Some(tls) = &config.server.tls {
-        match Material::read(tls) {
+    for (what, protects, tls) in [
+        ("TLS certificate", Protects::Check, &config.server.tls),
+        ("admin TLS certificate", Protects::Admin, &config.admin.tls),
+    ] {
+        let Some(tls) = tls else { continue };
+        match Material::read(protects, tls) {
             Ok(Material { expires, .. }) => say(&format!(
-                "TLS certificate: expires {}",
+                "{what}: expires {}",
                 expires.as_deref().unwrap_or("at an unknown time")
             ))?,
             Err(error) => {
@@ -94,6 +99,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         && let Err(error) = read_key(file)
     {
         complain(&format!("log.subject_key_file: {error}"));
+        code = ExitCode::from(1);
+    }
+    if let Some(file) = &config.admin.token_file
+        && let Err(error) = AccessToken::check(file)
+    {
+        complain(&error.to_string());
         code = ExitCode::from(1);
     }
     for settings in &config.keys {

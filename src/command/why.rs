@@ -1,19 +1,19 @@
 //! `claimgate why`: why a request was denied.
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use http::header::HOST;
+use http::header::{AUTHORIZATION, HOST};
 use http::{Request, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::http::exchange;
 use super::{Failure, Output, complain, say};
-use crate::config::values;
+use crate::config::{ListenAddress, values};
 
 /// Asks a running instance why it denied a request.
 #[derive(Args, Debug)]
@@ -28,9 +28,13 @@ pub(super) struct Arguments {
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     id: String,
 
-    /// The admin address of the instance
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9002", value_parser = values::socket_address)]
-    admin: SocketAddr,
+    /// The admin address of the instance: `host:port`, or `unix:///path`
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9002", value_parser = values::listen_address)]
+    admin: ListenAddress,
+
+    /// File with the token, if the instance has `admin.token_file`
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
 
     /// Output format
     #[arg(long, value_enum, default_value_t)]
@@ -38,21 +42,45 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let Arguments { id, admin, output } = arguments;
+    let Arguments {
+        id,
+        admin,
+        admin_token_file,
+        output,
+    } = arguments;
     let wrong = |why: &dyn std::fmt::Display| -> Failure {
         format!("cannot ask `{admin}`: {why}; give the instance's `admin.listen` with --admin")
             .into()
     };
-    let stream = TcpStream::connect(admin)
-        .await
-        .map_err(|error| wrong(&error))?;
     let id = utf8_percent_encode(&id, NON_ALPHANUMERIC);
-    let request = Request::get(format!("/denials/{id}"))
-        .header(HOST, admin.to_string())
-        .body(String::new())?;
-    let (status, body) = exchange(stream, request)
-        .await
-        .map_err(|error| wrong(&error))?;
+    let mut request = Request::get(format!("/denials/{id}"));
+    if let Some(file) = &admin_token_file {
+        let token = std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
+    }
+    let answered = match &admin {
+        ListenAddress::Unix(socket) => match UnixStream::connect(&socket.path).await {
+            Ok(stream) => {
+                exchange(
+                    stream,
+                    request.header(HOST, "localhost").body(String::new())?,
+                )
+                .await
+            }
+            Err(error) => Err(error.into()),
+        },
+        ListenAddress::Tcp(_) | ListenAddress::Localhost(_) => {
+            let address = admin.to_string();
+            match TcpStream::connect(&address).await {
+                Ok(stream) => {
+                    exchange(stream, request.header(HOST, address).body(String::new())?).await
+                }
+                Err(error) => Err(error.into()),
+            }
+        }
+    };
+    let (status, body) = answered.map_err(|error| wrong(&error))?;
     let record: Value = serde_json::from_slice(&body)
         .map_err(|_| wrong(&format!("it answers {status} without JSON")))?;
     match status {
@@ -70,7 +98,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             );
             Ok(ExitCode::FAILURE)
         }
-        status => Err(wrong(&format!("it answers {status}"))),
+        status => {
+            let error = record.get("error").and_then(Value::as_str);
+            Err(match error {
+                Some(error) => format!("`{admin}` refuses: {error}").into(),
+                None => wrong(&format!("it answers {status}")),
+            })
+        }
     }
 }
 

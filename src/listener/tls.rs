@@ -1,4 +1,4 @@
-//! TLS for `Check` over TCP, from files that may change while the service runs.
+//! TLS over TCP, from files that may change while the service runs.
 
 use std::sync::Arc;
 
@@ -20,9 +20,38 @@ use crate::file_watch::{Changes, looks};
 use crate::gate::files::{Files, Stamp};
 use crate::http2::handshake::HandshakeError;
 
+/// The listener that TLS protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protects {
+    Check,
+    Admin,
+}
+
+impl Protects {
+    /// The section of the configuration.
+    const fn section(self) -> &'static str {
+        match self {
+            Self::Check => "server.tls",
+            Self::Admin => "admin.tls",
+        }
+    }
+
+    /// The protocol that clients must speak inside TLS (RFC 7301).
+    const fn protocol(self) -> &'static [u8] {
+        match self {
+            Self::Check => b"h2",
+            Self::Admin => b"http/1.1",
+        }
+    }
+}
+
+/// A connection after its handshake.
+pub(crate) type TlsConnection = TlsStream<TcpStream>;
+
 /// The certificate in force, and the files that it comes from.
 #[derive(Debug)]
 pub(crate) struct Tls {
+    protects: Protects,
     settings: config::Tls,
     /// The versions of the files that were read at start.
     started_with: Vec<Option<Stamp>>,
@@ -37,13 +66,14 @@ impl Tls {
     /// # Errors
     ///
     /// Fails if a file cannot be read or used.
-    pub(crate) async fn load(settings: config::Tls) -> Result<Self, TlsError> {
+    pub(crate) async fn load(protects: Protects, settings: config::Tls) -> Result<Self, TlsError> {
         let files = Files::default();
         let started_with = stamps(&files, &settings).await;
-        let Material { server, expires } = Material::read(&settings)?;
-        let file = settings.certificate.display();
-        tracing::info!(%file, expires, "serving TLS with this certificate");
+        let Material { server, expires } = Material::read(protects, &settings)?;
+        let (file, section) = (settings.certificate.display(), protects.section());
+        tracing::info!(section, %file, expires, "serving TLS with this certificate");
         Ok(Self {
+            protects,
             started_with,
             current: ArcSwap::from_pointee(server),
             settings,
@@ -56,15 +86,17 @@ impl Tls {
     /// # Errors
     ///
     /// Fails if the client leaves, or if one side refuses the other.
-    pub(crate) async fn accept(
-        &self,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsConnection, HandshakeError> {
         let acceptor = TlsAcceptor::from(self.current.load_full());
         acceptor
             .accept(stream)
             .await
-            .map_err(|error| failure::explain(&error))
+            .map_err(|error| failure::explain(&error, self.protects))
+    }
+
+    /// Whether each client has presented a certificate that is valid and listed.
+    pub(crate) fn identifies_clients(&self) -> bool {
+        self.settings.clients.is_some()
     }
 
     /// Reads the files whenever they have changed. Files that cannot be used change nothing. Runs
@@ -84,8 +116,8 @@ impl Tls {
     }
 
     async fn reload(&self) {
-        let settings = self.settings.clone();
-        let read = spawn_blocking(move || Material::read(&settings)).await;
+        let (protects, settings) = (self.protects, self.settings.clone());
+        let read = spawn_blocking(move || Material::read(protects, &settings)).await;
         let file = self.settings.certificate.display();
         match read {
             Ok(Ok(Material { server, expires })) => {

@@ -10,7 +10,7 @@ use super::run::{configuration, requests, run};
 /// Fields that no single decision can show, with the tests that cover them.
 const SHOWN_ELSEWHERE: [(&str, &str); 10] = [
     ("server", "serving, e2e"),
-    ("admin", "serving, e2e"),
+    ("admin", "admin, serving, e2e"),
     ("log", "log, denials, reload"),
     ("token_cache", "token_cache"),
     ("providers.discovery_url", "key_sources, refresh"),

@@ -13,6 +13,7 @@
     reason = "a test fails by panicking, prints what it counted, and has long tables of cases"
 )]
 
+mod admin;
 mod ambiguity;
 mod authority;
 mod envoy;

@@ -7,8 +7,8 @@ mod warnings;
 use std::time::Duration;
 
 use claimgate::config::{
-    ClientName, Clients, Config, ConfigError, KeySource, ListenAddress, ProviderFlags, Severity,
-    Tls, UnixSocket,
+    Admin, AdminListen, ClientName, Clients, Config, ConfigError, KeySource, ListenAddress,
+    ProviderFlags, Severity, Tls, UnixSocket,
 };
 use claimgate::token::Audiences;
 
@@ -41,7 +41,17 @@ fn the_smallest_file_has_every_default() {
         config.server.listen,
         [ListenAddress::Tcp("[::]:9001".parse().unwrap())]
     );
-    assert_eq!(config.admin.listen, "127.0.0.1:9002".parse().unwrap());
+    let listen = ListenAddress::Tcp("127.0.0.1:9002".parse().unwrap());
+    assert_eq!(
+        config.admin,
+        Admin {
+            listen: AdminListen::At(listen),
+            tls: None,
+            token_file: None,
+            allowed_hosts: Vec::new(),
+            explain: false,
+        }
+    );
     let (_, provider) = config.policy.providers().next().unwrap();
     assert_eq!(provider.name, "idp.example.com");
     assert_eq!(

@@ -101,7 +101,7 @@ const RESERVED: [Reserved; 7] = [
             "src/ext_authz/",
             "src/app.rs",
             "src/command/check.rs",
-            "src/command/explain/",
+            "src/explain/",
         ],
         why: "generated types stop in ext_authz",
     },

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and tables of cases are long"
 )]
 
+mod admin;
+mod admin_page;
 mod advice;
 mod api_gate;
 mod cli;

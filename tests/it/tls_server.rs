@@ -37,23 +37,23 @@ const REJECTED: &str =
     "the TLS files have changed but cannot be used; the previous ones stay in force";
 
 /// An authority that signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, as PEM.
-struct Identity {
+pub(crate) struct Identity {
     certificate: String,
     key: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
     /// A certificate for these DNS names, addresses and URIs.
-    fn identity(&self, names: &[&str]) -> Identity {
+    pub(crate) fn identity(&self, names: &[&str]) -> Identity {
         let (uris, others): (Vec<&str>, Vec<&str>) =
             names.iter().partition(|name| name.contains("://"));
         let others: Vec<_> = others.into_iter().map(ToOwned::to_owned).collect();
@@ -75,7 +75,7 @@ impl Authority {
         self.client_with(identity, &[&TLS12, &TLS13])
     }
 
-    fn client_with(
+    pub(crate) fn client_with(
         &self,
         identity: Option<&Identity>,
         versions: &[&'static SupportedProtocolVersion],
@@ -98,10 +98,10 @@ impl Authority {
 }
 
 /// The files of `server.tls`.
-struct Files(TempDir);
+pub(crate) struct Files(TempDir);
 
 impl Files {
-    fn new(authority: &Authority) -> Self {
+    pub(crate) fn new(authority: &Authority) -> Self {
         let files = Self(tempfile::tempdir().unwrap());
         files.put(&authority.identity(&["127.0.0.1"]));
         replace(&files.path("ca.crt"), &authority.0.pem());
@@ -113,13 +113,13 @@ impl Files {
     }
 
     /// Replaces certificate and key.
-    fn put(&self, identity: &Identity) {
+    pub(crate) fn put(&self, identity: &Identity) {
         replace(&self.path("tls.crt"), &identity.certificate);
         replace(&self.path("tls.key"), &identity.key);
     }
 
     /// `server` as YAML, with these further fields of `tls`.
-    fn server(&self, more: &str) -> String {
+    pub(crate) fn server(&self, more: &str) -> String {
         let (certificate, key) = (self.path("tls.crt"), self.path("tls.key"));
         format!(
             "listen: 127.0.0.1:0, tls: {{ certificate: {}, key: {}, {more} }}",
@@ -128,13 +128,13 @@ impl Files {
         )
     }
 
-    fn client_ca(&self) -> String {
+    pub(crate) fn client_ca(&self) -> String {
         format!("client_ca: {}", self.path("ca.crt").display())
     }
 }
 
 /// Replaces a file as editors do: with another one of the same name.
-fn replace(file: &Path, text: &str) {
+pub(crate) fn replace(file: &Path, text: &str) {
     let new = file.with_extension("new");
     std::fs::write(&new, text).unwrap();
     std::fs::rename(new, file).unwrap();
@@ -194,7 +194,7 @@ async fn presented(server: SocketAddr, client: &Arc<ClientConfig>) -> Certificat
     session.peer_certificates().unwrap()[0].clone()
 }
 
-async fn logged(log: &Log, message: &str) -> String {
+pub(crate) async fn logged(log: &Log, message: &str) -> String {
     loop {
         if let Some(line) = log.lines(message).first() {
             return line.clone();

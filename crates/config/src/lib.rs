@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use url::Url;
 
 pub mod document;
+mod effective;
 mod hash;
 pub mod raw;
 mod resolve;
@@ -19,6 +21,7 @@ pub mod schema;
 pub mod values;
 
 pub use document::{Location, Problem, Severity};
+pub use effective::Written;
 pub use hash::ConfigHash;
 pub use values::ProxyUrl;
 
@@ -31,7 +34,7 @@ use claimgate_core::policy::Policy;
 pub struct Config {
     /// The gRPC server for `Check`.
     pub server: Server,
-    /// The HTTP listener for health and metrics.
+    /// The HTTP listener for the operator: a page, health and metrics.
     pub admin: Admin,
     /// What is logged.
     pub log: Log,
@@ -47,6 +50,8 @@ pub struct Config {
     pub warnings: Vec<Problem>,
     /// Tells this text from other configurations. Files that it names do not count.
     pub hash: ConfigHash,
+    /// The text that this configuration was read from.
+    pub written: Written,
 }
 
 /// What is logged.
@@ -136,7 +141,7 @@ pub struct Server {
     pub drain: Duration,
 }
 
-/// TLS of the gRPC server.
+/// TLS of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// The server's certificate and its intermediate certificates (PEM).
@@ -166,7 +171,7 @@ pub enum ClientName {
     Uri(String),
 }
 
-/// An address on which the gRPC server listens.
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// An IP address and port. Port 0 picks any free port.
@@ -212,8 +217,25 @@ impl fmt::Display for ListenAddress {
 /// The operator's HTTP listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// An IP address and port. Port 0 picks any free port.
-    pub listen: SocketAddr,
+    /// The address, unless the listener is off.
+    pub listen: AdminListen,
+    /// TLS over TCP. `None`: plain text.
+    pub tls: Option<Tls>,
+    /// The file with the token that callers must present. `None`: callers need no token.
+    pub token_file: Option<PathBuf>,
+    /// The DNS names under which clients may address the listener, in lower case.
+    pub allowed_hosts: Vec<String>,
+    /// Whether callers on other machines may have a token explained.
+    pub explain: bool,
+}
+
+/// Whether and where the admin listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// There is no admin listener.
+    Off,
+    /// It listens on this address.
+    At(ListenAddress),
 }
 
 /// The source of one provider's keys, and how they are kept fresh.
@@ -321,6 +343,25 @@ pub struct ProviderFlags {
     pub jwks_uri: Option<String>,
 }
 
+impl ProviderFlags {
+    /// What a file with the same meaning would say.
+    fn as_document(&self) -> Value {
+        let Self {
+            issuer,
+            audiences,
+            any_audience,
+            jwks_uri,
+        } = self;
+        let audiences = match any_audience {
+            true => Value::from("any"),
+            false => Value::from(audiences.as_slice()),
+        };
+        let jwks = jwks_uri.as_ref().map(|uri| json!({"uri": uri}));
+        let provider = json!({"issuer": issuer, "audiences": audiences, "jwks": jwks});
+        json!({"providers": [provider]})
+    }
+}
+
 impl Config {
     /// Reads a configuration file. Paths in it are relative to its directory.
     ///
@@ -362,6 +403,7 @@ impl Config {
             problems,
         })?;
         config.hash = ConfigHash::of(&format!("{flags:?}"));
+        config.written = Written::new(&flags.as_document().to_string());
         Ok(config)
     }
 
@@ -369,7 +411,13 @@ impl Config {
         let (root, problems) = document::read(yaml).map_err(|problem| vec![problem])?;
         let mut config = resolve::root(root, problems, directory)?;
         config.hash = ConfigHash::of(yaml);
+        config.written = Written::new(yaml);
         Ok(config)
+    }
+
+    /// What the file says, with defaults and without secrets, for an operator who reads it.
+    pub fn effective(&self) -> Value {
+        effective::effective(self)
     }
 }
 

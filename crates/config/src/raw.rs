@@ -15,10 +15,11 @@ pub mod values;
 
 use super::document::Field;
 use answers::{Denials, ProtectedResource, ResponseHeader};
-use forms::{ClaimPath, Duration, HeaderName, Size, SocketAddress};
-use listen::{Listens, Tls};
+use forms::{ClaimPath, Duration, HeaderName, HostName, OneOrMany, Size, Text};
+use listen::{AdminListen, Listen, Listens, Tls};
 use provider::RawProvider;
 use rules::Rule;
+use values::Texts;
 
 /// Configuration of claimgate, an Envoy external-authorization service that validates OpenID
 /// Connect bearer tokens.
@@ -28,7 +29,7 @@ use rules::Rule;
 pub struct Root {
     /// The gRPC server for `Check`.
     pub server: Field<Server>,
-    /// The operator's HTTP listener, for health and metrics.
+    /// The operator's HTTP listener, for a page, health and metrics.
     pub admin: Field<Admin>,
     /// What is logged. A reload changes it.
     pub log: Field<Log>,
@@ -92,9 +93,24 @@ pub struct Server {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Admin {
-    /// `host:port`. Default: `127.0.0.1:9002`.
-    #[schemars(with = "SocketAddress")]
-    pub listen: Field<String>,
+    /// `host:port`, `unix:///path`, `{ unix, mode, group }`, or `off`. Default: `127.0.0.1:9002`.
+    #[schemars(with = "AdminListen")]
+    pub listen: Field<Listen>,
+    /// TLS over TCP. Default: plain text. Unix domain sockets are always plain text.
+    pub tls: Field<Tls>,
+    /// A file with a token of at least 32 characters. With it, everything except `/livez` and
+    /// `/readyz` requires `Authorization: Bearer TOKEN`. The file is read again when it changes.
+    /// Default: no token.
+    #[schemars(with = "Text")]
+    pub token_file: Field<String>,
+    /// The names under which clients may address the listener, without a port. IP addresses and
+    /// `localhost` are always accepted, and over a Unix domain socket every name is. `/livez`,
+    /// `/readyz` and `/metrics` accept every name. Default: none.
+    #[schemars(with = "OneOrMany<HostName>")]
+    pub allowed_hosts: Field<Texts>,
+    /// Whether callers on other machines may have a token explained (`/explain`). Default: `false`,
+    /// which allows only those on the same machine or in the same pod.
+    pub explain: Field<bool>,
 }
 
 /// What is logged.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod admin;
 mod answers;
 mod hazards;
 mod keys;
@@ -21,7 +22,7 @@ use super::document::{Field, Location, Problem, Severity};
 use super::raw::provider::{Jwks, RawProvider};
 use super::raw::values::Texts;
 use super::raw::{self, Root};
-use super::{Admin, Config, ConfigHash, ProviderFlags, Server, TokenCache, values};
+use super::{Config, ConfigHash, ProviderFlags, Server, TokenCache, Written};
 use claimgate_core::policy::{Policy, PolicyBuilder};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -208,6 +209,7 @@ impl Resolver<'_> {
             denials,
             warnings: Vec::new(),
             hash: ConfigHash::default(),
+            written: Written::default(),
         })
     }
 
@@ -229,18 +231,6 @@ impl Resolver<'_> {
             max_connections: self.max_connections(&max_connections),
             max_connection_age,
             drain: self.duration(&drain, 5 * SECOND, Duration::ZERO, 10 * MINUTE),
-        }
-    }
-
-    fn admin(&mut self, admin: raw::Admin) -> Admin {
-        let raw::Admin { listen } = admin;
-        let default = std::net::SocketAddr::from(([127, 0, 0, 1], 9002));
-        let listen = match listen.given() {
-            Some((location, text)) => self.parsed(location, values::socket_address(text)),
-            None => None,
-        };
-        Admin {
-            listen: listen.unwrap_or(default),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{ClientName, ListenAddress, UnixSocket};
+use super::{AdminListen, ClientName, ListenAddress, UnixSocket};
 use claimgate_core::escaped::Escaped;
 
 /// Reads `5s`, `100ms`, `24h`, `1h 30m`.
@@ -74,6 +74,14 @@ pub fn listen_address(text: &str) -> Result<ListenAddress, String> {
     })
 }
 
+/// Reads an address of the admin listener, or `off`.
+pub fn admin_listen(text: &str) -> Result<AdminListen, String> {
+    match text {
+        "off" => Ok(AdminListen::Off),
+        _ => listen_address(text).map(AdminListen::At),
+    }
+}
+
 /// The path in `unix:///path`, `unix:/path` or `unix:path`, gRPC's names for sockets. `None` if the
 /// text does not begin with `unix:`.
 pub fn unix_path(text: &str) -> Option<Result<PathBuf, String>> {
@@ -123,15 +131,35 @@ pub(crate) fn client_name(text: &str) -> Result<ClientName, String> {
             "`{shown}` is a pattern, but names are compared exactly; list each name"
         ));
     }
-    let is_label = |label: &str| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-        !label.is_empty() && label.bytes().all(fits)
-    };
-    match text.split('.').all(is_label) {
+    match is_dns_name(text) {
         true => Ok(ClientName::Dns(text.to_owned())),
         false => Err(format!(
             "`{shown}` is neither a DNS name nor a URI; write for example `envoy.example.com` or \
              `spiffe://example.org/envoy`"
+        )),
+    }
+}
+
+fn is_dns_name(text: &str) -> bool {
+    text.split('.').all(|label| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        !label.is_empty() && label.bytes().all(fits)
+    })
+}
+
+/// Reads a DNS name under which clients address a listener. Returns it in lower case.
+pub(crate) fn host_name(text: &str) -> Result<String, String> {
+    let shown = Escaped::from(text);
+    if text.contains('*') {
+        return Err(format!(
+            "`{shown}` is a pattern, but names are compared exactly; list each name"
+        ));
+    }
+    match is_dns_name(text) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(format!(
+            "`{shown}` is not a DNS name; write it without scheme and port, for example \
+             `claimgate.example.com`"
         )),
     }
 }

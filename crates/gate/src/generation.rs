@@ -8,7 +8,7 @@ use crate::jwks::Jwks;
 use crate::subjects::Subjects;
 use crate::telemetry::metrics::{Metrics, PolicyMetrics};
 use crate::token_cache::TokenCache;
-use claimgate_config::{Config, ConfigHash};
+use claimgate_config::{Config, ConfigHash, Problem};
 use claimgate_core::answer::denials::Denials;
 use claimgate_core::policy::Policy;
 use claimgate_core::time::Clock;
@@ -18,6 +18,10 @@ use claimgate_core::time::Clock;
 pub struct Generation {
     /// The configuration that this generation was made of.
     pub hash: ConfigHash,
+    /// The configuration as an operator reads it: JSON with defaults and without secrets.
+    pub effective: Box<str>,
+    /// Settings that work as written but are probably not what the operator wants.
+    pub warnings: Vec<Problem>,
     /// The rules and the providers.
     pub policy: Arc<Policy>,
     /// The form of denials.
@@ -41,6 +45,7 @@ impl Generation {
         changed: watch::Sender<()>,
         earlier: Option<&Self>,
     ) -> Self {
+        let effective = config.effective().to_string().into();
         let Config {
             server: _,
             admin: _,
@@ -49,13 +54,16 @@ impl Generation {
             keys,
             token_cache,
             denials,
-            warnings: _,
+            warnings,
             hash,
+            written: _,
         } = config;
         let series = metrics.for_policy(&policy, hash.clone());
         let earlier = earlier.map(|earlier| &earlier.jwks);
         Self {
             hash,
+            effective,
+            warnings,
             jwks: Jwks::start(keys, clock, &series, changed, earlier).await,
             token_cache: TokenCache::new(&token_cache, metrics.token_cache().clone()),
             policy,

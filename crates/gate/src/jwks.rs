@@ -24,6 +24,7 @@ mod fetch;
 mod look_ups;
 mod provider;
 mod refresher;
+mod report;
 mod schedule;
 mod source;
 
@@ -31,6 +32,7 @@ use board::Board;
 pub use fetch::FetchError;
 use provider::ProviderState;
 use refresher::Refresher;
+pub use report::KeysReport;
 use source::Source;
 
 use crate::telemetry::metrics::{KeyMetrics, PolicyMetrics, UnknownKeyOutcome};

@@ -33,7 +33,7 @@ use claimgate_core::decision::{
     Decision, Denial, Fault, KeysNeed, Need, NoLookUp, Outcome, decide,
 };
 use claimgate_core::request::Request;
-use claimgate_core::time::Clock;
+use claimgate_core::time::{Clock, UnixTime};
 
 /// The maximum number of times that one request asks for newer keys. It is two because a running
 /// fetch may have begun before the key was published.
@@ -91,6 +91,11 @@ impl Gate {
         self.metrics.show(Arc::clone(&next.metrics));
         self.current.store(Arc::new(next));
         self.changed.send_replace(());
+    }
+
+    /// The current time.
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
     }
 
     /// The generation in force.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::cases::{Case, Expect, Suite, Token};
 use crate::command::Failure;
-use crate::command::explain::{Explained, explain};
 use crate::config::{Config, KeySource};
 use crate::dev::mint::Mint;
+use crate::explain::place::{place_of, put};
+use crate::explain::{Explained, explain};
 use crate::jwks;
-use crate::keyring::{Keyring, Keys, ProviderId};
-use crate::policy::Policy;
+use crate::keyring::{Keyring, Keys};
 use crate::request::{Headers, Peer, Request};
-use crate::token::source::{TokenSource, websocket};
+use crate::token::source::TokenSource;
 
 /// The result of a case.
 pub(super) struct Outcome {
@@ -79,15 +79,6 @@ async fn own_keys(config: &Config) -> Keyring {
     keyring
 }
 
-/// The first place that may carry a provider's tokens. Without a provider, the first place of any.
-fn place_of(policy: &Policy, provider: Option<ProviderId>) -> TokenSource {
-    let own = provider
-        .and_then(|id| policy.provider(id))
-        .and_then(|provider| provider.token_from.first());
-    own.or(policy.token_places().first())
-        .map_or_else(TokenSource::authorization, |place| (**place).clone())
-}
-
 fn outcome(
     suite: &Suite,
     case: &Case,
@@ -99,22 +90,7 @@ fn outcome(
     let mut path = asked.path.clone();
     let mut lines = asked.headers.clone();
     if let Some(token) = token {
-        match place {
-            TokenSource::Header { name, scheme } => lines.push(match scheme {
-                Some(scheme) => (name.clone(), format!("{scheme} {token}")),
-                None => (name.clone(), token.to_owned()),
-            }),
-            TokenSource::Cookie(name) => {
-                lines.push(("cookie".to_owned(), format!("{name}={token}")));
-            }
-            TokenSource::Query(name) => {
-                let mark = if path.contains('?') { '&' } else { '?' };
-                path = format!("{path}{mark}{name}={token}");
-            }
-            TokenSource::WebSocket(name) => {
-                lines.push((websocket::HEADER.to_owned(), websocket::offer(name, token)));
-            }
-        }
+        put(token, place, &mut path, &mut lines);
     }
     let headers: Headers<'_> = lines
         .iter()
@@ -137,7 +113,12 @@ fn outcome(
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
     };
-    let explained = explain(&suite.config, keyring, &request, suite.now, None);
+    let explained = {
+        let Config {
+            policy, denials, ..
+        } = &suite.config;
+        explain(policy, denials, keyring, &request, suite.now, None)
+    };
     Outcome {
         name: case.name.clone(),
         line: case.line,

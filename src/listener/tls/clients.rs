@@ -11,39 +11,52 @@ use rustls::{
 };
 use webpki::EndEntityCert;
 
+use super::Protects;
 use crate::config::ClientName;
 use crate::escaped::{Escaped, listed};
 
 /// Accepts a certificate that an authority has issued and that contains a listed name.
 #[derive(Debug)]
 pub(super) struct Listed {
+    protects: Protects,
     issued: Arc<dyn ClientCertVerifier>,
     allowed: Vec<ClientName>,
 }
 
 /// The certificate contains no listed name. It is valid otherwise.
 #[derive(Debug)]
-pub(super) struct Unlisted(Vec<Escaped>);
+pub(super) struct Unlisted {
+    section: &'static str,
+    names: Vec<Escaped>,
+}
 
 impl std::error::Error for Unlisted {}
 
 impl fmt::Display for Unlisted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
+        match self.names.as_slice() {
             [] => f.write_str("the client's certificate contains no DNS name and no URI"),
             names => write!(
                 f,
-                "the client's certificate is for {}, which `server.tls.allowed_clients` does not \
-                 list",
-                listed(names, ", ")
+                "the client's certificate is for {}, which `{}.allowed_clients` does not list",
+                listed(names, ", "),
+                self.section
             ),
         }
     }
 }
 
 impl Listed {
-    pub(super) fn new(issued: Arc<dyn ClientCertVerifier>, allowed: Vec<ClientName>) -> Self {
-        Self { issued, allowed }
+    pub(super) fn new(
+        protects: Protects,
+        issued: Arc<dyn ClientCertVerifier>,
+        allowed: Vec<ClientName>,
+    ) -> Self {
+        Self {
+            protects,
+            issued,
+            allowed,
+        }
     }
 
     /// Whether a name in the certificate is listed. Each kind of name is compared with its own.
@@ -78,7 +91,10 @@ impl ClientCertVerifier for Listed {
         }
         let uris = certificate.valid_uri_names();
         let names = uris.chain(certificate.valid_dns_names());
-        let unlisted = Unlisted(names.map(Escaped::from).collect());
+        let unlisted = Unlisted {
+            section: self.protects.section(),
+            names: names.map(Escaped::from).collect(),
+        };
         Err(Error::InvalidCertificate(CertificateError::Other(
             OtherError(Arc::new(unlisted)),
         )))

@@ -4,16 +4,20 @@ use std::io;
 
 use rustls::{CertificateError, Error};
 
+use super::Protects;
 use super::clients::Unlisted;
 use crate::http2::handshake::HandshakeError;
 
 /// The cause of a failed handshake.
-pub(super) fn explain(error: &io::Error) -> HandshakeError {
+pub(super) fn explain(error: &io::Error, protects: Protects) -> HandshakeError {
     let inner = error.get_ref();
     match inner.and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(error) => HandshakeError::Refused {
             cause: cause(error),
-            advice: advice(error),
+            advice: match protects {
+                Protects::Check => advice(error),
+                Protects::Admin => admin_advice(error),
+            },
         },
         // The client has disconnected, for example after a probe of the port.
         None => HandshakeError::Left,
@@ -73,5 +77,26 @@ fn advice(error: &Error) -> &'static str {
         }
         Error::PeerIncompatible(_) => "the client must support TLS 1.2 or 1.3",
         _ => "see docs/operations.md#tls",
+    }
+}
+
+fn admin_advice(error: &Error) -> &'static str {
+    use CertificateError as Certificate;
+    match error {
+        Error::InvalidMessage(_) => "the client does not speak TLS: use `https://`",
+        Error::NoCertificatesPresented => {
+            "`admin.tls.client_ca` requires a client certificate, of probes and of Prometheus too"
+        }
+        Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
+            "no authority in `admin.tls.client_ca` has signed the client's certificate"
+        }
+        Error::InvalidCertificate(Certificate::Other(_)) if unlisted(error).is_some() => {
+            "add one of its names to `admin.tls.allowed_clients`"
+        }
+        Error::AlertReceived(_) => {
+            "the client refuses the server: it must trust the authority that signed \
+             `admin.tls.certificate`, and use a name in it"
+        }
+        _ => "see docs/operations.md#admin",
     }
 }

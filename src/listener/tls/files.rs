@@ -15,15 +15,13 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use webpki::{EndEntityCert, KeyUsage};
 
+use super::Protects;
 use super::clients::Listed;
 use crate::config::{self, Clients};
 use crate::gate::files;
 
 /// The maximum size of a file in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
-
-/// The protocol that clients must speak inside TLS: HTTP/2 (RFC 9113 §3.2).
-const ALPN: &[u8] = b"h2";
 
 /// What the files contain.
 #[derive(Debug)]
@@ -34,10 +32,11 @@ pub(crate) struct Material {
     pub(crate) expires: Option<String>,
 }
 
-/// Why a file of `server.tls` cannot be used, and what to do.
+/// Why a file of `server.tls` or `admin.tls` cannot be used, and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use `server.tls.{field}` `{}`: {why}", file.display())]
+#[error("cannot use `{section}.{field}` `{}`: {why}", file.display())]
 pub struct TlsError {
+    section: &'static str,
     field: &'static str,
     file: PathBuf,
     why: String,
@@ -49,13 +48,19 @@ impl Material {
     /// # Errors
     ///
     /// Fails if a file cannot be read or used.
-    pub(crate) fn read(settings: &config::Tls) -> Result<Self, TlsError> {
+    pub(crate) fn read(protects: Protects, settings: &config::Tls) -> Result<Self, TlsError> {
         let config::Tls {
             certificate: certificate_file,
             key: key_file,
             clients,
         } = settings;
         let provider = Arc::new(aws_lc_rs::default_provider());
+        let error = |field, file: &PathBuf, why| TlsError {
+            section: protects.section(),
+            field,
+            file: file.clone(),
+            why,
+        };
         let of_certificate = |why| error("certificate", certificate_file, why);
         let of_key = |why| error("key", key_file, why);
 
@@ -91,25 +96,17 @@ impl Material {
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(clients) => builder.with_client_cert_verifier(
-                verifier(clients, provider)
+                verifier(protects, clients, provider)
                     .map_err(|why| error("client_ca", &clients.authorities, why))?,
             ),
         };
         let mut server = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.alpn_protocols = vec![protects.protocol().to_vec()];
         // A resumed session would not verify the client's certificate again. Connections live
         // long, so resuming them would save little.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         Ok(Self { server, expires })
-    }
-}
-
-fn error(field: &'static str, file: &Path, why: String) -> TlsError {
-    TlsError {
-        field,
-        file: file.to_owned(),
-        why,
     }
 }
 
@@ -160,6 +157,7 @@ fn broken_pem(error: &pem::Error) -> String {
 
 /// Decides which clients may connect.
 fn verifier(
+    protects: Protects,
     clients: &Clients,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
@@ -182,7 +180,7 @@ fn verifier(
         .map_err(|error| error.to_string())?;
     Ok(match allowed {
         None => issued,
-        Some(allowed) => Arc::new(Listed::new(issued, allowed.clone())),
+        Some(allowed) => Arc::new(Listed::new(protects, issued, allowed.clone())),
     })
 }
 

@@ -449,7 +449,31 @@ fn what_to_write_instead() {
         ),
         (
             provider("") + "admin: { tls: {} }",
-            "admin.tls: unknown field; the admin port serves plain text",
+            "admin.tls: missing field `certificate`",
+        ),
+        (
+            provider("") + "admin: { token: abc }",
+            "admin.token: unknown field; write `token_file: admin.token`",
+        ),
+        (
+            provider("") + "admin: { token_file: '' }",
+            "admin.token_file: empty text",
+        ),
+        (
+            provider("") + "admin: { allowed_hosts: ['*.example.com'] }",
+            "admin.allowed_hosts[0]: `*.example.com` is a pattern, but names are compared exactly",
+        ),
+        (
+            provider("") + "admin: { allowed_hosts: ['claimgate:9002'] }",
+            "`claimgate:9002` is not a DNS name; write it without scheme and port",
+        ),
+        (
+            provider("") + "admin: { allowed_hosts: [] }",
+            "admin.allowed_hosts: empty; give at least one name",
+        ),
+        (
+            provider("") + "admin: { listen: 'on' }",
+            "admin.listen: `on` is not an IP address and port",
         ),
         (
             provider("") + "server: { tls: { cert_file: tls.crt, key: tls.key } }",
@@ -461,7 +485,7 @@ fn what_to_write_instead() {
         ),
         (
             provider("") + "admin: { listen: 80 }",
-            "admin.listen: expected text, found a number; write `127.0.0.1:80`",
+            "admin.listen: expected text or a mapping, found a number; write `127.0.0.1:80`",
         ),
         (
             provider("") + "admin: '127.0.0.1:80'",

@@ -42,15 +42,23 @@ impl Server {
 
     /// Starts with these fields of `server` as YAML, and the sections after it.
     pub async fn start_with(server: &str, providers: &str) -> Self {
-        let server =
-            format!("server: {{ {server}, drain: 0s }}\nadmin: {{ listen: 127.0.0.1:0 }}\n");
+        Self::start_both(server, "listen: 127.0.0.1:0", providers).await
+    }
+
+    /// Starts with these fields of `admin` as YAML, and the sections after it.
+    pub async fn start_admin(admin: &str, providers: &str) -> Self {
+        Self::start_both("listen: 127.0.0.1:0", admin, providers).await
+    }
+
+    async fn start_both(server: &str, admin: &str, providers: &str) -> Self {
+        let server = format!("server: {{ {server}, drain: 0s }}\nadmin: {{ {admin} }}\n");
         let config = Config::from_yaml(&format!("{server}{providers}")).unwrap();
         let app = app::bind(config, Still::default()).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             check: app.check_address().unwrap_or(nowhere),
-            admin: app.admin_address(),
+            admin: app.admin_address().unwrap_or(nowhere),
             stop,
             serving: tokio::spawn(app.run(async {
                 stopped.await.unwrap();
@@ -86,7 +94,7 @@ impl Server {
     pub async fn page_as(&self, path: &str, accept: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: admin\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();

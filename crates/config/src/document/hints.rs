@@ -59,8 +59,8 @@ const MISNAMED: [(&str, &[&str], &str); 13] = [
     ),
     (
         "admin",
-        &["tls"],
-        "the admin port serves plain text: keep it on loopback",
+        &["token", "bearer_token", "bearer_token_file", "password"],
+        "write `token_file: admin.token`, a file with the token",
     ),
     (
         "providers",
@@ -103,7 +103,7 @@ pub(super) fn instead_of_number(path: &str, number: &str) -> String {
     match schema::form(&without_positions(path)).as_deref() {
         Some("Duration") => format!("write `{number}s`, with its unit"),
         Some("Size") => format!("write `\"{number}\"`, or with a unit `512KiB`"),
-        Some("SocketAddress") => format!("write `127.0.0.1:{number}`"),
+        Some("AdminListen") => format!("write `127.0.0.1:{number}`"),
         Some("Listens") => format!("write `'[::]:{number}'`"),
         _ => format!("write `\"{number}\"`"),
     }

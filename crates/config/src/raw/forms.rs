@@ -57,13 +57,12 @@ pattern! {
     Duration "^[0-9]+ ?[a-zµ]+( ?[0-9]+ ?[a-z]+)*$"
         "A duration: `30s`, `100ms`, `24h`, `1h 30m`.";
     Size "^[0-9]+ ?(KiB|MiB)?$" "A size: `65536`, `512KiB`, `1MiB`.";
-    SocketAddress "^(localhost|[0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$"
-        "An IP address and port, or `localhost` and port.";
     ListenAddress "^((localhost|[0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}|unix:(///.+|/[^/].*|[^/].*))$"
         "An IP address and port, or `unix:///path`.";
     FileMode "^0?[0-7]{3}$" "The mode of a file, octal: `0660`.";
     ClientName "^([A-Za-z0-9_-]+\\.)*[A-Za-z0-9_-]+$|^[A-Za-z][A-Za-z0-9+.-]*://[!-~]+$"
         "A DNS name or a URI in a client's certificate.";
+    HostName "^([A-Za-z0-9_-]+\\.)*[A-Za-z0-9_-]+$" "A DNS name.";
     KeyUrl "^https?://[^/@]+.*$" "An https URL; plain http only on this machine, or with `allow_http`.";
     Proxy "^(from_environment|https?://[^/?#]+/?)$"
         "The http or https URL of a proxy, with or without credentials, or `from_environment`.";

@@ -1,4 +1,4 @@
-//! The addresses for `Check` and their TLS, as the operator writes them.
+//! The addresses of both listeners and their TLS, as the operator writes them.
 
 use std::fmt;
 
@@ -49,7 +49,7 @@ pub struct Socket {
     pub group: Field<String>,
 }
 
-/// TLS for checks over TCP. The files are read again when they change.
+/// TLS over TCP. The files are read again when they change.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(
@@ -159,6 +159,20 @@ impl JsonSchema for Listen {
         let address = generator.subschema_for::<ListenAddress>();
         let socket = generator.subschema_for::<Socket>();
         json_schema!({"description": "An address.", "anyOf": [address, socket]})
+    }
+}
+
+/// The address of the admin listener, for the schema.
+pub enum AdminListen {}
+
+impl JsonSchema for AdminListen {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "AdminListen".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<Listen>();
+        json_schema!({"description": "An address, or `off`.", "anyOf": [one, {"const": "off"}]})
     }
 }
 

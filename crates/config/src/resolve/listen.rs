@@ -1,4 +1,4 @@
-//! The addresses on which `Check` is served, and their TLS.
+//! The addresses of both listeners, and their TLS.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,22 +31,32 @@ impl Resolver<'_> {
         let mut addresses = Vec::new();
         for listen in listens {
             match listen {
-                Field::Given(location, Listen::Address(text)) if text.is_empty() => {
-                    self.report(&location, "empty text");
-                }
-                Field::Given(location, Listen::Address(text)) => {
-                    let address = self.parsed(&location, values::listen_address(&text));
-                    addresses.extend(address.map(|address| self.in_directory(address)));
-                }
-                Field::Given(location, Listen::Socket(socket)) => {
-                    let socket = self.socket(&location, &socket);
-                    addresses.extend(socket.map(ListenAddress::Unix));
+                Field::Given(location, listen) => {
+                    addresses.extend(self.address(&location, &listen));
                 }
                 Field::Absent => self.report(&location, "an entry is empty"),
                 Field::Invalid => {}
             }
         }
         addresses
+    }
+
+    pub(super) fn address(
+        &mut self,
+        location: &Location,
+        listen: &Listen,
+    ) -> Option<ListenAddress> {
+        match listen {
+            Listen::Address(text) if text.is_empty() => {
+                self.report(location, "empty text");
+                None
+            }
+            Listen::Address(text) => {
+                let address = self.parsed(location, values::listen_address(text))?;
+                Some(self.in_directory(address))
+            }
+            Listen::Socket(socket) => self.socket(location, socket).map(ListenAddress::Unix),
+        }
     }
 
     fn socket(&mut self, location: &Location, socket: &Socket) -> Option<UnixSocket> {
@@ -111,8 +121,8 @@ impl Resolver<'_> {
         self.required(&location, "certificate", &certificate);
         self.required(&location, "key", &key);
         Some(Tls {
-            certificate: self.tls_file(&certificate)?,
-            key: self.tls_file(&key)?,
+            certificate: self.named_file(&certificate)?,
+            key: self.named_file(&key)?,
             clients,
         })
     }
@@ -133,12 +143,13 @@ impl Resolver<'_> {
             allowed.extend(self.parsed(&location, values::client_name(&name)));
         }
         Some(Clients {
-            authorities: self.tls_file(client_ca)?,
+            authorities: self.named_file(client_ca)?,
             allowed: is_limited.then_some(allowed),
         })
     }
 
-    fn tls_file(&mut self, field: &Field<String>) -> Option<PathBuf> {
+    /// A file whose name is not empty.
+    pub(super) fn named_file(&mut self, field: &Field<String>) -> Option<PathBuf> {
         if let Some((location, file)) = field.given()
             && file.is_empty()
         {

@@ -15,7 +15,7 @@ use super::{Exemption, LookUp, Status};
 use crate::telemetry::metrics::{KeyMetrics, UnknownKeyOutcome};
 use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::decision::{KeyDoubt, RETRY_AFTER};
-use claimgate_core::keyring::{KeySet, Keys, ProviderId};
+use claimgate_core::keyring::{KeySet, Keys, ProviderId, Thumbprint};
 
 /// The maximum number of requests that wait for the keys of one provider. Invented key ids must not
 /// use up Envoy's limit on requests (`circuit_breakers`, 1,024 by default).
@@ -36,6 +36,8 @@ pub(super) struct ProviderState {
     started: Instant,
     /// When the next regular fetch is due.
     next_fetch: ArcSwapOption<Instant>,
+    /// When each of the current keys was first seen.
+    seen: Mutex<Vec<(Thumbprint, Instant)>>,
 }
 
 /// A provider's keys, and the boards that show them.
@@ -154,6 +156,7 @@ impl ProviderState {
             status: ArcSwap::default(),
             started: before.map_or_else(Instant::now, |before| before.started),
             next_fetch: ArcSwapOption::empty(),
+            seen: Mutex::default(),
         }
     }
 
@@ -227,8 +230,34 @@ impl ProviderState {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the ids of the provider's current keys.
+    /// When each of the current keys was first seen.
+    pub(super) fn first_seen(&self) -> Vec<(Thumbprint, Instant)> {
+        // A panic while the lock is held leaves no half-done change.
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clone()
+    }
+
+    /// Continues the ages of the keys that `before` has.
+    pub(super) fn inherit_ages(&self, before: &Self) {
+        let earlier = before.first_seen();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = earlier;
+    }
+
+    fn see(&self, keys: &KeySet) {
+        let earlier = self.first_seen();
+        let now = Instant::now();
+        let seen = keys.iter().map(|key| {
+            let thumbprint = key.thumbprint();
+            let known = earlier.iter().find(|(other, _)| *other == thumbprint);
+            (thumbprint, known.map_or(now, |(_, first)| *first))
+        });
+        let seen = seen.collect();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// Records the provider's current keys.
     pub(super) fn settle(&self, keys: &KeySet) {
+        self.see(keys);
         let kids: Vec<_> = keys.kids().map(|kid| self.kids.hash_one(kid)).collect();
         let refresh = &self.settings.refresh;
         let (settling, cooldown) = (refresh.max, refresh.unknown_key_cooldown);

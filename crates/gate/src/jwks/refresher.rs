@@ -59,6 +59,7 @@ impl Refresher {
     fn inherit(&mut self, before: &ProviderState) -> bool {
         match before.keys() {
             Keys::Known(keys) => {
+                self.provider.inherit_ages(before);
                 self.adopt(keys, Status::clone(&before.status.load()));
                 true
             }

@@ -29,6 +29,7 @@ mod token_cache;
 
 pub use bad_connections::{BadConnection, BadConnectionMetrics};
 use checks::Checks;
+pub use checks::{Outcomes, Totals};
 use connections::Transport;
 pub use connections::{BudgetMetrics, ConnectionMetrics};
 use duration::{DurationCollector, Durations};
@@ -92,6 +93,11 @@ impl PolicyMetrics {
     /// Counts a decision.
     pub fn decided(&self, decision: &Decision) {
         self.checks.count(decision);
+    }
+
+    /// What was decided so far.
+    pub fn totals(&self) -> Totals {
+        self.checks.totals()
     }
 
     /// The metrics of a provider's keys.

@@ -8,6 +8,10 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 
+mod totals;
+
+pub use totals::{Outcomes, Totals};
+
 use super::counters::{Counters, Labels};
 use claimgate_core::decision::{Decision, Reason};
 

@@ -1,13 +1,14 @@
 //! Judges a request as the service would, and records each step.
 
+pub(crate) mod place;
 mod report;
 
-pub(super) use report::Report;
+pub(crate) use report::Report;
 use report::Steps;
 
 use crate::advice;
+use crate::answer::denials::Denials;
 use crate::answer::{Answer, Metadata};
-use crate::config::Config;
 use crate::decision::{Decision, Denial, Fault, decide};
 use crate::ext_authz::response::{self, Rendered};
 use crate::jwks::KeysError;
@@ -18,30 +19,39 @@ use crate::time::UnixTime;
 use crate::trace::Selection;
 
 /// A decision and its explanation.
-pub(super) struct Explained {
+pub(crate) struct Explained {
     /// The name of the rule, if the decision got that far.
-    pub(super) rule: Option<String>,
+    pub(crate) rule: Option<String>,
     /// The name of the provider, if the decision got that far.
-    pub(super) provider: Option<String>,
-    pub(super) report: Report,
+    pub(crate) provider: Option<String>,
+    pub(crate) report: Report,
+}
+
+/// The token in a text that a person has copied, perhaps with the scheme in front.
+pub(crate) fn bare_token(text: &str) -> &str {
+    let token = text.trim();
+    match token.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_start(),
+        _ => token,
+    }
 }
 
 /// Judges a request with these keys. `unavailable` says why keys are missing, if known.
-pub(super) fn explain(
-    config: &Config,
+pub(crate) fn explain(
+    policy: &Policy,
+    denials: &Denials,
     keyring: &Keyring,
     request: &Request<'_>,
     now: UnixTime,
-    unavailable: Option<KeysError>,
+    unavailable: Option<&KeysError>,
 ) -> Explained {
-    let policy = &config.policy;
     let mut steps = Steps::default();
     let decision = decide(policy, keyring, &(), request, now, &mut steps).by_what_is_known();
     let Rendered {
         response,
         oversized,
     } = response::render(
-        Answer::to(&decision, policy, &config.denials, request, request.id()),
+        Answer::to(&decision, policy, denials, request, request.id()),
         Metadata::of(&decision, policy),
     );
     let max = policy.upstream().max_header_bytes;
@@ -67,13 +77,10 @@ pub(super) fn explain(
         report.likely_cause = advice::likely_cause(denial, policy, keyring, request);
         let unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
         // If the provider responded, the error itself says what is wrong, so a guess adds nothing.
-        if unavailable
-            .as_ref()
-            .is_some_and(|error| !error.is_network())
-        {
+        if unavailable.is_some_and(|error| !error.is_network()) {
             report.likely_cause = None;
         }
-        report.unavailable = unavailable.map(|error| error.to_string());
+        report.unavailable = unavailable.map(ToString::to_string);
     }
     let rule = decision.rule().and_then(|id| policy.rule(id));
     let provider = decision.provider().and_then(|id| policy.provider(id));

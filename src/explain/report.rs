@@ -14,7 +14,7 @@ use crate::trace::{Selection, Step, Trace};
 
 /// Each check that held, described in words.
 #[derive(Default)]
-pub(in crate::command) struct Steps(pub(in crate::command) Vec<(&'static str, String)>);
+pub(crate) struct Steps(pub(crate) Vec<(&'static str, String)>);
 
 impl Trace for Steps {
     fn passed(&mut self, step: Step<'_>) {
@@ -61,19 +61,19 @@ impl Trace for Steps {
 }
 
 /// Everything to report about one decision.
-pub(in crate::command) struct Report {
+pub(crate) struct Report {
     /// The rules that do not match the request, and why.
-    pub(in crate::command) passed_over: Vec<(String, String)>,
-    pub(in crate::command) steps: Vec<(&'static str, String)>,
+    pub(crate) passed_over: Vec<(String, String)>,
+    pub(crate) steps: Vec<(&'static str, String)>,
     /// The reason code and the complete error message, of a denial that may be only observed.
-    pub(in crate::command) failed: Option<(String, String)>,
+    pub(crate) failed: Option<(String, String)>,
     /// A guess at the cause of the denial.
-    pub(in crate::command) likely_cause: Option<String>,
+    pub(crate) likely_cause: Option<String>,
     /// Why keys are unavailable, if that decided.
-    pub(in crate::command) unavailable: Option<String>,
+    pub(crate) unavailable: Option<String>,
     /// Headers that are not set because their claim is too long.
-    pub(in crate::command) too_long: Vec<String>,
-    pub(in crate::command) response: CheckResponse,
+    pub(crate) too_long: Vec<String>,
+    pub(crate) response: CheckResponse,
 }
 
 /// The maximum number of skipped rules in the text report. The JSON report has all of them.
@@ -110,7 +110,7 @@ impl Report {
     }
 
     /// Adds the age of the keys to the report, if the decision got that far.
-    pub(in crate::command) fn say_how_old_keys_are(&mut self, age: &str) {
+    pub(crate) fn say_how_old_keys_are(&mut self, age: &str) {
         for (name, text) in &mut self.steps {
             if *name == "keys" {
                 *text = format!("{text}, {age}");
@@ -119,7 +119,7 @@ impl Report {
     }
 
     /// The decision as a word: `allow`, `deny` or `metadata`.
-    pub(in crate::command) fn decision(&self) -> &'static str {
+    pub(crate) fn decision(&self) -> &'static str {
         match self.verdict() {
             Verdict::Allow | Verdict::Observe => "allow",
             Verdict::Answered => "metadata",
@@ -127,13 +127,18 @@ impl Report {
         }
     }
 
+    /// The verdict in words.
+    pub(crate) fn verdict_words(&self) -> &'static str {
+        self.verdict().words()
+    }
+
     /// The reason code of a denial, enforced or observed.
-    pub(in crate::command) fn reason(&self) -> Option<&str> {
+    pub(crate) fn reason(&self) -> Option<&str> {
         self.failed.as_ref().map(|(reason, _)| reason.as_str())
     }
 
     /// The section about that reason. `None` if a server hides that reason from callers.
-    fn see(&self) -> Option<String> {
+    pub(crate) fn see(&self) -> Option<String> {
         let code = self.reason()?;
         let reason = Reason::ALL.into_iter().find(|reason| reason.code() == code);
         reason.map(advice::section)
@@ -157,17 +162,17 @@ impl Report {
     }
 
     /// The HTTP status of that response.
-    pub(in crate::command) fn status(&self) -> Option<i32> {
+    pub(crate) fn status(&self) -> Option<i32> {
         Some(status(self.denied()?))
     }
 
     /// The body of that response.
-    pub(in crate::command) fn body(&self) -> Option<&str> {
+    pub(crate) fn body(&self) -> Option<&str> {
         Some(&self.denied()?.body)
     }
 
     /// A header that the upstream receives, or that the caller receives in place of the upstream's.
-    pub(in crate::command) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let allowed = self.allowed().map(|allowed| &allowed.headers);
         find(
             allowed.or(self.denied().map(|denied| &denied.headers))?,
@@ -176,12 +181,12 @@ impl Report {
     }
 
     /// A header that is set on the upstream's response.
-    pub(in crate::command) fn response_header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn response_header(&self, name: &str) -> Option<&str> {
         find(&self.allowed()?.response_headers_to_add, name)
     }
 
     /// Whether a header is removed from the request.
-    pub(in crate::command) fn removes(&self, name: &str) -> bool {
+    pub(crate) fn removes(&self, name: &str) -> bool {
         let removed = self.allowed().map(|allowed| &allowed.headers_to_remove);
         removed.into_iter().flatten().any(|removed| removed == name)
     }
@@ -197,7 +202,7 @@ impl Report {
         }
     }
 
-    pub(in crate::command) fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.verdict() {
             Verdict::Allow | Verdict::Observe => 0,
             Verdict::Deny | Verdict::Answered => 1,
@@ -205,7 +210,7 @@ impl Report {
         })
     }
 
-    pub(in crate::command) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut lines = vec![self.verdict().words().to_owned()];
         let shown = self.passed_over.iter().take(MAX_RULES);
         lines.extend(shown.map(|(name, why)| format!("  skip  rule        `{name}`: {why}")));
@@ -231,37 +236,44 @@ impl Report {
         }
         let too_long = self.too_long.iter();
         lines.extend(too_long.map(|text| format!("  note  header      {text}")));
+        for (receiver, received) in self.received() {
+            lines.push(receiver);
+            lines.extend(received.iter().map(|line| format!("  {line}")));
+        }
+        lines.join("\n")
+    }
+
+    /// Who receives what, one line for each header and each line of the body.
+    pub(crate) fn received(&self) -> Vec<(String, Vec<String>)> {
+        let line = |(name, value): (&str, &str)| format!("{name}: {value}");
         match &self.response.http_response {
             Some(HttpResponse::OkResponse(ok)) => {
-                lines.push("the upstream gets".to_owned());
-                lines.extend(pairs(&ok.headers).map(|(name, value)| format!("  {name}: {value}")));
+                let mut upstream: Vec<String> = pairs(&ok.headers).map(line).collect();
                 let removed = ok.headers_to_remove.iter().cloned();
                 let parameters = ok.query_parameters_to_remove.iter();
                 let removed: Vec<String> = removed
                     .chain(parameters.map(|name| format!("query parameter {name}")))
                     .collect();
                 if !removed.is_empty() {
-                    lines.push(format!("  removed: {}", removed.join(", ")));
+                    upstream.push(format!("removed: {}", removed.join(", ")));
                 }
+                let mut received = vec![("the upstream gets".to_owned(), upstream)];
                 if !ok.response_headers_to_add.is_empty() {
-                    lines.push("the caller also gets".to_owned());
-                    let added = pairs(&ok.response_headers_to_add);
-                    lines.extend(added.map(|(name, value)| format!("  {name}: {value}")));
+                    let added = pairs(&ok.response_headers_to_add).map(line).collect();
+                    received.push(("the caller also gets".to_owned(), added));
                 }
+                received
             }
             Some(HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied)) => {
-                lines.push(format!("the caller gets {}", status(denied)));
-                lines.extend(
-                    pairs(&denied.headers).map(|(name, value)| format!("  {name}: {value}")),
-                );
-                lines.extend(denied.body.lines().map(|line| format!("  {line}")));
+                let body = denied.body.lines().map(str::to_owned);
+                let lines = pairs(&denied.headers).map(line).chain(body).collect();
+                vec![(format!("the caller gets {}", status(denied)), lines)]
             }
-            None => {}
+            None => Vec::new(),
         }
-        lines.join("\n")
     }
 
-    pub(in crate::command) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let steps: Vec<_> = self
             .steps
             .iter()

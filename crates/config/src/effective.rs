@@ -1,0 +1,287 @@
+//! The configuration in force, for an operator who reads it: as written, with defaults, and without
+//! secrets.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use claimgate_core::keyring::Algorithm;
+
+use super::values::{in_units, in_words};
+use super::{
+    Admin, AdminListen, Config, Fetch, KeySettings, ListenAddress, Proxy, Refresh, Server,
+    TokenCache, UnixSocket,
+};
+
+/// A configuration as written. It may contain secrets, so only [`Config::effective`] reads it.
+#[derive(Clone, Default)]
+pub struct Written(Arc<str>);
+
+impl Written {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Written")
+    }
+}
+
+/// What replaces a secret.
+const REDACTED: &str = "(redacted)";
+
+/// The members of a JWK that are secret (RFC 7518 §6.2.2, §6.3.2, §6.4).
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// What the file says, with the defaults of server, admin, token cache, providers' names, fetching
+/// and algorithms. Files that it names are not read, and secrets are left out.
+pub(super) fn effective(config: &Config) -> Value {
+    let Config {
+        server,
+        admin,
+        log,
+        policy,
+        keys,
+        token_cache,
+        denials: _,
+        warnings: _,
+        hash: _,
+        written: Written(written),
+    } = config;
+    let mut all: Value = serde_saphyr::from_str(written).unwrap_or_default();
+    redact(&mut all);
+    // Flags may have replaced the addresses in the file.
+    for section in ["server", "admin"] {
+        if let Some(section) = all.get_mut(section).and_then(Value::as_object_mut) {
+            section.remove("listen");
+        }
+    }
+    let TokenCache {
+        max_entries,
+        max_bytes,
+    } = token_cache;
+    let cache = json!({"max_entries": max_entries, "max_bytes": in_units(*max_bytes)});
+    let defaults = json!({
+        "server": server_defaults(server),
+        "admin": admin_defaults(admin),
+        "token_cache": cache,
+        "log": {"level": log.level.name()},
+        "enforce": policy.is_enforced(),
+    });
+    fill(&mut all, defaults);
+    let providers = all.get_mut("providers").and_then(Value::as_array_mut);
+    for (provider, settings) in providers.into_iter().flatten().zip(keys) {
+        // The forms of a URL are many, so a proxy is never shown as written.
+        if let Some(fetch) = provider.get_mut("fetch").and_then(Value::as_object_mut) {
+            fetch.remove("proxy");
+        }
+        fill(provider, provider_defaults(settings));
+    }
+    all
+}
+
+fn server_defaults(server: &Server) -> Value {
+    let Server {
+        listen,
+        tls: _,
+        max_connections,
+        max_connection_age: _,
+        drain,
+    } = server;
+    let listen: Vec<Value> = listen.iter().map(address).collect();
+    json!({"listen": listen, "max_connections": max_connections, "drain": in_words(*drain)})
+}
+
+fn admin_defaults(admin: &Admin) -> Value {
+    let Admin {
+        listen,
+        tls: _,
+        token_file: _,
+        allowed_hosts,
+        explain,
+    } = admin;
+    let listen = match listen {
+        AdminListen::Off => Value::from("off"),
+        AdminListen::At(at) => address(at),
+    };
+    json!({"listen": listen, "allowed_hosts": allowed_hosts, "explain": explain})
+}
+
+fn provider_defaults(settings: &KeySettings) -> Value {
+    let KeySettings {
+        name,
+        source: _,
+        fetch,
+        refresh,
+        algorithms,
+        required,
+    } = settings;
+    let Fetch {
+        timeout,
+        startup_grace: _,
+        ca_file: _,
+        bearer_token_file: _,
+        allow_http,
+        max_bytes,
+        proxy,
+    } = fetch;
+    let proxy = proxy.as_ref().map(|proxy| match proxy {
+        Proxy::Url(url) => url.to_string(),
+        Proxy::FromEnvironment => "from_environment".to_owned(),
+    });
+    let Refresh {
+        min,
+        max,
+        max_stale,
+        unknown_key_cooldown,
+        unknown_key_wait,
+        cache_dir: _,
+    } = refresh;
+    let algorithms: Vec<&str> = algorithms.iter().map(Algorithm::name).collect();
+    json!({
+        "name": name,
+        "required": required,
+        "algorithms": algorithms,
+        "fetch": {
+            "timeout": in_words(*timeout),
+            "allow_http": allow_http,
+            "max_bytes": in_units(*max_bytes),
+            "proxy": proxy,
+        },
+        "refresh": {
+            "min": in_words(*min),
+            "max": in_words(*max),
+            "max_stale": in_words(*max_stale),
+            "unknown_key_cooldown": in_words(*unknown_key_cooldown),
+            "unknown_key_wait": in_words(*unknown_key_wait),
+        },
+    })
+}
+
+fn address(address: &ListenAddress) -> Value {
+    match address {
+        ListenAddress::Unix(UnixSocket { path, mode, group })
+            if mode.is_some() || group.is_some() =>
+        {
+            let mode = mode.map(|mode| format!("{mode:04o}"));
+            json!({"unix": Path::display(path).to_string(), "mode": mode, "group": group})
+        }
+        other => Value::from(other.to_string()),
+    }
+}
+
+/// Adds the members that `written` does not have.
+fn fill(written: &mut Value, defaults: Value) {
+    match (written, defaults) {
+        (written @ Value::Null, defaults) => *written = defaults,
+        (Value::Object(written), Value::Object(defaults)) => {
+            for (name, default) in defaults {
+                fill(written.entry(name).or_insert(Value::Null), default);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Removes user names, passwords and the values of queries from URLs, and private members from
+/// keys.
+fn redact(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some(shown) = redacted_url(text) {
+                *text = shown;
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(redact),
+        Value::Object(members) => {
+            let is_key = members.contains_key("kty");
+            for (name, member) in members {
+                match is_key && PRIVATE_MEMBERS.contains(&name.as_str()) {
+                    true => *member = Value::from(REDACTED),
+                    false => redact(member),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A URL without its secrets. `None` if the text is no URL, or has none.
+fn redacted_url(text: &str) -> Option<String> {
+    let mut url = Url::parse(text).ok()?;
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if !has_user && url.query().is_none() {
+        return None;
+    }
+    if url.set_username("").is_err() || url.set_password(None).is_err() {
+        return Some(REDACTED.to_owned());
+    }
+    if let Some(query) = url.query() {
+        let shown = query
+            .split('&')
+            .map(|parameter| match parameter.split_once('=') {
+                Some((name, _)) => format!("{name}={REDACTED}"),
+                None => REDACTED.to_owned(),
+            });
+        let shown = shown.collect::<Vec<_>>().join("&");
+        url.set_query(Some(&shown));
+    }
+    let user = if has_user { "(redacted)@" } else { "" };
+    let shown = url.to_string();
+    Some(match shown.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{user}{rest}"),
+        None => REDACTED.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_without_secrets() {
+        for (text, expected) in [
+            ("https://idp.example.com/realms/acme", None),
+            ("acme", None),
+            ("*.example.com", None),
+            (
+                "https://user:secret@idp.example.com/x",
+                Some("https://(redacted)@idp.example.com/x"),
+            ),
+            (
+                "https://user@idp.example.com",
+                Some("https://(redacted)@idp.example.com/"),
+            ),
+            (
+                "http:user:secret@proxy.example.com",
+                Some("http://(redacted)@proxy.example.com/"),
+            ),
+            (
+                "https://idp.example.com/keys?p=policy&code=secret&secret",
+                Some("https://idp.example.com/keys?p=(redacted)&code=(redacted)&(redacted)"),
+            ),
+        ] {
+            assert_eq!(redacted_url(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_without_secrets() {
+        let mut value = json!({"inline": {"keys": [
+            {"kty": "RSA", "kid": "a", "n": "1", "d": "secret", "oth": [{"r": "secret"}]},
+            {"kty": "oct", "k": "secret"},
+        ]}, "match": {"p": "stays"}});
+        redact(&mut value);
+        let shown = value.to_string();
+        assert!(
+            !shown.contains("secret") && shown.contains("stays"),
+            "{shown}"
+        );
+        assert_eq!(value["inline"]["keys"][0]["n"], "1");
+    }
+}

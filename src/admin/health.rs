@@ -1,0 +1,94 @@
+//! `/livez` and `/readyz`: whether the process is alive, and whether it can judge.
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::Admin;
+use crate::gate::Generation;
+use crate::lifecycle::Phase;
+
+pub(super) async fn livez() -> &'static str {
+    "alive\n"
+}
+
+/// Responds with 200, or with 503 and a line for everything that is missing. `?verbose` adds the state
+/// of the configuration and of each provider.
+pub(super) async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let generation = admin.gate.generation();
+    let reasons = not_ready(&admin, &generation);
+    let mut lines: Vec<String> = reasons
+        .into_iter()
+        .map(|reason| format!("not ready: {reason}"))
+        .collect();
+    let status = match lines.is_empty() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    if lines.is_empty() {
+        lines.push("ready".to_owned());
+    }
+    if is_verbose(query.as_deref()) {
+        lines.extend(details(&admin, &generation));
+    }
+    (status, lines.join("\n") + "\n").into_response()
+}
+
+/// Why the service is not ready. Empty if it is.
+pub(super) fn not_ready(admin: &Admin, generation: &Generation) -> Vec<String> {
+    let mut lines = Vec::new();
+    if *admin.phase.borrow() != Phase::Serving {
+        lines.push("shutting down".to_owned());
+    }
+    let Generation { policy, jwks, .. } = generation;
+    for id in jwks.awaited() {
+        let provider = policy.provider(id);
+        let name = provider.map_or("?", |provider| &provider.name);
+        let why = jwks
+            .status(id)
+            .and_then(|status| status.error.clone())
+            .map_or_else(
+                || "still being fetched".to_owned(),
+                |error| error.to_string(),
+            );
+        lines.push(format!("no keys of provider `{name}`: {why}"));
+    }
+    lines
+}
+
+pub(super) fn is_verbose(query: Option<&str>) -> bool {
+    let mut parameters = query.unwrap_or_default().split('&');
+    parameters.any(|parameter| matches!(parameter, "verbose" | "verbose=" | "verbose=true"))
+}
+
+/// The state of the configuration and of each provider, one per line. A problem with the
+/// configuration may take several lines.
+fn details(admin: &Admin, generation: &Generation) -> Vec<String> {
+    let Generation {
+        hash, policy, jwks, ..
+    } = generation;
+    let mut lines = vec![format!("configuration {hash} is in force")];
+    if let Some(problems) = &*admin.rejected.load() {
+        let rejected = problems
+            .lines()
+            .map(|problem| format!("the configuration file is rejected: {problem}"));
+        lines.extend(rejected);
+    }
+    for (id, provider) in policy.providers() {
+        let name = &provider.name;
+        let state = match jwks.age(id) {
+            Some(age) => format!("keys fetched {} s ago", age.as_secs()),
+            None => "no keys".to_owned(),
+        };
+        let error = jwks.status(id).and_then(|status| status.error.clone());
+        let state = match jwks.exemption(id) {
+            Some(exemption) => format!("{state}; {exemption}"),
+            None => state,
+        };
+        lines.push(match error {
+            Some(error) => format!("provider `{name}`: {state}; the last fetch failed: {error}"),
+            None => format!("provider `{name}`: {state}"),
+        });
+    }
+    lines
+}

@@ -1,0 +1,48 @@
+//! `/stats`: the numbers and texts that change on the page, as JSON.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::{Admin, providers, view};
+
+pub(super) async fn stats(State(admin): State<Admin>) -> Json<Value> {
+    let generation = admin.gate.generation();
+    let totals = generation.metrics.totals();
+    let (rules, _) = view::rules(&totals);
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|(_, outcomes)| (outcomes.allow, outcomes.deny, outcomes.sum()))
+        .collect();
+    let reasons: Vec<_> = totals
+        .reasons
+        .iter()
+        .map(|(reason, count)| (reason.code(), count))
+        .collect();
+    let providers: Vec<_> = providers::views(&admin.gate)
+        .iter()
+        .map(|provider| {
+            json!({
+                "state": provider.state.words(),
+                "good": provider.state.is_good(),
+                "fetched": provider.fetched_words(),
+                "next": provider.next_words(),
+                "error": provider.error_words(),
+            })
+        })
+        .collect();
+    Json(json!({
+        "hash": generation.hash.to_string(),
+        "ready": super::health::not_ready(&admin, &generation).is_empty(),
+        "problems": view::problems(&admin, &generation),
+        "checks": {
+            "allow": totals.all.allow,
+            "deny": totals.all.deny,
+            "metadata": totals.all.metadata,
+        },
+        "reasons": reasons,
+        "rules": rules,
+        "providers": providers,
+        "denials": view::denials(&admin),
+    }))
+}

@@ -1,0 +1,138 @@
+//! What the page shows, as text: once as HTML and then, each second, as JSON.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use super::{Admin, health};
+use crate::gate::Generation;
+use crate::gate::denials::DenialRecord;
+use crate::telemetry::metrics::{Outcomes, Totals};
+
+/// The number of denials on the page.
+const MAX_DENIALS: usize = 10;
+
+/// The number of rules on the page. Each takes about 250 bytes.
+const MAX_RULES: usize = 1000;
+
+/// A denial in a list.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DenialRow {
+    pub(super) time: String,
+    pub(super) request: String,
+    /// Who sent it and which parts of the configuration apply.
+    pub(super) who: String,
+    pub(super) reason: &'static str,
+    /// The hint, or what was wrong.
+    pub(super) text: String,
+    pub(super) id: String,
+    /// The address of the page with this denial.
+    pub(super) link: String,
+}
+
+/// The last denials, newest first, each with its hint if one is known.
+pub(super) fn denials(admin: &Admin) -> Vec<DenialRow> {
+    let newest = admin.gate.denials.newest().take(MAX_DENIALS);
+    let rows = newest.map(|record| {
+        let found = admin.gate.denials.find(&record.request_id);
+        let hint = found.and_then(|found| found.hint);
+        DenialRow::of(&record, hint)
+    });
+    rows.collect()
+}
+
+impl DenialRow {
+    fn of(record: &DenialRecord, hint: Option<String>) -> Self {
+        let who = [
+            ("from", record.source.as_deref()),
+            ("rule", record.rule.as_deref()),
+            ("provider", record.provider.as_deref()),
+            ("subject", record.subject.as_deref()),
+            ("client", record.client.as_deref()),
+        ];
+        let who: Vec<String> = who
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name} {}", value?)))
+            .collect();
+        let id = utf8_percent_encode(&record.request_id, NON_ALPHANUMERIC);
+        let text = hint.unwrap_or_else(|| record.detail.clone());
+        Self {
+            time: record.time.clone(),
+            request: request(record),
+            who: who.join(", "),
+            reason: record.reason,
+            text: match record.enforced {
+                true => text,
+                false => format!("Passed, because of enforce: false. {text}"),
+            },
+            link: format!("/?id={id}#denials"),
+            id: record.request_id.clone(),
+        }
+    }
+}
+
+fn request(record: &DenialRecord) -> String {
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    let (method, host, path) = (&record.method, &record.host, &record.path);
+    format!("{} {}{}", text(method), text(host), text(path))
+}
+
+/// A denial with all that is known about it: names and values.
+pub(super) fn facts(record: &DenialRecord) -> Vec<(&'static str, String)> {
+    let age = record.keys_age_seconds.map(|age| format!("{age} s"));
+    let when = match record.enforced {
+        true => "Denied at",
+        false => "Passed (not enforced) at",
+    };
+    let facts = [
+        (when, Some(record.time.clone())),
+        ("Request id", Some(record.request_id.clone())),
+        ("Trace id", record.trace_id.clone()),
+        ("Request", Some(request(record))),
+        ("Source", record.source.clone()),
+        ("Reason", Some(record.reason.to_owned())),
+        ("Rule", record.rule.clone()),
+        ("Provider", record.provider.clone()),
+        ("Subject", record.subject.clone()),
+        ("Client", record.client.clone()),
+        ("Age of the keys", age),
+        ("Detail", Some(record.detail.clone())),
+        ("Hint", record.hint.clone()),
+        ("See", Some(record.see.clone())),
+    ];
+    let known = facts
+        .into_iter()
+        .filter_map(|(name, fact)| Some((name, fact?)));
+    known.collect()
+}
+
+/// What needs an operator's attention.
+pub(super) fn problems(admin: &Admin, generation: &Generation) -> Vec<String> {
+    let mut problems: Vec<String> = health::not_ready(admin, generation)
+        .into_iter()
+        .map(|reason| format!("Not ready: {reason}"))
+        .collect();
+    if let Some(rejected) = &*admin.rejected.load() {
+        problems.push(format!(
+            "The configuration file is rejected, so the previous configuration is in force:\n{rejected}"
+        ));
+    }
+    for (id, provider) in generation.policy.providers() {
+        let status = generation.jwks.status(id);
+        // Otherwise the service is not ready because of it.
+        let keys = status.filter(|status| status.had_keys());
+        if let Some(error) = keys.and_then(|status| status.error.clone()) {
+            let name = &provider.name;
+            problems.push(format!("The keys of `{name}` cannot be fetched: {error}"));
+        }
+    }
+    let warnings = generation.warnings.iter();
+    problems.extend(warnings.map(|warning| format!("The configuration: {warning}")));
+    problems
+}
+
+/// The rules to show, and the number of those left out.
+pub(super) fn rules(totals: &Totals) -> (&[(String, Outcomes)], usize) {
+    let rules = &totals.rules;
+    let shown = rules.get(..MAX_RULES).unwrap_or(rules);
+    (shown, rules.len() - shown.len())
+}

@@ -1,0 +1,39 @@
+//! Puts a token where its provider expects it.
+
+use crate::keyring::ProviderId;
+use crate::policy::Policy;
+use crate::token::source::{TokenSource, websocket};
+
+/// The first place that may carry a provider's tokens. Without a provider, the first place of any.
+pub(crate) fn place_of(policy: &Policy, provider: Option<ProviderId>) -> TokenSource {
+    let own = provider
+        .and_then(|id| policy.provider(id))
+        .and_then(|provider| provider.token_from.first());
+    own.or(policy.token_places().first())
+        .map_or_else(TokenSource::authorization, |place| (**place).clone())
+}
+
+/// Puts a token into a request's path or header lines.
+pub(crate) fn put(
+    token: &str,
+    place: &TokenSource,
+    path: &mut String,
+    lines: &mut Vec<(String, String)>,
+) {
+    match place {
+        TokenSource::Header { name, scheme } => lines.push(match scheme {
+            Some(scheme) => (name.clone(), format!("{scheme} {token}")),
+            None => (name.clone(), token.to_owned()),
+        }),
+        TokenSource::Cookie(name) => {
+            lines.push(("cookie".to_owned(), format!("{name}={token}")));
+        }
+        TokenSource::Query(name) => {
+            let mark = if path.contains('?') { '&' } else { '?' };
+            *path = format!("{path}{mark}{name}={token}");
+        }
+        TokenSource::WebSocket(name) => {
+            lines.push((websocket::HEADER.to_owned(), websocket::offer(name, token)));
+        }
+    }
+}
