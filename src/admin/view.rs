@@ -62,7 +62,7 @@ impl DenialRow {
             reason: record.reason,
             text: match record.enforced {
                 true => text,
-                false => format!("Passed, because of enforce: false. {text}"),
+                false => format!("passed (enforce: false): {text}"),
             },
             link: format!("/?id={id}#denials"),
             id: record.request_id.clone(),

@@ -1,10 +1,12 @@
 //! The binary.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::timeout;
 
 /// The binary, with an empty environment.
 pub fn claimgate(arguments: &[&str]) -> Command {
@@ -59,16 +61,23 @@ pub async fn run(arguments: &[&str], input: &str) -> Outcome {
     }
 }
 
+/// How long a process may log nothing, on a slow machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Reads log lines (JSON) until one has this message.
 pub async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, text: &str) -> Value {
-    while let Some(line) = lines.next_line().await.unwrap() {
+    loop {
+        let line = timeout(PATIENCE, lines.next_line()).await;
+        let line = line.unwrap_or_else(|_| panic!("the log stands still without {text:?}"));
+        let Some(line) = line.unwrap() else {
+            panic!("the log ended without {text:?}");
+        };
         let event: Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
         if event["message"] == text {
             return event;
         }
     }
-    panic!("the log ended without {text:?}");
 }
 
 /// Sends SIGTERM, and waits for the exit code.
