@@ -126,13 +126,17 @@ fn replacing<E>(
 }
 
 /// A bare level applies to claimgate only. Libraries log at most warnings.
+/// claimgate's own line about a certificate says what to do.
+const QUIET: &str = "rustls_platform_verifier=off";
+
 fn read_filter(filter: &str) -> Result<EnvFilter, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let wrong = |why: &str| format!("`{filter}` is not a log level or filter: {why}");
     let level = filter.trim().to_ascii_lowercase();
     let directives = match LEVELS.iter().position(|known| *known == level) {
-        Some(position) if position > 2 => format!("warn,claimgate={level}"),
-        Some(_) => level,
+        Some(position) if position > 2 => format!("warn,{QUIET},claimgate={level}"),
+        Some(0) => level,
+        Some(_) => format!("{level},{QUIET}"),
         // `EnvFilter` would take a misspelt level for a module name, and log nothing.
         None if !filter.contains('=') => {
             return Err(wrong(

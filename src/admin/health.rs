@@ -74,6 +74,8 @@ fn details(admin: &Admin, generation: &Generation) -> Vec<String> {
             .map(|problem| format!("the configuration file is rejected: {problem}"));
         lines.extend(rejected);
     }
+    let warnings = generation.warnings.iter();
+    lines.extend(warnings.map(|warning| format!("the configuration: {warning}")));
     for (id, provider) in policy.providers() {
         let name = &provider.name;
         let state = match jwks.age(id) {

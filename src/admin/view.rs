@@ -119,7 +119,8 @@ pub(super) fn problems(admin: &Admin, generation: &Generation) -> Vec<String> {
     for (id, provider) in generation.policy.providers() {
         let status = generation.jwks.status(id);
         // Otherwise the service is not ready because of it.
-        let keys = status.filter(|status| status.had_keys());
+        let is_exempt = generation.jwks.exemption(id).is_some();
+        let keys = status.filter(|status| is_exempt || status.had_keys());
         if let Some(error) = keys.and_then(|status| status.error.clone()) {
             let name = &provider.name;
             problems.push(format!("The keys of `{name}` cannot be fetched: {error}"));

@@ -173,7 +173,8 @@ fn wrong_token(error: &TokenError, token: &UnverifiedParts<'_>) -> Option<String
         TokenError::BadSignature { .. } if token.header.get("nonce").is_some() => GRAPH_TOKEN,
         TokenError::BadSignature { .. } => {
             "the token was changed or cut in transit, or it is from another environment whose key \
-             has the same `kid`"
+             has the same `kid`, or the provider replaced the key and kept its `kid`: keys older than \
+             `unknown_key_cooldown` are fetched again, and tokens of the replaced key stay invalid"
         }
         TokenError::Expired { exp, now, .. } => return Some(times::expired(*exp, *now, token)),
         TokenError::NotYetValid { start, now, .. } => {
