@@ -280,8 +280,8 @@ fn a_member_that_is_null_or_empty_is_absent() {
     }
 }
 
-/// Whoever reads the set can sign with a key that is published with its private part, in whichever
-/// entry that is.
+/// Anyone who reads the set can sign with a key whose private part it contains, even if another entry
+/// has only the public part.
 #[test]
 fn a_leaked_key_is_not_used_under_another_entry() {
     for alg in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
