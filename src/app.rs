@@ -2,32 +2,30 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::service::Routes;
 
+mod check;
 mod descriptors;
 mod health;
+
+use check::{Api, serve};
 
 use crate::admin::{self, Access, Admin, Site, TokenError};
 use crate::config::{self, AdminListen, Config, ListenAddress};
 use crate::ext_authz::proto::DESCRIPTORS;
-use crate::ext_authz::server;
 use crate::ext_authz::service::Service;
 use crate::gate::Gate;
-use crate::http2::{self, Admitted, Handler, HandlerResult, Shared, routes};
+use crate::http2::{Shared, routes};
 use crate::lifecycle::Phase;
 use crate::lifecycle::systemd::Systemd;
 use crate::listener::tls::{Protects, Tls, TlsError};
-use crate::listener::{Connection, Listener, listen};
+use crate::listener::{Listener, listen};
 use crate::logging::Logging;
 use crate::reload::{Bound, ConfigFile};
 use crate::time::Clock;
@@ -292,74 +290,5 @@ impl App {
             tracing::warn!("closing connections that are still open");
         }
         result
-    }
-}
-
-/// All services of the `Check` listeners.
-struct Api {
-    check: Service,
-    tls: Option<Arc<Tls>>,
-    /// Health and reflection.
-    others: Routes,
-    shared: Arc<Shared>,
-}
-
-impl Handler for Arc<Api> {
-    async fn handle(self, request: Request<Incoming>) -> HandlerResult {
-        let Api {
-            check,
-            tls: _,
-            others,
-            shared,
-        } = &*self;
-        match request.uri().path() {
-            server::CHECK => server::answer(request, check, &shared.budget).await,
-            _ => routes::answer(request, others.clone(), shared).await,
-        }
-    }
-}
-
-/// Accepts connections until the service stops. Then waits until all of them have ended.
-async fn serve(listener: Listener, api: Arc<Api>, mut phase: watch::Receiver<Phase>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let connection = tokio::select! {
-            // An error means that the sender was dropped, which also ends the service.
-            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
-            Some(_) = connections.join_next() => continue,
-            connection = listener.accept() => connection,
-        };
-        let admitted = api.shared.admit(connection.client()).await;
-        let mut phase = phase.clone();
-        let stop = async move {
-            let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
-        };
-        match connection {
-            Connection::Tcp(stream) => {
-                connections.spawn(serve_tcp(stream, admitted, Arc::clone(&api), stop))
-            }
-            Connection::Unix(stream) => {
-                connections.spawn(http2::serve(stream, admitted, Arc::clone(&api), stop))
-            }
-        };
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-/// Serves one TCP connection, over TLS if it is configured.
-async fn serve_tcp(
-    stream: TcpStream,
-    admitted: Admitted,
-    api: Arc<Api>,
-    stop: impl Future<Output = ()>,
-) {
-    let Some(tls) = &api.tls else {
-        return http2::serve(stream, admitted, api, stop).await;
-    };
-    let mut stop = pin!(stop);
-    let handshake = admitted.handshake(tls.accept(stream), stop.as_mut());
-    if let Some(stream) = handshake.await {
-        http2::serve(stream, admitted, Arc::clone(&api), stop).await;
     }
 }
