@@ -78,6 +78,7 @@ pub(super) fn respond(
     explanation: Option<(&Asked, Explained)>,
 ) -> Response {
     let generation = admin.gate.generation();
+    let not_ready = health::not_ready(admin, &generation);
     let totals = generation.metrics.totals();
     let (rules, rules_left_out) = view::rules(&totals);
     let nothing = Asked::default();
@@ -88,10 +89,10 @@ pub(super) fn respond(
     let page = Page {
         version: env!("CARGO_PKG_VERSION"),
         hash: generation.hash.to_string(),
-        not_ready: health::not_ready(admin, &generation),
-        problems: view::problems(admin, &generation),
+        problems: view::problems(admin, &generation, &not_ready),
+        not_ready,
         totals: &totals,
-        providers: providers::views(&admin.gate),
+        providers: providers::views(&generation, admin.gate.now()),
         rules,
         rules_left_out,
         search: Search::of(query, admin),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use crate::escaped::Escaped;
-use crate::gate::Gate;
+use crate::gate::Generation;
 use crate::jwks::KeysReport;
 use crate::keyring::KeySet;
 use crate::policy::Provider;
@@ -131,12 +131,11 @@ fn in_words(seconds: u64) -> String {
 }
 
 pub(super) async fn providers(State(admin): State<Admin>) -> Json<Value> {
-    Json(json!({ "providers": views(&admin.gate) }))
+    Json(json!({ "providers": views(&admin.gate.generation(), admin.gate.now()) }))
 }
 
 /// All providers, in the order of the configuration.
-pub(super) fn views(gate: &Gate) -> Vec<ProviderView> {
-    let (generation, now) = (gate.generation(), gate.now());
+pub(super) fn views(generation: &Generation, now: UnixTime) -> Vec<ProviderView> {
     let views = generation.policy.providers().filter_map(|(id, provider)| {
         let report = generation.jwks.report(id)?;
         let exemption = generation.jwks.exemption(id).map(|it| it.to_string());

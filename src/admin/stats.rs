@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::{Admin, providers, view};
+use super::{Admin, health, providers, view};
 
 pub(super) async fn stats(State(admin): State<Admin>) -> Json<Value> {
     let generation = admin.gate.generation();
+    let not_ready = health::not_ready(&admin, &generation);
     let totals = generation.metrics.totals();
     let (rules, _) = view::rules(&totals);
     let rules: Vec<_> = rules
@@ -19,7 +20,7 @@ pub(super) async fn stats(State(admin): State<Admin>) -> Json<Value> {
         .iter()
         .map(|(reason, count)| (reason.code(), count))
         .collect();
-    let providers: Vec<_> = providers::views(&admin.gate)
+    let providers: Vec<_> = providers::views(&generation, admin.gate.now())
         .iter()
         .map(|provider| {
             json!({
@@ -33,8 +34,8 @@ pub(super) async fn stats(State(admin): State<Admin>) -> Json<Value> {
         .collect();
     Json(json!({
         "hash": generation.hash.to_string(),
-        "ready": super::health::not_ready(&admin, &generation).is_empty(),
-        "problems": view::problems(&admin, &generation),
+        "ready": not_ready.is_empty(),
+        "problems": view::problems(&admin, &generation, &not_ready),
         "checks": {
             "allow": totals.all.allow,
             "deny": totals.all.deny,

@@ -3,7 +3,7 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::{Admin, health};
+use super::Admin;
 use crate::gate::Generation;
 use crate::gate::denials::DenialRecord;
 use crate::telemetry::metrics::{Outcomes, Totals};
@@ -31,12 +31,9 @@ pub(super) struct DenialRow {
 
 /// The last denials, newest first, each with its hint if one is known.
 pub(super) fn denials(admin: &Admin) -> Vec<DenialRow> {
-    let newest = admin.gate.denials.newest().take(MAX_DENIALS);
-    let rows = newest.map(|record| {
-        let found = admin.gate.denials.find(&record.request_id);
-        let hint = found.and_then(|found| found.hint);
-        DenialRow::of(&record, hint)
-    });
+    let denials = &admin.gate.denials;
+    let newest = denials.newest().take(MAX_DENIALS);
+    let rows = newest.map(|record| DenialRow::of(&record, denials.hint(&record)));
     rows.collect()
 }
 
@@ -105,10 +102,14 @@ pub(super) fn facts(record: &DenialRecord) -> Vec<(&'static str, String)> {
     known.collect()
 }
 
-/// What needs an operator's attention.
-pub(super) fn problems(admin: &Admin, generation: &Generation) -> Vec<String> {
-    let mut problems: Vec<String> = health::not_ready(admin, generation)
-        .into_iter()
+/// What needs an operator's attention, beginning with why the service is not ready.
+pub(super) fn problems(
+    admin: &Admin,
+    generation: &Generation,
+    not_ready: &[String],
+) -> Vec<String> {
+    let mut problems: Vec<String> = not_ready
+        .iter()
         .map(|reason| format!("Not ready: {reason}"))
         .collect();
     if let Some(rejected) = &*admin.rejected.load() {

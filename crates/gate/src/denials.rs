@@ -125,23 +125,30 @@ impl RecentDenials {
         slots.filter_map(|slot| self.records.get(slot)?.load_full())
     }
 
-    /// The newest denial with this request id or trace id. If its hint was not computed, it gets
-    /// that of the newest similar denial: one with the same reason, rule and provider.
+    /// The newest denial with this request id or trace id, with [its hint](Self::hint).
     pub fn find(&self, id: &str) -> Option<DenialRecord> {
         let is_it = |record: &DenialRecord| {
             record.request_id == id || record.trace_id.as_deref() == Some(id)
         };
         let found = self.newest().find(|record| is_it(record))?;
-        let mut found = DenialRecord::clone(&found);
-        if found.hint.is_none() {
-            let is_similar = |other: &DenialRecord| {
-                (other.reason, &other.rule, &other.provider)
-                    == (found.reason, &found.rule, &found.provider)
-            };
+        Some(DenialRecord {
+            hint: self.hint(&found),
+            ..DenialRecord::clone(&found)
+        })
+    }
+
+    /// The hint of a denial. If it was not computed, that of the newest similar denial: one with the
+    /// same reason, rule and provider.
+    pub fn hint(&self, record: &DenialRecord) -> Option<String> {
+        let is_similar = |other: &DenialRecord| {
+            (other.reason, &other.rule, &other.provider)
+                == (record.reason, &record.rule, &record.provider)
+        };
+        let of_similar = || {
             let mut others = self.newest().filter(|other| is_similar(other));
-            found.hint = others.find_map(|other| other.hint.clone());
-        }
-        Some(found)
+            others.find_map(|other| other.hint.clone())
+        };
+        record.hint.clone().or_else(of_similar)
     }
 }
 
