@@ -19,13 +19,10 @@ use super::guard::Access;
 use super::page;
 use super::peer::Peer;
 use super::{Admin, MAX_READING};
-use crate::explain::place::{place_of, put};
+use crate::explain::place::{claimed_provider, place_of, put};
 use crate::explain::{Report, bare_token, explain};
 use crate::gate::{Gate, Generation};
-use crate::keyring::ProviderId;
-use crate::policy::Policy;
-use crate::request::{Headers, Request};
-use crate::token::Unverified;
+use crate::request::Request;
 
 /// The maximum size of the form in bytes: more than the largest token, encoded.
 const MAX_BYTES: usize = 256 * 1024;
@@ -127,16 +124,12 @@ fn judge(gate: &Gate, asked: &Asked) -> Explained {
     if !token.is_empty() {
         put(token, &place_of(policy, provider), &mut path, &mut lines);
     }
-    let headers: Headers<'_> = lines
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()))
-        .collect();
     let request = Request {
         method: &asked.method,
         host: &asked.host,
         path: &path,
         path_bytes: Some(path.as_bytes()),
-        headers,
+        headers: lines.iter().collect(),
         ..Request::default()
     };
     let Generation { denials, jwks, .. } = &*generation;
@@ -148,13 +141,6 @@ fn judge(gate: &Gate, asked: &Asked) -> Explained {
         report.say_how_old_keys_are(&format!("fetched {} s ago", age.as_secs()));
     }
     Explained::of(report)
-}
-
-/// The provider that a token claims to be from.
-fn claimed_provider(policy: &Policy, token: &str) -> Option<ProviderId> {
-    let unverified = Unverified::parse(token, policy.max_token_bytes()).ok()?;
-    let (id, _) = policy.by_issuer(unverified.issuer().ok()?)?;
-    Some(id)
 }
 
 impl Explained {

@@ -12,6 +12,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{ConfigInput, Failure, Output, say};
 use crate::config::{Config, values};
+use crate::explain::place::claimed_provider;
 use crate::explain::{Report, bare_token, explain};
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use crate::ext_authz::proto::auth::{CheckRequest, CheckResponse};
@@ -20,7 +21,6 @@ use crate::jwks::{self, KeysError};
 use crate::keyring::{Keyring, Keys};
 use crate::request::{Peer, Request};
 use crate::time::{Clock as _, SystemClock};
-use crate::token::Unverified;
 use crate::token::bearer::find_token;
 
 /// Judges one request as the service would, and shows each check on the way.
@@ -116,10 +116,7 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
         host: &arguments.host,
         path: &arguments.path,
         path_bytes: Some(arguments.path.as_bytes()),
-        headers: lines
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect(),
+        headers: lines.iter().collect(),
         source: Peer {
             address: &arguments.source_address,
             principal: &arguments.source_principal,
@@ -230,17 +227,10 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
 /// The keys of the one provider that the token claims to be from. No other provider is contacted.
 async fn keys_for(config: &Config, request: &Request<'_>) -> (Keyring, Option<KeysError>) {
     let empty = Keyring::empty(config.keys.len());
-    let found = find_token(config.policy.token_places(), request).ok();
-    let max = config.policy.max_token_bytes();
-    let token = found
-        .as_ref()
-        .and_then(|found| Unverified::parse(&found.token, max).ok());
-    let provider = token
-        .as_ref()
-        .and_then(|token| token.issuer().ok())
-        .and_then(|issuer| config.policy.by_issuer(issuer));
-    let Some((id, settings)) = provider.and_then(|(id, _)| Some((id, config.keys.get(id.0)?)))
-    else {
+    let policy = &*config.policy;
+    let found = find_token(policy.token_places(), request).ok();
+    let provider = found.and_then(|found| claimed_provider(policy, &found.token));
+    let Some((id, settings)) = provider.and_then(|id| Some((id, config.keys.get(id.0)?))) else {
         return (empty, None);
     };
     match jwks::fetch_once(settings).await {

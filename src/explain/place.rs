@@ -1,8 +1,16 @@
-//! Puts a token where its provider expects it.
+//! The provider that a token is from, and the place where it expects the token.
 
 use crate::keyring::ProviderId;
 use crate::policy::Policy;
+use crate::token::Unverified;
 use crate::token::source::{TokenSource, websocket};
+
+/// The provider that a token claims to be from.
+pub(crate) fn claimed_provider(policy: &Policy, token: &str) -> Option<ProviderId> {
+    let unverified = Unverified::parse(token, policy.max_token_bytes()).ok()?;
+    let (id, _) = policy.by_issuer(unverified.issuer().ok()?)?;
+    Some(id)
+}
 
 /// The first place that may carry a provider's tokens. Without a provider, the first place of any.
 pub(crate) fn place_of(policy: &Policy, provider: Option<ProviderId>) -> TokenSource {

@@ -126,6 +126,15 @@ impl<'a> FromIterator<(&'a str, &'a [u8])> for Headers<'a> {
     }
 }
 
+impl<'a> FromIterator<&'a (String, String)> for Headers<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a (String, String)>>(lines: I) -> Self {
+        let lines = lines.into_iter();
+        lines
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect()
+    }
+}
+
 /// Whether servers in the CGI tradition mistake `sent` for `own`: the names differ only in the
 /// characters that are neither letters nor digits. False if they differ in case alone, because that
 /// is the same name.

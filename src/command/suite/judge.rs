@@ -10,7 +10,7 @@ use crate::explain::place::{place_of, put};
 use crate::explain::{Explained, explain};
 use crate::jwks;
 use crate::keyring::{Keyring, Keys};
-use crate::request::{Headers, Peer, Request};
+use crate::request::{Peer, Request};
 use crate::token::source::TokenSource;
 
 /// The result of a case.
@@ -92,16 +92,12 @@ fn outcome(
     if let Some(token) = token {
         put(token, place, &mut path, &mut lines);
     }
-    let headers: Headers<'_> = lines
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()))
-        .collect();
     let request = Request {
         method: &asked.method,
         host: &asked.host,
         path: &path,
         path_bytes: Some(path.as_bytes()),
-        headers,
+        headers: lines.iter().collect(),
         source: Peer {
             address: &asked.address,
             principal: &asked.principal,

@@ -24,15 +24,15 @@ impl Effect {
             return Self::Enforced;
         }
         let rule = denial.rule.and_then(|id| policy.rule(id));
-        let is_rule_enforced = rule.is_none_or(|rule| rule.is_enforced);
-        let is_provider_enforced = denial.provider.is_none_or(|id| {
+        let by_rule = rule.is_some_and(|rule| !rule.is_enforced);
+        let by_provider = denial.provider.is_some_and(|id| {
             let provider = policy.provider(id);
-            provider.is_none_or(|provider| provider.is_enforced)
-                || !rule.is_some_and(|rule| rule.access.accepts(id))
+            provider.is_some_and(|provider| !provider.is_enforced)
+                && rule.is_some_and(|rule| rule.access.accepts(id))
         });
-        match policy.is_enforced() && is_rule_enforced && is_provider_enforced {
-            true => Self::Enforced,
-            false => Self::Observed,
+        match !policy.is_enforced() || by_rule || by_provider {
+            true => Self::Observed,
+            false => Self::Enforced,
         }
     }
 }

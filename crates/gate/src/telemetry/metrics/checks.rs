@@ -88,15 +88,14 @@ impl Checks {
         if let Some(counter) = self.decided.get(pair, outcome) {
             counter.inc();
         }
-        if let Decision::Deny(denial) = decision
-            && let Some(counter) = self.denied.get(provider, denial.reason() as usize)
-        {
-            counter.inc();
-        }
-        if let Decision::Allow(permit) = decision
-            && let Some(denial) = permit.observed()
-            && let Some(counter) = self.observed.get(pair, denial.reason() as usize)
-        {
+        let counter = match decision {
+            Decision::Deny(denial) => self.denied.get(provider, denial.reason() as usize),
+            Decision::Allow(permit) => permit
+                .observed()
+                .and_then(|denial| self.observed.get(pair, denial.reason() as usize)),
+            Decision::Respond(_) => None,
+        };
+        if let Some(counter) = counter {
             counter.inc();
         }
     }
