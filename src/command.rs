@@ -3,14 +3,15 @@
 //! Exit codes: 0 for success or allow, 1 for deny or a problem found, 2 if the command could not do
 //! its work.
 
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::values::has_blank_ends;
 use crate::config::{Config, ConfigError, Problem, ProviderFlags};
+use crate::explain::bare_token;
 
 mod check;
 mod completions;
@@ -111,6 +112,28 @@ fn say(text: &str) -> Result<(), Failure> {
 /// Writes to standard error. Errors are ignored, because there is nowhere to report them.
 fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Reads a token from a file, or from standard input for `-`, and removes a leading `Bearer`, because tokens are
+/// often copied with it.
+fn read_token(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        io::stdin().read_to_string(&mut text)?;
+    } else {
+        text = std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
+    }
+    Ok(bare_token(&text).to_owned())
+}
+
+/// The innermost cause, which is the most helpful one.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 /// The source of the configuration.

@@ -1,7 +1,6 @@
 //! `claimgate check`: judges one request and explains the decision.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,10 +9,10 @@ use prost_types::value::Kind;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::{ConfigInput, Failure, Output, say};
+use super::{ConfigInput, Failure, Output, innermost, read_token, say};
 use crate::config::{Config, values};
 use crate::explain::place::claimed_provider;
-use crate::explain::{Report, bare_token, explain};
+use crate::explain::{Report, explain};
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use crate::ext_authz::proto::auth::{CheckRequest, CheckResponse};
 use crate::ext_authz::request;
@@ -130,18 +129,6 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
     }))
 }
 
-/// Reads the token and removes a leading `Bearer`, because tokens are often copied with it.
-fn read_token(file: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text)?;
-    } else {
-        text = std::fs::read_to_string(file)
-            .map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
-    }
-    Ok(bare_token(&text).to_owned())
-}
-
 async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
     let channel = match values::unix_path(target) {
         Some(path) => connect_to_socket(path?).await,
@@ -196,15 +183,6 @@ async fn connect_to_socket(path: PathBuf) -> Result<Channel, tonic::transport::E
     Endpoint::from_static("http://claimgate")
         .connect_with_connector(connector)
         .await
-}
-
-/// The innermost cause, which is the most helpful one.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure> {
