@@ -29,7 +29,7 @@ mod schedule;
 mod source;
 
 use board::Board;
-pub use fetch::FetchError;
+pub use fetch::{FetchError, trust};
 use provider::ProviderState;
 use refresher::Refresher;
 pub use report::KeysReport;

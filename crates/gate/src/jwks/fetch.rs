@@ -14,7 +14,7 @@ use url::{Origin, Url};
 
 mod error;
 mod proxy;
-mod trust;
+pub mod trust;
 
 pub use error::FetchError;
 use error::causes;

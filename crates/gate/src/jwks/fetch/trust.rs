@@ -1,4 +1,4 @@
-//! Decides which TLS servers are trusted if `fetch.ca_file` is set.
+//! Decides which TLS servers are trusted.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use super::error::is_ca_certificate;
 
@@ -20,7 +21,7 @@ use super::error::is_ca_certificate;
 ///
 /// Fails if the bundle has no certificate, or one that cannot be read; the error gives its number,
 /// from 1.
-pub(super) fn only(bundle: &[u8]) -> Result<ClientConfig, String> {
+pub fn only(bundle: &[u8]) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     let mut listed = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(bundle) {
@@ -55,6 +56,19 @@ pub(super) fn only(bundle: &[u8]) -> Result<ClientConfig, String> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// A TLS configuration that trusts the certificates of the system, as fetches without `fetch.ca_file` do.
+///
+/// # Errors
+///
+/// Fails if the system has none.
+pub fn system() -> Result<ClientConfig, Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth())
 }
 
 /// Accepts a certificate that a listed one has signed, or one that is itself listed although it is
