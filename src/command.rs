@@ -17,6 +17,7 @@ mod check;
 mod completions;
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 mod http;
 mod man;
 mod schema;
@@ -54,6 +55,8 @@ enum Command {
     Test(suite::Arguments),
     /// Ask a running instance why it denied a request
     Why(why::Arguments),
+    /// Probe a gateway: is claimgate asked, and is Envoy configured safely
+    Doctor(doctor::Arguments),
     /// Print the JSON Schema of the configuration
     Schema(schema::Arguments),
     /// Print the completion script of a shell
@@ -72,6 +75,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Validate(arguments) => validate::run(arguments).await,
         Command::Test(arguments) => suite::run(arguments).await,
         Command::Why(arguments) => why::run(arguments).await,
+        Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Schema(schema::Arguments {}) => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -91,8 +91,9 @@ const RESERVED: [Reserved; 7] = [
             "crates/gate/src/jwks/fetch/",
             "src/listener/tls.rs",
             "src/listener/tls/",
+            "src/command/doctor/tls.rs",
         ],
-        why: "TLS ends in the listener and in the fetcher",
+        why: "TLS ends in the listener, in the fetcher and in the client of `doctor`",
     },
     Reserved {
         word: "proto::",

@@ -20,6 +20,7 @@ mod dearest;
 mod denials;
 mod deploy;
 mod dev;
+mod doctor;
 mod documents;
 mod fetch_errors;
 mod forged;

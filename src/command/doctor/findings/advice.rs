@@ -1,0 +1,126 @@
+//! What to change, by the name of the setting.
+
+/// A possible cause, and its remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Change {
+    /// The setting to look at.
+    pub setting: &'static str,
+    pub advice: &'static str,
+}
+
+macro_rules! changes {
+    ($($name:ident: $setting:literal, $advice:literal;)*) => {
+        $(pub(super) const $name: Change = Change { setting: $setting, advice: $advice };)*
+    };
+}
+
+changes! {
+    FILTER: "http_filters",
+        "add `envoy.filters.http.ext_authz` to the listener's HTTP filters, before the router";
+    DISABLED: "typed_per_filter_config",
+        "remove `disabled: true` for `envoy.filters.http.ext_authz` from the route and its virtual host \
+         (Contour: `authPolicy.disabled`, `permitInsecure`); to open a path, use a rule with `access: public`";
+    FILTER_ENABLED: "filter_enabled",
+        "remove it from the `ext_authz` filter, or set it to 100 %";
+    FAILURE_MODE: "failure_mode_allow",
+        "set it to `false` (Istio, Envoy Gateway, Contour: `failOpen`)";
+    FAILURE_MODE_AND_ADDRESS: "failure_mode_allow",
+        "set it to `false` (Istio, Envoy Gateway, Contour: `failOpen`), then find why claimgate cannot be reached: \
+         address, port and `http2_protocol_options` of its cluster";
+    SHADOW: "shadow_mode",
+        "remove it from the `ext_authz` filter; to observe without refusing, use claimgate's `enforce: false`";
+    ISTIO_SELECTOR: "AuthorizationPolicy",
+        "under Istio: check that `selector` or `targetRefs` matches the workload, that there are `rules` (`[{}]` is \
+         everything), and that no `notPaths` or `from` leaves this request out";
+    GATEWAY_POLICY: "SecurityPolicy",
+        "under Envoy Gateway: a policy of the HTTPRoute replaces that of the Gateway; set `mergeType: \
+         StrategicMerge` or repeat `extAuth`, and check that the policy is `Accepted`";
+    OPEN_CONNECTIONS: "--drain-strategy",
+        "connections that were open before the filter was added continue without checks: restart proxies in front \
+         of this gateway, or start Envoy with `--drain-strategy immediate`";
+
+    ADDRESS: "load_assignment",
+        "check that claimgate runs, and the address and port in its cluster (Istio: `service` and `port` of the \
+         provider; Envoy Gateway: `backendRefs`)";
+    HTTP2: "http2_protocol_options",
+        "add it to claimgate's cluster, in `typed_extension_protocol_options` (Istio: name the Service's port `grpc` \
+         or set its `appProtocol`; Contour: `protocol: h2c`)";
+    TIMEOUT: "timeout",
+        "set `timeout: 0.5s` in the filter's `grpc_service` (Istio: the provider's `timeout`, by default 600 s; Envoy \
+         Gateway: `timeout: 500ms`, by default 10 s)";
+    CLUSTER_TLS: "transport_socket",
+        "use TLS in claimgate's cluster if and only if claimgate has `server.tls`: see docs/operations.md#tls";
+    AUTHORITY: "authority",
+        "set `authority: claimgate` in `envoy_grpc`, because the cluster's name may not be a valid `:authority`";
+    ISTIO_EGRESS: "Sidecar",
+        "under Istio: let the Sidecar's `egress` include claimgate's namespace, and export claimgate's Service to it";
+    INSTANCE: "outlier_detection",
+        "if claimgate has several instances, look for one that fails, and let Envoy eject it";
+
+    ISTIO_PROVIDER: "extensionProviders",
+        "under Istio: the policy's `provider` must be in `meshConfig.extensionProviders`, in the same case, and its \
+         `service` must be a full name (`claimgate.claimgate.svc.cluster.local`); istiod's log names those that exist";
+    ISTIO_CUSTOM: "AuthorizationPolicy",
+        "under Istio: remove `istio.io/dry-run` from the CUSTOM policy, let only one CUSTOM provider apply to the \
+         workload, and remove ALLOW policies that rely on `requestPrincipals`";
+    RBAC: "envoy.filters.http.rbac",
+        "without Istio: an RBAC filter before `ext_authz` refuses the request";
+
+    MUTATION: "decoder_header_mutation_rules",
+        "allow every header that claimgate manages (`allow_expression: { google_re2: {}, regex: \
+         \"^(x-auth-|x_auth_).*\" }`), or remove the rules";
+    GATEWAY_BACKEND: "backendRefs",
+        "under Envoy Gateway: the backend of `extAuth` must exist, have ready endpoints and, in another namespace, be \
+         allowed by a ReferenceGrant";
+
+    FILTER_ORDER: "http_filters",
+        "put `envoy.filters.http.ext_authz` before the filter that answered, or remove that filter; only a login \
+         (`oauth2`) belongs before it";
+
+    ALLOWED_HEADERS: "allowed_headers",
+        "remove it from the `ext_authz` filter (Envoy Gateway: `headersToExtAuth`), because claimgate needs all headers";
+    AUTHORIZATION_ALLOWED: "allowed_headers",
+        "remove it from the `ext_authz` filter (Envoy Gateway: `headersToExtAuth`), with `disallowed_headers`";
+    REMOVED_BEFORE: "request_headers_to_remove",
+        "find what removes `authorization` before `ext_authz`: a proxy in front, or a filter such as \
+         `header_mutation`, `lua`, or `jwt_authn` without `forward: true`";
+    TOKEN_FROM: "token_from",
+        "if claimgate reads tokens from another place on purpose, this is as it should be";
+    PROXY_ID: "x-request-id",
+        "if a proxy in front replaces `x-request-id` and `traceparent`, this is as it should be";
+    ONE_AUTHORIZATION: "authorization",
+        "find what merges or drops repeated headers before `ext_authz`: the API must not see the other one";
+
+    CLAIM_HEADERS: "upstream.claim_headers",
+        "list this header in claimgate's configuration, or name the headers that it lists with --claim-header";
+    MUTATION_IGNORED: "decoder_header_mutation_rules",
+        "remove them: removals of headers are mutations, too";
+    UNDERSCORES: "headers_with_underscores_action",
+        "set it to `REJECT_REQUEST` in `common_http_protocol_options` (Envoy Gateway: `withUnderscoresAction`; \
+         Istio: by an EnvoyFilter)";
+
+    NORMALIZE: "normalize_path",
+        "set it to `true` in the HTTP connection manager (Istio: `meshConfig.pathNormalization.normalization: BASE` \
+         or stricter)";
+    MERGE_SLASHES: "merge_slashes",
+        "set it to `true` in the HTTP connection manager (Istio: `normalization: MERGE_SLASHES`)";
+    PATHS: "paths",
+        "let a rule of claimgate use paths, and leave out `paths: as_is`: then such paths are refused";
+
+    SCHEME: "--through",
+        "use the URL that the gateway redirects to";
+    ROUTE: "--through",
+        "use a URL that has a route, or add the route";
+    PROTECTED_PATH: "--through",
+        "use the URL of a path that requires a token";
+    REAL_GATEWAY: "--through",
+        "use the URL of Envoy itself, not of a proxy in front of it";
+    ENFORCE: "enforce",
+        "remove `enforce: false` from claimgate's configuration when you have seen enough";
+    ADMIN: "--admin",
+        "give the `admin.listen` of the instance that this gateway asks, or leave it out";
+    WHY: "claimgate why",
+        "ask the instance with the request id, or judge the token with `claimgate check`";
+    SIZES: "max_request_headers_kb",
+        "look for limits on headers between Envoy and claimgate, and remove `with_request_body`";
+}
