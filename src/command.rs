@@ -23,6 +23,7 @@ mod man;
 mod schema;
 mod serve;
 mod suite;
+mod tls;
 mod validate;
 mod why;
 
@@ -138,6 +139,15 @@ fn innermost(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+/// The innermost cause, with what to do about an error of TLS.
+fn with_advice(error: &(dyn std::error::Error + 'static)) -> String {
+    let cause = innermost(error);
+    match tls::advice(error) {
+        Some(advice) => format!("{cause}; {advice}"),
+        None => cause,
+    }
 }
 
 /// The source of the configuration.

@@ -1,15 +1,21 @@
 //! `claimgate check`: judges one request and explains the decision.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use hyper_util::rt::TokioIo;
 use prost_types::value::Kind;
-use tokio::net::UnixStream;
+use tokio::io::AsyncBufReadExt as _;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::{ConfigInput, Failure, Output, innermost, read_token, say};
+use super::tls::{Protocol, Tls, TlsArguments, advice};
+use super::{ConfigInput, Failure, Output, read_token, say, with_advice};
 use crate::config::{Config, values};
 use crate::explain::place::claimed_provider;
 use crate::explain::{Report, explain};
@@ -22,6 +28,9 @@ use crate::request::{Peer, Request};
 use crate::time::{Clock as _, SystemClock};
 use crate::token::bearer::find_token;
 
+/// How long to wait for the first bytes of a server over TLS.
+const FIRST_BYTES: Duration = Duration::from_secs(2);
+
 /// Judges one request as the service would, and shows each check on the way.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
@@ -29,15 +38,19 @@ use crate::token::bearer::find_token;
     claimgate check --issuer https://idp.example.com --audience orders-api --token token.txt --output json\n  \
     claimgate check --config claimgate.yaml --method POST --host api.example.com --path /orders --token token.txt\n  \
     claimgate check --target 127.0.0.1:9001 --token - --path /orders\n  \
+    claimgate check --target https://claimgate.example:9001 --ca-file ca.pem --token token.txt\n  \
     claimgate check --target unix:///run/claimgate/check.sock --token token.txt\n\n\
     Exit codes: 0 allow, 1 deny or answered with metadata, 2 could not judge")]
 pub(super) struct Arguments {
     #[command(flatten)]
     source: ConfigInput,
 
-    /// Ask a running server instead: `host:port`, or `unix:///path`
+    /// Ask a running server instead: `host:port`, `https://host:port`, or `unix:///path`
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["config", "issuer", "audience", "any_audience", "jwks_uri"])]
     target: Option<String>,
+
+    #[command(flatten)]
+    tls: TlsArguments,
 
     /// File with the token, or `-` for standard input. Without it, the request has only the
     /// --header lines
@@ -91,7 +104,7 @@ fn extension(text: &str) -> Result<(String, String), String> {
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let check = describe(&arguments)?;
     let report = match &arguments.target {
-        Some(target) => ask(target, check).await?,
+        Some(target) => ask(target, &arguments.tls, check).await?,
         None => judge(&arguments.source.load()?, &check).await?,
     };
     say(&match arguments.output {
@@ -129,24 +142,29 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
     }))
 }
 
-async fn ask(target: &str, check: CheckRequest) -> Result<Report, Failure> {
-    let channel = match values::unix_path(target) {
-        Some(path) => connect_to_socket(path?).await,
-        None => {
+async fn ask(target: &str, tls: &TlsArguments, check: CheckRequest) -> Result<Report, Failure> {
+    let cannot = |why: &str| format!("cannot ask `{target}`: {why}");
+    let tls = tls.load(target.starts_with("https://"))?;
+    let channel = match (values::unix_path(target), tls) {
+        (Some(path), _) => connect_to_socket(path?).await,
+        (None, Some(tls)) => connect_by_tls(target.parse()?, tls).await,
+        (None, None) => {
             let host = target.strip_prefix("http://").unwrap_or(target);
             Endpoint::from_shared(format!("http://{host}"))?
                 .connect()
                 .await
         }
     };
-    let channel =
-        channel.map_err(|error| format!("cannot ask `{target}`: {}", innermost(&error)))?;
+    let channel = channel.map_err(|error| cannot(&with_advice(&error)))?;
     let answer = AuthorizationClient::new(channel)
         .check(check)
         .await
-        .map_err(|status| {
-            let message = status.message();
-            format!("`{target}` does not answer like claimgate's gRPC server: {message}")
+        .map_err(|status| match advice(&status) {
+            Some(_) => cannot(&with_advice(&status)),
+            None => {
+                let message = status.message();
+                format!("`{target}` does not answer like claimgate's gRPC server: {message}")
+            }
         })?;
     let response = answer.into_inner();
     // The server reveals no more than it would to any caller.
@@ -181,6 +199,29 @@ async fn connect_to_socket(path: PathBuf) -> Result<Channel, tonic::transport::E
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
     Endpoint::from_static("http://claimgate")
+        .connect_with_connector(connector)
+        .await
+}
+
+async fn connect_by_tls(server: Uri, tls: Tls) -> Result<Channel, tonic::transport::Error> {
+    let tls = Arc::new(tls);
+    let connector = tower::service_fn(move |server: Uri| {
+        let tls = Arc::clone(&tls);
+        async move {
+            let host = server.host().unwrap_or_default();
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let stream = TcpStream::connect((host, server.port_u16().unwrap_or(443))).await?;
+            let stream = tls.connect(host, stream, Protocol::Http2).await?;
+            let none = || io::Error::other("it does not offer HTTP/2, so it is not claimgate");
+            let mut stream = stream.ok_or_else(none)?;
+            // Since TLS 1.3 a server refuses a client after the handshake, in place of its first bytes.
+            if let Ok(refused @ Err(_)) = timeout(FIRST_BYTES, stream.fill_buf()).await {
+                refused?;
+            }
+            io::Result::Ok(TokioIo::new(stream))
+        }
+    });
+    Endpoint::from(server)
         .connect_with_connector(connector)
         .await
 }

@@ -19,15 +19,14 @@ mod client;
 mod findings;
 mod probe;
 mod report;
-mod tls;
 
+use super::tls::TlsArguments;
 use super::{Failure, Output, read_token, say};
 use crate::config::values;
 use admin::{Admin, Counts};
 use client::{Gateway, SendError};
 use findings::{Instance, Observation, Observations, Verdict, diagnose};
 use probe::{Ids, Probe, Target};
-use tls::Tls;
 
 /// The time until a token is sent again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -61,9 +60,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS", value_parser = values::socket_address)]
     admin: Option<SocketAddr>,
 
-    /// Trust only the certificates in this file (PEM), instead of those of the system
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArguments,
 
     /// Time limit for each answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -105,16 +103,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         token,
         claim_header,
         admin,
-        ca_file,
+        tls,
         timeout,
         large,
         output,
     } = arguments;
-    let tls = match (through.scheme(), ca_file) {
-        ("https", ca_file) => Some(Tls::trusting(ca_file.as_deref())?),
-        (_, Some(_)) => return Err("--ca-file: the URL is not `https`".into()),
-        (_, None) => None,
-    };
+    let tls = tls.load(through.scheme() == "https")?;
     let token = token.as_deref().map(read_token).transpose()?;
     if token.as_ref().is_some_and(String::is_empty) {
         return Err("--token: it is empty".into());

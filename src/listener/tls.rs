@@ -12,6 +12,7 @@ use tokio_rustls::server::TlsStream;
 mod clients;
 mod failure;
 mod files;
+pub(crate) mod identity;
 
 pub(crate) use files::{Material, TlsError};
 

@@ -91,9 +91,9 @@ const RESERVED: [Reserved; 7] = [
             "crates/gate/src/jwks/fetch/",
             "src/listener/tls.rs",
             "src/listener/tls/",
-            "src/command/doctor/tls.rs",
+            "src/command/tls.rs",
         ],
-        why: "TLS ends in the listener, in the fetcher and in the client of `doctor`",
+        why: "TLS ends in the listener, in the fetcher and in the clients among the commands",
     },
     Reserved {
         word: "proto::",

@@ -266,6 +266,80 @@ async fn failed_handshakes_are_explained() {
     assert_eq!(log.lines("bad connection").len(), 1, "once a minute");
 }
 
+/// `claimgate check --target https://…`.
+#[tokio::test]
+async fn the_command_asks_over_tls() {
+    let authority = Authority::new();
+    let files = Files::new(&authority);
+    let (server, _issuer, good) = served(&files.server(&files.client_ca())).await;
+    let client = Files::new(&Authority::new());
+    client.put(&authority.identity(&["operator.example"]));
+    let stranger = Files::new(&Authority::new());
+    let path = |files: &Files, name| files.path(name).display().to_string();
+    let (ca, other_ca) = (path(&files, "ca.crt"), path(&stranger, "ca.crt"));
+    let (certificate, key) = (path(&client, "tls.crt"), path(&client, "tls.key"));
+    let other_key = path(&stranger, "tls.key");
+
+    let https = format!("https://{}", server.check);
+    let by_name = format!("https://localhost:{}", server.check.port());
+    let plain = server.check.to_string();
+    let own = ["--client-cert", &certificate, "--client-key", &key];
+    let trusting = ["--ca-file", ca.as_str()];
+    for (target, flags, code, said) in [
+        (&https, [&trusting[..], &own].concat(), 0, "ALLOW"),
+        (
+            &https,
+            trusting.to_vec(),
+            2,
+            "give --client-cert and --client-key",
+        ),
+        (&https, own.to_vec(), 2, "with --ca-file"),
+        (
+            &https,
+            [&["--ca-file", &other_ca], &own[..]].concat(),
+            2,
+            "with --ca-file",
+        ),
+        (
+            &by_name,
+            [&trusting[..], &own].concat(),
+            2,
+            "by a name that the server's certificate has",
+        ),
+        (
+            &https,
+            vec!["--client-cert", &certificate, "--client-key", &other_key],
+            2,
+            "it is not the key of the first certificate in --client-cert",
+        ),
+        (
+            &https,
+            vec!["--ca-file", &key],
+            2,
+            "it contains no PEM certificate",
+        ),
+        (
+            &https,
+            vec!["--client-cert", &certificate],
+            2,
+            "--client-key",
+        ),
+        (
+            &plain,
+            trusting.to_vec(),
+            2,
+            "--ca-file: the URL is not `https`",
+        ),
+    ] {
+        let arguments = [&["check", "--target", target, "--token", "-"], &flags[..]].concat();
+        let outcome = run(&arguments, &good).await;
+        let all = format!("{}{}", outcome.out, outcome.err);
+        assert!(all.contains(said), "{arguments:?}: {all}");
+        assert_eq!(outcome.code, Some(code), "{arguments:?}: {all}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn clients_with_certificates() {
     const SPIFFE: &str = "spiffe://example.org/ns/edge/sa/envoy";

@@ -16,9 +16,9 @@ use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::answer::Answer;
-use super::probe::{Protocol, Request};
-use super::tls::Tls;
-use crate::command::{Failure, innermost};
+use super::probe::Request;
+use crate::command::tls::{Protocol, Tls};
+use crate::command::{Failure, innermost, with_advice};
 
 /// The maximum number of bytes of a body that are read.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -92,7 +92,7 @@ impl Gateway {
                 let stream = tls
                     .connect(&self.host, stream, request.protocol)
                     .await
-                    .map_err(|error| unreachable(&error))?;
+                    .map_err(|error| unreachable(&with_advice(&error)))?;
                 let stream = stream.ok_or(SendError::NotOffered)?;
                 self.speak(stream, request).await
             }

@@ -1,5 +1,7 @@
 //! The probes: what is sent. None of them changes anything behind the gateway.
 
+use crate::command::tls::Protocol;
+
 /// The claim header that is spoofed unless --claim-header names others.
 pub(super) const CLAIM_HEADER: &str = "x-auth-subject";
 
@@ -82,12 +84,6 @@ impl Ids {
     pub(super) fn are(&self, id: &str) -> bool {
         id == self.request || id == self.trace
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http1,
-    Http2,
 }
 
 /// What all probes share.

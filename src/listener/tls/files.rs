@@ -1,4 +1,4 @@
-//! Reads certificates and keys.
+//! What the files of `server.tls` and `admin.tls` contain.
 
 use std::fmt;
 use std::io;
@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
+use rustls::sign::SingleCertAndKey;
+use rustls::{RootCertStore, ServerConfig};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::Protects;
 use super::clients::Listed;
+use super::identity::{self, IdentityError, certificates};
 use crate::config::{self, Clients};
 use crate::gate::files;
 
@@ -55,41 +55,28 @@ impl Material {
             clients,
         } = settings;
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let error = |field, file: &PathBuf, why| TlsError {
+        let error_at = |field, file: &PathBuf, why| TlsError {
             section: protects.section(),
             field,
             file: file.clone(),
             why,
         };
-        let of_certificate = |why| error("certificate", certificate_file, why);
-        let of_key = |why| error("key", key_file, why);
+        let of_certificate = |why| error_at("certificate", certificate_file, why);
+        let of_key = |why| error_at("key", key_file, why);
 
-        let chain = contents(certificate_file)
-            .and_then(|pem| certificates(&pem))
-            .map_err(of_certificate)?;
-        let expires = chain.first().and_then(expiry);
-        let key = contents(key_file)
-            .and_then(|pem| private_key(&pem))
-            .map_err(of_key)?;
-        let key = provider.key_provider.load_private_key(key);
-        let key = key.map_err(|error| of_key(format!("its key cannot be used: {error}")))?;
-        let certified = CertifiedKey::new(chain, key);
-        match certified.keys_match() {
-            // Of a kind of key that does not tell, the first handshake will.
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-            Err(Error::InconsistentKeys(_)) => {
-                return Err(of_key(format!(
-                    "it is not the key of the first certificate in `{}`; the server's own \
-                     certificate comes first, and its intermediate certificates follow",
-                    certificate_file.display()
-                )));
-            }
-            Err(error) => {
-                return Err(of_certificate(format!(
-                    "its first certificate is broken: {error}"
-                )));
-            }
-        }
+        let certificate = contents(certificate_file).map_err(of_certificate)?;
+        let key = contents(key_file).map_err(of_key)?;
+        let certified = identity::from_pem(&certificate, &key, &provider);
+        let certified = certified.map_err(|error| match error {
+            IdentityError::Certificate(why) => of_certificate(why),
+            IdentityError::Key(why) => of_key(why),
+            IdentityError::OtherKey => of_key(format!(
+                "it is not the key of the first certificate in `{}`; the server's own certificate \
+                 comes first, and its intermediate certificates follow",
+                certificate_file.display()
+            )),
+        })?;
+        let expires = certified.cert.first().and_then(expiry);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| of_certificate(error.to_string()))?;
@@ -97,7 +84,7 @@ impl Material {
             None => builder.with_no_client_auth(),
             Some(clients) => builder.with_client_cert_verifier(
                 verifier(protects, clients, provider)
-                    .map_err(|why| error("client_ca", &clients.authorities, why))?,
+                    .map_err(|why| error_at("client_ca", &clients.authorities, why))?,
             ),
         };
         let mut server = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
@@ -120,39 +107,6 @@ fn contents(file: &Path) -> Result<Vec<u8>, String> {
         }
         _ => error.to_string(),
     })
-}
-
-/// All certificates in a PEM file; at least one.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(
-            "it contains no certificate in PEM, which begins with `-----BEGIN CERTIFICATE-----`"
-                .to_owned(),
-        ),
-        Ok(found) => Ok(found),
-        Err(error) => Err(broken_pem(&error)),
-    }
-}
-
-fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        pem::Error::NoItemsFound => "it contains no private key in PEM, which begins with \
-            `-----BEGIN PRIVATE KEY-----`; decrypt an encrypted key with `openssl pkey`"
-            .to_owned(),
-        error => broken_pem(&error),
-    })
-}
-
-fn broken_pem(error: &pem::Error) -> String {
-    match error {
-        // The parser's message would print the marker byte by byte.
-        pem::Error::MissingSectionEnd { .. } => "a section has no end".to_owned(),
-        pem::Error::IllegalSectionStart { .. } => {
-            "the beginning of a section cannot be read".to_owned()
-        }
-        other => format!("it is broken: {other}"),
-    }
 }
 
 /// Decides which clients may connect.
