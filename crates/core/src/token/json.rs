@@ -74,6 +74,24 @@ impl ClaimsDocument {
         Object::new(self, 0, self.nodes.len())
     }
 
+    /// Whether the value at this node is this text.
+    fn is_text(&self, node: usize, text: &str) -> bool {
+        let Some(Node::Text { from, length }) = self.nodes.get(node) else {
+            return false;
+        };
+        let from = usize::from(*from);
+        usize::from(*length) == text.len()
+            && self.texts.as_bytes().get(from..from + text.len()) == Some(text.as_bytes())
+    }
+
+    /// The node after the value at this node, and after everything inside it.
+    fn after(&self, node: usize) -> usize {
+        match self.nodes.get(node) {
+            Some(Node::Array { end } | Node::Object { end }) => usize::from(*end),
+            _ => node + 1,
+        }
+    }
+
     /// The approximate memory in bytes, including the overhead of each allocation.
     pub(super) fn bytes(&self) -> usize {
         const PIECE: usize = 16;

@@ -58,9 +58,10 @@ impl Kind {
     /// The kind that `typ` names, if that kind is not meant for APIs. Ignores case, `_`, `-`,
     /// spaces, `application/`, `+jwt`, `+sd-jwt` and parameters.
     pub fn named(typ: &str) -> Option<Self> {
+        let stem = stem(typ);
         NAMES
             .iter()
-            .find(|(name, _)| is_spelt(stem(typ), name))
+            .find(|(name, _)| is_spelt(stem, name))
             .map(|(_, kind)| *kind)
     }
 }
@@ -189,15 +190,19 @@ pub(super) fn kind<'c>(typ: Option<&str>, claims: &'c Claims) -> (Kind, &'c str)
 
 /// The kind that this claim names, if it is a claim that names kinds.
 fn named_by<'c>((name, value): (&'c str, Json<'c>)) -> Option<(Kind, &'c str)> {
+    // A claim `type` means many things, but only a refresh token has certain values there.
+    let is_type = name == "type";
+    if !is_type && !NAMING_CLAIMS.iter().any(|own| is_spelt(name, own)) {
+        return None;
+    }
     let kind = Kind::named(value.as_str()?)?;
-    let names_kinds = match kind {
+    let is_named = match kind {
         // Keycloak uses this name for access tokens that are bound to a key; `cnf` covers those.
         Kind::DpopProof => false,
-        // A claim `type` means many things, but only a refresh token has this value there.
-        Kind::RefreshToken if name == "type" => is_refresh(value),
-        _ => NAMING_CLAIMS.iter().any(|own| is_spelt(name, own)),
+        Kind::RefreshToken if is_type => is_refresh(value),
+        _ => !is_type,
     };
-    names_kinds.then_some((kind, name))
+    is_named.then_some((kind, name))
 }
 
 fn is_refresh(value: Json<'_>) -> bool {

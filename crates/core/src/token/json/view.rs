@@ -119,10 +119,27 @@ impl<'d> Object<'d> {
         })
     }
 
-    /// The member with this name.
+    /// The member with this name. A token's claims are looked up many times, so the values of the
+    /// other members are not read.
     pub fn get(self, name: &str) -> Option<Json<'d>> {
-        self.iter()
-            .find_map(|(own, value)| (own == name).then_some(value))
+        let Inside {
+            document,
+            from: mut member,
+            end,
+        } = self.0;
+        while member < end {
+            let value = member + 1;
+            if document.is_text(member, name) {
+                return Values(Inside {
+                    document,
+                    from: value,
+                    end,
+                })
+                .next();
+            }
+            member = document.after(value);
+        }
+        None
     }
 }
 
