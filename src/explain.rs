@@ -6,12 +6,10 @@ mod report;
 pub(crate) use report::Report;
 use report::Steps;
 
-use crate::advice;
 use crate::answer::denials::Denials;
 use crate::answer::{Answer, Metadata};
 use crate::decision::{Decision, Denial, Fault, decide};
 use crate::ext_authz::response::{self, Rendered};
-use crate::jwks::KeysError;
 use crate::keyring::Keyring;
 use crate::policy::Policy;
 use crate::request::Request;
@@ -36,14 +34,14 @@ pub(crate) fn bare_token(text: &str) -> &str {
     }
 }
 
-/// Judges a request with these keys. `unavailable` says why keys are missing, if known.
+/// Judges a request with these keys. `likely_cause` finds the hint for a denial.
 pub(crate) fn explain(
     policy: &Policy,
     denials: &Denials,
     keyring: &Keyring,
     request: &Request<'_>,
     now: UnixTime,
-    unavailable: Option<&KeysError>,
+    likely_cause: impl FnOnce(&Denial) -> Option<String>,
 ) -> Explained {
     let mut steps = Steps::default();
     let decision = decide(policy, keyring, &(), request, now, &mut steps).by_what_is_known();
@@ -74,13 +72,7 @@ pub(crate) fn explain(
     if let Some(denial) = decision.denial() {
         let reason = denial.reason().code().to_owned();
         report.failed = Some((reason, failure(denial, policy)));
-        report.likely_cause = advice::likely_cause(denial, policy, keyring, request);
-        let unavailable = unavailable.filter(|_| matches!(denial.fault, Fault::KeysUnavailable));
-        // If the provider responded, the error itself says what is wrong, so a guess adds nothing.
-        if unavailable.is_some_and(|error| !error.is_network()) {
-            report.likely_cause = None;
-        }
-        report.unavailable = unavailable.map(ToString::to_string);
+        report.likely_cause = likely_cause(denial);
     }
     let rule = decision.rule().and_then(|id| policy.rule(id));
     let provider = decision.provider().and_then(|id| policy.provider(id));

@@ -19,9 +19,10 @@ use super::guard::Access;
 use super::page;
 use super::peer::Peer;
 use super::{Admin, MAX_READING};
+use crate::decision::Denial;
 use crate::explain::place::{claimed_provider, place_of, put};
 use crate::explain::{Report, bare_token, explain};
-use crate::gate::{Gate, Generation};
+use crate::gate::{Gate, Generation, hints};
 use crate::request::Request;
 
 /// The maximum size of the form in bytes: more than the largest token, encoded.
@@ -133,10 +134,10 @@ fn judge(gate: &Gate, asked: &Asked) -> Explained {
         ..Request::default()
     };
     let Generation { denials, jwks, .. } = &*generation;
-    let status = provider.and_then(|id| jwks.status(id));
-    let error = status.as_ref().and_then(|status| status.error.as_deref());
     let keyring = jwks.snapshot();
-    let mut report = explain(policy, denials, &keyring, &request, gate.now(), error).report;
+    let likely_cause = |denial: &Denial| hints::likely_cause(&generation, denial, &request);
+    let now = gate.now();
+    let mut report = explain(policy, denials, &keyring, &request, now, likely_cause).report;
     if let Some(age) = provider.and_then(|id| jwks.age(id)) {
         report.say_how_old_keys_are(&format!("fetched {} s ago", age.as_secs()));
     }
@@ -153,10 +154,7 @@ impl Explained {
         let cause = report
             .likely_cause
             .map(|cause| format!("Likely cause: {cause}"));
-        let notes = cause
-            .into_iter()
-            .chain(report.unavailable)
-            .chain(report.too_long);
+        let notes = cause.into_iter().chain(report.too_long);
         Self {
             decision,
             verdict,

@@ -44,13 +44,8 @@ pub(super) fn not_ready(admin: &Admin, generation: &Generation) -> Vec<String> {
     for id in jwks.awaited() {
         let provider = policy.provider(id);
         let name = provider.map_or("?", |provider| &provider.name);
-        let why = jwks
-            .status(id)
-            .and_then(|status| status.error.clone())
-            .map_or_else(
-                || "still being fetched".to_owned(),
-                |error| error.to_string(),
-            );
+        let status = jwks.status(id).unwrap_or_default();
+        let why = status.why_no_keys();
         lines.push(format!("no keys of provider `{name}`: {why}"));
     }
     lines
@@ -78,19 +73,26 @@ fn details(admin: &Admin, generation: &Generation) -> Vec<String> {
     lines.extend(warnings.map(|warning| format!("the configuration: {warning}")));
     for (id, provider) in policy.providers() {
         let name = &provider.name;
-        let state = match jwks.age(id) {
-            Some(age) => format!("keys fetched {} s ago", age.as_secs()),
-            None => "no keys".to_owned(),
+        let status = jwks.status(id).unwrap_or_default();
+        let exemption = jwks.exemption(id).map(|exemption| format!("; {exemption}"));
+        let exemption = exemption.unwrap_or_default();
+        let state = match (status.fetched, &status.error) {
+            (Some(fetched), error) => {
+                let age = fetched.elapsed().as_secs();
+                let failed = error.as_ref();
+                let failed = failed.map(|error| format!("; the last fetch failed: {error}"));
+                format!(
+                    "keys fetched {age} s ago{exemption}{}",
+                    failed.unwrap_or_default()
+                )
+            }
+            (None, None) => format!("no keys{exemption}; {}", status.why_no_keys()),
+            (None, Some(_)) => format!(
+                "no keys{exemption}; the last fetch failed: {}",
+                status.why_no_keys()
+            ),
         };
-        let error = jwks.status(id).and_then(|status| status.error.clone());
-        let state = match jwks.exemption(id) {
-            Some(exemption) => format!("{state}; {exemption}"),
-            None => state,
-        };
-        lines.push(match error {
-            Some(error) => format!("provider `{name}`: {state}; the last fetch failed: {error}"),
-            None => format!("provider `{name}`: {state}"),
-        });
+        lines.push(format!("provider `{name}`: {state}"));
     }
     lines
 }

@@ -25,12 +25,16 @@ pub(super) struct ProviderView {
     exemption: Option<String>,
     /// Whether denials of its tokens take effect.
     enforced: bool,
-    /// When the keys in use were fetched (RFC 3339).
+    /// When the last keys were fetched, in use or not (RFC 3339).
     pub(super) fetched_at: Option<String>,
     pub(super) age_seconds: Option<u64>,
+    /// Whether the last keys are not used, because they are older than `refresh.max_stale`.
+    discarded: bool,
     pub(super) next_refresh_seconds: Option<u64>,
     /// Why the last fetch failed.
-    pub(super) last_error: Option<String>,
+    last_error: Option<String>,
+    /// Why the keys in `refresh.cache_dir` are not used.
+    stored_keys_unused: Option<String>,
     pub(super) keys: Vec<KeyView>,
     /// The keys in the set that cannot verify tokens, each with the reason.
     pub(super) unused_keys: Vec<String>,
@@ -96,6 +100,10 @@ impl KeysState {
 impl ProviderView {
     pub(super) fn fetched_words(&self) -> String {
         match (&self.fetched_at, self.age_seconds) {
+            (Some(at), Some(age)) if self.discarded => format!(
+                "{} ago, at {at}; discarded: older than `refresh.max_stale`",
+                in_words(age)
+            ),
             (Some(at), Some(age)) => format!("{} ago, at {at}", in_words(age)),
             _ => "never".to_owned(),
         }
@@ -108,8 +116,12 @@ impl ProviderView {
         }
     }
 
-    pub(super) fn error_words(&self) -> &str {
-        self.last_error.as_deref().unwrap_or("none")
+    pub(super) fn error_words(&self) -> String {
+        let error = self.last_error.as_deref().unwrap_or("none");
+        match &self.stored_keys_unused {
+            Some(why) => format!("{error}; the stored keys are not used: {why}"),
+            None => error.to_owned(),
+        }
     }
 }
 
@@ -158,8 +170,10 @@ fn view(provider: &Provider, report: &KeysReport, now: UnixTime) -> ProviderView
         state: KeysState::of(report),
         fetched_at: report.age.map(|age| now.saturating_sub(age).to_string()),
         age_seconds: seconds(report.age),
+        discarded: report.discarded,
         next_refresh_seconds: seconds(report.next_fetch),
         last_error: report.error.as_ref().map(ToString::to_string),
+        stored_keys_unused: report.stored.as_deref().map(str::to_owned),
         keys: keys.map(|keys| key_views(keys, report)).unwrap_or_default(),
         unused_keys: keys
             .into_iter()

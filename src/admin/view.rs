@@ -121,10 +121,15 @@ pub(super) fn problems(
         let status = generation.jwks.status(id);
         // Otherwise the service is not ready because of it.
         let is_exempt = generation.jwks.exemption(id).is_some();
-        let keys = status.filter(|status| is_exempt || status.had_keys());
-        if let Some(error) = keys.and_then(|status| status.error.clone()) {
-            let name = &provider.name;
-            problems.push(format!("The keys of `{name}` cannot be fetched: {error}"));
+        let Some(status) = status.filter(|status| is_exempt || status.had_keys()) else {
+            continue;
+        };
+        let name = &provider.name;
+        if let Some(error) = &status.error {
+            problems.push(match status.fetched {
+                Some(_) => format!("The keys of `{name}` cannot be fetched: {error}"),
+                None => format!("There are no keys of `{name}`: {}", status.why_no_keys()),
+            });
         }
     }
     let warnings = generation.warnings.iter();

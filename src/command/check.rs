@@ -14,8 +14,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::tls::{Protocol, Tls, TlsArguments, advice};
+use super::tls::{self, Protocol, Tls, TlsArguments};
 use super::{ConfigInput, Failure, Output, read_token, say, with_advice};
+use crate::advice;
 use crate::config::{Config, values};
 use crate::explain::place::claimed_provider;
 use crate::explain::{Report, explain};
@@ -159,7 +160,7 @@ async fn ask(target: &str, tls: &TlsArguments, check: CheckRequest) -> Result<Re
     let answer = AuthorizationClient::new(channel)
         .check(check)
         .await
-        .map_err(|status| match advice(&status) {
+        .map_err(|status| match tls::advice(&status) {
             Some(_) => cannot(&with_advice(&status)),
             None => {
                 let message = status.message();
@@ -236,9 +237,12 @@ async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure>
         &keyring,
         &request,
         now,
-        unavailable.as_ref(),
+        |denial| advice::likely_cause(denial, &config.policy, &keyring, &request),
     )
     .report;
+    if let Some(error) = &unavailable {
+        report.say_why_no_keys(error);
+    }
     report.say_how_old_keys_are("fetched just now; a running service may have older ones");
     Ok(report)
 }

@@ -9,6 +9,7 @@ use crate::decision::Reason;
 use crate::ext_authz::proto::auth::check_response::HttpResponse;
 use crate::ext_authz::proto::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use crate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
+use crate::jwks::KeysError;
 use crate::policy::rules::DEFAULT;
 use crate::trace::{Selection, Step, Trace};
 
@@ -107,6 +108,15 @@ impl Report {
             .status
             .as_ref()
             .is_none_or(|status| status.code == 0)
+    }
+
+    /// Says why the keys could not be fetched, if that decided. The error itself says what to do, so a
+    /// guess adds nothing.
+    pub(crate) fn say_why_no_keys(&mut self, error: &KeysError) {
+        if self.reason() == Some(Reason::KeysUnavailable.code()) {
+            self.likely_cause = None;
+            self.unavailable = Some(error.to_string());
+        }
     }
 
     /// Adds the age of the keys to the report, if the decision got that far.

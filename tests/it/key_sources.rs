@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use claimgate::dev::signer::Signer;
 use claimgate::keyring::Algorithm::Es256;
+use claimgate::keyring::ProviderId;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -100,6 +101,17 @@ async fn kept_keys_grow_too_old() {
             sleep(secs(DAY - later + 1)).await;
             assert_eq!(gate.check(&token(&issuer, &key)).await.status(), 503);
         }
+        let denial = gate.service.gate.denials.newest().next().unwrap();
+        let hint = denial.hint.as_ref().unwrap();
+        let stored = format!(
+            "the stored keys are not used: `{}`: its keys are {later} s old, more than \
+             `refresh.max_stale` (86400 s)",
+            kept(directory.path()).display()
+        );
+        assert_eq!(hint.contains(&stored), expected == 503, "{hint}");
+        let jwks = &gate.service.gate.generation().jwks;
+        let report = jwks.report(ProviderId(0)).unwrap();
+        assert_eq!(report.stored.is_some(), expected == 503);
     }
 }
 

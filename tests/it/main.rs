@@ -27,6 +27,7 @@ mod forged;
 mod generation;
 mod guides;
 mod hostile;
+mod incidents;
 mod key_sources;
 mod keyring;
 mod layering;

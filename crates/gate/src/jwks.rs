@@ -6,7 +6,6 @@
 //! A provider outlives its configuration if the next one has the same settings for it.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +17,9 @@ use tokio::time::Instant;
 
 mod board;
 mod content;
-mod discovery;
+pub(crate) mod discovery;
 mod disk;
+mod error;
 mod fetch;
 mod look_ups;
 mod provider;
@@ -27,18 +27,21 @@ mod refresher;
 mod report;
 mod schedule;
 mod source;
+mod status;
 
 use board::Board;
+pub use error::KeysError;
 pub use fetch::{FetchError, trust};
 use provider::ProviderState;
 use refresher::Refresher;
 pub use report::KeysReport;
 use source::Source;
+pub use status::{Exemption, Status};
 
 use crate::telemetry::metrics::{KeyMetrics, PolicyMetrics, UnknownKeyOutcome};
 use claimgate_config::KeySettings;
 use claimgate_core::decision::KeyDoubt;
-use claimgate_core::keyring::{KeySet, KeySetError, Keyring, Keys, ProviderId};
+use claimgate_core::keyring::{KeySet, Keyring, Keys, ProviderId};
 use claimgate_core::time::Clock;
 
 /// The keys of all providers of one configuration. Dropping it ends the refresh tasks of providers
@@ -55,122 +58,6 @@ pub struct Jwks {
 struct Provider {
     state: Arc<ProviderState>,
     _tasks: JoinSet<()>,
-}
-
-/// The state of a provider's keys, for people.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// When the keys in use were fetched.
-    pub fetched: Option<Instant>,
-    /// When the last keys were fetched, in use or not. `None` if the provider never had keys.
-    pub last_fetched: Option<Instant>,
-    /// Whether the keys come from disk and no fetch has confirmed them yet.
-    pub from_disk: bool,
-    /// Why the last fetch failed; `None` if it succeeded.
-    pub error: Option<Arc<KeysError>>,
-}
-
-/// Why a provider's keys are not available.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// A document could not be fetched.
-    #[error("{0}")]
-    Fetch(#[source] Box<FetchError>),
-    /// The document at the URL of the metadata is not metadata.
-    #[error("{0}")]
-    NotMetadata(String),
-    /// The metadata is another issuer's, or cannot be used.
-    #[error("{0}")]
-    Metadata(String),
-    /// A file could not be read.
-    #[error("cannot read `{file}`: {error}")]
-    File {
-        /// The path.
-        file: String,
-        /// The cause.
-        error: std::io::Error,
-    },
-    /// The document is not a key set.
-    #[error("{place} is not a JWK Set (RFC 7517 §5): it is {content}")]
-    NotKeys {
-        /// The URL or the path.
-        place: String,
-        /// What it looks like.
-        content: String,
-    },
-    /// The key set cannot be used.
-    #[error("{place}: {error}")]
-    Unusable {
-        /// The URL or the path.
-        place: String,
-        /// What is wrong.
-        error: KeySetError,
-    },
-    /// The fetch settings cannot be used.
-    #[error("{0}")]
-    Settings(String),
-    /// A bug.
-    #[error("internal error while fetching keys; this is a bug")]
-    Internal,
-}
-
-impl Status {
-    /// Whether the provider ever had keys.
-    pub fn had_keys(&self) -> bool {
-        self.last_fetched.is_some()
-    }
-}
-
-/// Why a provider does not delay readiness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exemption {
-    /// `required` is `false`.
-    NotRequired,
-    /// `fetch.startup_grace` has passed, and it never had keys.
-    GraceEnded,
-}
-
-impl fmt::Display for Exemption {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotRequired => "not required (`required: false`)",
-            Self::GraceEnded => "no longer awaited (`fetch.startup_grace`)",
-        })
-    }
-}
-
-impl From<FetchError> for KeysError {
-    fn from(error: FetchError) -> Self {
-        Self::Fetch(Box::new(error))
-    }
-}
-
-impl KeysError {
-    /// Whether there was no response and the cause is unclear: DNS, egress rules or a proxy.
-    pub fn is_network(&self) -> bool {
-        matches!(self, Self::Fetch(error) if error.is_network())
-    }
-
-    /// Whether the keys may have moved: nothing answers at their URL, or something else does.
-    fn is_moved(&self) -> bool {
-        match self {
-            Self::Fetch(error) => error.is_not_here() || error.is_unconnected(),
-            Self::NotKeys { .. } | Self::Unusable { .. } => true,
-            Self::NotMetadata(_)
-            | Self::Metadata(_)
-            | Self::File { .. }
-            | Self::Settings(_)
-            | Self::Internal => false,
-        }
-    }
-
-    /// The pause that the provider asks for.
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Fetch(error) => error.retry_after(),
-            _ => None,
-        }
-    }
 }
 
 /// The result of asking for newer keys.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 pub mod denials;
 pub mod files;
 mod generation;
+pub mod hints;
 mod judged;
 pub mod jwks;
 mod log;

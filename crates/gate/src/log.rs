@@ -8,11 +8,10 @@ use tracing::Level;
 
 use super::{Gate, Generation, Judged};
 use crate::denials::DenialRecord;
-use crate::jwks::Jwks;
+use crate::hints;
 use crate::telemetry::lines::Line;
 use claimgate_core::advice::{self, Wait};
-use claimgate_core::decision::{Decision, Denial, Fault, NoLookUp, Reason};
-use claimgate_core::keyring::ProviderId;
+use claimgate_core::decision::{Decision, Denial, Reason};
 use claimgate_core::request::Request;
 use claimgate_core::token::claims::Claims;
 
@@ -186,9 +185,8 @@ fn hint(
         took,
         max_wait,
     } = circumstances;
-    let Generation { policy, jwks, .. } = generation;
     let in_vain = || {
-        let setting = jwks.unknown_key_wait(denial.provider?);
+        let setting = generation.jwks.unknown_key_wait(denial.provider?);
         Wait {
             took,
             max: max_wait,
@@ -201,25 +199,8 @@ fn hint(
     {
         return Some(hint);
     }
-    if let Fault::KeysUnavailable
-    | Fault::KeyNotLookedUp {
-        why: NoLookUp::Failed,
-        ..
-    } = denial.fault
-        && let Some(error) = unusable_answer(jwks, denial.provider?)
-    {
-        return Some(error);
-    }
     let unread = Request::default();
-    let request = request.unwrap_or(&unread);
-    advice::likely_cause(denial, policy, &jwks.snapshot(), request)
-}
-
-/// Why the last fetch failed, if the provider responded. Such an error says what is wrong.
-fn unusable_answer(jwks: &Jwks, provider: ProviderId) -> Option<String> {
-    let status = jwks.status(provider)?;
-    let error = status.error.as_ref().filter(|error| !error.is_network())?;
-    Some(error.to_string())
+    hints::likely_cause(generation, denial, request.unwrap_or(&unread))
 }
 
 /// The age of the keys, for denials that newer keys might change.

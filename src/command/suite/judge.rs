@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::cases::{Case, Expect, Suite, Token};
+use crate::advice;
 use crate::command::Failure;
 use crate::config::{Config, KeySource};
+use crate::decision::Denial;
 use crate::dev::mint::Mint;
 use crate::explain::place::{place_of, put};
 use crate::explain::{Explained, explain};
@@ -113,7 +115,9 @@ fn outcome(
         let Config {
             policy, denials, ..
         } = &suite.config;
-        explain(policy, denials, keyring, &request, suite.now, None)
+        let likely_cause =
+            |denial: &Denial| advice::likely_cause(denial, policy, keyring, &request);
+        explain(policy, denials, keyring, &request, suite.now, likely_cause)
     };
     Outcome {
         name: case.name.clone(),

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::fetch::Wanted;
 use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::without_bom;
 
@@ -73,6 +74,23 @@ impl Content {
             },
             _ => return None,
         })
+    }
+}
+
+impl Content {
+    /// What the document is, and what to do if it came in place of the one that was `wanted`.
+    pub(super) fn with_remedy(&self, wanted: Wanted) -> String {
+        match (self, wanted) {
+            (Self::Page, wanted) => format!(
+                "{self}: probably a login page, an error page, or a proxy's. Request the URL from \
+                 this machine (`curl`), and set `{}` to one that answers with JSON",
+                wanted.field()
+            ),
+            (Self::Metadata(uri), Wanted::Keys) => {
+                format!("{self}: set `jwks.uri: {uri}`, or remove `jwks`, and discovery finds it")
+            }
+            _ => self.to_string(),
+        }
     }
 }
 

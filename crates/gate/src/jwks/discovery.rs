@@ -57,7 +57,7 @@ fn read(document: &FetchedDocument, url: &Url) -> Result<Metadata, String> {
             Some(Content::Metadata(_)) | None => {
                 Escaped::from(error.to_string().as_str()).to_string()
             }
-            Some(other) => format!("it is {other}"),
+            Some(other) => format!("it is {}", other.with_remedy(Wanted::Metadata)),
         };
         format!("{} is not provider metadata: {what}", document.place(url))
     })
@@ -71,17 +71,11 @@ fn keys_of(
     allow_http: bool,
 ) -> Result<Url, KeysError> {
     if metadata.issuer != issuer {
-        let named = Escaped::from(metadata.issuer.as_str());
-        let advice = match metadata.issuer.trim_end_matches('/') == issuer.trim_end_matches('/') {
-            true => format!("they differ by a trailing slash; set `issuer: {named}`"),
-            // Keycloak often has one name outside and another inside.
-            false => format!(
-                "if that is the `iss` of its tokens, set `issuer: {named}` with `discovery_url: {url}`"
-            ),
-        };
-        return Err(KeysError::Metadata(format!(
-            "`{url}` is the metadata of issuer `{named}`, but `{issuer}` is configured: {advice}"
-        )));
+        return Err(KeysError::OtherIssuer {
+            url: url.clone(),
+            named: metadata.issuer.clone(),
+            configured: issuer.to_owned(),
+        });
     }
     let unfit = |why: String| KeysError::Metadata(format!("`jwks_uri` of `{url}`: {why}"));
     let keys = key_url(&metadata.jwks_uri, allow_http).map_err(unfit)?;
@@ -95,6 +89,29 @@ fn keys_of(
         )));
     }
     Ok(keys)
+}
+
+/// What to do if the metadata from `url` names another issuer than the configuration.
+pub(super) fn advice(named: &str, configured: &str, url: &Url) -> String {
+    let remedy = remedy(named, configured, url);
+    match differ_by_slash(named, configured) {
+        true => format!("they differ by a trailing slash; {remedy}"),
+        false => format!("if that is the `iss` of its tokens, {remedy}"),
+    }
+}
+
+/// The setting that accepts tokens of the issuer that the metadata names.
+pub(crate) fn remedy(named: &str, configured: &str, url: &Url) -> String {
+    let shown = Escaped::from(named);
+    match differ_by_slash(named, configured) {
+        true => format!("set `issuer: {shown}`"),
+        // Keycloak often has one name outside and another inside.
+        false => format!("set `issuer: {shown}` with `discovery_url: {url}`"),
+    }
+}
+
+fn differ_by_slash(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 /// The path and query of `there`, on the host of `url`.

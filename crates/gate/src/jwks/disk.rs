@@ -102,8 +102,9 @@ impl Disk {
         let age = now.saturating_since(fetched);
         if age >= max_stale {
             return Err(cannot(&format_args!(
-                "its keys are {} s old, more than `refresh.max_stale`",
-                age.as_secs()
+                "its keys are {} s old, more than `refresh.max_stale` ({} s)",
+                age.as_secs(),
+                max_stale.as_secs()
             )));
         }
         let keys = KeySet::from_json(kept.keys.as_bytes()).map_err(|error| cannot(&error))?;

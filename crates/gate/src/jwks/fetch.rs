@@ -34,6 +34,7 @@ pub(super) struct Fetcher {
     direct: Client,
     proxied: Option<Proxied>,
     ca_file: Option<PathBuf>,
+    timeout: Duration,
     max_bytes: usize,
     bearer: Option<Bearer>,
 }
@@ -56,6 +57,16 @@ impl fmt::Debug for Proxied {
 pub(super) enum Wanted {
     Metadata,
     Keys,
+}
+
+impl Wanted {
+    /// The field of the configuration that holds the document's URL.
+    pub(super) const fn field(self) -> &'static str {
+        match self {
+            Self::Metadata => "discovery_url",
+            Self::Keys => "jwks.uri",
+        }
+    }
 }
 
 /// A bearer token that is sent to one origin only, because metadata may point anywhere.
@@ -133,6 +144,7 @@ impl Fetcher {
             direct: build(client())?,
             proxied,
             ca_file: settings.ca_file.clone(),
+            timeout: settings.timeout,
             max_bytes: settings.max_bytes,
             bearer: trusted
                 .zip(settings.bearer_token_file.clone())
@@ -161,7 +173,16 @@ impl Fetcher {
                 proxy: proxied.map(|proxied| proxied.proxy.to_string()),
                 why: causes(&error),
                 unconnected: error.is_connect() && !error.is_timeout(),
-                advice: error::unreachable(&error, url, self.ca_file.as_deref()),
+                advice: error::unreachable(
+                    &error,
+                    &error::Attempt {
+                        url,
+                        wanted,
+                        is_proxied: proxied.is_some(),
+                        timeout: self.timeout,
+                        ca_file: self.ca_file.as_deref(),
+                    },
+                ),
             }
         };
         let client = proxied.map_or(&self.direct, |proxied| &proxied.client);

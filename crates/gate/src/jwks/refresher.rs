@@ -84,6 +84,11 @@ impl Refresher {
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!(provider = name, %error, "the stored keys are not used");
+                let status = Status::clone(&provider.status.load());
+                provider.status.store(Arc::new(Status {
+                    stored: Some(error.into()),
+                    ..status
+                }));
                 return;
             }
         };
@@ -100,7 +105,7 @@ impl Refresher {
             fetched: Some(fetched),
             last_fetched: Some(fetched),
             from_disk: true,
-            error: None,
+            ..Status::default()
         };
         self.adopt(keys, status);
     }
@@ -212,8 +217,7 @@ impl Refresher {
         let status = Status {
             fetched: now,
             last_fetched: now,
-            from_disk: false,
-            error: None,
+            ..Status::default()
         };
         self.adopt(keys, status);
         self.provider.metrics.fetched.inc();
@@ -235,9 +239,10 @@ impl Refresher {
             Some((fetched, _)) => max_stale.saturating_sub(fetched.elapsed()),
             None => Duration::MAX,
         };
-        if left.is_zero() {
-            self.good = None;
-        } else if let Some(too_old) = Instant::now().checked_add(left) {
+        let discarded = self.good.take_if(|_| left.is_zero());
+        if discarded.is_none()
+            && let Some(too_old) = Instant::now().checked_add(left)
+        {
             self.next = self.next.min(too_old);
         }
         tracing::warn!(
@@ -253,8 +258,15 @@ impl Refresher {
             from_disk: before.from_disk && self.good.is_some(),
             error: Some(Arc::new(error)),
             last_fetched: before.last_fetched,
+            stored: before.stored.clone(),
         }));
-        if left.is_zero() {
+        if let Some((fetched, keys)) = discarded {
+            tracing::warn!(
+                provider = self.provider.settings.name,
+                keys = keys.len(),
+                age_seconds = fetched.elapsed().as_secs(),
+                "keys discarded: older than `refresh.max_stale`; tokens of this provider get 503"
+            );
             self.provider.publish(Keys::Unavailable);
         }
         self.provider.metrics.failed.inc();

@@ -15,14 +15,18 @@ pub struct KeysReport {
     pub keys: Option<Arc<KeySet>>,
     /// The time since each key was first seen by this process.
     pub seen: Vec<(Thumbprint, Duration)>,
-    /// The time since the keys were fetched.
+    /// The time since the last keys were fetched, in use or not.
     pub age: Option<Duration>,
+    /// Whether the last keys are not used, because they are too old.
+    pub discarded: bool,
     /// The time until the next regular fetch. `None` if the keys are not fetched over a network.
     pub next_fetch: Option<Duration>,
     /// Whether the keys come from disk and no fetch has confirmed them yet.
     pub from_disk: bool,
     /// Why the last fetch failed; `None` if it succeeded.
     pub error: Option<Arc<KeysError>>,
+    /// Why the keys that an earlier run stored are not used.
+    pub stored: Option<Arc<str>>,
 }
 
 impl Jwks {
@@ -42,10 +46,14 @@ impl Jwks {
                 .into_iter()
                 .map(|(key, first)| (key, now.duration_since(first)))
                 .collect(),
-            age: status.fetched.map(|fetched| now.duration_since(fetched)),
+            age: status
+                .last_fetched
+                .map(|fetched| now.duration_since(fetched)),
+            discarded: status.discarded().is_some(),
             next_fetch: state.until_next_fetch().filter(|_| is_fetched),
             from_disk: status.from_disk,
             error: status.error.clone(),
+            stored: status.stored.clone(),
         })
     }
 }

@@ -92,12 +92,16 @@ impl Source {
             if let (Err(error @ (KeysError::Fetch(_) | KeysError::NotMetadata(_))), Some(_)) =
                 (&loaded, &self.discovered)
             {
-                tracing::warn!(
-                    provider = self.settings.name,
-                    %error,
-                    "cannot fetch metadata; using the previous `jwks_uri`"
-                );
-                loaded = self.reload().await;
+                let again = self.reload().await;
+                // Otherwise the fetch has failed, which has a line of its own.
+                if again.is_ok() {
+                    tracing::warn!(
+                        provider = self.settings.name,
+                        %error,
+                        "cannot fetch metadata; using the previous `jwks_uri`"
+                    );
+                }
+                loaded = again;
             }
         }
         if loaded.is_err() && self.settings.fetch.ca_file.is_some() {
@@ -137,7 +141,8 @@ impl Source {
                 Some(url)
             }
             Err(error) => {
-                tracing::warn!(provider, %error, "cannot find out whether the keys have moved");
+                // The failed fetch has a line of its own.
+                tracing::info!(provider, %error, "cannot find out whether the keys have moved");
                 None
             }
         }
@@ -209,7 +214,8 @@ impl Source {
             },
             (body, _) => {
                 let body = body.unwrap_or_default();
-                let loaded = parse(&body, &document.place(url), freshness)?;
+                let remedy = |content: &Content| content.with_remedy(Wanted::Keys);
+                let loaded = parse(&body, &document.place(url), freshness, remedy)?;
                 let kept = self.settings.refresh.cache_dir.is_some();
                 Loaded {
                     document: kept.then(|| body.into()),
@@ -257,17 +263,24 @@ impl Source {
             &json,
             &format!("`{}`", file.display()),
             Some(Duration::ZERO),
+            Content::to_string,
         )
     }
 }
 
-fn parse(json: &[u8], place: &str, freshness: Option<Duration>) -> Result<Loaded, KeysError> {
+/// `describe` says what another document than a key set is.
+fn parse(
+    json: &[u8],
+    place: &str,
+    freshness: Option<Duration>,
+    describe: impl Fn(&Content) -> String,
+) -> Result<Loaded, KeysError> {
     let place = || place.to_owned();
     let keys = KeySet::from_json(json).map_err(|error| match (&error, Content::of(json)) {
         (KeySetError::NotASet(_), Some(content)) if content != Content::KeySet => {
             KeysError::NotKeys {
                 place: place(),
-                content: content.to_string(),
+                content: describe(&content),
             }
         }
         _ => KeysError::Unusable {

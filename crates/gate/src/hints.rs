@@ -1,0 +1,58 @@
+//! The likely cause of a denial: from what is known about the providers, else from the request.
+
+use super::Generation;
+use crate::jwks::{KeysError, discovery};
+use claimgate_core::advice;
+use claimgate_core::decision::{Denial, Fault, NoLookUp};
+use claimgate_core::escaped::Escaped;
+use claimgate_core::request::Request;
+
+/// The likely cause of a denial by this generation, for an operator.
+pub fn likely_cause(
+    generation: &Generation,
+    denial: &Denial,
+    request: &Request<'_>,
+) -> Option<String> {
+    let Generation { policy, jwks, .. } = generation;
+    of_provider(generation, denial)
+        .or_else(|| advice::likely_cause(denial, policy, &jwks.snapshot(), request))
+}
+
+fn of_provider(generation: &Generation, denial: &Denial) -> Option<String> {
+    match &denial.fault {
+        Fault::KeysUnavailable => Some(generation.jwks.status(denial.provider?)?.why_no_keys()),
+        Fault::KeyNotLookedUp {
+            why: NoLookUp::Failed,
+            ..
+        } => {
+            let status = generation.jwks.status(denial.provider?)?;
+            Some(status.error.as_ref()?.to_string())
+        }
+        Fault::UnknownIssuer(found) => other_name(generation, found),
+        _ => None,
+    }
+}
+
+/// The hint for an issuer that is not configured, although a provider's metadata names it.
+fn other_name(generation: &Generation, found: &Escaped) -> Option<String> {
+    let mut providers = generation.policy.providers();
+    providers.find_map(|(id, provider)| {
+        let status = generation.jwks.status(id)?;
+        let KeysError::OtherIssuer {
+            url,
+            named,
+            configured,
+        } = &**status.error.as_ref()?
+        else {
+            return None;
+        };
+        let remedy = discovery::remedy(named, configured, url);
+        (Escaped::from(named.as_str()) == *found).then(|| {
+            format!(
+                "the metadata of provider `{}` names this issuer too, but `{configured}` is \
+                 configured, so its keys are not fetched: {remedy}",
+                provider.name
+            )
+        })
+    })
+}
