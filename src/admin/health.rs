@@ -93,6 +93,8 @@ fn details(admin: &Admin, generation: &Generation) -> Vec<String> {
             ),
         };
         lines.push(format!("provider `{name}`: {state}"));
+        let clock = status.large_clock_difference();
+        lines.extend(clock.map(|clock| format!("provider `{name}`: {clock}")));
     }
     lines
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use crate::escaped::Escaped;
 use crate::gate::Generation;
-use crate::jwks::KeysReport;
+use crate::jwks::{ClockDifference, KeysReport};
 use crate::keyring::KeySet;
 use crate::policy::Provider;
 use crate::time::UnixTime;
@@ -31,6 +31,8 @@ pub(super) struct ProviderView {
     /// Whether the last keys are not used, because they are older than `refresh.max_stale`.
     discarded: bool,
     pub(super) next_refresh_seconds: Option<u64>,
+    /// How far this machine's clock is ahead of the provider's, by the `Date` of its last response.
+    clock_difference_seconds: Option<f64>,
     /// Why the last fetch failed.
     last_error: Option<String>,
     /// Why the keys in `refresh.cache_dir` are not used.
@@ -172,6 +174,7 @@ fn view(provider: &Provider, report: &KeysReport, now: UnixTime) -> ProviderView
         age_seconds: seconds(report.age),
         discarded: report.discarded,
         next_refresh_seconds: seconds(report.next_fetch),
+        clock_difference_seconds: report.clock.map(ClockDifference::seconds),
         last_error: report.error.as_ref().map(ToString::to_string),
         stored_keys_unused: report.stored.as_deref().map(str::to_owned),
         keys: keys.map(|keys| key_views(keys, report)).unwrap_or_default(),

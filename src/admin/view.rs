@@ -120,11 +120,15 @@ pub(super) fn problems(
     for (id, provider) in generation.policy.providers() {
         let status = generation.jwks.status(id);
         // Otherwise the service is not ready because of it.
+        let name = &provider.name;
+        let clock = status
+            .as_ref()
+            .and_then(|status| status.large_clock_difference());
+        problems.extend(clock.map(|clock| format!("Provider `{name}`: {clock}")));
         let is_exempt = generation.jwks.exemption(id).is_some();
         let Some(status) = status.filter(|status| is_exempt || status.had_keys()) else {
             continue;
         };
-        let name = &provider.name;
         if let Some(error) = &status.error {
             problems.push(match status.fetched {
                 Some(_) => format!("The keys of `{name}` cannot be fetched: {error}"),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use claimgate::dev::signer::Signer;
 use claimgate::keyring::Algorithm::Es256;
 use claimgate::keyring::ProviderId;
 use serde_json::json;
@@ -131,4 +132,103 @@ async fn one_warning_for_one_failed_fetch() {
         .map(|line| line["message"].as_str().unwrap())
         .collect();
     assert_eq!(warnings, vec!["cannot fetch keys"; failed]);
+}
+
+/// A key that was replaced by another one with the same id.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_replaced_under_its_id() {
+    let (old, new) = (signer(Es256, "a"), Signer::generate(Es256, "a").unwrap());
+    let other = signer(Es256, "b");
+    let issuer = Issuer::start(&[&old, &other]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 10s }").await;
+    let log = Log::start("warn");
+    let forged = |key: &Signer| {
+        let good = token(&issuer, key);
+        format!("{}AAAA", &good[..good.len() - 4])
+    };
+    assert!(!hint(&gate, &forged(&old)).await.contains("seen at"));
+    issuer.publish(&[&new, &other]);
+    sleep(secs(11)).await;
+    gate.clock.set(NOW + 30);
+    for refused in [token(&issuer, &old), forged(&new)] {
+        let hint = hint(&gate, &refused).await;
+        let expected = "has replaced the key `a` and kept its `kid` (seen at 2026-01-01T00:00:00Z)";
+        assert!(hint.contains(expected), "{hint}");
+    }
+    assert!(!hint(&gate, &forged(&other)).await.contains("seen at"));
+    assert_eq!(
+        count(&log, &["has replaced a key and kept its id", "\"a\""]),
+        1
+    );
+    // A reload with other settings does not forget it.
+    let reloaded = provider(&issuer, "acme", "refresh: { min: 11s, max: 11s }");
+    gate.reload(&reloaded).await;
+    assert!(hint(&gate, &token(&issuer, &old)).await.contains("seen at"));
+}
+
+const DIFFERENCE: &str = "claimgate_clock_difference_seconds{provider=\"acme\"}";
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_differs_from_the_providers() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let keys = Reply::json(&json!({"keys": [key.jwk()]}));
+    let claims = |name: &str, time: u64| {
+        let mut claims = json!({"iss": issuer.url(), "aud": "orders-api", "exp": NOW + 3600});
+        claims[name] = time.into();
+        key.token(&claims).unwrap()
+    };
+    // The clock of this machine stands at midnight.
+    for (header, ahead, expired, early) in [
+        ("x-date: none", "NaN", None, None),
+        ("date: Thu, 01 Jan 2026 00:00:20 GMT", "-20", None, None),
+        (
+            "date: Wed, 31 Dec 2025 23:55:00 GMT",
+            "300",
+            Some("about 300 s ahead of the provider's"),
+            None,
+        ),
+        (
+            "date: Thu, 01 Jan 2026 00:05:00 GMT",
+            "-300",
+            None,
+            Some("about 300 s behind the provider's"),
+        ),
+        // It was in a cache for five minutes.
+        (
+            "date: Wed, 31 Dec 2025 23:55:00 GMT\r\nage: 300",
+            "0",
+            None,
+            None,
+        ),
+    ] {
+        issuer.reply(JWKS, keys.clone().header(header));
+        let log = Log::start("warn");
+        let gate = Gate::trusting(&issuer, "refresh: { min: 10s, max: 10s }").await;
+        let measured: f64 = gate.metric(DIFFERENCE).parse().unwrap();
+        match ahead.parse::<f64>().unwrap() {
+            ahead if ahead.is_nan() => assert!(measured.is_nan()),
+            ahead => assert!((measured - ahead).abs() < 1.0, "{header}: {measured}"),
+        }
+        for (token, expected) in [
+            (claims("exp", NOW - 200), expired),
+            (claims("nbf", NOW + 200), early),
+            // The clocks do not explain these.
+            (claims("exp", NOW - 1000), None),
+            (claims("nbf", NOW + 1000), None),
+        ] {
+            let hint = hint(&gate, &token).await;
+            match expected {
+                Some(expected) => assert!(hint.contains(expected), "{header}: {hint}"),
+                None => assert!(!hint.contains("`Date`"), "{header}: {hint}"),
+            }
+        }
+        sleep(secs(30)).await;
+        let is_large = expired.or(early).is_some();
+        let warned = count(&log, &["tokens may be refused as expired or not yet valid"]);
+        assert_eq!(warned, usize::from(is_large), "{header}");
+        let jwks = &gate.service.gate.generation().jwks;
+        let status = jwks.status(ProviderId(0)).unwrap();
+        assert_eq!(status.large_clock_difference().is_some(), is_large);
+    }
 }

@@ -1,11 +1,12 @@
 //! The likely cause of a denial: from what is known about the providers, else from the request.
 
 use super::Generation;
-use crate::jwks::{KeysError, discovery};
+use crate::jwks::{ClockDifference, KeysError, discovery};
 use claimgate_core::advice;
 use claimgate_core::decision::{Denial, Fault, NoLookUp};
 use claimgate_core::escaped::Escaped;
 use claimgate_core::request::Request;
+use claimgate_core::token::TokenError;
 
 /// The likely cause of a denial by this generation, for an operator.
 pub fn likely_cause(
@@ -29,8 +30,36 @@ fn of_provider(generation: &Generation, denial: &Denial) -> Option<String> {
             Some(status.error.as_ref()?.to_string())
         }
         Fault::UnknownIssuer(found) => other_name(generation, found),
+        Fault::Token(TokenError::BadSignature { kid: Some(kid) }) => {
+            let when = generation.jwks.replaced(denial.provider?, kid)?;
+            Some(format!(
+                "the provider has replaced the key `{kid}` and kept its `kid` (seen at {when}): the token \
+                 was probably signed with the previous key. Get a new token; if new ones fail too, an instance of \
+                 the provider still signs with the previous key"
+            ))
+        }
+        Fault::Token(error) => clock(generation, denial, error),
         _ => None,
     }
+}
+
+/// The hint for a token whose times are wrong only because the clocks differ.
+fn clock(generation: &Generation, denial: &Denial, error: &TokenError) -> Option<String> {
+    let status = generation.jwks.status(denial.provider?)?;
+    let difference = status.large_clock_difference()?;
+    let explains = match (error, difference) {
+        (TokenError::Expired { exp, now, skew }, ClockDifference::Ahead(by)) => {
+            now.saturating_sub(by) < exp.saturating_add(*skew)
+        }
+        (
+            TokenError::NotYetValid {
+                start, now, skew, ..
+            },
+            ClockDifference::Behind(by),
+        ) => *start <= now.saturating_add(by).saturating_add(*skew),
+        _ => false,
+    };
+    explains.then(|| difference.to_string())
 }
 
 /// The hint for an issuer that is not configured, although a provider's metadata names it.

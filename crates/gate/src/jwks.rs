@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 mod board;
+mod clock;
 mod content;
 pub(crate) mod discovery;
 mod disk;
@@ -30,6 +31,7 @@ mod source;
 mod status;
 
 use board::Board;
+pub use clock::ClockDifference;
 pub use error::KeysError;
 pub use fetch::{FetchError, trust};
 use provider::ProviderState;
@@ -41,8 +43,9 @@ pub use status::{Exemption, Status};
 use crate::telemetry::metrics::{KeyMetrics, PolicyMetrics, UnknownKeyOutcome};
 use claimgate_config::KeySettings;
 use claimgate_core::decision::KeyDoubt;
+use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::{KeySet, Keyring, Keys, ProviderId};
-use claimgate_core::time::Clock;
+use claimgate_core::time::{Clock, UnixTime};
 
 /// The keys of all providers of one configuration. Dropping it ends the refresh tasks of providers
 /// that no other configuration has.
@@ -161,6 +164,12 @@ impl Jwks {
         Some(fetched.elapsed())
     }
 
+    /// When the provider last replaced the key with this id and kept the id, if this process has seen
+    /// that.
+    pub fn replaced(&self, provider: ProviderId, kid: &Escaped) -> Option<UnixTime> {
+        self.state(provider)?.replaced(kid)
+    }
+
     /// Fetches newer keys of `provider`, within limits, and waits for them until `deadline`. `None`
     /// if no newer keys can be expected.
     pub async fn look_up(
@@ -196,6 +205,8 @@ impl Jwks {
             metrics.stale.set(i64::from(
                 status.had_keys() && (status.error.is_some() || status.from_disk),
             ));
+            let difference = status.clock.map(ClockDifference::seconds);
+            metrics.clock_difference.set(difference.unwrap_or(f64::NAN));
             metrics.next_refresh.set(seconds(state.until_next_fetch()));
         }
     }

@@ -10,6 +10,7 @@ use reqwest::header::{
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use tokio::time::Instant;
 use url::{Origin, Url};
 
 mod error;
@@ -20,10 +21,12 @@ pub use error::FetchError;
 use error::causes;
 use proxy::Proxy;
 
+use super::clock::ProviderTime;
 use super::schedule::{self, Caching};
 use crate::files::{Files, MAX_SMALL_BYTES};
 use claimgate_config::Fetch;
 use claimgate_core::escaped::Escaped;
+use claimgate_core::time::UnixTime;
 
 /// The maximum number of redirects followed within the same origin.
 const MAX_REDIRECTS: usize = 3;
@@ -85,6 +88,8 @@ pub(super) struct FetchedDocument {
     pub(super) freshness: Option<Duration>,
     /// The entity tag for asking whether the document has changed (RFC 9110 §8.8.3).
     pub(super) etag: Option<HeaderValue>,
+    /// The time by the provider's clock.
+    pub(super) time: Option<ProviderTime>,
     /// The final URL, if there were redirects within the origin.
     pub(super) redirected: Option<Url>,
 }
@@ -196,11 +201,13 @@ impl Fetcher {
             request = request.header(AUTHORIZATION, bearer.header().await?);
         }
         let mut response = request.send().await.map_err(unreachable)?;
+        let time = provider_time(&response);
         if response.status() == StatusCode::NOT_MODIFIED && known.is_some() {
             return Ok(FetchedDocument {
                 body: None,
                 freshness: freshness(&response),
                 etag: known.cloned(),
+                time,
                 redirected: None,
             });
         }
@@ -223,6 +230,7 @@ impl Fetcher {
             body: Some(body),
             freshness,
             etag,
+            time,
             redirected: Some(response.url().clone()).filter(|last| last != url),
         })
     }
@@ -312,6 +320,18 @@ fn freshness(response: &Response) -> Option<Duration> {
         age: text(response, AGE).and_then(|age| age.trim().parse().ok()),
         date: date(response, DATE),
         expires: date(response, EXPIRES),
+    })
+}
+
+/// `Date` is when the origin sent the response, and `Age` how long it was in caches since (RFC 9111
+/// §5.1).
+fn provider_time(response: &Response) -> Option<ProviderTime> {
+    let date = date(response, DATE)?.duration_since(SystemTime::UNIX_EPOCH);
+    let age = text(response, AGE).and_then(|age| age.trim().parse().ok());
+    let sent = UnixTime::from_duration(date.ok()?);
+    Some(ProviderTime {
+        sent: sent.saturating_add(Duration::from_secs(age.unwrap_or_default())),
+        received: Instant::now(),
     })
 }
 

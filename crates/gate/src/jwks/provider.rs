@@ -15,11 +15,16 @@ use super::{Exemption, LookUp, Status};
 use crate::telemetry::metrics::{KeyMetrics, UnknownKeyOutcome};
 use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::decision::{KeyDoubt, RETRY_AFTER};
+use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::{KeySet, Keys, ProviderId, Thumbprint};
+use claimgate_core::time::UnixTime;
 
 /// The maximum number of requests that wait for the keys of one provider. Invented key ids must not
 /// use up Envoy's limit on requests (`circuit_breakers`, 1,024 by default).
 const MAX_WAITING: usize = 128;
+
+/// The maximum number of replaced keys that are remembered.
+const MAX_REPLACED: usize = 16;
 
 /// The state that the refresher of a provider shares with requests.
 #[derive(Debug)]
@@ -38,6 +43,9 @@ pub(super) struct ProviderState {
     next_fetch: ArcSwapOption<Instant>,
     /// When each of the current keys was first seen.
     seen: Mutex<Vec<(Thumbprint, Instant)>>,
+    /// The ids that the provider has kept for another key, and when this process saw that; the newest
+    /// last.
+    replaced: Mutex<Vec<(String, UnixTime)>>,
 }
 
 /// A provider's keys, and the boards that show them.
@@ -157,6 +165,7 @@ impl ProviderState {
             started: before.map_or_else(Instant::now, |before| before.started),
             next_fetch: ArcSwapOption::empty(),
             seen: Mutex::default(),
+            replaced: Mutex::default(),
         }
     }
 
@@ -224,23 +233,38 @@ impl ProviderState {
     }
 
     fn published(&self) -> MutexGuard<'_, Published> {
-        // A panic while the lock is held leaves no half-done change.
-        self.published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.published)
     }
 
     /// When each of the current keys was first seen.
     pub(super) fn first_seen(&self) -> Vec<(Thumbprint, Instant)> {
-        // A panic while the lock is held leaves no half-done change.
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.clone()
+        lock(&self.seen).clone()
     }
 
-    /// Continues the ages of the keys that `before` has.
-    pub(super) fn inherit_ages(&self, before: &Self) {
+    /// Continues the history of the keys that `before` has.
+    pub(super) fn inherit_history(&self, before: &Self) {
         let earlier = before.first_seen();
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = earlier;
+        *lock(&self.seen) = earlier;
+        let earlier = lock(&before.replaced).clone();
+        *lock(&self.replaced) = earlier;
+    }
+
+    /// Remembers that the provider has replaced the key with this id, and kept the id.
+    pub(super) fn note_replaced(&self, kid: String, now: UnixTime) {
+        let mut replaced = lock(&self.replaced);
+        replaced.retain(|(other, _)| *other != kid);
+        if replaced.len() == MAX_REPLACED {
+            replaced.remove(0);
+        }
+        replaced.push((kid, now));
+    }
+
+    /// When the provider replaced the key with this id and kept the id.
+    pub(super) fn replaced(&self, kid: &Escaped) -> Option<UnixTime> {
+        let kid = kid.to_string();
+        let replaced = lock(&self.replaced);
+        let found = replaced.iter().find(|(other, _)| *other == kid);
+        found.map(|(_, when)| *when)
     }
 
     fn see(&self, keys: &KeySet) {
@@ -252,7 +276,7 @@ impl ProviderState {
             (thumbprint, known.map_or(now, |(_, first)| *first))
         });
         let seen = seen.collect();
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        *lock(&self.seen) = seen;
     }
 
     /// Records the provider's current keys.
@@ -334,6 +358,11 @@ impl ProviderState {
         }
         seek
     }
+}
+
+/// A panic while a lock is held leaves no half-done change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl From<UnknownKeyOutcome> for LookUp {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
+use super::clock::{ClockDifference, ProviderTime};
 use super::disk::Disk;
 use super::source::{Loaded, Source};
 use super::{KeysError, ProviderState, Status, schedule};
@@ -59,7 +60,7 @@ impl Refresher {
     fn inherit(&mut self, before: &ProviderState) -> bool {
         match before.keys() {
             Keys::Known(keys) => {
-                self.provider.inherit_ages(before);
+                self.provider.inherit_history(before);
                 self.adopt(keys, Status::clone(&before.status.load()));
                 true
             }
@@ -172,7 +173,7 @@ impl Refresher {
         let mut not_before = None;
         let document = match loaded {
             Ok(loaded) => {
-                self.succeeded(loaded.keys);
+                self.succeeded(loaded.keys, loaded.time);
                 loaded.document
             }
             Err(error) => {
@@ -205,7 +206,7 @@ impl Refresher {
         });
     }
 
-    fn succeeded(&mut self, keys: Arc<KeySet>) {
+    fn succeeded(&mut self, keys: Arc<KeySet>, time: Option<ProviderTime>) {
         if self.report_change(&keys) {
             // A key may be missing by mistake, or in one replica only. Tokens of a withdrawn key
             // trigger no fetch, so fetch again soon.
@@ -213,10 +214,14 @@ impl Refresher {
             self.next = self.next.min(soon);
         }
         self.report_unusable(&keys);
+        self.report_replaced(&keys);
+        let clock = time.map(|time| ClockDifference::between(self.clock.now(), time));
+        self.report_clock(clock);
         let now = Some(Instant::now());
         let status = Status {
             fetched: now,
             last_fetched: now,
+            clock,
             ..Status::default()
         };
         self.adopt(keys, status);
@@ -259,6 +264,7 @@ impl Refresher {
             error: Some(Arc::new(error)),
             last_fetched: before.last_fetched,
             stored: before.stored.clone(),
+            clock: before.clock,
         }));
         if let Some((fetched, keys)) = discarded {
             tracing::warn!(
@@ -303,6 +309,37 @@ impl Refresher {
         !removed.is_empty()
     }
 
+    /// Remembers and logs each key that was replaced by another one with the same id.
+    fn report_replaced(&self, keys: &KeySet) {
+        let Some((_, before)) = &self.good else {
+            return;
+        };
+        for kid in replaced(before, keys) {
+            tracing::warn!(
+                provider = self.provider.settings.name,
+                %kid,
+                "the provider has replaced a key and kept its id; tokens signed with the previous key \
+                 are refused"
+            );
+            self.provider.note_replaced(kid, self.clock.now());
+        }
+    }
+
+    /// Logs when the clocks begin to differ too much.
+    fn report_clock(&self, now: Option<ClockDifference>) {
+        let is_large =
+            |clock: Option<ClockDifference>| clock.is_some_and(ClockDifference::is_large);
+        if let Some(difference) = now
+            && is_large(now)
+            && !is_large(self.provider.status.load().clock)
+        {
+            tracing::warn!(
+                provider = self.provider.settings.name,
+                "tokens may be refused as expired or not yet valid: {difference}"
+            );
+        }
+    }
+
     /// Logs each unusable key when it appears. Keys for another purpose are not logged.
     fn report_unusable(&mut self, keys: &KeySet) {
         let unusable = keys.unfit().iter().filter(|key| !key.is_for_something_else);
@@ -327,6 +364,19 @@ async fn unbroken(
         .catch_unwind()
         .await
         .unwrap_or(Err(KeysError::Internal))
+}
+
+/// The ids under which `after` has another key than `before`, without the previous one.
+fn replaced(before: &KeySet, after: &KeySet) -> BTreeSet<String> {
+    let gone = before.iter().filter(|old| {
+        let mut left = after.iter();
+        old.kid().is_some() && !left.any(|new| new.thumbprint() == old.thumbprint())
+    });
+    let kept = gone.filter_map(|old| {
+        let mut new = after.iter();
+        new.any(|new| new.kid() == old.kid()).then(|| old.kid())?
+    });
+    kept.map(|kid| Escaped::from(kid).to_string()).collect()
 }
 
 /// The keys as the log names them. The thumbprint is included, because a provider may replace a key

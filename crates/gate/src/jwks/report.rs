@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Jwks, KeysError};
+use super::{ClockDifference, Jwks, KeysError};
 use claimgate_core::keyring::{KeySet, Keys, ProviderId, Thumbprint};
 
 /// The state of a provider's keys.
@@ -27,6 +27,8 @@ pub struct KeysReport {
     pub error: Option<Arc<KeysError>>,
     /// Why the keys that an earlier run stored are not used.
     pub stored: Option<Arc<str>>,
+    /// The difference of the clocks at the last successful fetch.
+    pub clock: Option<ClockDifference>,
 }
 
 impl Jwks {
@@ -54,6 +56,7 @@ impl Jwks {
             from_disk: status.from_disk,
             error: status.error.clone(),
             stored: status.stored.clone(),
+            clock: status.clock,
         })
     }
 }

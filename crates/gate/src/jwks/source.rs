@@ -8,6 +8,7 @@ use http::HeaderValue;
 use tokio::time::sleep;
 use url::Url;
 
+use super::clock::ProviderTime;
 use super::content::Content;
 use super::fetch::{FetchError, Fetcher, Wanted};
 use super::{KeysError, discovery};
@@ -47,6 +48,8 @@ pub(super) struct Loaded {
     pub(super) freshness: Option<Duration>,
     /// The document as it was fetched, if it is to be stored.
     pub(super) document: Option<Arc<[u8]>>,
+    /// The time by the provider's clock, if the keys were fetched and the response says.
+    pub(super) time: Option<ProviderTime>,
 }
 
 impl Source {
@@ -160,6 +163,7 @@ impl Source {
                 keys: Arc::clone(keys),
                 freshness: None,
                 document: None,
+                time: None,
             }),
             KeySource::File(file) => {
                 // Taken before reading, so that a write in between is noticed next time.
@@ -211,6 +215,7 @@ impl Source {
                 keys: last.keys,
                 freshness,
                 document: last.document,
+                time: document.time,
             },
             (body, _) => {
                 let body = body.unwrap_or_default();
@@ -219,6 +224,7 @@ impl Source {
                 let kept = self.settings.refresh.cache_dir.is_some();
                 Loaded {
                     document: kept.then(|| body.into()),
+                    time: document.time,
                     ..loaded
                 }
             }
@@ -292,5 +298,6 @@ fn parse(
         keys: Arc::new(keys),
         freshness,
         document: None,
+        time: None,
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::KeysError;
+use super::{ClockDifference, KeysError};
 
 /// The state of a provider's keys, for people.
 #[derive(Clone, Debug, Default)]
@@ -21,12 +21,19 @@ pub struct Status {
     pub error: Option<Arc<KeysError>>,
     /// Why the keys that an earlier run stored are not used, while no fetch has succeeded.
     pub stored: Option<Arc<str>>,
+    /// The difference of the clocks at the last successful fetch. `None` if its response had no `Date`.
+    pub clock: Option<ClockDifference>,
 }
 
 impl Status {
     /// Whether the provider ever had keys.
     pub fn had_keys(&self) -> bool {
         self.last_fetched.is_some()
+    }
+
+    /// The difference of the clocks, if it may be the reason for denials.
+    pub fn large_clock_difference(&self) -> Option<ClockDifference> {
+        self.clock.filter(|difference| difference.is_large())
     }
 
     /// The age of the last keys, if they are too old to be used (`refresh.max_stale`).

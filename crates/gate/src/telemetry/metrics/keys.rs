@@ -67,6 +67,8 @@ pub struct KeyMetrics {
     pub stale: Gauge,
     /// Seconds until the next regular fetch; NaN before the first one is planned.
     pub next_refresh: Gauge<f64, AtomicU64>,
+    /// Seconds that this machine's clock is ahead of the provider's; NaN if unknown.
+    pub clock_difference: Gauge<f64, AtomicU64>,
     /// Times that the provider no longer delayed readiness although it never had keys.
     pub grace_ended: Counter,
     unknown: [Counter; UnknownKeyOutcome::ALL.len()],
@@ -74,16 +76,19 @@ pub struct KeyMetrics {
 
 impl Default for KeyMetrics {
     fn default() -> Self {
-        let [age, next_refresh] = [Gauge::default(), Gauge::default()];
-        age.set(f64::NAN);
-        next_refresh.set(f64::NAN);
+        let unknown = || {
+            let gauge = Gauge::default();
+            gauge.set(f64::NAN);
+            gauge
+        };
         Self {
             fetched: Counter::default(),
             failed: Counter::default(),
             keys: Gauge::default(),
-            age,
+            age: unknown(),
             stale: Gauge::default(),
-            next_refresh,
+            next_refresh: unknown(),
+            clock_difference: unknown(),
             grace_ended: Counter::default(),
             unknown: Default::default(),
         }
@@ -109,7 +114,7 @@ type ProviderGauge = (
     fn(&KeyMetrics) -> &dyn EncodeMetric,
 );
 
-const GAUGES: [ProviderGauge; 4] = [
+const GAUGES: [ProviderGauge; 5] = [
     ("jwks_keys", "Usable keys of a provider", |metrics| {
         &metrics.keys
     }),
@@ -127,6 +132,11 @@ const GAUGES: [ProviderGauge; 4] = [
         "jwks_next_refresh_seconds",
         "Time until the next regular fetch of a provider's keys",
         |metrics| &metrics.next_refresh,
+    ),
+    (
+        "clock_difference_seconds",
+        "How far this machine's clock is ahead of a provider's, by the Date of its last response",
+        |metrics| &metrics.clock_difference,
     ),
 ];
 
