@@ -29,27 +29,30 @@ mod providers;
 mod stats;
 mod token;
 mod view;
+mod wrong_port;
 
 pub(crate) use guard::Access;
 pub(crate) use token::AccessToken;
 pub use token::TokenError;
 
 use crate::gate::Gate;
+use crate::http2::bad_connections::BadConnections;
 use crate::http2::connections::Connections;
 use crate::http2::handshake::HandshakeError;
 use crate::lifecycle::Phase;
 use crate::listener::tls::{Tls, TlsConnection};
 use crate::listener::{Connection, Listener};
-use crate::reload::Rejected;
+use crate::reload::FileState;
 use crate::telemetry::every_minute::EveryMinute;
 use peer::Peer;
+use wrong_port::Client;
 
 /// What the listener reports on.
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     pub(crate) gate: Gate,
     pub(crate) phase: watch::Receiver<Phase>,
-    pub(crate) rejected: Rejected,
+    pub(crate) file: FileState,
 }
 
 /// The maximum number of connections: enough for probes, Prometheus and a person who looks.
@@ -76,12 +79,16 @@ pub(crate) async fn serve(site: Site, admin: Admin) {
         tls,
         access,
     } = site;
+    let bad = Arc::new(BadConnections::new(
+        admin.gate.metrics.bad_connections().clone(),
+    ));
     let counted = admin.gate.metrics.admin_connections().clone();
     let door = Arc::new(Door {
         connections: Arc::new(Connections::new(MAX_CONNECTIONS, counted)),
-        routes: routes(admin, Arc::clone(&access)),
+        routes: routes(admin, Arc::clone(&access), Arc::clone(&bad)),
         tls: tls.clone(),
         refused: EveryMinute::default(),
+        bad: Arc::clone(&bad),
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(access.watch());
@@ -100,6 +107,7 @@ struct Door {
     routes: Router,
     tls: Option<Arc<Tls>>,
     refused: EveryMinute,
+    bad: Arc<BadConnections>,
 }
 
 async fn accept(listener: Listener, door: Arc<Door>) {
@@ -123,15 +131,15 @@ async fn accept(listener: Listener, door: Arc<Door>) {
 impl Door {
     async fn serve(&self, connection: Connection) {
         match connection {
-            Connection::Unix(stream) => self.answer(stream, Peer::Unix).await,
+            Connection::Unix(stream) => self.answer(stream, Peer::Unix, None).await,
             Connection::Tcp(stream) => {
                 let address = stream.peer_addr().ok();
                 let Some(tls) = &self.tls else {
-                    return self.answer(stream, Peer::at(address, false)).await;
+                    return self.answer(stream, Peer::at(address, false), address).await;
                 };
                 if let Some(stream) = self.handshake(tls, stream, address).await {
                     let peer = Peer::at(address, tls.identifies_clients());
-                    self.answer(stream, peer).await;
+                    self.answer(stream, peer, address).await;
                 }
             }
         }
@@ -156,16 +164,27 @@ impl Door {
         }
     }
 
-    async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer) {
+    async fn answer(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: Peer,
+        client: Option<SocketAddr>,
+    ) {
         let mut server = http1::Builder::new();
         server
             .timer(TokioTimer::new())
             .header_read_timeout(MAX_READING)
             .max_buf_size(MAX_HEAD_BYTES);
-        let routes = self.routes.clone().layer(Extension(peer));
+        let client_address = Extension(Client(client));
+        let routes = self.routes.clone();
+        let routes = routes.layer(Extension(peer)).layer(client_address);
         let service = TowerToHyperService::new(routes);
-        // Errors are the client's: it has gone, or does not speak HTTP.
-        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        let served = server.serve_connection(TokioIo::new(stream), service).await;
+        // Other errors are of no interest: the client has gone, or does not speak HTTP.
+        if served.is_err_and(|error| error.is_parse_version_h2()) {
+            self.bad
+                .admin_port(client, "it begins with HTTP/2, as gRPC does");
+        }
     }
 }
 
@@ -188,7 +207,7 @@ impl FromRef<Needs> for Arc<Access> {
     }
 }
 
-fn routes(admin: Admin, access: Arc<Access>) -> Router {
+fn routes(admin: Admin, access: Arc<Access>, bad: Arc<BadConnections>) -> Router {
     Router::new()
         .route("/", get(page::get))
         .route("/page.js", get(page::script))
@@ -204,5 +223,6 @@ fn routes(admin: Admin, access: Arc<Access>) -> Router {
         .route("/denials", get(denials::newest))
         .route("/denials/{id}", get(denials::by_id))
         .layer(from_fn_with_state(Arc::clone(&access), guard::guard))
+        .layer(from_fn_with_state(bad, wrong_port::notice))
         .with_state(Needs { admin, access })
 }

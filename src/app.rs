@@ -240,13 +240,13 @@ impl App {
             self.systemd.clone(),
         ));
         helpers.spawn(self.systemd.clone().watchdog());
-        let rejected = self.file.as_ref().map(ConfigFile::rejected);
+        let file = self.file.as_ref().map(ConfigFile::state);
         helpers.spawn(admin::serve(
             self.admin,
             Admin {
                 gate: self.service.gate.clone(),
                 phase: phase.subscribe(),
-                rejected: rejected.unwrap_or_default(),
+                file: file.unwrap_or_default(),
             },
         ));
         if let Some(file) = self.file {

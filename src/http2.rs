@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-mod bad_connections;
+pub(crate) mod bad_connections;
 mod batch;
 mod batch_size;
 pub mod body;

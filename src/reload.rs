@@ -23,12 +23,30 @@ type Load = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 pub struct ConfigFile {
     file: Option<Watched>,
     hangup: Signal,
-    rejected: Rejected,
+    state: FileState,
     log: Option<Filter>,
 }
 
-/// Why the file is not in force. Empty while it is.
-pub(crate) type Rejected = Arc<ArcSwapOption<String>>;
+/// What an operator must do about the file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileState {
+    /// Why the file is not in force. Empty while it is.
+    pub(crate) rejected: Arc<ArcSwapOption<String>>,
+    /// The sections of the file that only a restart puts into force.
+    pub(crate) restart_for: Arc<ArcSwapOption<Vec<&'static str>>>,
+}
+
+impl FileState {
+    /// Which sections wait for a restart, in words.
+    pub(crate) fn restart_needed(&self) -> Option<String> {
+        let sections = self.restart_for.load_full()?;
+        let sections = sections.join("` and `");
+        Some(format!(
+            "`{sections}` has changed in the configuration file: restart the service to put that into \
+             force"
+        ))
+    }
+}
 
 struct Watched {
     path: PathBuf,
@@ -77,7 +95,7 @@ impl ConfigFile {
         Ok(Self {
             file,
             hangup: signal(SignalKind::hangup())?,
-            rejected: Rejected::default(),
+            state: FileState::default(),
             log: None,
         })
     }
@@ -89,9 +107,9 @@ impl ConfigFile {
         Self { log, ..self }
     }
 
-    /// Why the file is not in force.
-    pub(crate) fn rejected(&self) -> Rejected {
-        Arc::clone(&self.rejected)
+    /// What an operator must do about the file.
+    pub(crate) fn state(&self) -> FileState {
+        self.state.clone()
     }
 
     /// Reloads the file whenever it changes, and at each SIGHUP. A file with a problem changes
@@ -100,7 +118,7 @@ impl ConfigFile {
         let Self {
             file,
             mut hangup,
-            rejected,
+            state,
             log,
         } = self;
         let Some(Watched { path, load, loaded }) = file else {
@@ -117,7 +135,7 @@ impl ConfigFile {
             load,
             gate,
             bound,
-            rejected,
+            state,
             log,
             files: Files::default(),
         };
@@ -164,7 +182,7 @@ struct Reloader {
     load: Load,
     gate: Gate,
     bound: Bound,
-    rejected: Rejected,
+    state: FileState,
     log: Option<Filter>,
     files: Files,
 }
@@ -199,15 +217,18 @@ impl Reloader {
             Ok(config) if cause == Cause::Change && config.hash == self.gate.generation().hash => {
                 tracing::info!(%file, "the configuration file has not changed");
                 metrics.reverted();
-                self.rejected.store(None);
+                self.state.rejected.store(None);
             }
             Ok(config) => {
                 for warning in &config.warnings {
                     tracing::warn!(%warning, "the configuration is probably not what you want");
                 }
-                for section in self.bound.changed(&config) {
+                let restart_for = self.bound.changed(&config);
+                for section in &restart_for {
                     tracing::warn!(section, "changes of this section require a restart");
                 }
+                let restart_for = Some(restart_for).filter(|sections| !sections.is_empty());
+                self.state.restart_for.store(restart_for.map(Arc::new));
                 let before = self.gate.generation();
                 let level = config.log.level;
                 self.gate.reload(config).await;
@@ -229,7 +250,7 @@ impl Reloader {
                 let providers = generation.policy.providers().map(|(_, it)| it);
                 providers.filter(is_new).for_each(logging::trusting);
                 metrics.succeeded();
-                self.rejected.store(None);
+                self.state.rejected.store(None);
             }
             Err(error) => {
                 tracing::error!(
@@ -238,7 +259,7 @@ impl Reloader {
                     "the configuration file has problems; the previous configuration stays in force"
                 );
                 metrics.failed();
-                self.rejected.store(Some(Arc::new(error)));
+                self.state.rejected.store(Some(Arc::new(error)));
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::gate::Generation;
 /// Rendered on a blocking thread, because 10,000 rules take milliseconds.
 pub(super) async fn config(State(admin): State<Admin>) -> Response {
     let generation = admin.gate.generation();
-    let rejected = admin.rejected.load_full();
+    let rejected = admin.file.rejected.load_full();
     let page = spawn_blocking(move || page(&generation, rejected.as_deref())).await;
     match page {
         Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),

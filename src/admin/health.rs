@@ -63,12 +63,21 @@ fn details(admin: &Admin, generation: &Generation) -> Vec<String> {
         hash, policy, jwks, ..
     } = generation;
     let mut lines = vec![format!("configuration {hash} is in force")];
-    if let Some(problems) = &*admin.rejected.load() {
+    if let Some(problems) = &*admin.file.rejected.load() {
         let rejected = problems
             .lines()
             .map(|problem| format!("the configuration file is rejected: {problem}"));
         lines.extend(rejected);
     }
+    let restart = admin.file.restart_needed();
+    lines.extend(restart.map(|restart| format!("restart needed: {restart}")));
+    let bad = admin.gate.metrics.bad_connections().recent().all();
+    // Without clients and causes, because everyone may read this.
+    lines.extend(bad.iter().map(|bad| {
+        let (kind, times, ago) = (bad.kind, bad.times, bad.ago.as_secs());
+        let advice = &bad.advice;
+        format!("bad connections: {times} of kind `{kind}`, the last {ago} s ago: {advice}")
+    }));
     let warnings = generation.warnings.iter();
     lines.extend(warnings.map(|warning| format!("the configuration: {warning}")));
     for (id, provider) in policy.providers() {

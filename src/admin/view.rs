@@ -7,6 +7,7 @@ use super::Admin;
 use crate::gate::Generation;
 use crate::gate::denials::DenialRecord;
 use crate::telemetry::metrics::{Outcomes, Totals};
+use crate::telemetry::recent::RecentBadConnection;
 
 /// The number of denials on the page.
 const MAX_DENIALS: usize = 10;
@@ -112,11 +113,15 @@ pub(super) fn problems(
         .iter()
         .map(|reason| format!("Not ready: {reason}"))
         .collect();
-    if let Some(rejected) = &*admin.rejected.load() {
+    if let Some(rejected) = &*admin.file.rejected.load() {
         problems.push(format!(
             "The configuration file is rejected, so the previous configuration is in force:\n{rejected}"
         ));
     }
+    let restart = admin.file.restart_needed();
+    problems.extend(restart.map(|restart| format!("Restart needed: {restart}")));
+    let bad = admin.gate.metrics.bad_connections().recent().all();
+    problems.extend(bad.iter().map(bad_connection));
     for (id, provider) in generation.policy.providers() {
         let status = generation.jwks.status(id);
         // Otherwise the service is not ready because of it.
@@ -139,6 +144,23 @@ pub(super) fn problems(
     let warnings = generation.warnings.iter();
     problems.extend(warnings.map(|warning| format!("The configuration: {warning}")));
     problems
+}
+
+fn bad_connection(bad: &RecentBadConnection) -> String {
+    let RecentBadConnection {
+        kind,
+        times,
+        ago,
+        client,
+        cause,
+        advice,
+    } = bad;
+    let from = client.map(|client| format!(" from {client}"));
+    let (from, ago) = (from.unwrap_or_default(), ago.as_secs());
+    format!(
+        "Bad connections: {times} of kind `{kind}`, the last {ago} s ago{from}: {cause}. What to change: \
+         {advice}"
+    )
 }
 
 /// The rules to show, and the number of those left out.

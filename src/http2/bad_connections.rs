@@ -1,4 +1,4 @@
-//! Counts and logs connections and streams that never become checks. Envoy treats each as an outage
+//! Counts and logs connections and streams that never become checks, and shows the last ones. Envoy treats each as an outage
 //! of claimgate: an error, or an allow under `failure_mode_allow`.
 
 use std::error::Error as _;
@@ -11,7 +11,7 @@ use crate::telemetry::metrics::{BadConnection, BadConnectionMetrics};
 
 /// Counts bad connections, and logs one of each kind per minute.
 #[derive(Debug, Default)]
-pub(super) struct BadConnections {
+pub(crate) struct BadConnections {
     metrics: BadConnectionMetrics,
     http1: EveryMinute,
     tls: EveryMinute,
@@ -19,10 +19,11 @@ pub(super) struct BadConnections {
     protocol_error: EveryMinute,
     reset: EveryMinute,
     tls_handshake: EveryMinute,
+    admin_port: EveryMinute,
 }
 
 impl BadConnections {
-    pub(super) fn new(metrics: BadConnectionMetrics) -> Self {
+    pub(crate) fn new(metrics: BadConnectionMetrics) -> Self {
         Self {
             metrics,
             ..Self::default()
@@ -71,8 +72,17 @@ impl BadConnections {
         self.note(client, BadConnection::TlsHandshake, cause, advice);
     }
 
+    /// A client brings a check to the admin listener.
+    pub(crate) fn admin_port(&self, client: Option<SocketAddr>, cause: &str) {
+        let kind = BadConnection::AdminPort;
+        self.note(client, kind, cause, advice(kind));
+    }
+
     fn note(&self, client: Option<SocketAddr>, kind: BadConnection, cause: &str, advice: &str) {
         self.metrics.of(kind).inc();
+        self.metrics
+            .recent()
+            .note(kind.name(), client, cause, advice);
         let lines = match kind {
             BadConnection::Http1 => &self.http1,
             BadConnection::Tls => &self.tls,
@@ -80,6 +90,7 @@ impl BadConnections {
             BadConnection::ProtocolError => &self.protocol_error,
             BadConnection::Reset => &self.reset,
             BadConnection::TlsHandshake => &self.tls_handshake,
+            BadConnection::AdminPort => &self.admin_port,
         };
         if let Some(times) = lines.due() {
             let client = client.map(tracing::field::display);
@@ -116,5 +127,9 @@ fn advice(kind: BadConnection) -> &'static str {
              checks came at once"
         }
         BadConnection::TlsHandshake => "see docs/operations.md#tls",
+        BadConnection::AdminPort => {
+            "this is `admin.listen`, which answers no checks: in Envoy, set the address of \
+             `server.listen` (port 9001 by default) in the cluster"
+        }
     }
 }

@@ -1,18 +1,22 @@
 //! Incidents explain themselves: the hint of a denial, the log and the admin port name the cause and
 //! say what to do.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use claimgate::dev::signer::Signer;
 use claimgate::keyring::Algorithm::Es256;
 use claimgate::keyring::ProviderId;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::support::gate::{Gate, NOW, provider, token};
 use crate::support::issuer::{DISCOVERY, Issuer, JWKS, Reply};
 use crate::support::keys::signer;
 use crate::support::log::Log;
+use crate::support::server::Server;
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -230,5 +234,75 @@ async fn a_clock_that_differs_from_the_providers() {
         let jwks = &gate.service.gate.generation().jwks;
         let status = jwks.status(ProviderId(0)).unwrap();
         assert_eq!(status.large_clock_difference().is_some(), is_large);
+    }
+}
+
+/// Sends these bytes, and reads until the server closes the connection.
+async fn send(address: SocketAddr, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    // Some are closed with an error.
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+/// Connections that never carry a check are shown with what to change, without addresses where
+/// everyone may look.
+#[tokio::test]
+async fn bad_connections_are_shown() {
+    const PROVIDERS: &str = "providers: [{ name: acme, issuer: https://idp.example.com, \
+                             audiences: [api], jwks: { uri: 'http://127.0.0.1:1/jwks' } }]";
+    let check = "POST /envoy.service.auth.v3.Authorization/Check HTTP/1.1\r\nhost: claimgate\r\n\
+                 connection: close\r\n\r\n";
+    for (at_admin, bytes, kind, advice) in [
+        (
+            false,
+            "GET / HTTP/1.1\r\n\r\n",
+            "http1",
+            "`http2_protocol_options`",
+        ),
+        (
+            true,
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "admin_port",
+            "set the address of `server.listen`",
+        ),
+        (
+            true,
+            check,
+            "admin_port",
+            "set the address of `server.listen`",
+        ),
+    ] {
+        let log = Log::start("warn");
+        let server = Server::start(PROVIDERS).await;
+        let address = if at_admin { server.admin } else { server.check };
+        for _ in 0..2 {
+            send(address, bytes.as_bytes()).await;
+        }
+        let seen = format!("bad connections: 2 of kind `{kind}`, the last ");
+        let verbose = loop {
+            let (_, verbose) = server.page("/readyz?verbose").await;
+            if verbose.to_lowercase().contains(&seen) {
+                break verbose;
+            }
+        };
+        assert!(verbose.contains(advice), "{verbose}");
+        assert!(!verbose.contains(" from 127"), "{verbose}");
+        for path in ["/stats", "/"] {
+            let (_, page) = server.page(path).await;
+            let page = page.replace("&#96;", "`");
+            assert!(page.to_lowercase().contains(&seen), "{path}: {page}");
+            assert!(page.contains(" from 127.0.0.1:"), "{path}: {page}");
+            assert!(page.contains(advice), "{path}: {page}");
+        }
+        assert_eq!(
+            count(&log, &["bad connection", kind, advice]),
+            1,
+            "one line a minute"
+        );
+        let (_, metrics) = server.page("/metrics").await;
+        let counted = format!("claimgate_bad_connections_total{{kind=\"{kind}\"}} 2");
+        assert!(metrics.contains(&counted), "{metrics}");
+        server.stop().await;
     }
 }

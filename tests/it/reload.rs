@@ -166,12 +166,23 @@ async fn each_kind_of_change_takes_effect_and_a_wrong_file_changes_nothing() {
         .await;
     let ready = running.page("/readyz?verbose").await;
     assert!(!ready.contains("rejected"), "{ready}");
+    let restart = "`server` has changed in the configuration file: restart the service";
+    for path in ["/readyz?verbose", "/stats", "/"] {
+        let page = running.page(path).await;
+        assert!(page.contains(restart), "{page}");
+    }
 
     // SIGHUP loads an unchanged file too, and does not end the process.
     signal(&running.child, "HUP").await;
     running.logs(RELOADED).await;
     assert!(running.allows(&token).await);
     assert_eq!(issuer.asked(JWKS), 1, "the keys live on");
+    assert!(running.page("/readyz?verbose").await.contains(restart));
+
+    // As it was when the service was started.
+    replace(&file, &open);
+    running.logs(RELOADED).await;
+    assert!(!running.page("/readyz?verbose").await.contains(restart));
     assert_eq!(terminate(running.child).await, Some(0));
 }
 

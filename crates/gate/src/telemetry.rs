@@ -4,3 +4,4 @@ pub mod every_minute;
 pub mod exposition;
 pub mod lines;
 pub mod metrics;
+pub mod recent;

@@ -1,9 +1,13 @@
 //! Metrics of connections and streams that never become checks.
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+use crate::telemetry::recent::RecentBadConnections;
 
 /// What is wrong with a connection, or with one of its streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,17 +24,20 @@ pub enum BadConnection {
     Reset,
     /// Its TLS handshake fails.
     TlsHandshake,
+    /// It brings a check to the admin listener.
+    AdminPort,
 }
 
 impl BadConnection {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Http1,
         Self::Tls,
         Self::NotHttp2,
         Self::ProtocolError,
         Self::Reset,
         Self::TlsHandshake,
+        Self::AdminPort,
     ];
 
     /// The kind as label and in the log.
@@ -42,13 +49,17 @@ impl BadConnection {
             Self::ProtocolError => "protocol_error",
             Self::Reset => "reset",
             Self::TlsHandshake => "tls_handshake",
+            Self::AdminPort => "admin_port",
         }
     }
 }
 
-/// Counts bad connections by kind.
+/// Counts bad connections by kind, and remembers the last ones.
 #[derive(Clone, Debug, Default)]
-pub struct BadConnectionMetrics([Counter; BadConnection::ALL.len()]);
+pub struct BadConnectionMetrics {
+    counters: [Counter; BadConnection::ALL.len()],
+    recent: Arc<RecentBadConnections>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -67,12 +78,28 @@ impl BadConnectionMetrics {
             let kind = kind.name();
             counters.get_or_create_owned(&Labels { kind })
         };
-        Self(BadConnection::ALL.map(of))
+        Self {
+            counters: BadConnection::ALL.map(of),
+            recent: Arc::default(),
+        }
+    }
+
+    /// The last bad connections.
+    pub fn recent(&self) -> &RecentBadConnections {
+        &self.recent
     }
 
     /// The number of bad connections of this kind.
     pub fn of(&self, kind: BadConnection) -> &Counter {
-        let Self([http1, tls, not_http2, protocol_error, reset, tls_handshake]) = self;
+        let [
+            http1,
+            tls,
+            not_http2,
+            protocol_error,
+            reset,
+            tls_handshake,
+            admin_port,
+        ] = &self.counters;
         match kind {
             BadConnection::Http1 => http1,
             BadConnection::Tls => tls,
@@ -80,6 +107,7 @@ impl BadConnectionMetrics {
             BadConnection::ProtocolError => protocol_error,
             BadConnection::Reset => reset,
             BadConnection::TlsHandshake => tls_handshake,
+            BadConnection::AdminPort => admin_port,
         }
     }
 }
