@@ -9,6 +9,7 @@ use report::Steps;
 use crate::answer::denials::Denials;
 use crate::answer::{Answer, Metadata};
 use crate::decision::{Decision, Denial, Fault, decide};
+use crate::escaped::listed;
 use crate::ext_authz::response::{self, Rendered};
 use crate::keyring::Keyring;
 use crate::policy::Policy;
@@ -60,8 +61,13 @@ pub(crate) fn explain(
             oversized.length()
         )
     });
+    let OtherRules {
+        passed_over,
+        also_matching,
+    } = OtherRules::of(policy, request, &decision);
     let mut report = Report {
-        passed_over: passed_over(policy, request, &decision),
+        passed_over,
+        also_matching,
         steps: steps.0,
         failed: None,
         likely_cause: None,
@@ -92,26 +98,38 @@ fn failure(denial: &Denial, policy: &Policy) -> String {
     let known: Vec<_> = known
         .map(|(_, provider)| provider.terms.issuer.as_str())
         .collect();
-    format!("{}; configured: `{}`", denial.fault, known.join("`, `"))
+    format!("{}; configured: {}", denial.fault, listed(&known, ", "))
 }
 
-/// The rules before the selected one, and why each does not match the request.
-fn passed_over(
-    policy: &Policy,
-    request: &Request<'_>,
-    decision: &Decision,
-) -> Vec<(String, String)> {
-    let rules = policy.rules();
-    let (Some(rule), Ok(target)) = (decision.rule(), rules.target(request)) else {
-        return Vec::new();
-    };
-    match rules.select(&target) {
-        Ok((_, Selection::Matched)) => rules
-            .passed_over(&target, rule)
-            .into_iter()
-            .map(|(name, why)| (name.to_owned(), why.to_string()))
-            .collect(),
-        // The route named the rule, so no other rule was compared.
-        Ok((_, Selection::Named)) | Err(_) => Vec::new(),
+/// The rules that do not decide, if rules were compared with the request.
+#[derive(Default)]
+struct OtherRules {
+    /// The rules before the selected one, and why each does not match.
+    passed_over: Vec<(String, String)>,
+    /// The rules after it that match too.
+    also_matching: Vec<String>,
+}
+
+impl OtherRules {
+    fn of(policy: &Policy, request: &Request<'_>, decision: &Decision) -> Self {
+        let rules = policy.rules();
+        let (Some(rule), Ok(target)) = (decision.rule(), rules.target(request)) else {
+            return Self::default();
+        };
+        match rules.select(&target) {
+            Ok((_, Selection::Matched)) => Self {
+                passed_over: rules
+                    .passed_over(&target, rule)
+                    .into_iter()
+                    .map(|(name, why)| (name.to_owned(), why.to_string()))
+                    .collect(),
+                also_matching: rules
+                    .also_matching(&target, rule)
+                    .map(str::to_owned)
+                    .collect(),
+            },
+            // The route named the rule, so no other rule was compared.
+            Ok((_, Selection::Named)) | Err(_) => Self::default(),
+        }
     }
 }

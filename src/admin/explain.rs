@@ -151,10 +151,12 @@ impl Explained {
         let received = received.collect();
         let see = report.see().map(|section| format!("See {section}."));
         let (decision, verdict) = (report.decision(), report.verdict_words());
+        let rules = report.note_on_rules();
         let cause = report
             .likely_cause
             .map(|cause| format!("Likely cause: {cause}"));
-        let notes = cause.into_iter().chain(report.too_long);
+        let notes = rules.into_iter().chain(cause);
+        let notes = notes.chain(report.too_long);
         Self {
             decision,
             verdict,

@@ -176,6 +176,7 @@ async fn ask(target: &str, tls: &TlsArguments, check: CheckRequest) -> Result<Re
         .map(|reason| (reason, "see the server's log for details".to_owned()));
     Ok(Report {
         passed_over: Vec::new(),
+        also_matching: Vec::new(),
         steps: Vec::new(),
         failed,
         likely_cause: None,

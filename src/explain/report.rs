@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::advice;
 use crate::decision::Reason;
+use crate::escaped::listed;
 use crate::ext_authz::proto::auth::check_response::HttpResponse;
 use crate::ext_authz::proto::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use crate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
@@ -65,6 +66,8 @@ impl Trace for Steps {
 pub(crate) struct Report {
     /// The rules that do not match the request, and why.
     pub(crate) passed_over: Vec<(String, String)>,
+    /// The later rules that match the request too.
+    pub(crate) also_matching: Vec<String>,
     pub(crate) steps: Vec<(&'static str, String)>,
     /// The reason code and the complete error message, of a denial that may be only observed.
     pub(crate) failed: Option<(String, String)>,
@@ -108,6 +111,17 @@ impl Report {
             .status
             .as_ref()
             .is_none_or(|status| status.code == 0)
+    }
+
+    /// That later rules match too, which shows a wrong order of rules.
+    pub(crate) fn note_on_rules(&self) -> Option<String> {
+        let later = &self.also_matching;
+        (!later.is_empty()).then(|| {
+            format!(
+                "the first rule that matches decides; later ones that match too: {}",
+                listed(later, ", ")
+            )
+        })
     }
 
     /// Says why the keys could not be fetched, if that decided. The error itself says what to do, so a
@@ -232,6 +246,9 @@ impl Report {
                 .iter()
                 .map(|(name, text)| format!("  ok    {name:<12}{text}")),
         );
+        if let Some(note) = self.note_on_rules() {
+            lines.push(format!("  note  rule        {note}"));
+        }
         if let Some((reason, text)) = &self.failed {
             lines.push(format!("  FAIL  {reason}: {text}"));
         }
@@ -298,6 +315,7 @@ impl Report {
             "decision": self.decision(),
             "enforced": self.failed.is_none() || !self.is_allow(),
             "rules_passed_over": passed_over,
+            "rules_also_matching": self.also_matching,
             "passed": steps,
             "failed": self.failed.as_ref().map(|(reason, text)| json!({"reason": reason, "detail": text})),
             "likely_cause": self.likely_cause,

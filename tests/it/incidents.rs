@@ -7,11 +7,12 @@ use std::time::Duration;
 use claimgate::dev::signer::Signer;
 use claimgate::keyring::Algorithm::Es256;
 use claimgate::keyring::ProviderId;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::support::command::run;
 use crate::support::gate::{Gate, NOW, provider, token};
 use crate::support::issuer::{DISCOVERY, Issuer, JWKS, Reply};
 use crate::support::keys::signer;
@@ -304,5 +305,44 @@ async fn bad_connections_are_shown() {
         let counted = format!("claimgate_bad_connections_total{{kind=\"{kind}\"}} 2");
         assert!(metrics.contains(&counted), "{metrics}");
         server.stop().await;
+    }
+}
+
+/// A general rule in front of a special one.
+#[tokio::test]
+async fn a_wrong_order_of_rules_shows() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("claimgate.yaml");
+    let yaml = json!({
+        "providers": [{
+            "issuer": "https://idp.example.com", "audiences": ["orders-api"],
+            "jwks": {"inline": {"keys": [signer(Es256, "real").jwk()]}},
+        }],
+        "rules": [
+            {"name": "files", "match": {"path": {"prefix": "/files"}}, "access": "public"},
+            {"name": "api", "match": {"path": {"regex": "/(orders|admin)(/.*)?"}}, "access": "public"},
+            {"name": "admin", "match": {"path": {"prefix": "/admin"}}, "scopes": ["admin"]},
+        ],
+    });
+    std::fs::write(&file, yaml.to_string()).unwrap();
+    let check = ["check", "--config", file.to_str().unwrap(), "--path"];
+    for (path, later) in [
+        ("/admin/users", Some("admin")),
+        ("/orders", None),
+        ("/", None),
+    ] {
+        let told = run(&[&check[..], &[path]].concat(), "").await.out;
+        let expected = later.map(|later| {
+            format!(
+                "  note  rule        the first rule that matches decides; later ones that match too: \
+                 `{later}`"
+            )
+        });
+        let note = told.lines().find(|line| line.contains("note  rule"));
+        assert_eq!(note, expected.as_deref(), "{path}: {told}");
+        let told = run(&[&check[..], &[path, "--output", "json"]].concat(), "").await;
+        let report: Value = serde_json::from_str(&told.out).unwrap();
+        let later: Vec<&str> = later.into_iter().collect();
+        assert_eq!(report["rules_also_matching"], json!(later), "{path}");
     }
 }

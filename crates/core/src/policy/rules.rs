@@ -332,6 +332,17 @@ impl Rules {
             .collect()
     }
 
+    /// The rules after `found` that match the request too, without the default one.
+    pub fn also_matching<'s>(
+        &'s self,
+        target: &Target<'_>,
+        found: RuleId,
+    ) -> impl Iterator<Item = &'s str> {
+        let written = self.all.iter().take(self.configured());
+        let later = written.skip(found.0.saturating_add(1));
+        later.filter_map(|rule| rule.check(target).is_ok().then_some(rule.name.as_str()))
+    }
+
     /// The rules that no request reaches. Never includes the default rule, because an operator may
     /// well write rules that match all requests.
     pub fn hidden(&self) -> Vec<Hidden> {
