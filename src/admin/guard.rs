@@ -25,7 +25,7 @@ use axum::{Extension, Json};
 use serde_json::json;
 
 use super::health::is_verbose;
-use super::peer::Peer;
+use super::peer::{self, Peer};
 use super::token::{AccessToken, TokenError};
 use crate::config;
 
@@ -56,6 +56,8 @@ enum Refusal {
     NoToken,
     WrongToken,
     NotLocal,
+    /// A proxy has added this header.
+    Forwarded(&'static str),
 }
 
 impl Access {
@@ -108,7 +110,10 @@ impl Access {
             },
             (None, Shows::Details) => match peer {
                 Peer::Unix | Peer::Loopback | Peer::Certified => Ok(()),
-                Peer::Remote => Err(Refusal::NotLocal),
+                Peer::Remote => Err(match peer::forwarded_by(headers) {
+                    Some(header) => Refusal::Forwarded(header),
+                    None => Refusal::NotLocal,
+                }),
             },
         }
     }
@@ -176,6 +181,7 @@ fn is_cross_site(host: Option<&Authority>, headers: &HeaderMap) -> bool {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let forwarded;
         let (status, error) = match self {
             Self::Host => (
                 StatusCode::FORBIDDEN,
@@ -202,6 +208,14 @@ impl IntoResponse for Refusal {
                  certificate: use `kubectl port-forward` or `claimgate why` there, or set \
                  `admin.token_file`",
             ),
+            Self::Forwarded(header) => {
+                forwarded = format!(
+                    "a proxy has forwarded this request (it has the header `{header}`), so the client may \
+                     be on another machine: connect without the proxy, with `kubectl port-forward` or \
+                     `claimgate why` there, or set `admin.token_file`"
+                );
+                (StatusCode::FORBIDDEN, forwarded.as_str())
+            }
         };
         let mut response = (status, Json(json!({ "error": error }))).into_response();
         if status == StatusCode::UNAUTHORIZED {

@@ -10,6 +10,12 @@ const ISTIO_INBOUND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
 /// Headers that a proxy adds.
 const ADDED_BY_PROXIES: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-proto"];
 
+/// The header of a request that shows that a proxy has forwarded it.
+pub(super) fn forwarded_by(headers: &HeaderMap) -> Option<&'static str> {
+    let mut names = ADDED_BY_PROXIES.into_iter();
+    names.find(|name| headers.contains_key(*name))
+}
+
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
@@ -39,11 +45,8 @@ impl Peer {
 
     /// The client of one request, which a proxy on this machine may have forwarded.
     pub(super) fn behind(self, headers: &HeaderMap) -> Self {
-        let is_forwarded = ADDED_BY_PROXIES
-            .iter()
-            .any(|name| headers.contains_key(*name));
         match self {
-            Self::Unix | Self::Loopback if is_forwarded => Self::Remote,
+            Self::Unix | Self::Loopback if forwarded_by(headers).is_some() => Self::Remote,
             peer => peer,
         }
     }

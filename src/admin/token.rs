@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokio::task::spawn_blocking;
 
+use crate::config::files::unreadable;
 use crate::file_watch::{Changes, looks};
 use crate::gate::files::{self, Files, Stamp};
 
@@ -120,7 +121,7 @@ fn read(file: &Path) -> Result<String, TokenError> {
         file: file.to_owned(),
         why,
     };
-    let bytes = files::read(file, MAX_BYTES).map_err(|error| why(error.to_string()))?;
+    let bytes = files::read(file, MAX_BYTES).map_err(|error| why(unreadable(&error)))?;
     token(&bytes).map_err(|problem| why(problem.to_owned()))
 }
 

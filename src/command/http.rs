@@ -22,9 +22,16 @@ pub(super) async fn exchange(
 ) -> Result<(StatusCode, Bytes), Failure> {
     let answered = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // The request reports the errors of the connection too.
-        tokio::spawn(connection);
-        let answer = sender.send_request(request).await?;
+        let connection = tokio::spawn(connection);
+        let answer = match sender.send_request(request).await {
+            Ok(answer) => answer,
+            // The connection had ended before, and knows why.
+            Err(error) if error.is_canceled() => match connection.await {
+                Ok(Err(why)) => return Err(why.into()),
+                Ok(Ok(())) | Err(_) => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        };
         let status = answer.status();
         Ok((status, answer.into_body().collect().await?.to_bytes()))
     };

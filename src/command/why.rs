@@ -1,5 +1,6 @@
 //! `claimgate why`: why a request was denied.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -80,7 +81,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             }
         }
     };
-    let (status, body) = answered.map_err(|error| wrong(&error))?;
+    let (status, body) = answered.map_err(|error| match is_other_protocol(&*error) {
+        true => wrong(
+            &"it does not speak HTTP/1: this is probably `server.listen`, where Envoy sends its checks",
+        ),
+        false => wrong(&error),
+    })?;
     let record: Value = serde_json::from_slice(&body)
         .map_err(|_| wrong(&format!("it answers {status} without JSON")))?;
     match status {
@@ -106,6 +112,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             })
         }
     }
+}
+
+/// Whether something answered, but not in HTTP/1.
+fn is_other_protocol(error: &(dyn Error + 'static)) -> bool {
+    let error: Option<&hyper::Error> = error.downcast_ref();
+    error.is_some_and(|error| {
+        // A server of HTTP/2 writes first, which is unexpected.
+        let is_unexpected = error.is_canceled() && error.source().is_some();
+        is_unexpected || error.is_parse() || error.is_incomplete_message()
+    })
 }
 
 /// A line for each fact.

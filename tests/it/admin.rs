@@ -78,6 +78,19 @@ async fn over_a_unix_socket() {
     assert!(!path.exists());
 }
 
+/// `why` with the address of the checks, where HTTP/1 is not spoken.
+#[tokio::test]
+async fn why_at_the_wrong_port() {
+    let server = Server::start_admin("listen: 127.0.0.1:0", PROVIDERS).await;
+    let check = server.check.to_string();
+    let told = run(&["why", "one", "--admin", &check], "").await;
+    assert_eq!(told.code, Some(2));
+    for says in ["this is probably `server.listen`", "with --admin"] {
+        assert!(told.err.contains(says), "{}", told.err);
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn localhost_and_off() {
     for (listen, expected) in [("localhost:0", 1..=2), ("off", 0..=0)] {
@@ -137,7 +150,7 @@ async fn guarded_over_tcp() {
             "/denials",
             "host: localhost\r\nx-forwarded-for: 10.0.0.7\r\n",
             403,
-            "kubectl port-forward",
+            "it has the header `x-forwarded-for`",
         ),
     ] {
         let (status, head, body) = get(&server, path, lines).await;

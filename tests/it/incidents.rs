@@ -346,3 +346,30 @@ async fn a_wrong_order_of_rules_shows() {
         assert_eq!(report["rules_also_matching"], json!(later), "{path}");
     }
 }
+
+/// A file that is missing, because it is not mounted where the configuration says.
+#[tokio::test]
+async fn a_file_that_is_not_mounted() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("claimgate.yaml");
+    let beginning = format!("cannot read `{}`: ", missing.display());
+    let start = ["serve", "--config", missing.to_str().unwrap()];
+    let told = run(&start, "").await.err;
+    for says in [
+        &*beginning,
+        "in a container, that the file is mounted there",
+    ] {
+        assert!(told.contains(says), "{told}");
+    }
+    // Docker creates a directory in place of a file that the host does not have.
+    std::fs::create_dir(&missing).unwrap();
+    let told = run(&start, "").await.err;
+    for says in [&*beginning, "Docker creates a directory"] {
+        assert!(told.contains(says), "{told}");
+    }
+    let key_file = Issuer::start(&[]).await;
+    let jwks = format!("jwks: {{ file: {} }}", missing.display());
+    let gate = Gate::start(&provider(&key_file, "acme", &jwks)).await;
+    let error = gate.error().unwrap();
+    assert!(error.contains("Docker creates a directory"), "{error}");
+}

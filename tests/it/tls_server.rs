@@ -557,7 +557,7 @@ async fn wrong_files_at_start() {
             |files, _| std::fs::remove_file(files.path("tls.crt")).unwrap(),
             none,
             "server.tls.certificate` `DIR/tls.crt`: No such file",
-            "a relative path begins at the configuration's directory",
+            "relative ones begin at its directory",
         ),
         (
             |files, other| replace(&files.path("tls.crt"), &other.key),
@@ -599,8 +599,8 @@ async fn wrong_files_at_start() {
                 std::fs::create_dir(files.path("tls.key")).unwrap();
             },
             none,
-            "server.tls.key` `DIR/tls.key`: it is not a regular file",
-            "",
+            "server.tls.key` `DIR/tls.key`: is a directory",
+            "Docker creates a directory",
         ),
     ];
     for (change, more, what, advice) in cases {

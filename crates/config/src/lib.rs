@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 pub mod document;
 mod effective;
+pub mod files;
 mod hash;
 pub mod raw;
 mod resolve;
@@ -149,7 +150,7 @@ impl Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read `{}`: {error}", file.display())]
+    #[error("cannot read `{}`: {}", file.display(), files::unreadable(error))]
     Unreadable {
         /// The file that cannot be read.
         file: PathBuf,

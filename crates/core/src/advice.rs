@@ -153,7 +153,7 @@ pub fn likely_cause(
              is the only way out, set `fetch.proxy`"
                 .to_owned(),
         ),
-        Fault::NoRule(error) => Some(rules::none(error).to_owned()),
+        Fault::NoRule(error) => Some(rules::none(error, policy)),
         Fault::Refused(refusal) => rules::refused(refusal, &token).map(ToOwned::to_owned),
         Fault::NoPath
         | Fault::KeyNotLookedUp { .. }

@@ -106,7 +106,11 @@ pub fn read(file: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(file)?;
-    if !opened.metadata()?.is_file() {
+    let metadata = opened.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     let mut json = Vec::new();

@@ -160,8 +160,8 @@ fn a_proxy_is_not_local() {
     for header in ["forwarded", "via", "x-forwarded-for", "x-forwarded-proto"] {
         let lines = [("host", "localhost"), (header, "a")];
         for (peer, expected) in [
-            (Peer::Unix, Some(Refusal::NotLocal)),
-            (Peer::Loopback, Some(Refusal::NotLocal)),
+            (Peer::Unix, Some(Refusal::Forwarded(header))),
+            (Peer::Loopback, Some(Refusal::Forwarded(header))),
             (Peer::Certified, None),
         ] {
             assert_eq!(refusal(&open(), peer, "/", &lines), expected, "{header}");

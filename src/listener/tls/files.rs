@@ -1,7 +1,6 @@
 //! What the files of `server.tls` and `admin.tls` contain.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,6 +16,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::Protects;
 use super::clients::Listed;
 use super::identity::{self, IdentityError, certificates};
+use crate::config::files::unreadable;
 use crate::config::{self, Clients};
 use crate::gate::files;
 
@@ -98,15 +98,7 @@ impl Material {
 }
 
 fn contents(file: &Path) -> Result<Vec<u8>, String> {
-    files::read(file, MAX_BYTES).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            format!("{error}; a relative path begins at the configuration's directory")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("{error}; claimgate's user must be able to read it")
-        }
-        _ => error.to_string(),
-    })
+    files::read(file, MAX_BYTES).map_err(|error| unreadable(&error))
 }
 
 /// Decides which clients may connect.

@@ -55,7 +55,10 @@ pub(super) fn unusable(error: &CredentialError, policy: &Policy, request: &Reque
         CredentialError::Misspelled(_) => {
             "the client must send the name exactly as configured: in the same case, without brackets or escapes"
         }
-        CredentialError::SeveralPlaces(..) => "a proxy adds its own token",
+        CredentialError::SeveralPlaces(..) => {
+            "the client sends its token twice, such as a cookie beside the header, or a proxy adds its \
+             own: send it in one place, or remove the other place from `token_from`"
+        }
     };
     text.to_owned()
 }

@@ -10,6 +10,12 @@ use crate::token::issuer::{TENANT_ID, split_tenant};
 /// parsing a much longer text could cost more than the decision itself.
 const MAX_COMPARED_BYTES: usize = 300;
 
+/// The maximum number of issuers that are compared letter by letter.
+const MAX_COMPARED: usize = 64;
+
+/// The maximum number of issuers that a hint names.
+const MAX_NAMED: usize = 5;
+
 /// Describes the configured issuer that is nearest, and how it differs.
 pub(super) fn unknown(found: &str, policy: &Policy) -> String {
     if found.len() > MAX_COMPARED_BYTES {
@@ -46,12 +52,43 @@ pub(super) fn unknown(found: &str, policy: &Policy) -> String {
             "it differs from `{own}` by its host: the provider uses the host name that the client \
              called it by; configure a fixed host name at the provider, or list both (`issuer_aliases`)"
         ),
-        None => format!(
-            "the token is from another provider or environment; add `{}` to `providers` only if you \
-             know and trust it",
-            Escaped::from(found)
-        ),
+        None => match misspelt(found, policy) {
+            Some(own) => format!(
+                "it differs from `{own}` only by a letter or two: one of them is misspelt, or the token \
+                 is from another environment"
+            ),
+            None => format!(
+                "the token is from another provider or environment; configured: {}; add `{}` to \
+                 `providers` only if you know and trust it",
+                configured(policy),
+                Escaped::from(found)
+            ),
+        },
     }
+}
+
+/// The configured issuer that differs by at most two letters.
+fn misspelt<'p>(found: &str, policy: &'p Policy) -> Option<&'p str> {
+    let mut issuers = policy
+        .providers()
+        .flat_map(|(_, provider)| provider.terms.issuers())
+        .take(MAX_COMPARED);
+    issuers.find(|own| {
+        own.len().abs_diff(found.len()) <= 2 && strsim::damerau_levenshtein(own, found) <= 2
+    })
+}
+
+/// The configured issuers; of many, the first ones. A flood of tokens makes one allocation each here.
+fn configured(policy: &Policy) -> String {
+    let mut text = String::with_capacity(MAX_NAMED * 64);
+    for (index, (_, provider)) in policy.providers().take(MAX_NAMED).enumerate() {
+        let between = if index == 0 { "`" } else { ", `" };
+        text.extend([between, &provider.terms.issuer, "`"]);
+    }
+    if policy.providers().nth(MAX_NAMED).is_some() {
+        text.push_str(" and others");
+    }
+    text
 }
 
 /// How two issuers differ that are probably meant to be the same.

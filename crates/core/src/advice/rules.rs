@@ -1,12 +1,17 @@
 //! Why a rule may refuse a request, or why no rule may match.
 
 use super::{LIGHTWEIGHT, UnverifiedParts};
+use crate::escaped::{Escaped, listed, nearest};
+use crate::policy::Policy;
 use crate::policy::requirement::Refusal;
 use crate::policy::rules::NoRule;
 use crate::request::path::Ambiguity;
 
-pub(super) fn none(error: &NoRule) -> &'static str {
-    match error {
+/// The maximum number of names that are compared with an unknown one.
+const MAX_COMPARED: usize = 256;
+
+pub(super) fn none(error: &NoRule, policy: &Policy) -> String {
+    let text = match error {
         NoRule::AmbiguousPath(Ambiguity::PerhapsNotUtf8) => {
             "set `encode_raw_headers: true` in Envoy's ext_authz filter, or have the client write \
              `%21`"
@@ -34,11 +39,21 @@ pub(super) fn none(error: &NoRule) -> &'static str {
             "the client speaks a revision of MCP before 2026-07-28, or omits its headers; such \
              clients need an endpoint without rules on `mcp`"
         }
-        NoRule::Unknown(_) => {
-            "`claimgate.rule` in the `context_extensions` of Envoy's route is misspelt, or Envoy's \
-             configuration is newer than this one"
-        }
-    }
+        NoRule::Unknown(name) => return unknown(name, policy),
+    };
+    text.to_owned()
+}
+
+fn unknown(name: &Escaped, policy: &Policy) -> String {
+    let names = || policy.rules().names().take(MAX_COMPARED);
+    let known = match nearest(&name.to_string(), names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {};", listed(&names().collect::<Vec<_>>(), ", ")),
+    };
+    format!(
+        "{known} `claimgate.rule` in the `context_extensions` of Envoy's route is misspelt, or Envoy's \
+         configuration is newer than this one"
+    )
 }
 
 pub(super) fn refused(refusal: &Refusal, token: &UnverifiedParts<'_>) -> Option<&'static str> {

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::discovery;
 use super::fetch::FetchError;
+use claimgate_config::files::unreadable;
 use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::KeySetError;
 
@@ -36,7 +37,7 @@ pub enum KeysError {
     #[error("{0}")]
     Metadata(String),
     /// A file could not be read.
-    #[error("cannot read `{file}`: {error}")]
+    #[error("cannot read `{file}`: {}", unreadable(error))]
     File {
         /// The path.
         file: String,

@@ -25,6 +25,7 @@ use super::clock::ProviderTime;
 use super::schedule::{self, Caching};
 use crate::files::{Files, MAX_SMALL_BYTES};
 use claimgate_config::Fetch;
+use claimgate_config::files::unreadable;
 use claimgate_core::escaped::Escaped;
 use claimgate_core::time::UnixTime;
 
@@ -122,7 +123,7 @@ impl Fetcher {
                     format!("cannot use `fetch.ca_file` `{}`: {error}", file.display())
                 };
                 let pem = files.read(file, MAX_SMALL_BYTES).await;
-                let pem = pem.map_err(|error| cannot(&error))?;
+                let pem = pem.map_err(|error| cannot(&unreadable(&error)))?;
                 Some(trust::only(&pem).map_err(|error| cannot(&error))?)
             }
         };
@@ -301,7 +302,7 @@ impl Bearer {
             why,
         };
         let token = self.files.read(&self.file, MAX_SMALL_BYTES).await;
-        let token = token.map_err(|error| unusable(error.to_string()))?;
+        let token = token.map_err(|error| unusable(unreadable(&error)))?;
         let token = String::from_utf8_lossy(&token);
         let token = token.trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
