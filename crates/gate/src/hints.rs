@@ -1,7 +1,7 @@
 //! The likely cause of a denial: from what is known about the providers, else from the request.
 
 use super::Generation;
-use crate::jwks::{ClockDifference, KeysError, discovery};
+use crate::jwks::{ClockDifference, KeysError};
 use claimgate_core::advice;
 use claimgate_core::decision::{Denial, Fault, NoLookUp};
 use claimgate_core::escaped::Escaped;
@@ -67,20 +67,16 @@ fn other_name(generation: &Generation, found: &Escaped) -> Option<String> {
     let mut providers = generation.policy.providers();
     providers.find_map(|(id, provider)| {
         let status = generation.jwks.status(id)?;
-        let KeysError::OtherIssuer {
-            url,
-            named,
-            configured,
-        } = &**status.error.as_ref()?
-        else {
+        let KeysError::OtherIssuer(other) = &**status.error.as_ref()? else {
             return None;
         };
-        let remedy = discovery::remedy(named, configured, url);
-        (Escaped::from(named.as_str()) == *found).then(|| {
+        (Escaped::from(other.named.as_str()) == *found).then(|| {
             format!(
-                "the metadata of provider `{}` names this issuer too, but `{configured}` is \
-                 configured, so its keys are not fetched: {remedy}",
-                provider.name
+                "the metadata of provider `{}` names this issuer too, but `{}` is configured, so its keys \
+                 are not fetched: {}",
+                provider.name,
+                other.configured,
+                other.remedy()
             )
         })
     })

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 mod board;
 mod clock;
 mod content;
-pub(crate) mod discovery;
+mod discovery;
 mod disk;
 mod error;
 mod fetch;
@@ -32,6 +32,7 @@ mod status;
 
 use board::Board;
 pub use clock::ClockDifference;
+pub use discovery::OtherIssuer;
 pub use error::KeysError;
 pub use fetch::{FetchError, trust};
 use provider::ProviderState;

@@ -17,6 +17,46 @@ struct Metadata {
     jwks_uri: String,
 }
 
+/// Metadata that names another issuer than the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{url}` is the metadata of issuer `{}`, but `{configured}` is configured: {}",
+    Escaped::from(named.as_str()),
+    self.advice()
+)]
+pub struct OtherIssuer {
+    /// The URL of the metadata.
+    pub url: Url,
+    /// The issuer that the metadata names.
+    pub named: String,
+    /// The issuer in the configuration.
+    pub configured: String,
+}
+
+impl OtherIssuer {
+    fn advice(&self) -> String {
+        let remedy = self.remedy();
+        match self.differs_by_slash() {
+            true => format!("they differ by a trailing slash; {remedy}"),
+            false => format!("if that is the `iss` of its tokens, {remedy}"),
+        }
+    }
+
+    /// The setting that accepts tokens of the issuer that the metadata names.
+    pub fn remedy(&self) -> String {
+        let named = Escaped::from(self.named.as_str());
+        match self.differs_by_slash() {
+            true => format!("set `issuer: {named}`"),
+            // Keycloak often has one name outside and another inside.
+            false => format!("set `issuer: {named}` with `discovery_url: {}`", self.url),
+        }
+    }
+
+    fn differs_by_slash(&self) -> bool {
+        self.named.trim_end_matches('/') == self.configured.trim_end_matches('/')
+    }
+}
+
 /// The URL of the keys of `issuer`, from the first of `places` that has its metadata.
 ///
 /// # Errors
@@ -71,11 +111,11 @@ fn keys_of(
     allow_http: bool,
 ) -> Result<Url, KeysError> {
     if metadata.issuer != issuer {
-        return Err(KeysError::OtherIssuer {
+        return Err(KeysError::OtherIssuer(Box::new(OtherIssuer {
             url: url.clone(),
             named: metadata.issuer.clone(),
             configured: issuer.to_owned(),
-        });
+        })));
     }
     let unfit = |why: String| KeysError::Metadata(format!("`jwks_uri` of `{url}`: {why}"));
     let keys = key_url(&metadata.jwks_uri, allow_http).map_err(unfit)?;
@@ -89,29 +129,6 @@ fn keys_of(
         )));
     }
     Ok(keys)
-}
-
-/// What to do if the metadata from `url` names another issuer than the configuration.
-pub(super) fn advice(named: &str, configured: &str, url: &Url) -> String {
-    let remedy = remedy(named, configured, url);
-    match differ_by_slash(named, configured) {
-        true => format!("they differ by a trailing slash; {remedy}"),
-        false => format!("if that is the `iss` of its tokens, {remedy}"),
-    }
-}
-
-/// The setting that accepts tokens of the issuer that the metadata names.
-pub(crate) fn remedy(named: &str, configured: &str, url: &Url) -> String {
-    let shown = Escaped::from(named);
-    match differ_by_slash(named, configured) {
-        true => format!("set `issuer: {shown}`"),
-        // Keycloak often has one name outside and another inside.
-        false => format!("set `issuer: {shown}` with `discovery_url: {url}`"),
-    }
-}
-
-fn differ_by_slash(one: &str, other: &str) -> bool {
-    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 /// The path and query of `there`, on the host of `url`.

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use url::Url;
-
-use super::discovery;
+use super::discovery::OtherIssuer;
 use super::fetch::FetchError;
 use claimgate_config::files::unreadable;
-use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::KeySetError;
 
 /// Why a provider's keys are not available.
@@ -20,19 +17,8 @@ pub enum KeysError {
     #[error("{0}")]
     NotMetadata(String),
     /// The metadata is another issuer's.
-    #[error(
-        "`{url}` is the metadata of issuer `{}`, but `{configured}` is configured: {}",
-        Escaped::from(named.as_str()),
-        discovery::advice(named, configured, url)
-    )]
-    OtherIssuer {
-        /// The URL of the metadata.
-        url: Url,
-        /// The issuer that the metadata names.
-        named: String,
-        /// The issuer in the configuration.
-        configured: String,
-    },
+    #[error("{0}")]
+    OtherIssuer(Box<OtherIssuer>),
     /// The metadata cannot be used.
     #[error("{0}")]
     Metadata(String),
@@ -81,7 +67,7 @@ impl KeysError {
             Self::Fetch(error) => error.is_not_here() || error.is_unconnected(),
             Self::NotKeys { .. } | Self::Unusable { .. } => true,
             Self::NotMetadata(_)
-            | Self::OtherIssuer { .. }
+            | Self::OtherIssuer(_)
             | Self::Metadata(_)
             | Self::File { .. }
             | Self::Settings(_)
