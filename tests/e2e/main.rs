@@ -16,6 +16,7 @@
 mod admin;
 mod ambiguity;
 mod authority;
+mod certificates;
 mod doctor;
 mod envoy;
 mod grpc;

@@ -3,20 +3,17 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::slice::from_ref;
 
 use claimgate::dev::envoy::{Address, EXAMPLE, Envoy, Wiring};
 use claimgate::dev::issuer::Issuer;
 use claimgate::dev::upstream::Upstream;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use serde_json::{Value, json};
 
+use crate::certificates::Certificates;
 use crate::change;
 use crate::load::Load;
 use crate::setup::{Claimgate, Mesh, bearer, configure_for, envoy_binary, eventually, http};
-
-const ENVOY: &str = "spiffe://example.org/ns/edge/sa/envoy";
 
 async fn issuer() -> (Issuer, String) {
     let any = "127.0.0.1:0".parse().unwrap();
@@ -26,67 +23,17 @@ async fn issuer() -> (Issuer, String) {
     (issuer, bearer(&token))
 }
 
-/// Writes a certificate for these names, signed by the authority, and its key.
-fn write_identity(
-    authority: &CertifiedIssuer<'static, KeyPair>,
-    names: Vec<SanType>,
-    (certificate, key): (&Path, &Path),
-) {
-    let own = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new([]).unwrap();
-    params.subject_alt_names = names;
-    // A certificate with the authority's name would pass for self-signed.
-    params.distinguished_name.push(DnType::CommonName, "server");
-    let signed = params.signed_by(&own, authority).unwrap();
-    fs::write(key, own.serialize_pem()).unwrap();
-    fs::write(certificate, signed.pem()).unwrap();
-}
-
-/// The `transport_socket` of docs/operations.md, with Envoy's files in `directory`.
-fn transport_socket(directory: &Path) -> String {
-    let document = include_str!("../../docs/operations.md");
-    let (_, after) = document
-        .split_once("Envoy's cluster then needs a `transport_socket`:\n\n```yaml\n")
-        .unwrap();
-    let (block, _) = after.split_once("```").unwrap();
-    let block = block.replace("/etc/envoy", &directory.display().to_string());
-    let lines = block.lines().map(|line| format!("      {line}\n"));
-    lines.collect()
-}
-
 /// Mutual TLS as the documents show it. Connections end every second, so that each of the server's
 /// certificates is used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
 async fn certificates_rotate_under_load() {
     let (issuer, line) = issuer().await;
-    let directory = tempfile::tempdir().unwrap();
-    let at = |name: &str| directory.path().join(name);
-    let mut params = CertificateParams::new([]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    fs::write(at("ca.crt"), authority.pem()).unwrap();
-    let own = || {
-        let name = SanType::DnsName("claimgate".try_into().unwrap());
-        write_identity(
-            &authority,
-            vec![name],
-            (&at("server.crt"), &at("server.key")),
-        );
-    };
-    own();
-    let name = SanType::URI(ENVOY.try_into().unwrap());
-    write_identity(&authority, vec![name], (&at("tls.crt"), &at("tls.key")));
-
-    let here = directory.path().display();
-    let server = format!(
-        "server:\n  drain: 0s\n  max_connection_age: 1s\n  tls:\n    certificate: {here}/server.crt\n    \
-         key: {here}/server.key\n    client_ca: {here}/ca.crt\n    allowed_clients: [\"{ENVOY}\"]\n"
-    );
+    let certificates = Certificates::create();
     let plain = configure_for(issuer.url(), "", "");
+    let server = certificates.server("max_connection_age: 1s");
     let configured = change(&plain, "server: { drain: 0s }\n", &server);
-    let place = "      # If claimgate has `server.tls`, put the `transport_socket` of docs/operations.md#tls here.\n";
-    let envoy = change(EXAMPLE, place, &transport_socket(directory.path()));
+    let envoy = certificates.envoy();
     let mesh = Mesh::configured(&envoy, configured).await;
     eventually("Envoy has a connection", async || {
         http(mesh.envoy.address(), "GET /orders", from_ref(&line))
@@ -99,7 +46,7 @@ async fn certificates_rotate_under_load() {
     let load = Load::start(mesh.envoy.address(), &line);
     for rotation in 1..=3 {
         load.goes_on().await;
-        own();
+        certificates.rotate();
         eventually("the certificate is read again", async || {
             mesh.claimgate.logged("TLS certificate reloaded") >= rotation
         })
