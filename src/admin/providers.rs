@@ -54,6 +54,8 @@ pub(super) struct KeyView {
     pub(super) thumbprint: String,
     /// The time since this process first saw the key.
     pub(super) seen_seconds: Option<u64>,
+    /// The time since the key last verified a token that was not remembered.
+    last_used_seconds: Option<u64>,
     /// The only issuer whose tokens the key verifies, if it is restricted.
     issuer: Option<String>,
 }
@@ -131,6 +133,13 @@ impl KeyView {
     pub(super) fn seen_words(&self) -> String {
         self.seen_seconds.map(in_words).unwrap_or_default()
     }
+
+    pub(super) fn used_words(&self) -> String {
+        match self.last_used_seconds {
+            None => "never".to_owned(),
+            Some(seconds) => format!("{} ago", in_words(seconds)),
+        }
+    }
 }
 
 /// A time for people, with at most two units: `2h 5m`.
@@ -177,7 +186,9 @@ fn view(provider: &Provider, report: &KeysReport, now: UnixTime) -> ProviderView
         clock_difference_seconds: report.clock.map(ClockDifference::seconds),
         last_error: report.error.as_ref().map(ToString::to_string),
         stored_keys_unused: report.stored.as_deref().map(str::to_owned),
-        keys: keys.map(|keys| key_views(keys, report)).unwrap_or_default(),
+        keys: keys
+            .map(|keys| key_views(keys, report, now))
+            .unwrap_or_default(),
         unused_keys: keys
             .into_iter()
             .flat_map(KeySet::unfit)
@@ -186,7 +197,7 @@ fn view(provider: &Provider, report: &KeysReport, now: UnixTime) -> ProviderView
     }
 }
 
-fn key_views(keys: &KeySet, report: &KeysReport) -> Vec<KeyView> {
+fn key_views(keys: &KeySet, report: &KeysReport, now: UnixTime) -> Vec<KeyView> {
     let views = keys.iter().map(|key| {
         let thumbprint = key.thumbprint();
         let seen = report.seen.iter().find(|(other, _)| *other == thumbprint);
@@ -196,6 +207,10 @@ fn key_views(keys: &KeySet, report: &KeysReport) -> Vec<KeyView> {
             usage: "sig",
             thumbprint: thumbprint.to_string(),
             seen_seconds: seen.map(|(_, seen)| seen.as_secs()),
+            last_used_seconds: key
+                .last_use()
+                .get()
+                .map(|used| now.saturating_since(used).as_secs()),
             issuer: key.issuer().map(|issuer| Escaped::from(issuer).to_string()),
         }
     });

@@ -410,6 +410,7 @@ async fn the_state_of_each_provider() {
     );
     assert_eq!(published["thumbprint"].as_str().unwrap().len(), 43);
     assert_eq!(published["seen_seconds"], 0);
+    assert_eq!(published["last_used_seconds"], Value::Null);
     assert_eq!(gone["state"], "no_keys");
     assert!(
         gone["last_error"].as_str().unwrap().contains("127.0.0.1:1"),

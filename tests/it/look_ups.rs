@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use claimgate::dev::signer::Signer;
 use claimgate::keyring::Algorithm::{EdDsa, Es256};
+use claimgate::keyring::ProviderId;
+use claimgate::time::UnixTime;
 use serde_json::{Value, json};
 use tokio::time::{advance, sleep};
 
@@ -482,6 +484,54 @@ async fn a_provider_that_asks_for_a_pause_gets_it() {
     issuer.publish(&[&real]);
     sleep(secs(1)).await;
     assert_eq!(told(&gate, &invented(0)).await, (401, None));
+}
+
+/// When a key last verified a signature is known beyond the set that it was read from.
+#[tokio::test(start_paused = true)]
+async fn the_last_use_of_a_key_outlives_its_set() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let gate = Gate::trusting(&issuer, ONLY_LOOK_UPS).await;
+    let used = |gate: &Gate| {
+        let generation = gate.service.gate.generation();
+        let report = generation.jwks.report(ProviderId(0)).unwrap();
+        let keys = report.keys.unwrap();
+        let used = keys.iter().map(|key| {
+            let used = key.last_use().get().map(UnixTime::as_secs);
+            (key.kid().unwrap().to_owned(), used)
+        });
+        used.collect::<Vec<_>>()
+    };
+    let is = |kid: &str, used: Option<u64>| (kid.to_owned(), used);
+    assert_eq!(used(&gate), [is("old", None)]);
+
+    let good = token(&issuer, &old);
+    assert_eq!(gate.check(&good).await.status(), 200);
+    assert_eq!(used(&gate), [is("old", Some(NOW))]);
+
+    // A remembered token and a bad signature are no use of the key.
+    gate.clock.set(NOW + 10);
+    assert_eq!(gate.check(&good).await.status(), 200);
+    let forged = signed(&issuer, &signer(Es256, "stranger"), Some("old"));
+    assert_eq!(gate.check(&forged).await.status(), 401);
+    assert_eq!(used(&gate), [is("old", Some(NOW))]);
+
+    issuer.publish(&[&old, &new]);
+    sleep(COOLDOWN).await;
+    assert_eq!(gate.check(&token(&issuer, &new)).await.status(), 200);
+    assert_eq!(
+        used(&gate),
+        [is("old", Some(NOW)), is("new", Some(NOW + 10))]
+    );
+
+    // A changed provider has its keys fetched anew.
+    gate.reload(&provider(&issuer, "acme", "token_types: []"))
+        .await;
+    gate.service.gate.generation().jwks.all_known().await;
+    assert_eq!(
+        used(&gate),
+        [is("old", Some(NOW)), is("new", Some(NOW + 10))]
+    );
 }
 
 #[tokio::test(start_paused = true)]

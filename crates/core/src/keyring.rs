@@ -13,6 +13,7 @@ mod document;
 mod ed25519;
 mod fingerprint;
 mod jwk;
+mod last_use;
 mod material;
 mod public_key;
 mod rsa;
@@ -22,6 +23,7 @@ pub use fingerprint::{Fingerprint, Thumbprint};
 pub(crate) use jwk::MAX_KID_BYTES;
 pub use jwk::UnfitKey;
 pub use jwk::without_bom;
+pub use last_use::LastUse;
 
 use crate::escaped::Escaped;
 use public_key::PublicKey;
@@ -260,6 +262,7 @@ pub struct Key {
     names_alg: bool,
     issuer: Option<Box<str>>,
     public: PublicKey,
+    last_use: LastUse,
 }
 
 impl Key {
@@ -301,6 +304,11 @@ impl Key {
     /// one id apart.
     pub fn thumbprint(&self) -> Thumbprint {
         Thumbprint::of(&self.public)
+    }
+
+    /// When the key last verified a token's signature. Tokens that are remembered do not count.
+    pub fn last_use(&self) -> &LastUse {
+        &self.last_use
     }
 
     /// Whether this key may check a signature made with `alg`.

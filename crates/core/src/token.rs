@@ -112,6 +112,7 @@ impl Unverified<'_> {
             return Err(TokenError::ForeignIssuer(Escaped::from(issuer)));
         }
         let key = self.check_signature(terms, keys, issuer, trace)?;
+        key.last_use().record(now);
         trace.passed(Step::Signature {
             kid: key.kid(),
             alg: self.alg(),

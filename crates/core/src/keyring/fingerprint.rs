@@ -50,6 +50,7 @@ pub(super) fn key_digest(key: &Key) -> [u8; 32] {
         names_alg: _,
         issuer,
         public,
+        last_use: _,
     } = key;
     let mut bytes = Vec::new();
     let (Thumbprint(public), names) = (Thumbprint::of(public), algorithms.to_string());

@@ -13,7 +13,7 @@ use super::document::{self, Jwk, Member};
 use super::fingerprint::Thumbprint;
 use super::material::{Material, without_zeros};
 use super::public_key::PublicKey;
-use super::{Algorithm, AlgorithmSet, Key, KeySetError, MAX_KEYS, ed25519, rsa};
+use super::{Algorithm, AlgorithmSet, Key, KeySetError, LastUse, MAX_KEYS, ed25519, rsa};
 use crate::escaped::Escaped;
 
 /// The maximum length in bytes of a `kid`, in a key set or in a token.
@@ -135,6 +135,7 @@ fn read_key(jwk: &Jwk<'_>) -> Result<Key, String> {
         names_alg: alg.is_some(),
         issuer: jwk.optional_text(Member::Issuer)?.map(Into::into),
         public,
+        last_use: LastUse::default(),
     })
 }
 

@@ -16,12 +16,21 @@ use crate::telemetry::metrics::{KeyMetrics, UnknownKeyOutcome};
 use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::decision::{KeyDoubt, RETRY_AFTER};
 use claimgate_core::escaped::Escaped;
-use claimgate_core::keyring::{KeySet, Keys, ProviderId, Thumbprint};
+use claimgate_core::keyring::{KeySet, Keys, LastUse, ProviderId, Thumbprint};
 use claimgate_core::time::UnixTime;
 
 /// The maximum number of requests that wait for the keys of one provider. Invented key ids must not
 /// use up Envoy's limit on requests (`circuit_breakers`, 1,024 by default).
 const MAX_WAITING: usize = 128;
+
+/// The history of a key.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) key: Thumbprint,
+    /// When this process first saw it.
+    pub(super) first: Instant,
+    last_use: LastUse,
+}
 
 /// The maximum number of replaced keys that are remembered.
 const MAX_REPLACED: usize = 16;
@@ -41,8 +50,8 @@ pub(super) struct ProviderState {
     started: Instant,
     /// When the next regular fetch is due.
     next_fetch: ArcSwapOption<Instant>,
-    /// When each of the current keys was first seen.
-    seen: Mutex<Vec<(Thumbprint, Instant)>>,
+    /// The history of the current keys.
+    seen: Mutex<Vec<Seen>>,
     /// The ids that the provider has kept for another key, and when this process saw that; the newest
     /// last.
     replaced: Mutex<Vec<(String, UnixTime)>>,
@@ -236,14 +245,14 @@ impl ProviderState {
         lock(&self.published)
     }
 
-    /// When each of the current keys was first seen.
-    pub(super) fn first_seen(&self) -> Vec<(Thumbprint, Instant)> {
+    /// The history of the current keys.
+    pub(super) fn seen(&self) -> Vec<Seen> {
         lock(&self.seen).clone()
     }
 
     /// Continues the history of the keys that `before` has.
     pub(super) fn inherit_history(&self, before: &Self) {
-        let earlier = before.first_seen();
+        let earlier = before.seen();
         *lock(&self.seen) = earlier;
         let earlier = lock(&before.replaced).clone();
         *lock(&self.replaced) = earlier;
@@ -268,12 +277,19 @@ impl ProviderState {
     }
 
     fn see(&self, keys: &KeySet) {
-        let earlier = self.first_seen();
+        let earlier = self.seen();
         let now = Instant::now();
         let seen = keys.iter().map(|key| {
             let thumbprint = key.thumbprint();
-            let known = earlier.iter().find(|(other, _)| *other == thumbprint);
-            (thumbprint, known.map_or(now, |(_, first)| *first))
+            let known = earlier.iter().find(|seen| seen.key == thumbprint);
+            if let Some(known) = known {
+                key.last_use().continues(&known.last_use);
+            }
+            Seen {
+                key: thumbprint,
+                first: known.map_or(now, |known| known.first),
+                last_use: key.last_use().clone(),
+            }
         });
         let seen = seen.collect();
         *lock(&self.seen) = seen;

@@ -38,7 +38,7 @@ impl Jwks {
         let status = state.status.load_full();
         let now = Instant::now();
         let is_fetched = state.settings.source.url().is_some();
-        let seen = state.first_seen();
+        let seen = state.seen();
         Some(KeysReport {
             keys: match self.snapshot().keys(id) {
                 Keys::Known(keys) => Some(Arc::clone(keys)),
@@ -46,7 +46,7 @@ impl Jwks {
             },
             seen: seen
                 .into_iter()
-                .map(|(key, first)| (key, now.duration_since(first)))
+                .map(|seen| (seen.key, now.duration_since(seen.first)))
                 .collect(),
             age: status
                 .last_fetched
