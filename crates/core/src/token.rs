@@ -37,7 +37,6 @@ pub struct VerifiedToken {
     text: Box<str>,
     payload: Range<usize>,
     claims: Claims,
-    kid: Option<Box<str>>,
     scopes: Box<str>,
     /// The key set that verified it. The verdict holds from `from` until before `until`.
     keys: Fingerprint,
@@ -61,11 +60,6 @@ impl VerifiedToken {
         self.text.get(self.payload.clone()).unwrap_or_default()
     }
 
-    /// The id of the key that verified it.
-    pub fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
-    }
-
     /// The scopes, each once.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.scopes.split_ascii_whitespace()
@@ -73,8 +67,7 @@ impl VerifiedToken {
 
     /// The approximate memory of its parts, in bytes.
     pub fn bytes(&self) -> usize {
-        let kid = self.kid.as_ref().map_or(0, |kid| kid.len());
-        self.text.len() + self.claims.bytes() + self.scopes.len() + kid
+        self.text.len() + self.claims.bytes() + self.scopes.len()
     }
 
     /// Whether these keys would verify the token again at this time. False if any key of the set
@@ -87,7 +80,6 @@ impl VerifiedToken {
 impl fmt::Debug for VerifiedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedToken")
-            .field("kid", &self.kid)
             .field("until", &self.until)
             .finish_non_exhaustive()
     }
@@ -129,7 +121,6 @@ impl Unverified<'_> {
             text: self.text().into(),
             payload: self.payload(),
             claims: self.into_claims(),
-            kid: key.kid().map(Into::into),
             keys: keys.fingerprint(),
             from,
             until,

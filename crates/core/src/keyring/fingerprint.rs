@@ -11,7 +11,7 @@ use super::public_key::PublicKey;
 
 /// The SHA-256 thumbprint of a public key (RFC 7638): equal for the same key, whatever its `kid`,
 /// `alg` and `use`. Displayed as base64url, as in other tools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Thumbprint([u8; 32]);
 
 impl Thumbprint {

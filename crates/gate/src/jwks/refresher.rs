@@ -1,6 +1,6 @@
 //! The task that keeps one provider's keys fresh.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::disk::Disk;
 use super::source::{Loaded, Source};
 use super::{KeysError, ProviderState, Status, schedule};
 use claimgate_core::escaped::Escaped;
-use claimgate_core::keyring::{KeySet, Keys};
+use claimgate_core::keyring::{Key, KeySet, Keys};
 use claimgate_core::time::Clock;
 
 /// The maximum number of keys in one log line.
@@ -368,14 +368,16 @@ async fn unbroken(
 
 /// The ids under which `after` has another key than `before`, without the previous one.
 fn replaced(before: &KeySet, after: &KeySet) -> BTreeSet<String> {
-    let gone = before.iter().filter(|old| {
-        let mut left = after.iter();
-        old.kid().is_some() && !left.any(|new| new.thumbprint() == old.thumbprint())
-    });
-    let kept = gone.filter_map(|old| {
-        let mut new = after.iter();
-        new.any(|new| new.kid() == old.kid()).then(|| old.kid())?
-    });
+    if before == after {
+        return BTreeSet::new();
+    }
+    let left: HashSet<_> = after.iter().map(Key::thumbprint).collect();
+    let gone = before
+        .iter()
+        .filter(|old| !left.contains(&old.thumbprint()));
+    let gone: BTreeSet<&str> = gone.filter_map(Key::kid).collect();
+    let kept = after.iter().filter_map(Key::kid);
+    let kept = kept.filter(|kid| gone.contains(kid));
     kept.map(|kid| Escaped::from(kid).to_string()).collect()
 }
 
