@@ -106,7 +106,7 @@ fn failure(denial: &Denial, policy: &Policy) -> String {
 struct OtherRules {
     /// The rules before the selected one, and why each does not match.
     passed_over: Vec<(String, String)>,
-    /// The rules after it that match too.
+    /// The rules after it that match too, without more general ones.
     also_matching: Vec<String>,
 }
 

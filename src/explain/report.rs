@@ -66,7 +66,7 @@ impl Trace for Steps {
 pub(crate) struct Report {
     /// The rules that do not match the request, and why.
     pub(crate) passed_over: Vec<(String, String)>,
-    /// The later rules that match the request too.
+    /// The later rules that match the request too, without more general ones.
     pub(crate) also_matching: Vec<String>,
     pub(crate) steps: Vec<(&'static str, String)>,
     /// The reason code and the complete error message, of a denial that may be only observed.

@@ -332,15 +332,23 @@ impl Rules {
             .collect()
     }
 
-    /// The rules after `found` that match the request too, without the default one.
+    /// The rules after `found` that match the request too, and were perhaps meant to decide. A rule that
+    /// matches everything that `found` matches was not: it is more general, so it belongs after it.
     pub fn also_matching<'s>(
         &'s self,
         target: &Target<'_>,
         found: RuleId,
     ) -> impl Iterator<Item = &'s str> {
+        let own = self.get(found).and_then(|rule| rule.matcher.as_ref());
+        let is_general = move |rule: &Rule| {
+            let both = rule.matcher.as_ref().zip(own);
+            both.is_some_and(|(later, own)| shadow::contains(later, own, self.paths))
+        };
         let written = self.all.iter().take(self.configured());
         let later = written.skip(found.0.saturating_add(1));
-        later.filter_map(|rule| rule.check(target).is_ok().then_some(rule.name.as_str()))
+        later
+            .filter(move |rule| rule.check(target).is_ok() && !is_general(rule))
+            .map(|rule| rule.name.as_str())
     }
 
     /// The rules that no request reaches. Never includes the default rule, because an operator may

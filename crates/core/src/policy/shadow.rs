@@ -100,6 +100,12 @@ struct Part<'m> {
     mcp: Option<&'m McpPattern>,
 }
 
+/// Whether `matcher` matches every request that `other` matches. May miss that, as [`hidden`] does.
+pub(super) fn contains(matcher: &Matcher, other: &Matcher, paths: PathMode) -> bool {
+    let parts = parts(other);
+    !parts.is_empty() && parts.iter().all(|part| covers(matcher, part, paths))
+}
+
 /// All parts of a rule's requests. Empty if there are more than [`MAX_PARTS`].
 fn parts(matcher: &Matcher) -> Vec<Part<'_>> {
     let Matcher {
