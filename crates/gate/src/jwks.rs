@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 mod board;
+mod changes;
 mod clock;
 mod content;
 mod discovery;

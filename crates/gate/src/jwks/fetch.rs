@@ -15,6 +15,7 @@ use url::{Origin, Url};
 
 mod error;
 mod proxy;
+mod silence;
 pub mod trust;
 
 pub use error::FetchError;
@@ -179,9 +180,9 @@ impl Fetcher {
                 proxy: proxied.map(|proxied| proxied.proxy.to_string()),
                 why: causes(&error),
                 unconnected: error.is_connect() && !error.is_timeout(),
-                advice: error::unreachable(
+                advice: silence::unreachable(
                     &error,
-                    &error::Attempt {
+                    &silence::Attempt {
                         url,
                         wanted,
                         is_proxied: proxied.is_some(),

@@ -1,6 +1,6 @@
 //! The task that keeps one provider's keys fresh.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,13 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
+use super::changes::{MAX_LISTED, described, list, replaced};
 use super::clock::{ClockDifference, ProviderTime};
 use super::disk::Disk;
 use super::source::{Loaded, Source};
 use super::{KeysError, ProviderState, Status, schedule};
-use claimgate_core::escaped::Escaped;
-use claimgate_core::keyring::{Key, KeySet, Keys};
+use claimgate_core::keyring::{KeySet, Keys};
 use claimgate_core::time::Clock;
-
-/// The maximum number of keys in one log line.
-const MAX_LISTED: usize = 10;
 
 pub(super) struct Refresher {
     provider: Arc<ProviderState>,
@@ -364,43 +361,4 @@ async fn unbroken(
         .catch_unwind()
         .await
         .unwrap_or(Err(KeysError::Internal))
-}
-
-/// The ids under which `after` has another key than `before`, without the previous one.
-fn replaced(before: &KeySet, after: &KeySet) -> BTreeSet<String> {
-    if before == after {
-        return BTreeSet::new();
-    }
-    let left: HashSet<_> = after.iter().map(Key::thumbprint).collect();
-    let gone = before
-        .iter()
-        .filter(|old| !left.contains(&old.thumbprint()));
-    let gone: BTreeSet<&str> = gone.filter_map(Key::kid).collect();
-    let kept = after.iter().filter_map(Key::kid);
-    let kept = kept.filter(|kid| gone.contains(kid));
-    kept.map(|kid| Escaped::from(kid).to_string()).collect()
-}
-
-/// The keys as the log names them. The thumbprint is included, because a provider may replace a key
-/// and keep its id.
-fn described(keys: &KeySet) -> BTreeSet<String> {
-    let described = keys.iter().map(|key| {
-        let kid = key.kid().unwrap_or("(without id)");
-        let (algorithms, thumbprint) = (key.algorithms(), key.thumbprint());
-        let kid = Escaped::from(kid);
-        format!("`{kid}` for {algorithms}, thumbprint {thumbprint}")
-    });
-    described.collect()
-}
-
-/// The names that are in the first set but not in the second.
-fn list(these: &BTreeSet<String>, those: &BTreeSet<String>) -> String {
-    let mut shown: Vec<_> = these.difference(those).map(String::as_str).collect();
-    let more = shown.len().saturating_sub(MAX_LISTED);
-    shown.truncate(MAX_LISTED);
-    let listed = shown.join("; ");
-    match more {
-        0 => listed,
-        more => format!("{listed}; and {more} more"),
-    }
 }

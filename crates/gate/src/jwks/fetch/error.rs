@@ -10,7 +10,6 @@ use rustls::{CertificateError, InvalidMessage};
 use url::Url;
 
 use super::Wanted;
-use claimgate_config::values::is_this_machine;
 use claimgate_core::escaped::Escaped;
 
 /// Why a document could not be fetched.
@@ -129,99 +128,8 @@ pub(super) fn causes(error: &reqwest::Error) -> String {
     text
 }
 
-/// A request that had no response.
-pub(super) struct Attempt<'a> {
-    pub(super) url: &'a Url,
-    pub(super) wanted: Wanted,
-    pub(super) is_proxied: bool,
-    /// `fetch.timeout`.
-    pub(super) timeout: Duration,
-    pub(super) ca_file: Option<&'a Path>,
-}
-
-/// What went wrong before a response, apart from TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Silence {
-    TimedOut,
-    /// The name of the host could not be resolved.
-    NoAddress,
-    /// The other end refused the connection.
-    Refused,
-    /// There was no connection for another reason.
-    Unconnected,
-    /// The connection ended early.
-    Ended,
-}
-
-/// What to do if there was no response.
-pub(super) fn unreachable(error: &reqwest::Error, attempt: &Attempt<'_>) -> String {
-    let advice = cause(error).and_then(|error| tls(error, attempt.ca_file));
-    advice.unwrap_or_else(|| remedy(Silence::of(error), attempt))
-}
-
-impl Silence {
-    fn of(error: &reqwest::Error) -> Self {
-        let kind = cause::<io::Error>(error).map(io::Error::kind);
-        if error.is_timeout() {
-            Self::TimedOut
-        } else if !error.is_connect() {
-            Self::Ended
-        } else if causes(error).contains("dns error") {
-            // The type of this error is private to hyper.
-            Self::NoAddress
-        } else if kind == Some(io::ErrorKind::ConnectionRefused) {
-            Self::Refused
-        } else {
-            Self::Unconnected
-        }
-    }
-}
-
-fn remedy(silence: Silence, attempt: &Attempt<'_>) -> String {
-    let Attempt {
-        url,
-        wanted,
-        is_proxied,
-        timeout,
-        ca_file: _,
-    } = *attempt;
-    let field = wanted.field();
-    let host = url.host_str().unwrap_or_default();
-    match silence {
-        Silence::TimedOut => format!(
-            "the time ran out (`fetch.timeout`, {timeout:?}): usually a firewall or an egress rule \
-             drops the packets; if the provider is just slow, raise `fetch.timeout`"
-        ),
-        _ if is_proxied => {
-            "check that this machine reaches the proxy (`fetch.proxy`), and that the \
-                            proxy lets it connect to this host"
-                .to_owned()
-        }
-        // In a container, `localhost` is rarely what the author of the configuration meant.
-        Silence::NoAddress | Silence::Refused | Silence::Unconnected if is_this_machine(url) => {
-            format!(
-                "in a container this address is the container itself: set `{field}` to an address at \
-                 which the container can reach the provider"
-            )
-        }
-        Silence::NoAddress => format!(
-            "this machine cannot resolve `{host}`: check its spelling, DNS, and egress to the DNS \
-             server; if the provider has another name in this network, set `{field}`"
-        ),
-        Silence::Refused => format!(
-            "nothing listens on port {} of `{host}`, or a firewall refuses: check the port, and \
-             that the provider runs; if it has another address in this network, set `{field}`",
-            url.port_or_known_default().unwrap_or_default()
-        ),
-        Silence::Unconnected | Silence::Ended => {
-            "check egress rules and firewalls on the way; if a \
-                                                  proxy is the only way out, set `fetch.proxy`"
-                .to_owned()
-        }
-    }
-}
-
-fn tls(error: &rustls::Error, ca_file: Option<&Path>) -> Option<String> {
+/// What to do about an error of TLS. `None` if the error itself says it.
+pub(super) fn tls(error: &rustls::Error, ca_file: Option<&Path>) -> Option<String> {
     Some(match error {
         // A bad signature means that another authority has the same name but a different key.
         rustls::Error::InvalidCertificate(
@@ -277,7 +185,7 @@ pub(super) fn is_ca_certificate(error: &rustls::OtherError) -> bool {
 
 /// The error of this type among the causes. Looks inside each [`io::Error`], because that does not
 /// report the error it wraps as its source.
-fn cause<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
+pub(super) fn cause<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
     let mut cause = error.source();
     while let Some(inner) = cause {
         let mut wrapped: Option<&(dyn Error + 'static)> = Some(inner);
@@ -340,63 +248,4 @@ pub(super) fn redirect(to: &Url, wanted: Wanted) -> Option<String> {
              the keys"
         ),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_to_do_without_a_response() {
-        for (silence, url, is_proxied, expected) in [
-            (
-                Silence::Refused,
-                "https://idp.example.com/x",
-                false,
-                "nothing listens on port 443 of `idp.example.com`, or a firewall refuses: check the \
-                 port, and that the provider runs; if it has another address in this network, set \
-                 `jwks.uri`",
-            ),
-            (
-                Silence::Refused,
-                "http://localhost:8080/x",
-                false,
-                "in a container this address is the container itself: set `jwks.uri`",
-            ),
-            (
-                Silence::Ended,
-                "http://localhost:8080/x",
-                false,
-                "check egress rules and firewalls on the way",
-            ),
-            (
-                Silence::NoAddress,
-                "https://idp.example.com/x",
-                true,
-                "check that this machine reaches the proxy (`fetch.proxy`)",
-            ),
-            (
-                Silence::TimedOut,
-                "https://idp.example.com/x",
-                true,
-                "the time ran out (`fetch.timeout`, 5s)",
-            ),
-            (
-                Silence::Unconnected,
-                "https://idp.example.com/x",
-                false,
-                "check egress rules and firewalls on the way",
-            ),
-        ] {
-            let attempt = Attempt {
-                url: &Url::parse(url).unwrap(),
-                wanted: Wanted::Keys,
-                is_proxied,
-                timeout: Duration::from_secs(5),
-                ca_file: None,
-            };
-            let advice = remedy(silence, &attempt);
-            assert!(advice.starts_with(expected), "{silence:?}: {advice}");
-        }
-    }
 }
