@@ -216,3 +216,39 @@ fn key_views(keys: &KeySet, report: &KeysReport, now: UnixTime) -> Vec<KeyView> 
     });
     views.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_too_old_keep_their_time() {
+        let view = |discarded| ProviderView {
+            name: "acme".to_owned(),
+            issuer: "https://idp.example.com".to_owned(),
+            state: KeysState::NoKeys,
+            exemption: None,
+            enforced: true,
+            fetched_at: Some("2025-12-30T23:00:00Z".to_owned()),
+            age_seconds: Some(90_000),
+            discarded,
+            next_refresh_seconds: None,
+            clock_difference_seconds: None,
+            last_error: Some("no answer".to_owned()),
+            stored_keys_unused: discarded.then(|| "too old".to_owned()),
+            keys: Vec::new(),
+            unused_keys: Vec::new(),
+        };
+        for (discarded, fetched, error) in [
+            (false, "1 d 1 h ago, at 2025-12-30T23:00:00Z", "no answer"),
+            (
+                true,
+                "1 d 1 h ago, at 2025-12-30T23:00:00Z; discarded: older than `refresh.max_stale`",
+                "no answer; the stored keys are not used: too old",
+            ),
+        ] {
+            assert_eq!(view(discarded).fetched_words(), fetched);
+            assert_eq!(view(discarded).error_words(), error);
+        }
+    }
+}

@@ -33,9 +33,9 @@ fn of_provider(generation: &Generation, denial: &Denial) -> Option<String> {
         Fault::Token(TokenError::BadSignature { kid: Some(kid) }) => {
             let when = generation.jwks.replaced(denial.provider?, kid)?;
             Some(format!(
-                "the provider has replaced the key `{kid}` and kept its `kid` (seen at {when}): the token \
-                 was probably signed with the previous key. Get a new token; if new ones fail too, an instance of \
-                 the provider still signs with the previous key"
+                "the provider has replaced the key `{kid}` and kept its `kid` (seen at {when}): the \
+                 token was probably signed with the previous key. Get a new token; if new ones fail \
+                 too, an instance of the provider still signs with the previous key"
             ))
         }
         Fault::Token(error) => clock(generation, denial, error),
