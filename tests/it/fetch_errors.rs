@@ -112,7 +112,7 @@ const ROWS: &[Row] = &[
         set: |_| {},
         provider: "issuer: https://idp.invalid",
         says: &[
-            "dns error",
+            "cannot fetch `https://idp.invalid/.well-known/openid-configuration`: dns error: ",
             "this machine cannot resolve `idp.invalid`: check its spelling, DNS",
             "set `discovery_url`",
         ],

@@ -114,8 +114,20 @@ impl FetchError {
     }
 }
 
-/// The error with all its causes. The innermost one usually helps most.
+/// The error with all its causes. The innermost one usually helps most, and the outer ones that only say
+/// that a request failed are left out.
 pub(super) fn causes(error: &reqwest::Error) -> String {
+    let text = all_causes(error);
+    let inner = text.strip_prefix("error sending request: ");
+    let inner = inner.map(|inner| {
+        inner
+            .strip_prefix("client error (Connect): ")
+            .unwrap_or(inner)
+    });
+    inner.unwrap_or(&text).to_owned()
+}
+
+fn all_causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
