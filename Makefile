@@ -1,7 +1,7 @@
 # `make` lists the targets. CI calls some of them, and nothing else: .github/workflows/ci.yml.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e manifests observability fuzz bench bench-quick bench-accept lint \
+.PHONY: help build demo test unit e2e manifests observability fuzz soak bench bench-quick bench-accept lint \
 	fmt tools msrv advisories valgrind promtool chromium clean
 
 TOOLS := $(CURDIR)/.tools
@@ -21,8 +21,9 @@ CARGO_FUZZ   := 0.13.2
 # How a package is installed by a user who is not root.
 ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-# How long `make fuzz` runs each target, in seconds.
-TIME ?= 60
+# How long `make fuzz` runs each target, in seconds, and how long `make soak` sends requests.
+fuzz: TIME ?= 60
+soak: TIME ?= 5m
 FUZZ := PATH=$(TOOLS)/bin:$$PATH cargo +nightly fuzz run
 
 help: ## List the targets
@@ -62,6 +63,9 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a
 	$(FUZZ) jwks fuzz/corpus/jwks fuzz/seeds/jwks -- -max_total_time=$(TIME) -dict=fuzz/jwks.dict
 	$(FUZZ) check_request fuzz/corpus/check_request fuzz/seeds/check_request -- -max_total_time=$(TIME)
 	$(FUZZ) config fuzz/corpus/config deploy/providers -- -max_total_time=$(TIME)
+
+soak: $(ENVOY) ## Send mixed traffic for TIME (5m, 30m, 8h) while providers, keys, certificates and configuration change
+	ENVOY_BIN=$(ENVOY) cargo bench --locked --bench soak -- --time $(TIME) $(if $(JSON),--json $(JSON))
 
 bench: $(ENVOY) ## Measure claimgate beside its references, and write docs/PERFORMANCE.md
 	ENVOY_BIN=$(ENVOY) cargo bench --locked --bench compare
