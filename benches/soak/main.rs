@@ -67,7 +67,7 @@ struct Arguments {
     rate: f64,
 
     /// The number of clients, each with a connection of its own
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 48)]
     clients: u32,
 
     /// The claimgate to test; default: the one that was built with this program
@@ -218,7 +218,7 @@ async fn watch(
     };
     let warm_up = WARM_UP.min(arguments.time / 2);
     let mut seconds = interval(Duration::from_secs(1));
-    let (mut second, mut before) = (0_u32, 0);
+    let (mut second, mut before, mut prompt) = (0_u32, 0, 0);
     while start.elapsed() < arguments.time {
         seconds.tick().await;
         let now = claimgate.resident();
@@ -231,7 +231,8 @@ async fn watch(
         second += 1;
         if second.is_multiple_of(10) {
             let (count, wrong) = tally.progress();
-            let [p50, p99] = tally.percentiles(before);
+            let (prompt_now, [p50, p99]) = tally.prompt(prompt);
+            prompt = prompt_now;
             println!(
                 "{:>6} s {count:>9} requests, {:>5.0}/s, p50 {p50:.2} ms, p99 {p99:.2} ms, {now:.1} MiB, \
                  {} reloads, {} rotations, {wrong} wrong",

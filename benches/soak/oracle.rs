@@ -59,7 +59,16 @@ pub struct Got {
     pub answered: Instant,
 }
 
-/// What the oracle makes of an answer.
+/// What the oracle says about an answer.
+pub struct Judged {
+    pub finding: Finding,
+    /// The answers that were right.
+    pub expected: String,
+    /// The token was valid, and nothing had to be fetched for it.
+    pub is_prompt: bool,
+}
+
+/// Whether an answer keeps the promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
     /// As expected.
@@ -165,16 +174,22 @@ impl Expected {
 
     /// Compares an answer with what was expected. `color` is the configuration in force, unless it was
     /// being changed.
-    pub fn judge(&self, got: &Got, color: Option<Color>) -> (Finding, String) {
+    pub fn judge(&self, got: &Got, color: Option<Color>) -> Judged {
         let answers = self.answers(got.sent, got.answered);
+        Judged {
+            finding: self.find(&answers, got, color),
+            expected: format!("{answers:?}"),
+            is_prompt: answers == [Answer::Allow],
+        }
+    }
+
+    fn find(&self, answers: &[Answer], got: &Got, color: Option<Color>) -> Finding {
         let expects_allow = answers.contains(&Answer::Allow);
-        let expected = format!("{answers:?}");
         if got.status == 200 {
-            let finding = match expects_allow {
+            return match expects_allow {
                 true => self.judge_allow(&got.body, color),
                 false => Finding::WrongAllow,
             };
-            return (finding, expected);
         }
         let body: Value = serde_json::from_slice(&got.body).unwrap_or_default();
         let reason = body["reason"].as_str().unwrap_or_default();
@@ -183,18 +198,17 @@ impl Expected {
             Answer::Allow => false,
             Answer::Deny(status, code) => (got.status, reason) == (*status, code),
         };
-        let finding = match color_shown {
+        match color_shown {
             None => Finding::Unexplained,
             Some(shown) if color.is_some_and(|color| color != shown) => Finding::WrongConfiguration,
-            Some(_) if !answers.iter().any(is_right) => match answers[..] {
+            Some(_) if !answers.iter().any(is_right) => match answers {
                 _ if got.status >= 500 && reason != "keys_unavailable" => Finding::Unexplained,
                 [Answer::Allow, ..] => Finding::WrongDenial,
                 _ => Finding::WrongReason,
             },
             Some(_) if got.status == 503 && expects_allow => Finding::Waiting,
             Some(_) => Finding::Right,
-        };
-        (finding, expected)
+        }
     }
 
     /// Compares what the upstream saw with the token's own claims.

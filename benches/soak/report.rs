@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::configuration::Color;
-use crate::oracle::{Finding, Got};
+use crate::oracle::{Finding, Got, Judged};
 use crate::process::Log;
 use crate::traffic::{Class, Request};
 
@@ -29,6 +29,8 @@ struct Counts {
     waiting: BTreeMap<&'static str, u64>,
     /// The times of all answers, in microseconds.
     times: Vec<u32>,
+    /// Of those, the times of valid tokens for which nothing had to be fetched.
+    prompt: Vec<u32>,
     lost: u64,
     examples: Vec<String>,
 }
@@ -36,7 +38,11 @@ struct Counts {
 impl Tally {
     /// Records the answer to a request.
     pub fn record(&self, request: &Request, got: &Got, color: Option<Color>) {
-        let (finding, expected) = request.expected.judge(got, color);
+        let Judged {
+            finding,
+            expected,
+            is_prompt,
+        } = request.expected.judge(got, color);
         let took = got.answered.duration_since(got.sent).as_micros();
         let body = String::from_utf8_lossy(&got.body);
         let reason = serde_json::from_str::<Value>(&body).unwrap_or_default();
@@ -52,7 +58,11 @@ impl Tally {
         if got.status == 200 {
             *counts.allowed.entry(request.provider).or_default() += 1;
         }
-        counts.times.push(u32::try_from(took).unwrap_or(u32::MAX));
+        let took = u32::try_from(took).unwrap_or(u32::MAX);
+        counts.times.push(took);
+        if is_prompt {
+            counts.prompt.push(took);
+        }
         let wrong = Finding::WRONG.iter().find(|(wrong, _)| *wrong == finding);
         if let Some((_, what)) = wrong {
             let (class, id) = (request.class.name(), got.id.as_deref().unwrap_or("none"));
@@ -82,21 +92,29 @@ impl Tally {
         (counts.times.len(), counts.broken())
     }
 
-    /// The 50th and the 99th percentile of the answers from number `from` on, in milliseconds.
-    pub fn percentiles(&self, from: usize) -> [f64; 2] {
-        let counts = self.counts();
-        let mut times = counts.times.get(from..).unwrap_or_default().to_vec();
-        drop(counts);
-        times.sort_unstable();
-        [50, 99].map(|part| {
-            let index = (times.len() * part / 100).min(times.len().saturating_sub(1));
-            times.get(index).map_or(0.0, |time| f64::from(*time) / 1e3)
-        })
+    /// The number of prompt answers, and the percentiles of those from number `from` on.
+    pub fn prompt(&self, from: usize) -> (usize, [f64; 2]) {
+        let times = self
+            .counts()
+            .prompt
+            .get(from..)
+            .unwrap_or_default()
+            .to_vec();
+        (from + times.len(), percentiles(times))
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap()
     }
+}
+
+/// The 50th and the 99th percentile of times in microseconds, in milliseconds.
+fn percentiles(mut times: Vec<u32>) -> [f64; 2] {
+    times.sort_unstable();
+    [50, 99].map(|part| {
+        let index = (times.len() * part / 100).min(times.len().saturating_sub(1));
+        times.get(index).map_or(0.0, |time| f64::from(*time) / 1e3)
+    })
 }
 
 impl Counts {
@@ -147,8 +165,8 @@ pub fn write(tally: &Tally, circumstances: &Circumstances) -> (String, Value, bo
         log,
         broken,
     } = circumstances;
-    let [p50, p99] = tally.percentiles(0);
     let counts = tally.counts();
+    let [all, prompt] = [&counts.times, &counts.prompt].map(|times| percentiles(times.clone()));
     let count = counts.times.len();
     let rate = count as f64 / took.as_secs_f64();
     let mut text = format!("\n{count} requests in {} s, {rate:.0}/s\n", took.as_secs());
@@ -188,9 +206,12 @@ pub fn write(tally: &Tally, circumstances: &Circumstances) -> (String, Value, bo
     out(format!(
         "\nResident memory: start {start:.1} MiB, warm {warm:.1} MiB, peak {peak:.1} MiB, end {end:.1} MiB"
     ));
-    out(format!(
-        "Time of an answer: p50 {p50:.2} ms, p99 {p99:.2} ms"
-    ));
+    for (what, [p50, p99]) in [
+        ("All answers", all),
+        ("Valid tokens whose key was known", prompt),
+    ] {
+        out(format!("{what}: p50 {p50:.2} ms, p99 {p99:.2} ms"));
+    }
     out(format!(
         "Reloads: {reloads}, certificate rotations: {rotations}"
     ));
@@ -232,7 +253,7 @@ pub fn write(tally: &Tally, circumstances: &Circumstances) -> (String, Value, bo
         "allowed": counts.allowed,
         "fetches": fetches.iter().copied().collect::<BTreeMap<_, _>>(),
         "resident_mib": {"start": start, "warm": warm, "peak": peak, "end": end},
-        "milliseconds": {"p50": p50, "p99": p99},
+        "milliseconds_p50_p99": {"all": all, "known_key": prompt},
         "reloads": reloads,
         "rotations": rotations,
         "log": log.levels,
