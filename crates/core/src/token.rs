@@ -10,6 +10,7 @@ use std::ops::Range;
 pub mod bearer;
 pub mod claims;
 mod error;
+mod hashed;
 pub mod issuer;
 pub mod json;
 mod jws;
@@ -20,6 +21,7 @@ pub mod source;
 mod terms;
 
 pub use error::{OtherKind, TokenError};
+pub use hashed::HashedToken;
 pub use jws::{MAX_TOKEN_BYTES, Unverified};
 pub use kind::Kind;
 pub use terms::{Audiences, RequiredClaim, Tenants, Terms};
@@ -29,12 +31,17 @@ use crate::keyring::{Fingerprint, Key, KeySet, NoKey};
 use crate::time::UnixTime;
 use crate::trace::{Step, Trace};
 use claims::{Claims, NumericDate};
+use hashed::SignatureDigest;
 use json::Json;
 use media_type::same_media_type;
 
 /// Evidence: a token whose signature, issuer, audience and times have been checked.
+///
+/// INVARIANT: it has no signature, so nobody who reads this memory can use the token.
 pub struct VerifiedToken {
-    text: Box<str>,
+    /// Header and payload, as the client sent them.
+    signed: Box<str>,
+    signature: SignatureDigest,
     payload: Range<usize>,
     claims: Claims,
     scopes: Box<str>,
@@ -50,14 +57,17 @@ impl VerifiedToken {
         &self.claims
     }
 
-    /// The token itself. A secret: anyone who has it can use it.
-    pub fn text(&self) -> &str {
-        &self.text
+    /// What recognises the token when a client sends it again.
+    pub fn hashed(&self) -> HashedToken<'_> {
+        HashedToken {
+            signed: &self.signed,
+            signature: self.signature,
+        }
     }
 
     /// The claims as the provider encoded them: base64url of JSON, unpadded.
     pub fn payload(&self) -> &str {
-        self.text.get(self.payload.clone()).unwrap_or_default()
+        self.signed.get(self.payload.clone()).unwrap_or_default()
     }
 
     /// The scopes, each once.
@@ -67,7 +77,7 @@ impl VerifiedToken {
 
     /// The approximate memory of its parts, in bytes.
     pub fn bytes(&self) -> usize {
-        self.text.len() + self.claims.bytes() + self.scopes.len()
+        self.signed.len() + self.claims.bytes() + self.scopes.len()
     }
 
     /// Whether these keys would verify the token again at this time. False if any key of the set
@@ -116,9 +126,11 @@ impl Unverified<'_> {
         check_audience(claims, terms, trace)?;
         check_sender_constraint(claims)?;
         check_required(claims, &terms.required_claims)?;
+        let HashedToken { signed, signature } = HashedToken::of(self.text());
         Ok(VerifiedToken {
             scopes: scopes::scopes(claims, &terms.scope_claims),
-            text: self.text().into(),
+            signed: signed.into(),
+            signature,
             payload: self.payload(),
             claims: self.into_claims(),
             keys: keys.fingerprint(),

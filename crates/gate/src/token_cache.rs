@@ -2,86 +2,56 @@
 //! signature is the most expensive part of a check.
 //!
 //! Only verified tokens are stored, so a flood of bad ones evicts nothing. A token is found by its
-//! whole text; the hash, which has a random key, covers only the end of the text. A cache belongs
-//! to one policy: a new configuration has a new, empty one.
+//! whole text, whose signature is stored only as a digest ([`HashedToken`]). A cache belongs to one
+//! policy: a new configuration has a new, empty one.
 //!
 //! INVARIANT: no request waits here. If another request holds a lock, the token is not found or not
 //! stored, and is verified.
 
-use std::borrow::Borrow;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
-use quick_cache::{Lifecycle, Weighter};
+use quick_cache::{Equivalent, Lifecycle, Weighter};
 
 use crate::telemetry::metrics::TokenCacheMetrics;
 use claimgate_config::TokenCache as Settings;
 use claimgate_core::decision::Memory;
 use claimgate_core::identity::KnownToken;
+use claimgate_core::token::HashedToken;
 
 /// A cache of verified tokens, bounded by entries and by bytes. The least used are evicted first.
 #[derive(Debug)]
 pub struct TokenCache {
     /// `None` if the cache is disabled.
-    entries: Option<Cache<Key, Entry, ByWeight, ByEnd, CountEvictions>>,
+    entries: Option<Cache<Key, Entry, ByWeight, RandomState, CountEvictions>>,
     /// The minimum weight of an entry, in bytes. It bounds the number of entries.
     least_weight: u64,
     metrics: TokenCacheMetrics,
 }
 
-/// A token, found by its text.
 #[derive(Debug)]
 struct Key(Arc<KnownToken>);
 
-impl Borrow<str> for Key {
-    fn borrow(&self) -> &str {
-        self.0.token.text()
-    }
-}
-
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.token.text().hash(state);
-    }
-}
-
-/// Hashes only the end of a text. A token has its signature there, so no two verified tokens have
-/// the same end. The comparison of keys rejects other texts with that end.
-#[derive(Clone, Debug, Default)]
-struct ByEnd(RandomState);
-
-struct EndHasher(<RandomState as BuildHasher>::Hasher);
-
-/// The number of hashed bytes: in base64url, more than the random bits that a lookup needs.
-const END_BYTES: usize = 48;
-
-impl BuildHasher for ByEnd {
-    type Hasher = EndHasher;
-
-    fn build_hasher(&self) -> EndHasher {
-        EndHasher(self.0.build_hasher())
-    }
-}
-
-impl Hasher for EndHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        let from = bytes.len().saturating_sub(END_BYTES);
-        self.0.write(bytes.get(from..).unwrap_or_default());
-    }
-
-    fn finish(&self) -> u64 {
-        self.0.finish()
+        self.0.token.hashed().hash(state);
     }
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.0.token.text() == other.0.token.text()
+        self.0.token.hashed() == other.0.token.hashed()
     }
 }
 
 impl Eq for Key {}
+
+impl Equivalent<Key> for HashedToken<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self == key.0.token.hashed()
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -124,7 +94,7 @@ impl TokenCache {
                 usize::try_from(*max_entries).unwrap_or(usize::MAX),
                 *max_bytes as u64,
                 ByWeight,
-                ByEnd::default(),
+                RandomState::new(),
                 CountEvictions(metrics.clone()),
             )
         });
@@ -146,7 +116,8 @@ impl TokenCache {
 
 impl Memory for TokenCache {
     fn recall(&self, token: &str) -> Option<Arc<KnownToken>> {
-        let found = self.entries.as_ref()?.try_get(token).ok().flatten();
+        let token = HashedToken::of(token);
+        let found = self.entries.as_ref()?.try_get(&token).ok().flatten();
         match found {
             Some(_) => self.metrics.hits.inc(),
             None => self.metrics.misses.inc(),
@@ -169,7 +140,7 @@ impl Memory for TokenCache {
     fn forget(&self, token: &str) {
         if let Some(entries) = &self.entries {
             // If this fails, the entry stays, but the next lookup rejects it again.
-            let _ = entries.try_remove(token);
+            let _ = entries.try_remove(&HashedToken::of(token));
         }
     }
 }

@@ -50,9 +50,9 @@ impl KnownToken {
     pub fn room_for_answer(&self) -> usize {
         /// The room for header names, in bytes.
         const NAMES: usize = 1024;
-        let (text, claims) = (self.token.text().len(), self.token.claims());
+        let (payload, claims) = (self.token.payload().len(), self.token.claims());
         // The claims as metadata and as headers: either all as base64url, or each one by itself.
-        claims.max_encoded_bytes() + text + text / 2 + NAMES
+        claims.max_encoded_bytes() + payload + payload / 2 + NAMES
     }
 }
 
