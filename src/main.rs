@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use claimgate::command::Arguments;
 use clap::Parser as _;
+use mimalloc::MiMalloc;
+use zeroizing_alloc::ZeroAlloc;
 
+/// Overwrites memory that is freed, so that no token stays in it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -31,6 +31,7 @@ mod incidents;
 mod key_sources;
 mod keyring;
 mod layering;
+mod leaks;
 mod lifecycle;
 mod log;
 mod look_ups;

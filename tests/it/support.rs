@@ -5,6 +5,7 @@ pub mod call;
 pub mod command;
 pub mod examples;
 pub mod gate;
+pub mod image;
 pub mod issuer;
 pub mod judge;
 pub mod keys;
