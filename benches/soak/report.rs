@@ -237,28 +237,48 @@ pub fn write(tally: &Tally, circumstances: &Circumstances) -> (String, Value, bo
         true => "\nAll promises kept.".to_owned(),
         false => "\nPromises were broken.".to_owned(),
     });
-    let answers = counts
-        .answers
-        .iter()
-        .map(|(class, answers)| (class.name(), answers));
-    let findings = Finding::WRONG.map(|(finding, what)| (what, counts.findings.get(&finding)));
-    let json = json!({
-        "kept": is_kept,
-        "requests": count,
-        "seconds": took.as_secs_f64(),
-        "answers": answers.collect::<BTreeMap<_, _>>(),
-        "broken": BTreeMap::from(findings.map(|(what, count)| (what, count.unwrap_or(&0)))),
-        "lost": counts.lost,
-        "waiting": counts.waiting,
-        "allowed": counts.allowed,
-        "fetches": fetches.iter().copied().collect::<BTreeMap<_, _>>(),
-        "resident_mib": {"start": start, "warm": warm, "peak": peak, "end": end},
-        "milliseconds_p50_p99": {"all": all, "known_key": prompt},
-        "reloads": reloads,
-        "rotations": rotations,
-        "log": log.levels,
-        "complaints": log.complaints,
-        "examples": counts.examples.iter().chain(broken).collect::<Vec<_>>(),
-    });
+    let json = counts.to_json(circumstances, is_kept);
     (text, json, is_kept)
+}
+
+impl Counts {
+    fn to_json(&self, circumstances: &Circumstances, is_kept: bool) -> Value {
+        let Circumstances {
+            took,
+            memory,
+            fetches,
+            reloads,
+            rotations,
+            log,
+            broken,
+        } = circumstances;
+        let Memory {
+            start,
+            warm,
+            peak,
+            end,
+        } = memory;
+        let answers = self.answers.iter();
+        let answers = answers.map(|(class, answers)| (class.name(), answers));
+        let findings = Finding::WRONG.map(|(finding, what)| (what, self.findings.get(&finding)));
+        let [all, prompt] = [&self.times, &self.prompt].map(|times| percentiles(times.clone()));
+        json!({
+            "kept": is_kept,
+            "requests": self.times.len(),
+            "seconds": took.as_secs_f64(),
+            "answers": answers.collect::<BTreeMap<_, _>>(),
+            "broken": BTreeMap::from(findings.map(|(what, count)| (what, count.unwrap_or(&0)))),
+            "lost": self.lost,
+            "waiting": self.waiting,
+            "allowed": self.allowed,
+            "fetches": fetches.iter().copied().collect::<BTreeMap<_, _>>(),
+            "resident_mib": {"start": start, "warm": warm, "peak": peak, "end": end},
+            "milliseconds_p50_p99": {"all": all, "known_key": prompt},
+            "reloads": reloads,
+            "rotations": rotations,
+            "log": log.levels,
+            "complaints": log.complaints,
+            "examples": self.examples.iter().chain(broken).collect::<Vec<_>>(),
+        })
+    }
 }
