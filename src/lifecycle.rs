@@ -1,5 +1,6 @@
 //! The life of the process: its phases, the signals that end it, and what systemd is told.
 
+pub(crate) mod memory;
 pub(crate) mod signals;
 pub mod systemd;
 

@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 use super::{ConfigInput, Failure, complain};
 use crate::app::{self, App};
 use crate::config::{AdminListen, Config, ListenAddress, values};
+use crate::lifecycle::memory;
 use crate::lifecycle::signals::StopSignals;
 use crate::lifecycle::systemd::Systemd;
 use crate::logging::{self, LogFormat, Logging};
@@ -129,6 +130,9 @@ async fn start(arguments: Arguments) -> Result<(App, Logging), Failure> {
     let config = with_addresses(config);
     let logging = log.init()?;
     logging.filter.configure(config.log.level);
+    if let Err(error) = memory::protect() {
+        tracing::warn!(%error, "cannot turn off core dumps, which would contain tokens");
+    }
     for warning in &config.warnings {
         tracing::warn!(%warning, "the configuration is probably not what you want");
     }

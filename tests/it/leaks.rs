@@ -306,7 +306,14 @@ async fn no_part_of_a_token_stays_behind() {
     drop(channels);
     let closed = "claimgate_connections{listener=\"check\"} 0\n";
     running.reaches("/metrics", closed).await;
-    let image = writable(running.child.id().unwrap());
+    let pid = running.child.id().unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max core file size"));
+    let core: Vec<&str> = core.unwrap().split_whitespace().collect();
+    assert_eq!(core, ["0", "0", "bytes"], "no core dumps");
+    let image = writable(pid);
     let Running { child, log, .. } = running;
     assert_eq!(terminate(child).await, Some(0));
     let log = log.await.unwrap();
