@@ -38,7 +38,8 @@ mod tokens;
 
 use report::Row;
 
-/// The same allocator as claimgate's, so that the reference is not slower for lack of it.
+/// The same allocator as claimgate's, so that the reference is not slower for lack of it. Only claimgate
+/// overwrites what it frees.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
