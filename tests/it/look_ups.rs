@@ -524,9 +524,9 @@ async fn the_last_use_of_a_key_outlives_its_set() {
         [is("old", Some(NOW)), is("new", Some(NOW + 10))]
     );
 
-    // A changed provider has its keys fetched anew.
-    gate.reload(&provider(&issuer, "acme", "token_types: []"))
-        .await;
+    // The provider's keys are refreshed in another way from now on.
+    let changed = "refresh: { min: 1h, max: 2h }";
+    gate.reload(&provider(&issuer, "acme", changed)).await;
     gate.service.gate.generation().jwks.all_known().await;
     assert_eq!(
         used(&gate),
