@@ -6,6 +6,9 @@ mod id;
 pub mod method;
 pub mod overrides;
 pub mod path;
+mod trace_parent;
+
+pub use trace_parent::TraceParent;
 
 /// One HTTP request as the proxy describes it. The client chooses every text except
 /// [`context`](Self::context), so none of those texts is trusted.

@@ -13,6 +13,10 @@ pub trait Trace {
 
     /// Called before a signature is checked with one more key, which is most of a decision's work.
     fn tries_key(&mut self) {}
+
+    /// Called if the token was verified before, so that its form, issuer and signature are not checked
+    /// again.
+    fn recalls(&mut self) {}
 }
 
 impl Trace for () {

@@ -122,7 +122,10 @@ impl<M: Memory> Evaluation<'_, M> {
             source: credential.place,
         });
         let bearer = match self.recall(credential) {
-            Some(known) => known,
+            Some(known) => {
+                trace.recalls();
+                known
+            }
             None => self.verify(credential, trace)?,
         };
         self.check(&bearer, requirement, trace)

@@ -29,7 +29,7 @@ impl<'a> Request<'a> {
     }
 
     /// The value of a header that is there once.
-    fn only_line(&self, name: &str) -> Option<&'a str> {
+    pub(super) fn only_line(&self, name: &str) -> Option<&'a str> {
         let mut lines = self.headers.all(name);
         match (lines.next(), lines.next()) {
             (Some(line), None) => std::str::from_utf8(line).ok(),
