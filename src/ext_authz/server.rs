@@ -49,6 +49,7 @@ pub async fn answer(
     let _in_flight = service.gate.metrics.in_flight();
     let time_left = request::timeout(request.headers()).unwrap_or(Duration::MAX);
     let encoding = Encoding::of(request.headers());
+    let caller = service.caller(request.headers());
     let arrived = Instant::now();
     let mut share = budget.share();
     let until = arrived + MAX_READING.min(time_left / 2);
@@ -61,10 +62,13 @@ pub async fn answer(
     };
     let left = time_left.saturating_sub(arrived.elapsed());
     let bytes = check.as_ref().map_or(0, Bytes::len);
-    let answer = pin!(service.answer(check.as_deref(), left));
+    let answer = pin!(service.answer_to(caller, check.as_deref(), left));
     let answer = match share.wait(bytes, answer).await {
         Ok(answer) => answer,
-        Err(Evicted) => service.answer(Err(&Fault::Overloaded), left).await,
+        Err(Evicted) => {
+            let overloaded = Err(&Fault::Overloaded);
+            service.answer_to(caller, overloaded, left).await
+        }
     };
     let mut response = Response::new(Body::message(answer, MAX_SENDING));
     response.headers_mut().insert(

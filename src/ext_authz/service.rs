@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use http::HeaderMap;
 use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Response, Status};
@@ -16,7 +17,18 @@ use super::response::{self, encoded};
 use super::{request, wire};
 use crate::decision::Fault;
 use crate::gate::{Circumstances, Gate, Judged};
-use crate::request::Request;
+use crate::request::{Request, TraceParent};
+use crate::telemetry::spans::{CheckSpan, Protocol};
+
+/// `Check` in spans (OpenTelemetry, "Semantic conventions for gRPC").
+const PROTOCOL: Protocol = Protocol {
+    operation: "envoy.service.auth.v3.Authorization/Check",
+    attributes: &[
+        ("rpc.system", "grpc"),
+        ("rpc.service", super::SERVICE_NAME),
+        ("rpc.method", "Check"),
+    ],
+};
 
 /// Answers `Check` with the decisions of a [`Gate`].
 #[derive(Clone, Debug)]
@@ -32,9 +44,11 @@ impl Authorization for Service {
         &self,
         check: tonic::Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
-        let time_left = request::timeout(check.metadata().as_ref()).unwrap_or(Duration::MAX);
+        let metadata = check.metadata().as_ref();
+        let time_left = request::timeout(metadata).unwrap_or(Duration::MAX);
+        let caller = self.caller(metadata);
         let message = check.into_inner().encode_to_vec();
-        let answer = self.answer(Ok(&message), time_left).await;
+        let answer = self.answer_to(caller, Ok(&message), time_left).await;
         let message = answer.get(PREFIX_BYTES..).unwrap_or_default();
         CheckResponse::decode(message)
             .map(Response::new)
@@ -46,17 +60,40 @@ impl Service {
     /// The answer to the bytes of a `CheckRequest`: the bytes of a `CheckResponse` after gRPC's
     /// prefix. A fault instead of a check is answered by a denial.
     pub async fn answer(&self, check: Result<&[u8], &Fault>, time_left: Duration) -> Bytes {
+        self.answer_to(None, check, time_left).await
+    }
+
+    /// The span of the proxy that asks, in the metadata of its call. `None` without tracing.
+    pub(super) fn caller(&self, metadata: &HeaderMap) -> Option<TraceParent> {
+        self.gate.tracer()?;
+        let parent = metadata.get("traceparent")?.to_str().ok()?;
+        TraceParent::parse(parent)
+    }
+
+    /// The same for a caller that has a span.
+    pub(super) async fn answer_to(
+        &self,
+        caller: Option<TraceParent>,
+        check: Result<&[u8], &Fault>,
+        time_left: Duration,
+    ) -> Bytes {
         let arrived = Instant::now();
         // The other half is for transport: Envoy treats a late answer as an error.
         let max_wait = time_left / 2;
+        let mut span = None;
         let answered = AssertUnwindSafe(async {
             let check = check.map_err(Clone::clone);
             let request = check.and_then(|check| wire::read(check).map_err(Fault::CheckUnreadable));
             let request = match request {
                 Ok(request) => request,
-                Err(fault) => return self.unread(fault),
+                Err(fault) => {
+                    span = self.gate.begin_span(caller, None, arrived);
+                    return self.unread(fault);
+                }
             };
-            let judged = AssertUnwindSafe(self.gate.decide(&request, max_wait))
+            span = self.gate.begin_span(caller, Some(&request), arrived);
+            let deciding = AssertUnwindSafe(self.decide(&request, max_wait, span.as_deref_mut()));
+            let judged = deciding
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_| self.gate.deny(Fault::Internal, &request));
@@ -77,8 +114,24 @@ impl Service {
                 max_wait,
             };
             self.gate.conclude(&judged, circumstances);
+            if let Some(span) = span {
+                let request = request.as_ref();
+                self.gate.end_span(*span, &PROTOCOL, &judged, request);
+            }
         }));
         answer
+    }
+
+    async fn decide(
+        &self,
+        request: &Request<'_>,
+        max_wait: Duration,
+        span: Option<&mut CheckSpan>,
+    ) -> Judged {
+        match span {
+            None => self.gate.decide(request, max_wait).await,
+            Some(span) => self.gate.decide_showing(request, max_wait, span).await,
+        }
     }
 
     /// The answer to a check that cannot be read.

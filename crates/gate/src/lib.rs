@@ -29,6 +29,7 @@ pub use log::Circumstances;
 
 use crate::denials::RecentDenials;
 use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
+use crate::telemetry::spans::{Progress, Tracer};
 use claimgate_config::Config;
 use claimgate_core::decision::{
     Decision, Denial, Fault, KeysNeed, Need, NoLookUp, Outcome, decide,
@@ -51,6 +52,8 @@ pub struct Gate {
     /// Notified of every change of keys and of every new generation.
     changed: watch::Sender<()>,
     clock: Arc<dyn Clock>,
+    /// Records spans. `None` records nothing.
+    tracer: Option<Tracer>,
     /// The metrics, which outlive configurations.
     pub metrics: Arc<Metrics>,
     /// The last denials, for an operator.
@@ -66,7 +69,17 @@ impl fmt::Debug for Gate {
 impl Gate {
     /// Starts a gate for `config`, and begins to fetch keys. Transports bring it requests.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Self {
+        Self::start_traced(config, clock, None).await
+    }
+
+    /// The same, and records checks and fetches with `tracer`.
+    pub async fn start_traced(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        tracer: Option<Tracer>,
+    ) -> Self {
         let metrics = Arc::new(Metrics::new());
+        let tracer = tracer.map(|tracer| tracer.counting(metrics.spans().queue_full.clone()));
         let changed = watch::Sender::default();
         let first = Generation::start(config, &clock, &metrics, changed.clone(), None).await;
         metrics.show(Arc::clone(&first.metrics));
@@ -74,6 +87,7 @@ impl Gate {
             current: Arc::new(ArcSwap::from_pointee(first)),
             changed,
             clock,
+            tracer,
             metrics,
             denials: Arc::default(),
         }
@@ -112,11 +126,21 @@ impl Gate {
     /// Decides a request. Waits for newer keys if they may change the decision, but no longer than
     /// `unknown_key_wait` and `max_wait`.
     pub async fn decide(&self, request: &Request<'_>, max_wait: Duration) -> Judged {
+        self.decide_showing(request, max_wait, &mut ()).await
+    }
+
+    /// The same, and tells `progress` what happens meanwhile.
+    pub async fn decide_showing(
+        &self,
+        request: &Request<'_>,
+        max_wait: Duration,
+        progress: &mut impl Progress,
+    ) -> Judged {
         let generation = self.current.load();
-        let decision = match self.ask(&generation, request) {
+        let decision = match self.ask(&generation, request, progress) {
             Outcome::Decided(decision) => decision,
             outcome @ Outcome::Needs(_) => {
-                self.get_and_decide(&generation, request, max_wait, outcome)
+                self.get_and_decide(&generation, request, max_wait, outcome, progress)
                     .await
             }
         };
@@ -129,14 +153,19 @@ impl Gate {
         Judged::new(self.current.load(), Decision::Deny(denial), request)
     }
 
-    fn ask(&self, generation: &Generation, request: &Request<'_>) -> Outcome {
+    fn ask(
+        &self,
+        generation: &Generation,
+        request: &Request<'_>,
+        progress: &mut impl Progress,
+    ) -> Outcome {
         decide(
             &generation.policy,
             &generation.jwks.snapshot(),
             &generation.token_cache,
             request,
             self.clock.now(),
-            &mut (),
+            progress,
         )
     }
 
@@ -146,6 +175,7 @@ impl Gate {
         request: &Request<'_>,
         max_wait: Duration,
         mut outcome: Outcome,
+        progress: &mut impl Progress,
     ) -> Decision {
         let jwks = &generation.jwks;
         let mut deadline = None;
@@ -156,10 +186,12 @@ impl Gate {
             };
             let wait = jwks.unknown_key_wait(need.provider()).min(max_wait);
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
-            match get_keys(generation, need, deadline).await {
+            match get_keys(generation, need, deadline, progress).await {
                 Got::AllThereIs(decision) => return decision,
-                Got::Newer => return self.ask(generation, request).by_what_is_known(),
-                Got::PerhapsNewer => outcome = self.ask(generation, request),
+                Got::Newer => {
+                    return self.ask(generation, request, progress).by_what_is_known();
+                }
+                Got::PerhapsNewer => outcome = self.ask(generation, request, progress),
             }
         }
         outcome.by_what_is_known()
@@ -167,7 +199,13 @@ impl Gate {
 }
 
 /// Asks the provider for newer keys, and waits for them until `deadline`.
-async fn get_keys(generation: &Generation, need: KeysNeed, deadline: Instant) -> Got {
+async fn get_keys(
+    generation: &Generation,
+    need: KeysNeed,
+    deadline: Instant,
+    progress: &mut impl Progress,
+) -> Got {
+    let asked = Instant::now();
     let look_up = generation
         .jwks
         .look_up(need.provider(), need.doubt(), deadline)
@@ -175,6 +213,7 @@ async fn get_keys(generation: &Generation, need: KeysNeed, deadline: Instant) ->
     let Some(look_up) = look_up else {
         return Got::AllThereIs(need.by_known_keys());
     };
+    progress.waited_for_keys(look_up.outcome, asked);
     let why = match look_up.outcome {
         UnknownKeyOutcome::Absent => return Got::AllThereIs(need.by_known_keys()),
         UnknownKeyOutcome::Refreshed => return Got::Newer,

@@ -1,7 +1,8 @@
-//! What the operator sees: metrics, and limits on log lines.
+//! What the operator sees: metrics, spans, and limits on log lines.
 
 pub mod every_minute;
 pub mod exposition;
 pub mod lines;
 pub mod metrics;
 pub mod recent;
+pub mod spans;

@@ -25,6 +25,7 @@ mod keys;
 mod lines;
 mod process;
 mod reloads;
+mod spans;
 mod token_cache;
 
 pub use bad_connections::{BadConnection, BadConnectionMetrics};
@@ -37,6 +38,7 @@ pub use keys::{KeyMetrics, UnknownKeyOutcome};
 use lines::LineCollector;
 use process::ProcessCollector;
 pub use reloads::ReloadMetrics;
+pub use spans::SpanMetrics;
 pub use token_cache::TokenCacheMetrics;
 
 use crate::telemetry::lines::Lines;
@@ -57,6 +59,7 @@ pub struct Metrics {
     in_flight: Gauge,
     lines: Arc<Lines>,
     reloads: ReloadMetrics,
+    spans: SpanMetrics,
     transport: Transport,
 }
 
@@ -155,6 +158,7 @@ impl Metrics {
         let lines = Arc::new(Lines::new(Instant::now()));
         registry.register_collector(Box::new(LineCollector(Arc::clone(&lines))));
         let reloads = ReloadMetrics::new(registry);
+        let spans = SpanMetrics::new(registry);
         let transport = Transport::new(registry);
         let dropped_claims = Counter::default();
         registry.register(
@@ -182,6 +186,7 @@ impl Metrics {
             in_flight,
             lines,
             reloads,
+            spans,
             transport,
         }
     }
@@ -201,6 +206,11 @@ impl Metrics {
     /// The metrics of reloads of the configuration.
     pub fn reloads(&self) -> &ReloadMetrics {
         &self.reloads
+    }
+
+    /// The metrics of lost spans.
+    pub fn spans(&self) -> &SpanMetrics {
+        &self.spans
     }
 
     /// The metrics of the token cache.

@@ -38,7 +38,8 @@ impl UnknownKeyOutcome {
         Self::TurnedAway,
     ];
 
-    const fn name(self) -> &'static str {
+    /// The name of the outcome.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Refreshed => "refreshed",
             Self::Joined => "joined",
