@@ -103,6 +103,7 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
     let bound = Bound {
         server: config.server.clone(),
         admin: config.admin.clone(),
+        telemetry: config.telemetry.clone(),
     };
     Ok(App {
         listeners,

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
-use crate::config::{Admin, Config, ConfigError, Server};
+use crate::config::{Admin, Config, ConfigError, Server, Telemetry};
 use crate::file_watch::{Changes, looks};
 use crate::gate::Gate;
 use crate::gate::files::{Files, Stamp};
@@ -158,11 +158,12 @@ impl ConfigFile {
     }
 }
 
-/// The settings that only a restart changes, because addresses stay bound.
+/// The settings that only a restart changes, because addresses stay bound and exports go on.
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
     pub(crate) server: Server,
     pub(crate) admin: Admin,
+    pub(crate) telemetry: Telemetry,
 }
 
 impl Bound {
@@ -171,6 +172,7 @@ impl Bound {
         let sections = [
             ("server", self.server != config.server),
             ("admin", self.admin != config.admin),
+            ("telemetry", self.telemetry != config.telemetry),
         ];
         let changed = sections.into_iter().filter(|(_, changed)| *changed);
         changed.map(|(name, _)| name).collect()

@@ -8,10 +8,11 @@ use super::file::{Case, File, files, read};
 use super::run::{configuration, requests, run};
 
 /// Fields that no single decision can show, with the tests that cover them.
-const SHOWN_ELSEWHERE: [(&str, &str); 10] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 11] = [
     ("server", "serving, e2e"),
     ("admin", "admin, serving, e2e"),
     ("log", "log, denials, reload"),
+    ("telemetry", "telemetry"),
     ("token_cache", "token_cache"),
     ("providers.discovery_url", "key_sources, refresh"),
     (

@@ -139,7 +139,7 @@ extra: 1
             "26:19: upstream.payload_header: `x a` is not a header name made of letters, digits and hyphens",
             "27:19: denials.realm: a realm is printable ASCII without `\"` and `\\`",
             "27:41: denials.expose_reason: expected true or false, found text",
-            "28:1: extra: unknown field; known here: server, admin, log, providers, token_cache, upstream, response_headers, paths, rules, cors_preflight, protected_resources, denials, enforce",
+            "28:1: extra: unknown field; known here: server, admin, log, telemetry, providers, token_cache, upstream, response_headers, paths, rules, cors_preflight, protected_resources, denials, enforce",
         ]
     );
 }
@@ -159,6 +159,8 @@ fn unusual_but_valid() {
         "providers: [{ issuer: 'https://a.example/{tenantid}/', audiences: a, tenants: any, discovery_url: https://a.example/common }]",
         "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ header: X-Assertion }, { header: Authorization, scheme: Bearer }] }]",
         "providers: [{ issuer: https://a.example, audiences: a, required: true, fetch: { startup_grace: 24h } }]",
+        "telemetry: { otlp: {} }\nproviders: [{ issuer: https://a.example, audiences: a }]",
+        "telemetry: { otlp: { endpoint: 'https://otel.example/base', protocol: http/protobuf, headers_file: a, ca_file: b, traces: false, sample_ratio: 0.25, metrics: true, metrics_interval: 15s } }\nproviders: [{ issuer: https://a.example, audiences: a }]",
         "log: { level: warn, subject: hash, subject_key_file: subject.key }\nproviders: [{ issuer: https://a.example, audiences: a }]",
         "token_cache: { max_entries: 0 }\nproviders: [{ issuer: https://a.example, audiences: a, refresh: { cache_dir: keys } }]",
     ] {

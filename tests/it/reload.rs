@@ -152,13 +152,12 @@ async fn each_kind_of_change_takes_effect_and_a_wrong_file_changes_nothing() {
         .await;
 
     // Mended. Sections that require a restart are named.
-    replace(&file, &format!("server: {{ drain: 0s }}\n{open}"));
-    assert_eq!(
-        running
-            .logs("changes of this section require a restart")
-            .await["section"],
-        "server"
-    );
+    let bound = "server: { drain: 0s }\ntelemetry: { otlp: { traces: false, metrics: false } }\n";
+    replace(&file, &format!("{bound}{open}"));
+    for section in ["server", "telemetry"] {
+        let line = running.logs("changes of this section require a restart");
+        assert_eq!(line.await["section"], section);
+    }
     running.logs(RELOADED).await;
     assert!(running.allows(&token).await);
     running

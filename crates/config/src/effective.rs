@@ -45,6 +45,7 @@ pub(super) fn effective(config: &Config) -> Value {
         server,
         admin,
         log,
+        telemetry: _,
         policy,
         keys,
         token_cache,

@@ -23,7 +23,8 @@ pub use effective::Written;
 pub use hash::ConfigHash;
 pub use settings::{
     Admin, AdminListen, ClientName, Clients, Fetch, KeySettings, KeySource, ListenAddress, Log,
-    LogLevel, LogSubject, Proxy, Refresh, Server, Tls, TokenCache, UnixSocket,
+    LogLevel, LogSubject, Otlp, OtlpProtocol, Proxy, Refresh, Server, Telemetry, Tls, TokenCache,
+    UnixSocket,
 };
 pub use values::ProxyUrl;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub admin: Admin,
     /// What is logged.
     pub log: Log,
+    /// Where spans and metrics are sent.
+    pub telemetry: Telemetry,
     /// What decisions depend on.
     pub policy: Arc<Policy>,
     /// The source of each provider's keys, in the order of the policy's providers.

@@ -11,6 +11,7 @@ pub mod forms;
 pub mod listen;
 pub mod provider;
 pub mod rules;
+pub mod telemetry;
 pub mod values;
 
 use super::document::Field;
@@ -19,6 +20,7 @@ use forms::{ClaimPath, Duration, HeaderName, HostName, OneOrMany, Size, Text};
 use listen::{AdminListen, Listen, Listens, Tls};
 use provider::RawProvider;
 use rules::Rule;
+use telemetry::Telemetry;
 use values::Texts;
 
 /// Configuration of claimgate, an Envoy external-authorization service that validates OpenID
@@ -33,6 +35,8 @@ pub struct Root {
     pub admin: Field<Admin>,
     /// What is logged. A reload changes it.
     pub log: Field<Log>,
+    /// Where spans and metrics are sent.
+    pub telemetry: Field<Telemetry>,
     /// The providers whose tokens are accepted, and on what terms.
     #[schemars(length(min = 1))]
     pub providers: Field<Vec<Field<RawProvider>>>,

@@ -15,6 +15,7 @@ mod providers;
 mod reading;
 mod resources;
 mod rules;
+mod telemetry;
 mod terms;
 mod upstream;
 
@@ -166,6 +167,7 @@ impl Resolver<'_> {
             server,
             admin,
             log,
+            telemetry,
             providers,
             token_cache,
             upstream,
@@ -180,6 +182,7 @@ impl Resolver<'_> {
         let server = self.server(section(server));
         let admin = self.admin(section(admin));
         let log = self.log(section(log));
+        let telemetry = self.telemetry(section(telemetry));
         let mut upstream = self.upstream(section(upstream));
         upstream.response_headers = self.response_headers(response_headers);
         let denials = self.denials(section(denials));
@@ -196,6 +199,7 @@ impl Resolver<'_> {
             server,
             admin,
             log,
+            telemetry,
             policy: Arc::new(Policy::new(PolicyBuilder {
                 providers,
                 rules,

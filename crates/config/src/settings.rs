@@ -286,3 +286,54 @@ pub struct Refresh {
     /// The directory that stores the last good keys, so that a restart works without the provider.
     pub cache_dir: Option<PathBuf>,
 }
+
+/// Where spans and metrics are sent. What is `None` is as the variables of OpenTelemetry say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Telemetry {
+    /// OTLP. `None`: only the variables count.
+    pub otlp: Option<Otlp>,
+}
+
+/// Exports by OTLP.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Otlp {
+    /// The collector, without the paths of signals.
+    pub endpoint: Option<Url>,
+    /// How it is spoken to.
+    pub protocol: Option<OtlpProtocol>,
+    /// A file with headers to send along, one per line.
+    pub headers_file: Option<PathBuf>,
+    /// The certificate authorities (PEM) to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Whether spans are sent.
+    pub traces: Option<bool>,
+    /// The share of traces that begin here and are recorded, from 0 to 1.
+    pub sample_ratio: Option<f64>,
+    /// Whether metrics are sent.
+    pub metrics: Option<bool>,
+    /// The time between two exports of metrics.
+    pub metrics_interval: Option<Duration>,
+}
+
+/// A transport of OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// gRPC.
+    #[default]
+    Grpc,
+    /// Protocol Buffers over HTTP/1.1.
+    HttpProtobuf,
+}
+
+impl OtlpProtocol {
+    /// All transports.
+    pub const ALL: [Self; 2] = [Self::Grpc, Self::HttpProtobuf];
+
+    /// The name, as in `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::HttpProtobuf => "http/protobuf",
+        }
+    }
+}

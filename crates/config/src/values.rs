@@ -284,6 +284,33 @@ pub(crate) fn web_url(text: &str) -> Result<(), String> {
     }
 }
 
+/// Reads the URL of a collector: `http://` or `https://`, without credentials, query and fragment.
+pub fn otlp_endpoint(text: &str) -> Result<Url, String> {
+    let example = "write for example `http://localhost:4317`";
+    if has_blank_ends(text) {
+        return Err(blank_ends(text));
+    }
+    // Such a text is not quoted, because it may contain a password or a key.
+    if text.contains(['@', '?', '#']) {
+        return Err(format!(
+            "an endpoint has no user name, query or fragment; {example}, and put keys into headers"
+        ));
+    }
+    let shown = Escaped::from(text);
+    // `localhost:4317` would be a URL with the scheme `localhost`.
+    if !text.contains("://") {
+        return Err(format!("`{shown}` has no scheme; {example}"));
+    }
+    let url = Url::parse(text).map_err(|error| format!("`{shown}` is not a URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(format!(
+            "`{shown}` has the scheme `{}`; {example}",
+            Escaped::from(other)
+        )),
+    }
+}
+
 /// Checks an origin: it must be written as browsers send it (RFC 6454 §6.2), in lower case, without
 /// a path or a default port.
 pub(crate) fn origin(text: &str) -> Result<(), String> {

@@ -50,6 +50,7 @@ impl Generation {
             server: _,
             admin: _,
             log,
+            telemetry: _,
             policy,
             keys,
             token_cache,

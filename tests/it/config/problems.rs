@@ -16,6 +16,46 @@ const PROBLEMS: &[(&str, &str)] = &[
         "log: { subject: omit, subject_key_file: a }",
         "1:41: log.subject_key_file: `subject_key_file` requires `subject: hash`",
     ),
+    (
+        "telemetry: { otlp: { endpoint: 'localhost:4317' } }",
+        "1:32: telemetry.otlp.endpoint: `localhost:4317` has no scheme; write for example `http://localhost:4317`",
+    ),
+    (
+        "telemetry: { otlp: { endpoint: 'unix:///run/otel.sock' } }",
+        "has the scheme `unix`; write for example",
+    ),
+    (
+        "telemetry: { otlp: { endpoint: 'https://me:secret@otel.example' } }",
+        "1:32: telemetry.otlp.endpoint: an endpoint has no user name, query or fragment; write for example `http://localhost:4317`, and put keys into headers",
+    ),
+    (
+        "telemetry: { otlp: { protocol: http/json } }",
+        "1:32: telemetry.otlp.protocol: `http/json` is not one of `grpc`, `http/protobuf`",
+    ),
+    (
+        "telemetry: { otlp: { headers_file: '' } }",
+        "telemetry.otlp.headers_file: empty text",
+    ),
+    (
+        "telemetry: { otlp: { ca_file: '' } }",
+        "telemetry.otlp.ca_file: empty text",
+    ),
+    (
+        "telemetry: { otlp: { sample_ratio: 1.5 } }",
+        "1:36: telemetry.otlp.sample_ratio: `1.5` is out of range: from 0 to 1",
+    ),
+    (
+        "telemetry: { otlp: { sample_ratio: half } }",
+        "telemetry.otlp.sample_ratio: expected a number, found text",
+    ),
+    (
+        "telemetry: { otlp: { sample_ratio: -1 } }",
+        "telemetry.otlp.sample_ratio: `-1` is out of range: from 0 to 1",
+    ),
+    (
+        "telemetry: { otlp: { metrics_interval: 10ms } }",
+        "telemetry.otlp.metrics_interval: `10ms` is out of range: from 1s to 1h",
+    ),
     ("", "providers: missing"),
     (
         "providers: []",

@@ -277,6 +277,15 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        match &self.node.content {
+            Content::Integer(_) | Content::Unsigned(_) | Content::Float(_) => {
+                self.deserialize_any(visitor)
+            }
+            _ => self.expected("a number"),
+        }
+    }
+
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match &self.node.content {
             Content::List(nodes) => self.list(nodes, visitor),
@@ -304,7 +313,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 char bytes byte_buf unit unit_struct
         tuple tuple_struct enum identifier ignored_any
     }
 }

@@ -66,6 +66,8 @@ pattern! {
     KeyUrl "^https?://[^/@]+.*$" "An https URL; plain http only on this machine, or with `allow_http`.";
     Proxy "^(from_environment|https?://[^/?#]+/?)$"
         "The http or https URL of a proxy, with or without credentials, or `from_environment`.";
+    OtlpEndpoint "^https?://[^/?#@\\s]+(/[^?#@\\s]*)?$"
+        "An http or https URL without user name, query and fragment.";
     WebUrl "^https?://[^\\s\"\\\\]+$" "A URL.";
     ResourceId "^https?://[^?#@]+$" "An https URL without query and fragment.";
     ProviderName "^[A-Za-z0-9_.:-]{1,64}$" "1 to 64 letters, digits and `-_.:`.";
@@ -98,6 +100,7 @@ choice! {
     CorsPreflight ["judge", "allow"], "How CORS preflight requests are treated.";
     LogLevel crate::LogLevel::ALL.map(crate::LogLevel::name), "The importance of log lines.";
     LogSubject ["plain", "hash", "omit"], "How callers are named.";
+    OtlpProtocol crate::OtlpProtocol::ALL.map(crate::OtlpProtocol::name), "A transport of OTLP.";
     BodyForm ["json", "problem", "text", "none"],
         "The form of a body; `problem` is RFC 9457.";
     OtherKind ["id_token", "assertion"], "A kind of token besides access tokens.";
