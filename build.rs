@@ -15,5 +15,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
     tonic_prost_build::configure().compile_fds(descriptors)?;
+
+    let services = ["trace/v1/trace_service", "metrics/v1/metrics_service"];
+    let files = services.map(|file| format!("opentelemetry/proto/collector/{file}.proto"));
+    tonic_prost_build::configure().compile_fds(protox::compile(files, ["proto"])?)?;
     Ok(())
 }

@@ -27,6 +27,7 @@ use crate::lifecycle::systemd::Systemd;
 use crate::listener::tls::{Protects, Tls, TlsError};
 use crate::listener::{Listener, listen};
 use crate::logging::Logging;
+use crate::otlp::{Otlp, SettingsError};
 use crate::reload::{Bound, ConfigFile};
 use crate::time::Clock;
 
@@ -49,6 +50,7 @@ pub struct App {
     bound: Bound,
     file: Option<ConfigFile>,
     systemd: Systemd,
+    otlp: Otlp,
     service: Service,
 }
 
@@ -69,6 +71,9 @@ pub enum StartError {
     /// The file of `admin.token_file` cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// A setting of `telemetry` or a variable of OpenTelemetry is wrong.
+    #[error("cannot export spans and metrics: {0}")]
+    Telemetry(#[from] SettingsError),
     /// The compiled API description cannot be served. Only a broken build causes this.
     #[error("cannot serve reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -81,8 +86,11 @@ pub enum StartError {
 ///
 /// # Errors
 ///
-/// Fails if an address cannot be bound, or if a file of `server.tls` or `admin` cannot be used.
+/// Fails if an address cannot be bound, if a file of `server.tls` or `admin` cannot be used, or if a
+/// variable of OpenTelemetry is wrong.
 pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (tracer, otlp) = Otlp::prepare(&config.telemetry, variable).await?;
     let tls = load_tls(Protects::Check, config.server.tls.as_ref()).await?;
     let listeners = listen_on(&config.server.listen).await?;
     let admin_addresses = match &config.admin.listen {
@@ -115,8 +123,9 @@ pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> 
         bound,
         file: None,
         systemd: Systemd::default(),
+        otlp,
         service: Service {
-            gate: Gate::start(config, Arc::new(clock)).await,
+            gate: Gate::start_traced(config, Arc::new(clock), tracer).await,
         },
     })
 }
@@ -233,6 +242,7 @@ impl App {
             metrics.bad_connections().clone(),
         );
 
+        let exports = self.otlp.start(&self.service.gate);
         let mut helpers = JoinSet::new();
         helpers.spawn(health::report(
             reporter,
@@ -290,6 +300,7 @@ impl App {
         if timeout(SHUTDOWN_GRACE, all_ended).await.is_err() {
             tracing::warn!("closing connections that are still open");
         }
+        exports.flush().await;
         result
     }
 }

@@ -35,6 +35,7 @@ pub mod app;
 pub mod command;
 pub mod lifecycle;
 pub mod logging;
+pub mod otlp;
 pub mod reload;
 
 /// The examples in the documents, run as tests.

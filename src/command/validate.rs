@@ -12,6 +12,7 @@ use crate::gate::subjects::read_key;
 use crate::jwks;
 use crate::keyring::KeySet;
 use crate::listener::tls::{Material, Protects};
+use crate::otlp::Otlp;
 
 /// Checks a configuration file and reports every problem with its line, column and path.
 #[derive(Args, Debug)]
@@ -104,6 +105,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if let Some(file) = &config.admin.token_file
         && let Err(error) = AccessToken::check(file)
     {
+        complain(&error.to_string());
+        code = ExitCode::from(1);
+    }
+    if let Err(error) = Otlp::prepare(&config.telemetry, super::variable).await {
         complain(&error.to_string());
         code = ExitCode::from(1);
     }

@@ -194,6 +194,18 @@ async fn validate_reports() {
     std::fs::write(directory.path().join("key"), "0123456789abcdef").unwrap();
     assert_eq!(validate(&hashed, &[]).await.code, Some(0));
 
+    let exporting = provider(&issuer, "acme", "") + "telemetry: { otlp: { headers_file: otlp } }\n";
+    std::fs::write(directory.path().join("otlp"), "api-key").unwrap();
+    let wrong = validate(&exporting, &[]).await;
+    assert_eq!(wrong.code, Some(1));
+    let expected = "otlp`: line 1 is not `name: value`";
+    let is_named = wrong
+        .err
+        .starts_with("`telemetry.otlp.headers_file`: cannot use `");
+    assert!(is_named && wrong.err.contains(expected), "{}", wrong.err);
+    std::fs::write(directory.path().join("otlp"), "api-key: a").unwrap();
+    assert_eq!(validate(&exporting, &[]).await.code, Some(0));
+
     let online = validate(&provider(&issuer, "acme", ""), &["--online"]).await;
     assert_eq!(online.code, Some(0), "{}", online.err);
     assert!(

@@ -92,8 +92,10 @@ const RESERVED: [Reserved; 7] = [
             "src/listener/tls.rs",
             "src/listener/tls/",
             "src/command/tls.rs",
+            "src/otlp/client.rs",
+            "src/otlp/trust.rs",
         ],
-        why: "TLS ends in the listener, in the fetcher and in the clients among the commands",
+        why: "TLS ends in the listener, in the fetcher, in the exporter and in the clients among the commands",
     },
     Reserved {
         word: "proto::",
@@ -103,8 +105,10 @@ const RESERVED: [Reserved; 7] = [
             "src/app.rs",
             "src/command/check.rs",
             "src/explain/",
+            "src/otlp.rs",
+            "src/otlp/",
         ],
-        why: "generated types stop in ext_authz",
+        why: "generated types stop in ext_authz and otlp",
     },
     Reserved {
         word: "claimgate_gate::",

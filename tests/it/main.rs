@@ -50,6 +50,7 @@ mod schema;
 mod serving;
 mod support;
 mod table_tests;
+mod telemetry;
 mod tls;
 mod tls_server;
 mod token_cache;

@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod call;
+pub mod collector;
 pub mod command;
 pub mod examples;
 pub mod gate;

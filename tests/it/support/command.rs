@@ -30,6 +30,11 @@ pub fn claimgate(arguments: &[&str]) -> Command {
     ] {
         command.env_remove(variable);
     }
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("OTEL_") {
+            command.env_remove(variable);
+        }
+    }
     command
         .args(arguments)
         .stdin(Stdio::piped())

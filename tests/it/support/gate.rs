@@ -7,6 +7,7 @@ use claimgate::config::Config;
 use claimgate::dev::signer::Signer;
 use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
 use claimgate::ext_authz::service::Service;
+use claimgate::telemetry::spans::Tracer;
 use claimgate::time::{Clock, UnixTime};
 use serde_json::json;
 
@@ -57,6 +58,18 @@ impl Gate {
             service: Service {
                 gate: claimgate::gate::Gate::start(config, dynamic).await,
             },
+            clock,
+        }
+    }
+
+    /// Starts with a tracer.
+    pub async fn start_traced(yaml: &str, tracer: Option<Tracer>) -> Self {
+        let config = Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}"));
+        let clock = Arc::<Still>::default();
+        let dynamic: Arc<dyn Clock> = Arc::<Still>::clone(&clock);
+        let gate = claimgate::gate::Gate::start_traced(config, dynamic, tracer);
+        Self {
+            service: Service { gate: gate.await },
             clock,
         }
     }

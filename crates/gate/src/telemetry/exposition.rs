@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+mod sample;
+
+pub use sample::Sample;
+
 /// A text format for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -63,14 +67,20 @@ fn media_range(text: &str) -> Option<(&str, f32)> {
 }
 
 /// A metric family: its metadata and its samples.
-struct Family<'t> {
-    name: &'t str,
-    help: &'t str,
-    kind: &'t str,
-    samples: Vec<&'t str>,
+#[derive(Debug)]
+pub struct Family<'t> {
+    /// The name, without the suffix of its samples.
+    pub name: &'t str,
+    /// What it counts.
+    pub help: &'t str,
+    /// Its type in OpenMetrics, such as `counter`.
+    pub kind: &'t str,
+    /// Its samples as lines of text. [`Sample::parse`] reads one.
+    pub samples: Vec<&'t str>,
 }
 
-fn families(open_metrics: &str) -> Vec<Family<'_>> {
+/// The families in OpenMetrics text.
+pub fn families(open_metrics: &str) -> Vec<Family<'_>> {
     let mut families: Vec<Family<'_>> = Vec::new();
     for line in open_metrics.lines() {
         let Some(comment) = line.strip_prefix("# ") else {
