@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use crate::jwks::Jwks;
 use crate::subjects::Subjects;
 use crate::telemetry::metrics::{Metrics, PolicyMetrics};
+use crate::telemetry::spans::Tracer;
 use crate::token_cache::TokenCache;
 use claimgate_config::{Config, ConfigHash, Problem};
 use claimgate_core::answer::denials::Denials;
@@ -42,6 +43,7 @@ impl Generation {
         config: Config,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
+        tracer: Option<&Tracer>,
         changed: watch::Sender<()>,
         earlier: Option<&Self>,
     ) -> Self {
@@ -65,7 +67,7 @@ impl Generation {
             hash,
             effective,
             warnings,
-            jwks: Jwks::start(keys, clock, &series, changed, earlier).await,
+            jwks: Jwks::start(keys, clock, &series, tracer, changed, earlier).await,
             token_cache: TokenCache::new(&token_cache, metrics.token_cache().clone()),
             policy,
             denials,

@@ -43,6 +43,7 @@ use source::Source;
 pub use status::{Exemption, Status};
 
 use crate::telemetry::metrics::{KeyMetrics, PolicyMetrics, UnknownKeyOutcome};
+use crate::telemetry::spans::Tracer;
 use claimgate_config::KeySettings;
 use claimgate_core::decision::KeyDoubt;
 use claimgate_core::escaped::Escaped;
@@ -85,6 +86,7 @@ impl Jwks {
         providers: Vec<KeySettings>,
         clock: &Arc<dyn Clock>,
         metrics: &PolicyMetrics,
+        tracer: Option<&Tracer>,
         changed: watch::Sender<()>,
         earlier: Option<&Self>,
     ) -> Self {
@@ -97,7 +99,7 @@ impl Jwks {
         let providers = providers.into_iter().enumerate().map(|(index, settings)| {
             let metrics = metrics.keys(ProviderId(index)).cloned().unwrap_or_default();
             let known = known.get(settings.name.as_str()).copied();
-            Provider::start(settings, known, Arc::clone(clock), metrics)
+            Provider::start(settings, known, Arc::clone(clock), metrics, tracer.cloned())
         });
         // In parallel, so that a disk that hangs delays the start by only one timeout.
         let providers = join_all(providers).await;
@@ -227,6 +229,7 @@ impl Provider {
         known: Option<&Arc<Self>>,
         clock: Arc<dyn Clock>,
         metrics: KeyMetrics,
+        tracer: Option<Tracer>,
     ) -> Arc<Self> {
         let known = match known {
             Some(known) if known.state.settings == settings => return Arc::clone(known),
@@ -234,7 +237,7 @@ impl Provider {
         };
         let known = known.map(|known| &*known.state);
         let state = Arc::new(ProviderState::new(settings, metrics, known));
-        let mut refresher = Refresher::new(Arc::clone(&state), clock);
+        let mut refresher = Refresher::new(Arc::clone(&state), clock, tracer);
         refresher.prepare(known).await;
         let mut tasks = JoinSet::from_iter([refresher.run()]);
         tasks.spawn(Arc::clone(&state).end_grace());

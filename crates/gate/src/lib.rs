@@ -81,7 +81,15 @@ impl Gate {
         let metrics = Arc::new(Metrics::new());
         let tracer = tracer.map(|tracer| tracer.counting(metrics.spans().queue_full.clone()));
         let changed = watch::Sender::default();
-        let first = Generation::start(config, &clock, &metrics, changed.clone(), None).await;
+        let first = Generation::start(
+            config,
+            &clock,
+            &metrics,
+            tracer.as_ref(),
+            changed.clone(),
+            None,
+        )
+        .await;
         metrics.show(Arc::clone(&first.metrics));
         Self {
             current: Arc::new(ArcSwap::from_pointee(first)),
@@ -99,8 +107,15 @@ impl Gate {
     /// Waits at most 10 seconds for the keys of new providers. Reloads must not overlap.
     pub async fn reload(&self, config: Config) {
         let before = self.generation();
-        let (clock, changed) = (&self.clock, self.changed.clone());
-        let next = Generation::start(config, clock, &self.metrics, changed, Some(&before)).await;
+        let next = Generation::start(
+            config,
+            &self.clock,
+            &self.metrics,
+            self.tracer.as_ref(),
+            self.changed.clone(),
+            Some(&before),
+        )
+        .await;
         // Missing keys may arrive later.
         let _ = timeout(MAX_WAIT_FOR_KEYS, next.jwks.all_known()).await;
         self.metrics.show(Arc::clone(&next.metrics));

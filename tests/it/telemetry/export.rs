@@ -5,11 +5,10 @@ use std::time::Duration;
 use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
 use claimgate::keyring::Algorithm::Es256;
 use claimgate::otlp::proto::trace::v1::span::SpanKind;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 
-use super::{Exporting, prepare};
-use crate::documents::PROVIDERS;
+use super::{Exporting, eventually, prepare};
 use crate::support::authority::authority;
 use crate::support::call::bearer;
 use crate::support::collector::{Behaviour, Collector, Received, texts};
@@ -132,7 +131,7 @@ async fn variables_are_enough_and_headers_are_sent() {
     ] {
         let more = ("OTEL_METRICS_EXPORTER", "none");
         let variables: Vec<_> = variables.iter().copied().chain([more]).collect();
-        let exporting = Exporting::start(&format!("{PROVIDERS}\n{sections}"), &variables).await;
+        let exporting = Exporting::start(sections, &variables).await;
         exporting.check(1).await;
         exporting.exports.flush().await;
         let received = collector.received();
@@ -153,7 +152,7 @@ async fn variables_are_enough_and_headers_are_sent() {
 #[tokio::test]
 async fn spans_are_sent_in_batches() {
     let collector = Collector::start().await;
-    let section = format!("{PROVIDERS}\n{}", collector.section("metrics: false"));
+    let section = collector.section("metrics: false");
     let variables = [
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "3"),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
@@ -189,7 +188,7 @@ async fn temporary_failures_are_tried_again() {
         (Behaviour::Rejects(1), 1, 1),
     ] {
         let collector = Collector::behaving(behaviour.clone()).await;
-        let section = format!("{PROVIDERS}\n{}", collector.section("metrics: false"));
+        let section = collector.section("metrics: false");
         // Loopback needs no time, but the paused clock moves on while it is awaited.
         let variables = [
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "100000"),
@@ -201,9 +200,7 @@ async fn temporary_failures_are_tried_again() {
         let done = |received: &Received| {
             received.checks().len() == sent && exporting.gate.metric(series) == lost.to_string()
         };
-        while !done(&collector.received()) {
-            sleep(Duration::from_secs(1)).await;
-        }
+        eventually(async || done(&collector.received())).await;
         exporting.exports.flush().await;
         assert!(done(&collector.received()), "{behaviour:?}");
     }
@@ -222,12 +219,10 @@ async fn a_dead_collector_costs_only_spans() {
         ("OTEL_BSP_EXPORT_TIMEOUT", "2000"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2"),
     ];
-    let exporting = Exporting::start(&format!("{PROVIDERS}\n{section}"), &variables).await;
+    let exporting = Exporting::start(&section, &variables).await;
     exporting.check(10).await;
     let series = "claimgate_spans_dropped_total{cause=\"export_failed\"}";
-    while exporting.gate.metric(series) != "10" {
-        sleep(Duration::from_secs(1)).await;
-    }
+    eventually(async || exporting.gate.metric(series) == "10").await;
     let lines = log.take();
     let lines: Vec<_> = lines
         .iter()
@@ -246,7 +241,7 @@ async fn a_silent_collector_does_not_delay_the_end() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
     let section = format!("telemetry: {{ otlp: {{ endpoint: \"http://{address}\" }} }}");
-    let exporting = Exporting::start(&format!("{PROVIDERS}\n{section}"), &[]).await;
+    let exporting = Exporting::start(&section, &[]).await;
     exporting.check(3).await;
     let flushed = timeout(Duration::from_secs(4), exporting.exports.flush());
     flushed.await.expect("the end is bounded");
@@ -269,7 +264,7 @@ async fn a_collector_behind_tls_must_be_trusted() {
             );
             let log = Log::start("warn");
             let variables = [("OTEL_BSP_EXPORT_TIMEOUT", "900")];
-            let exporting = Exporting::start(&format!("{PROVIDERS}\n{section}"), &variables).await;
+            let exporting = Exporting::start(&section, &variables).await;
             exporting.check(1).await;
             exporting.exports.flush().await;
             assert_eq!(collector.received().checks().len(), usize::from(is_trusted));
@@ -306,9 +301,7 @@ async fn nothing_runs_unless_it_is_asked_for() {
         (quiet, &[on], false),
         ("telemetry: {}", &[], false),
     ] {
-        let (tracer, _) = prepare(&format!("{PROVIDERS}\n{section}"), variables)
-            .await
-            .unwrap();
+        let (tracer, _) = prepare(section, variables).await.unwrap();
         assert_eq!(tracer.is_some(), is_traced, "{section} {variables:?}");
     }
 }

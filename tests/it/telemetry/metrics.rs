@@ -10,7 +10,6 @@ use claimgate::otlp::proto::metrics::v1::number_data_point::Value as Number;
 use claimgate::telemetry::exposition::{Format, Sample};
 
 use super::Exporting;
-use crate::documents::PROVIDERS;
 use crate::support::collector::{Collector, texts};
 use crate::support::gate::NOW;
 
@@ -79,7 +78,7 @@ fn series(metric: &Metric, all: &mut Series) {
 async fn metrics_are_those_of_the_page() {
     let collector = Collector::start().await;
     let section = collector.section("traces: false, metrics_interval: 1h");
-    let exporting = Exporting::start(&format!("{PROVIDERS}\n{section}"), &[]).await;
+    let exporting = Exporting::start(&section, &[]).await;
     exporting.check(3).await;
     let Exporting { gate, exports } = exporting;
     exports.flush().await;

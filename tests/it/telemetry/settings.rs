@@ -112,7 +112,7 @@ async fn each_wrong_setting_is_named() {
             "" => String::new(),
             fields => section(fields),
         };
-        let prepared = prepare(&format!("{PROVIDERS}\n{section}"), variables).await;
+        let prepared = prepare(&section, variables).await;
         let error = prepared.map(|(tracer, _)| tracer).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{variables:?}: {error}");
     }

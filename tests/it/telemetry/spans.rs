@@ -13,7 +13,7 @@ use claimgate::telemetry::spans::{Sampler, Span, SpanKind, Tracer, Value};
 use tokio::sync::mpsc;
 use tonic::Request;
 
-use crate::documents::PROVIDERS;
+use super::local;
 use crate::support::call::{Answer, bearer, check};
 use crate::support::gate::{Gate, NOW, provider, token};
 use crate::support::issuer::{Issuer, JWKS, Reply};
@@ -289,6 +289,35 @@ async fn waiting_for_keys_is_an_event() {
     assert_eq!(texts(&span.attributes)["error.type"], "keys_unavailable");
 }
 
+/// Fetches of keys are spans too, without a parent: several checks may wait for one.
+#[tokio::test(start_paused = true)]
+async fn fetches_are_spans() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let (tracer, mut spans) = Tracer::new(ALL, 8);
+    let gate = Gate::start_traced(&provider(&issuer, "acme", ""), Some(tracer)).await;
+    let port = issuer.address().port().to_string();
+    let mut fetched = async || {
+        let span = spans.recv().await.unwrap();
+        assert_eq!((span.name, span.kind), ("fetch keys", SpanKind::Client));
+        assert_eq!(span.context.parent, None);
+        let mut texts = texts(&span.attributes);
+        assert_eq!(texts.remove("claimgate.provider").unwrap(), "acme");
+        assert_eq!(texts.remove("server.address").unwrap(), "127.0.0.1");
+        assert_eq!(texts.remove("server.port").unwrap(), port);
+        (texts, span.error)
+    };
+    let (attributes, error) = fetched().await;
+    let keys = ("claimgate.keys", "1".to_owned());
+    assert_eq!((attributes, error), ([keys].into(), None));
+    issuer.reply(JWKS, Reply::status(404));
+    let (attributes, error) = fetched().await;
+    let status = |name| (name, "404".to_owned());
+    let expected = ["error.type", "http.response.status_code"].map(status);
+    assert_eq!(attributes, expected.into());
+    assert_eq!(error, gate.error());
+}
+
 #[tokio::test]
 async fn a_subject_is_named_as_in_the_log() {
     for (setting, expected) in [
@@ -365,7 +394,7 @@ async fn no_span_contains_a_token() {
 #[tokio::test]
 async fn spans_that_find_no_room_are_counted() {
     let (tracer, spans) = Tracer::new(ALL, 2);
-    let gate = Gate::start_traced(PROVIDERS, Some(tracer)).await;
+    let gate = Gate::start_traced(&local(), Some(tracer)).await;
     for _ in 0..5 {
         assert_eq!(gate.check("").await.status(), 401);
     }

@@ -13,12 +13,14 @@ use super::clock::{ClockDifference, ProviderTime};
 use super::disk::Disk;
 use super::source::{Loaded, Source};
 use super::{KeysError, ProviderState, Status, schedule};
+use crate::telemetry::spans::{FetchSpan, Tracer};
 use claimgate_core::keyring::{KeySet, Keys};
 use claimgate_core::time::Clock;
 
 pub(super) struct Refresher {
     provider: Arc<ProviderState>,
     clock: Arc<dyn Clock>,
+    tracer: Option<Tracer>,
     source: Source,
     disk: Option<Disk>,
     good: Option<(Instant, Arc<KeySet>)>,
@@ -30,12 +32,17 @@ pub(super) struct Refresher {
 }
 
 impl Refresher {
-    pub(super) fn new(provider: Arc<ProviderState>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        provider: Arc<ProviderState>,
+        clock: Arc<dyn Clock>,
+        tracer: Option<Tracer>,
+    ) -> Self {
         Self {
             source: Source::new(&provider.settings),
             disk: Disk::new(&provider.settings),
             provider,
             clock,
+            tracer,
             good: None,
             unusable: BTreeSet::new(),
             failures: 0,
@@ -130,7 +137,9 @@ impl Refresher {
         if self.begin() {
             self.source.forget();
         }
+        let span = self.begin_span();
         let loaded = unbroken(self.source.load()).await;
+        self.end_span(span, &loaded);
         let refresh = self.provider.settings.refresh.clone();
         let pause = match &loaded {
             Ok(loaded) => {
@@ -153,8 +162,25 @@ impl Refresher {
             return;
         }
         self.begin();
+        let span = self.begin_span();
         let loaded = unbroken(self.source.load_new()).await;
+        self.end_span(span, &loaded);
         self.take(loaded);
+    }
+
+    /// Begins to record a fetch over the network.
+    fn begin_span(&self) -> Option<FetchSpan> {
+        match self.source.is_local() {
+            true => None,
+            false => FetchSpan::begin(self.tracer.as_ref()),
+        }
+    }
+
+    fn end_span(&self, span: Option<FetchSpan>, loaded: &Result<Loaded, KeysError>) {
+        if let Some(span) = span {
+            let keys = loaded.as_ref().map(|loaded| &*loaded.keys);
+            span.end(&self.provider.settings, keys, &*self.clock);
+        }
     }
 
     /// Begins a fetch. Returns whether requests wait for it.

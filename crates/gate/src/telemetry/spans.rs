@@ -10,9 +10,11 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 
 mod check;
+mod fetch;
 mod sampler;
 
 pub use check::{CheckSpan, Progress, Protocol};
+pub(crate) use fetch::FetchSpan;
 pub use sampler::Sampler;
 
 use claimgate_core::request::TraceParent;
