@@ -18,7 +18,7 @@ use super::{request, wire};
 use crate::decision::Fault;
 use crate::gate::{Circumstances, Gate, Judged};
 use crate::request::{Request, TraceParent};
-use crate::telemetry::spans::{CheckSpan, Protocol};
+use crate::telemetry::spans::Protocol;
 
 /// `Check` in spans (OpenTelemetry, "Semantic conventions for gRPC").
 const PROTOCOL: Protocol = Protocol {
@@ -63,14 +63,7 @@ impl Service {
         self.answer_to(None, check, time_left).await
     }
 
-    /// The span of the proxy that asks, in the metadata of its call. `None` without tracing.
-    pub(super) fn caller(&self, metadata: &HeaderMap) -> Option<TraceParent> {
-        self.gate.tracer()?;
-        let parent = metadata.get("traceparent")?.to_str().ok()?;
-        TraceParent::parse(parent)
-    }
-
-    /// The same for a caller that has a span.
+    /// The same for a caller that may have a span.
     pub(super) async fn answer_to(
         &self,
         caller: Option<TraceParent>,
@@ -92,8 +85,13 @@ impl Service {
                 }
             };
             span = self.gate.begin_span(caller, Some(&request), arrived);
-            let deciding = AssertUnwindSafe(self.decide(&request, max_wait, span.as_deref_mut()));
-            let judged = deciding
+            let deciding = async {
+                match span.as_deref_mut() {
+                    None => self.gate.decide(&request, max_wait).await,
+                    Some(span) => self.gate.decide_showing(&request, max_wait, span).await,
+                }
+            };
+            let judged = AssertUnwindSafe(deciding)
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_| self.gate.deny(Fault::Internal, &request));
@@ -112,6 +110,7 @@ impl Service {
                 request: request.as_ref(),
                 took: arrived.elapsed(),
                 max_wait,
+                trace_id: span.as_ref().map(|span| span.trace_id()),
             };
             self.gate.conclude(&judged, circumstances);
             if let Some(span) = span {
@@ -122,16 +121,11 @@ impl Service {
         answer
     }
 
-    async fn decide(
-        &self,
-        request: &Request<'_>,
-        max_wait: Duration,
-        span: Option<&mut CheckSpan>,
-    ) -> Judged {
-        match span {
-            None => self.gate.decide(request, max_wait).await,
-            Some(span) => self.gate.decide_showing(request, max_wait, span).await,
-        }
+    /// The span of the proxy that asks, in the metadata of its call. `None` if nothing is traced.
+    pub(super) fn caller(&self, metadata: &HeaderMap) -> Option<TraceParent> {
+        self.gate.tracer()?;
+        let parent = metadata.get("traceparent")?.to_str().ok()?;
+        TraceParent::parse(parent)
     }
 
     /// The answer to a check that cannot be read.

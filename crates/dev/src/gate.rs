@@ -138,6 +138,7 @@ impl Gate {
             request: Some(&seen),
             took: Duration::ZERO,
             max_wait: Duration::MAX,
+            trace_id: None,
         };
         self.inner.conclude(&judged, circumstances);
         match judged.answer(&seen) {

@@ -49,6 +49,8 @@ pub struct Circumstances<'a, 'r> {
     pub took: Duration,
     /// The maximum time that it could wait for keys.
     pub max_wait: Duration,
+    /// The trace of its span. `None` if it has none.
+    pub trace_id: Option<u128>,
 }
 
 impl Gate {
@@ -147,6 +149,8 @@ impl Gate {
         let claims = bearer.map(|bearer| bearer.token().claims());
         let shown = |text: &str| generation.subjects.shown(text);
         let request = circumstances.request.map(DenialRecord::of);
+        let request = request.unwrap_or_default();
+        let trace_id = circumstances.trace_id.map(|id| format!("{id:032x}"));
         let rule = denial.rule.and_then(|id| policy.rule(id));
         let provider = denial.provider.and_then(|id| policy.provider(id));
         DenialRecord {
@@ -164,7 +168,8 @@ impl Gate {
                 .then(|| hint(generation, denial, circumstances))
                 .flatten(),
             see: advice::section(denial.reason()),
-            ..request.unwrap_or_default()
+            trace_id: trace_id.or(request.trace_id),
+            ..request
         }
     }
 
@@ -184,6 +189,7 @@ fn hint(
         request,
         took,
         max_wait,
+        trace_id: _,
     } = circumstances;
     let in_vain = || {
         let setting = generation.jwks.unknown_key_wait(denial.provider?);

@@ -241,6 +241,10 @@ async fn denials_say_why() {
         // A caller who reports the id of a denial names its span.
         let has_id = texts.contains_key("claimgate.request_id");
         assert!(has_id, "{texts:?}");
+        let denials = &traced.gate.service.gate.denials;
+        let trace_id = format!("{:032x}", span.context.trace_id);
+        let denial = denials.find(&trace_id).expect("the log names the trace");
+        assert_eq!(denial.request_id, texts["claimgate.request_id"]);
     }
 }
 

@@ -45,6 +45,11 @@ pub struct CheckSpan {
 }
 
 impl CheckSpan {
+    /// The trace that the check belongs to.
+    pub fn trace_id(&self) -> u128 {
+        self.context.trace_id
+    }
+
     fn event(&mut self, name: &'static str, attributes: Vec<Attribute>) {
         self.events.push((Instant::now(), name, attributes));
     }
