@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use claimgate::otlp::proto::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
@@ -34,7 +34,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// What arrived.
 #[derive(Clone, Debug)]
@@ -261,10 +261,18 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Router)
     };
 }
 
-async fn post_traces(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> Vec<u8> {
+async fn post_traces(
+    State(store): State<Store>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Vec<u8>, StatusCode> {
+    assert_eq!(headers["content-type"], "application/x-protobuf");
     let message = ExportTraceServiceRequest::decode(body).unwrap();
-    let answer = store.take_traces(headers, message).unwrap();
-    answer.encode_to_vec()
+    match store.take_traces(headers, message) {
+        Ok(answer) => Ok(answer.encode_to_vec()),
+        Err(error) if error.code() == Code::Unavailable => Err(StatusCode::SERVICE_UNAVAILABLE),
+        Err(_) => Err(StatusCode::BAD_REQUEST),
+    }
 }
 
 async fn post_metrics(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> Vec<u8> {

@@ -6,7 +6,7 @@ use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient
 use claimgate::keyring::Algorithm::Es256;
 use claimgate::otlp::proto::trace::v1::span::SpanKind;
 use tokio::time::timeout;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
 use super::{Exporting, eventually, prepare};
 use crate::support::authority::authority;
@@ -178,31 +178,31 @@ async fn spans_are_sent_in_batches() {
 #[tokio::test(start_paused = true)]
 async fn temporary_failures_are_tried_again() {
     let unavailable = || Status::unavailable("restarting");
-    for (behaviour, sent, lost) in [
-        (Behaviour::Fails(vec![unavailable(), unavailable()]), 1, 0),
-        (
-            Behaviour::Fails(vec![Status::new(Code::InvalidArgument, "no")]),
-            0,
-            1,
-        ),
-        (Behaviour::Rejects(1), 1, 1),
-    ] {
-        let collector = Collector::behaving(behaviour.clone()).await;
-        let section = collector.section("metrics: false");
-        // Loopback needs no time, but the paused clock moves on while it is awaited.
-        let variables = [
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "100000"),
-            ("OTEL_BSP_EXPORT_TIMEOUT", "1000000"),
-        ];
-        let exporting = Exporting::start(&section, &variables).await;
-        exporting.check(1).await;
-        let series = "claimgate_spans_dropped_total{cause=\"export_failed\"}";
-        let done = |received: &Received| {
-            received.checks().len() == sent && exporting.gate.metric(series) == lost.to_string()
-        };
-        eventually(async || done(&collector.received())).await;
-        exporting.exports.flush().await;
-        assert!(done(&collector.received()), "{behaviour:?}");
+    let invalid = || Status::invalid_argument("no");
+    for protocol in ["grpc", "http/protobuf"] {
+        for (behaviour, sent, lost) in [
+            (Behaviour::Fails(vec![unavailable(), unavailable()]), 1, 0),
+            (Behaviour::Fails(vec![invalid()]), 0, 1),
+            (Behaviour::Rejects(1), 1, 1),
+        ] {
+            let collector = Collector::behaving(behaviour.clone()).await;
+            let section = collector.section(&format!("metrics: false, protocol: {protocol}"));
+            // Loopback needs no time, but the paused clock moves on while it is awaited.
+            let variables = [
+                ("OTEL_EXPORTER_OTLP_TIMEOUT", "100000"),
+                ("OTEL_BSP_EXPORT_TIMEOUT", "1000000"),
+            ];
+            let exporting = Exporting::start(&section, &variables).await;
+            exporting.check(1).await;
+            let series = "claimgate_spans_dropped_total{cause=\"export_failed\"}";
+            let done = |received: &Received| {
+                let dropped = exporting.gate.metric(series);
+                received.checks().len() == sent && dropped == lost.to_string()
+            };
+            eventually(async || done(&collector.received())).await;
+            exporting.exports.flush().await;
+            assert!(done(&collector.received()), "{protocol} {behaviour:?}");
+        }
     }
 }
 
