@@ -42,8 +42,7 @@ impl FileState {
         let sections = self.restart_for.load_full()?;
         let sections = sections.join("` and `");
         Some(format!(
-            "`{sections}` has changed in the configuration file: restart the service to put that into \
-             force"
+            "changes of `{sections}` in the configuration file wait for a restart of the service"
         ))
     }
 }

@@ -174,7 +174,7 @@ async fn ask(target: &str, tls: &TlsArguments, check: CheckRequest) -> Result<Re
     let failed = reason
         .or_else(|| observed(&response))
         .map(|reason| (reason, "see the server's log for details".to_owned()));
-    Ok(Report {
+    let mut report = Report {
         passed_over: Vec::new(),
         also_matching: Vec::new(),
         steps: Vec::new(),
@@ -183,7 +183,12 @@ async fn ask(target: &str, tls: &TlsArguments, check: CheckRequest) -> Result<Re
         unavailable: None,
         too_long: Vec::new(),
         response,
-    })
+    };
+    let id = report.header("x-request-id").map(str::to_owned);
+    if let (Some((_, detail)), Some(id)) = (&mut report.failed, id) {
+        *detail = format!("`claimgate why {id} --admin ADDRESS` and the server's log say why");
+    }
+    Ok(report)
 }
 
 /// The reason of a denial that is not enforced, from the metadata.

@@ -280,6 +280,12 @@ async fn serve_from_variables_alone_until_sigterm() {
     assert_eq!(allowed.code, Some(0), "{}{}", allowed.out, allowed.err);
     let forged = format!("{}AAAA", &secret[..secret.len() - 4]);
     let denied = run(&["check", "--target", &address, "--token", "-"], &forged).await;
+    let next = denied.out.split_once("`claimgate why ").map(|(_, id)| id);
+    assert!(
+        next.is_some_and(|next| next.contains(" --admin ADDRESS`")),
+        "{}",
+        denied.out
+    );
     assert_eq!(denied.code, Some(1), "{}", denied.out);
     let event = line_with(&mut lines, "denied").await;
     assert_eq!(event["reason"], "bad_signature");

@@ -5,13 +5,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use claimgate::dev::signer::Signer;
+use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
+use claimgate::ext_authz::request::compose;
 use claimgate::keyring::Algorithm::Es256;
 use claimgate::keyring::ProviderId;
+use claimgate::request::Request;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::support::call::Answer;
 use crate::support::command::run;
 use crate::support::gate::{Gate, NOW, provider, token};
 use crate::support::issuer::{DISCOVERY, Issuer, JWKS, Reply};
@@ -228,6 +232,10 @@ async fn a_clock_that_differs_from_the_providers() {
                 None => assert!(!hint.contains("`Date`"), "{header}: {hint}"),
             }
         }
+        let agree = matches!(ahead, "-20" | "0");
+        let late = hint(&gate, &claims("exp", NOW - 400)).await;
+        let expected = "the clocks agree, so the client keeps a token that expired 400 s ago";
+        assert_eq!(late.contains(expected), agree, "{header}: {late}");
         sleep(secs(30)).await;
         let is_large = expired.or(early).is_some();
         let warned = count(&log, &["tokens may be refused as expired or not yet valid"]);
@@ -348,6 +356,52 @@ async fn a_wrong_order_of_rules_shows() {
         let later = later.unwrap_or_default().replace('`', "");
         let later: Vec<&str> = later.split(", ").filter(|name| !name.is_empty()).collect();
         assert_eq!(report["rules_also_matching"], json!(later), "{path}");
+    }
+}
+
+/// A rule refuses what a later one is for.
+#[tokio::test(start_paused = true)]
+async fn a_denial_names_later_rules() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let rules = "rules:
+  - { name: api, match: { path: { prefix: /orders }, methods: [GET, POST] }, scopes: [write] }
+  - { name: health, match: { path: { exact: /orders/health } }, access: public }
+  - { name: rest, access: deny, match: { path: { prefix: / } } }
+";
+    let gate = Gate::start(&format!("{}{rules}", provider(&issuer, "acme", ""))).await;
+    gate.service.gate.generation().jwks.all_known().await;
+    let good = format!("Bearer {}", token(&issuer, &key));
+    let later =
+        "the rule `api` decides because it comes first; a later one that matches too: `health`";
+    for (path, credential, expected) in [
+        ("/orders/health", None, true),
+        ("/orders/health", Some(good.as_str()), true),
+        ("/orders/health", Some("Bearer x"), false),
+        ("/orders/1", None, false),
+        ("/other", None, false),
+    ] {
+        let lines = credential.map(|value| ("authorization", value.as_bytes()));
+        let request = Request {
+            method: "GET",
+            host: "api.example.com",
+            path,
+            headers: lines.into_iter().collect(),
+            ..Request::default()
+        };
+        let asked = tonic::Request::new(compose(&request));
+        let answer = gate.service.check(asked).await;
+        assert!(
+            !Answer::read(answer.unwrap().into_inner()).is_allow(),
+            "{path}"
+        );
+        let denial = gate.service.gate.denials.newest().next().unwrap();
+        let hint = denial.hint.clone().unwrap_or_default();
+        assert_eq!(
+            hint.contains(later),
+            expected,
+            "{path} {credential:?}: {hint}"
+        );
     }
 }
 

@@ -165,7 +165,7 @@ async fn each_kind_of_change_takes_effect_and_a_wrong_file_changes_nothing() {
         .await;
     let ready = running.page("/readyz?verbose").await;
     assert!(!ready.contains("rejected"), "{ready}");
-    let restart = "`server` has changed in the configuration file: restart the service";
+    let restart = "changes of `server` and `telemetry` in the configuration file wait for a restart of the service";
     for path in ["/readyz?verbose", "/stats", "/"] {
         let page = running.page(path).await;
         assert!(page.contains(restart), "{page}");

@@ -24,7 +24,7 @@ use crate::escaped::Escaped;
 use crate::keyring::{Keyring, Keys, NoKey};
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::token::bearer::find_token;
+use crate::token::bearer::{CredentialError, find_token};
 use crate::token::{Kind, OtherKind, TokenError};
 
 /// The audiences of Microsoft Graph.
@@ -161,6 +161,17 @@ pub fn likely_cause(
         | Fault::CheckUnreadable(_)
         | Fault::Overloaded
         | Fault::Internal => None,
+    }
+}
+
+/// The later rules that match the request too, if the rule that decided refused its token, or the lack of
+/// one.
+pub fn later_rule(denial: &Denial, policy: &Policy, request: &Request<'_>) -> Option<String> {
+    match &denial.fault {
+        Fault::Refused(_) | Fault::Credential(CredentialError::Missing(_)) => {
+            rules::later(denial.rule?, policy, request)
+        }
+        _ => None,
     }
 }
 

@@ -15,8 +15,12 @@ pub fn likely_cause(
     request: &Request<'_>,
 ) -> Option<String> {
     let Generation { policy, jwks, .. } = generation;
-    of_provider(generation, denial)
-        .or_else(|| advice::likely_cause(denial, policy, &jwks.snapshot(), request))
+    let hint = of_provider(generation, denial)
+        .or_else(|| advice::likely_cause(denial, policy, &jwks.snapshot(), request));
+    match (hint, advice::later_rule(denial, policy, request)) {
+        (Some(hint), Some(later)) => Some(format!("{hint}; {later}")),
+        (hint, later) => hint.or(later),
+    }
 }
 
 fn of_provider(generation: &Generation, denial: &Denial) -> Option<String> {
@@ -46,6 +50,15 @@ fn of_provider(generation: &Generation, denial: &Denial) -> Option<String> {
 /// The hint for a token whose times are wrong only because the clocks differ.
 fn clock(generation: &Generation, denial: &Denial, error: &TokenError) -> Option<String> {
     let status = generation.jwks.status(denial.provider?)?;
+    if let TokenError::Expired { exp, now, .. } = error
+        && status.clocks_agree()
+    {
+        return Some(format!(
+            "the clocks agree, so the client keeps a token that expired {} s ago: it must get a new one \
+             before `exp`",
+            now.saturating_since(*exp).as_secs()
+        ));
+    }
     let difference = status.large_clock_difference()?;
     let explains = match (error, difference) {
         (TokenError::Expired { exp, now, skew }, ClockDifference::Ahead(by)) => {

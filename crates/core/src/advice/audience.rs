@@ -34,10 +34,15 @@ pub(super) fn wrong(accepted: &[String], token: &UnverifiedParts<'_>) -> Option<
             "the client did not request an API: have it name yours as `audience`"
         }
         [one] if Some(*one) == client(token) && token.claim("token_use").is_none() => {
-            return Some(format!("the audience is the client itself: {ID_TOKEN}"));
+            return Some(format!(
+                "the audience is the client itself: {ID_TOKEN}, and add the client to `audiences`"
+            ));
         }
         [] => "the token names no audience: have the provider name your API",
-        _ => "the token is for another API: have the client request one for yours",
+        _ => {
+            "the token is for another API: have the client request one for yours; if your API goes by \
+             that name, add it to `audiences`"
+        }
     };
     Some(text.to_owned())
 }

@@ -33,6 +33,14 @@ pub(super) fn unknown(found: &str, policy: &Policy) -> String {
                 Some(Difference::Known(difference)) => {
                     return format!("it differs from `{own}` {difference}");
                 }
+                Some(Difference::Spelling(difference)) => {
+                    return format!(
+                        "it differs from `{own}` {difference}. If all tokens of the provider name it \
+                         so, set `issuer: {}`, with `discovery_url` if the metadata is elsewhere; if only \
+                         some do, list it in `issuer_aliases`",
+                        Escaped::from(found.text)
+                    );
+                }
                 // Many providers use the same paths, so a match of the path alone is the weakest.
                 Some(Difference::Host) => other_host = other_host.or(Some(own)),
                 None => {}
@@ -95,6 +103,8 @@ fn configured(policy: &Policy) -> String {
 enum Difference {
     /// The difference in words.
     Known(&'static str),
+    /// The same, of two names for one issuer.
+    Spelling(&'static str),
     /// Only the host differs.
     Host,
 }
@@ -121,10 +131,10 @@ impl<'t> Found<'t> {
     fn difference(&self, own: &str, or_host: bool) -> Option<Difference> {
         let found = self.text;
         if own.trim_end_matches('/') == found.trim_end_matches('/') {
-            return Some(Difference::Known("only by a slash at the end"));
+            return Some(Difference::Spelling("only by a slash at the end"));
         }
         if own.eq_ignore_ascii_case(found) {
-            return Some(Difference::Known("only by upper and lower case"));
+            return Some(Difference::Spelling("only by upper and lower case"));
         }
         if self.template.as_deref() == Some(own) {
             return Some(Difference::Known(
@@ -176,7 +186,7 @@ fn difference_of_urls(own: &Url, found: &Url) -> Option<Difference> {
     let same_host = own.host_str() == found.host_str();
     let same_path = own.path().trim_end_matches('/') == found.path().trim_end_matches('/');
     if same_host && same_path {
-        return Some(Difference::Known(
+        return Some(Difference::Spelling(
             "only by `http` and `https`, or by the port: the provider uses the URL that the client, \
              or a proxy in front of it, called it by",
         ));

@@ -4,8 +4,12 @@ use super::{LIGHTWEIGHT, UnverifiedParts};
 use crate::escaped::{Escaped, listed, nearest};
 use crate::policy::Policy;
 use crate::policy::requirement::Refusal;
-use crate::policy::rules::NoRule;
+use crate::policy::rules::{NoRule, RuleId};
+use crate::request::Request;
 use crate::request::path::Ambiguity;
+
+/// The maximum number of later rules that a hint names.
+const MAX_LATER: usize = 3;
 
 /// The maximum number of names that are compared with an unknown one.
 const MAX_COMPARED: usize = 256;
@@ -54,6 +58,25 @@ fn unknown(name: &Escaped, policy: &Policy) -> String {
         "{known} `claimgate.rule` in the `context_extensions` of Envoy's route is misspelt, or Envoy's \
          configuration is newer than this one"
     )
+}
+
+/// Names the later rules that match the request too, because the order of rules may be wrong.
+pub(super) fn later(rule: RuleId, policy: &Policy, request: &Request<'_>) -> Option<String> {
+    let rules = policy.rules();
+    let target = rules.target(request).ok()?;
+    let decides = &policy.rule(rule)?.name;
+    let later: Vec<_> = rules
+        .also_matching(&target, rule)
+        .take(MAX_LATER)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    (!later.is_empty()).then(|| {
+        format!(
+            "the rule `{decides}` decides because it comes first; a later one that matches too: {}. \
+             Move it up if it is meant for this request",
+            later.join(", ")
+        )
+    })
 }
 
 pub(super) fn refused(refusal: &Refusal, token: &UnverifiedParts<'_>) -> Option<&'static str> {

@@ -36,6 +36,11 @@ impl Status {
         self.clock.filter(|difference| difference.is_large())
     }
 
+    /// Whether the last fetch has shown that the clocks agree.
+    pub fn clocks_agree(&self) -> bool {
+        self.clock.is_some_and(|difference| !difference.is_large())
+    }
+
     /// The age of the last keys, if they are too old to be used (`refresh.max_stale`).
     pub fn discarded(&self) -> Option<Duration> {
         match (self.fetched, self.last_fetched) {

@@ -70,8 +70,9 @@ fn remedy(silence: Silence, attempt: &Attempt<'_>) -> String {
     let host = url.host_str().unwrap_or_default();
     match silence {
         Silence::TimedOut => format!(
-            "the time ran out (`fetch.timeout`, {timeout:?}): usually a firewall or an egress rule \
-             drops the packets; if the provider is just slow, raise `fetch.timeout`"
+            "the time ran out (`fetch.timeout`, {timeout:?}): the provider, or a proxy in front of it, \
+             hangs, or a firewall or an egress rule drops the packets. `curl -v` from this machine shows \
+             whether it connects; if the provider is just slow, raise `fetch.timeout`"
         ),
         _ if is_proxied => {
             "check that this machine reaches the proxy (`fetch.proxy`), and that the \
@@ -79,7 +80,12 @@ fn remedy(silence: Silence, attempt: &Attempt<'_>) -> String {
                 .to_owned()
         }
         // In a container, `localhost` is rarely what the author of the configuration meant.
-        Silence::NoAddress | Silence::Refused | Silence::Unconnected if is_this_machine(url) => {
+        Silence::Refused if is_this_machine(url) => format!(
+            "nothing listens on port {}: start the provider; in a container this address is the \
+             container itself: set `{field}` to an address at which the container can reach the provider",
+            port(url)
+        ),
+        Silence::NoAddress | Silence::Unconnected if is_this_machine(url) => {
             format!(
                 "in a container this address is the container itself: set `{field}` to an address at \
                  which the container can reach the provider"
@@ -92,7 +98,11 @@ fn remedy(silence: Silence, attempt: &Attempt<'_>) -> String {
         Silence::Refused => format!(
             "nothing listens on port {} of `{host}`, or a firewall refuses: check the port, and \
              that the provider runs; if it has another address in this network, set `{field}`",
-            url.port_or_known_default().unwrap_or_default()
+            port(url)
+        ),
+        Silence::Ended if url.scheme() == "http" => format!(
+            "the port may expect TLS: try `https` in `{field}`; else check egress rules and firewalls on \
+             the way; if a proxy is the only way out, set `fetch.proxy`"
         ),
         Silence::Unconnected | Silence::Ended => {
             "check egress rules and firewalls on the way; if a \
@@ -100,6 +110,10 @@ fn remedy(silence: Silence, attempt: &Attempt<'_>) -> String {
                 .to_owned()
         }
     }
+}
+
+fn port(url: &Url) -> u16 {
+    url.port_or_known_default().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -121,11 +135,18 @@ mod tests {
                 Silence::Refused,
                 "http://localhost:8080/x",
                 false,
-                "in a container this address is the container itself: set `jwks.uri`",
+                "nothing listens on port 8080: start the provider; in a container this address is the \
+                 container itself: set `jwks.uri`",
             ),
             (
                 Silence::Ended,
                 "http://localhost:8080/x",
+                false,
+                "the port may expect TLS: try `https` in `jwks.uri`",
+            ),
+            (
+                Silence::Ended,
+                "https://idp.example.com/x",
                 false,
                 "check egress rules and firewalls on the way",
             ),
