@@ -1,7 +1,5 @@
 //! The compact form of a JSON Web Signature (RFC 7515 §7.1) with claims inside (RFC 7519 §7.2).
 
-use std::ops::Range;
-
 use super::TokenError;
 use super::claims::Claims;
 use super::error::OtherKind;
@@ -26,7 +24,8 @@ pub struct Unverified<'t> {
     typ: Option<String>,
     claims: Claims,
     text: &'t str,
-    payload: Range<usize>,
+    /// The length in bytes of header and payload, with the dot between them.
+    signed_bytes: usize,
     signature: Vec<u8>,
 }
 
@@ -47,14 +46,13 @@ impl<'t> Unverified<'t> {
         let signature = decode(signature, "signature")?;
         let claims = ClaimsDocument::object(&decode(payload, "payload")?)
             .map_err(|why| malformed(&format!("its payload is not a claims set: {why}")))?;
-        let payload_starts = header_text.len() + 1;
         Ok(Self {
             alg: header.alg,
             kid: header.kid,
             typ: header.typ,
             claims: Claims::new(claims)?,
             text: token,
-            payload: payload_starts..payload_starts + payload.len(),
+            signed_bytes: header_text.len() + 1 + payload.len(),
             signature,
         })
     }
@@ -106,7 +104,7 @@ impl<'t> Unverified<'t> {
     /// The bytes that the signature covers (RFC 7515 §5.2 step 8).
     pub(super) fn signed(&self) -> &[u8] {
         self.text
-            .get(..self.payload.end)
+            .get(..self.signed_bytes)
             .unwrap_or_default()
             .as_bytes()
     }
@@ -114,12 +112,6 @@ impl<'t> Unverified<'t> {
     pub(super) fn text(&self) -> &str {
         self.text
     }
-
-    /// The position of the encoded claims in the text.
-    pub(super) fn payload(&self) -> Range<usize> {
-        self.payload.clone()
-    }
-
     pub(super) fn signature(&self) -> &[u8] {
         &self.signature
     }
