@@ -29,6 +29,7 @@ use tokio::time::{Instant, interval, sleep};
 
 #[path = "../../tests/e2e/certificates.rs"]
 mod certificates;
+mod class;
 mod client;
 mod configuration;
 mod oracle;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::class::Class;
 use crate::configuration::Color;
 use crate::oracle::{Finding, Got, Judged};
 use crate::process::Log;
-use crate::traffic::{Class, Request};
+use crate::traffic::Request;
 
 /// The number of broken promises that are shown.
 const MAX_SHOWN: usize = 20;
