@@ -25,24 +25,28 @@ use claimgate::dev::upstream::Upstream;
 use claimgate::keyring::Algorithm;
 use clap::Parser as _;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval};
 
+mod behaviour;
 #[path = "../../tests/e2e/certificates.rs"]
 mod certificates;
 mod class;
 mod client;
 mod configuration;
+mod operator;
 mod oracle;
 mod process;
 mod provider;
 mod report;
 mod traffic;
 
+use behaviour::{flaps, hangs, rotates_carefully, rotates_suddenly};
 use certificates::Certificates;
 use client::Shared;
 use configuration::Configuration;
+use operator::Operator;
 use process::Claimgate;
-use provider::{Mode, Provider};
+use provider::Provider;
 use report::{Circumstances, Memory, Tally};
 use traffic::Traffic;
 
@@ -50,9 +54,6 @@ const AUDIENCE: &str = "urn:orders-api";
 
 /// `unknown_key_cooldown`.
 const COOLDOWN: Duration = Duration::from_secs(3);
-
-/// How long after it publishes a key the careful provider signs with it. More than `refresh.max`.
-const LEAD: Duration = Duration::from_secs(8);
 
 /// Memory that is not counted as growth is taken in this time, at most.
 const WARM_UP: Duration = Duration::from_mins(3);
@@ -246,99 +247,4 @@ async fn watch(
         }
     }
     memory
-}
-
-/// Reloads the configuration and replaces the certificate, alternately and each once a minute.
-struct Operator {
-    minute: Duration,
-    next: Instant,
-    certificates: Certificates,
-    configuration: Arc<Configuration>,
-    reloads: u64,
-    rotations: u64,
-    broken: Vec<String>,
-}
-
-impl Operator {
-    async fn act(&mut self, claimgate: &Claimgate) {
-        if Instant::now() < self.next {
-            return;
-        }
-        self.next += self.minute / 2;
-        if self.reloads > self.rotations {
-            self.certificates.rotate();
-            self.rotations += 1;
-            if !claimgate.rotated(self.rotations).await {
-                let which = self.rotations;
-                self.broken
-                    .push(format!("certificate {which} was not loaded"));
-            }
-            return;
-        }
-        self.configuration.change();
-        self.reloads += 1;
-        if claimgate.reloaded(self.reloads).await {
-            self.configuration.changed();
-        } else {
-            let which = self.reloads;
-            self.broken
-                .push(format!("configuration {which} was not loaded"));
-        }
-    }
-}
-
-/// Publishes each key some time before it signs with it.
-async fn rotates_carefully(provider: Provider, minute: Duration) {
-    loop {
-        sleep(minute.saturating_sub(LEAD)).await;
-        provider.publish();
-        sleep(LEAD).await;
-        provider.sign_with_newest();
-    }
-}
-
-/// Replaces its key, and signs with the new one at once.
-async fn rotates_suddenly(provider: Provider, minute: Duration) {
-    loop {
-        sleep(minute * 2 / 3).await;
-        provider.publish();
-        provider.sign_with_newest();
-        provider.withdraw_others();
-    }
-}
-
-/// Fails in different ways, and rotates meanwhile.
-async fn flaps(provider: Provider, minute: Duration) {
-    let modes = [
-        Mode::Answers,
-        Mode::Unavailable,
-        Mode::Answers,
-        Mode::Breaks,
-        Mode::Answers,
-        Mode::Page,
-    ];
-    let mut modes = modes.into_iter().cycle();
-    let (mut steps, mut rotated) = (interval(Duration::from_secs(3)), Instant::now());
-    loop {
-        steps.tick().await;
-        provider.set_mode(modes.next().unwrap());
-        if rotated.elapsed() > minute {
-            provider.publish();
-            provider.sign_with_newest();
-            rotated = Instant::now();
-        }
-    }
-}
-
-/// Hangs most of the time, and rotates once while it does.
-async fn hangs(provider: Provider, minute: Duration) {
-    loop {
-        provider.set_mode(Mode::Answers);
-        sleep(minute / 3).await;
-        provider.set_mode(Mode::Hangs);
-        sleep(minute / 3).await;
-        provider.publish();
-        provider.sign_with_newest();
-        sleep(minute / 3).await;
-    }
 }
