@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Failure;
+use crate::gate::causes;
 use crate::jwks;
 use crate::listener::tls::identity::{self, IdentityError};
 
@@ -136,7 +137,7 @@ impl Tls {
 
 /// What to do about a failed handshake, if anything is known.
 pub(super) fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    match of_tls(error)? {
+    match causes::find(error)? {
         // An authority of the same name with another key makes the signature a wrong one.
         rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
@@ -157,22 +158,7 @@ pub(super) fn advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
 /// (RFC 7301 §3.2).
 fn refuses_alpn(error: &(dyn Error + 'static)) -> bool {
     let refusal = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
-    of_tls(error) == Some(&refusal)
-}
-
-/// The error of TLS among the causes of an error.
-fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        // An I/O error hides the error that it was made from.
-        let hidden = error.downcast_ref::<std::io::Error>();
-        let hidden = hidden.and_then(|error| error.get_ref()?.downcast_ref());
-        if let Some(found) = hidden.or_else(|| error.downcast_ref()) {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+    causes::find(error) == Some(&refusal)
 }
 
 fn contents(flag: &str, file: &Path) -> Result<Vec<u8>, Failure> {

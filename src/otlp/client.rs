@@ -1,6 +1,6 @@
 //! One request to a collector (OTLP 1.9.0, "Protocol Details").
 
-use std::error::Error;
+use std::error::Error as _;
 use std::fmt;
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use super::export::{Export, ExportError};
 use super::settings::{Destination, Headers, SettingsError};
 use super::{headers, trust};
 use crate::config::OtlpProtocol;
+use crate::gate::causes;
 use crate::gate::files::{self, Files};
 
 /// The maximum size of an answer, in bytes. Answers only count what was rejected.
@@ -168,7 +169,7 @@ async fn call<E: Export>(
     let codec = ProstCodec::<E, E::Answer>::default();
     grpc.ready()
         .await
-        .map_err(|error| ExportError::temporary(causes(&error)))?;
+        .map_err(|error| ExportError::temporary(causes::all(&error)))?;
     let method = PathAndQuery::from_static(E::METHOD);
     let answer = grpc.unary(request, method, codec).await;
     Ok(answer.map_err(|status| refused(&status))?.into_inner())
@@ -177,7 +178,7 @@ async fn call<E: Export>(
 fn refused(status: &Status) -> ExportError {
     // An error on the way, not one that the collector reports.
     if let Some(error) = status.source() {
-        return ExportError::temporary(causes(error));
+        return ExportError::temporary(causes::all(error));
     }
     let is_temporary = matches!(
         status.code(),
@@ -210,7 +211,7 @@ async fn post<E: Export>(
         .map_err(|error| ExportError::lasting(error.to_string()))?;
     request.headers_mut().extend(headers);
     let answer = http.request(request).await;
-    let answer = answer.map_err(|error| ExportError::temporary(causes(&error)))?;
+    let answer = answer.map_err(|error| ExportError::temporary(causes::all(&error)))?;
     let status = answer.status();
     if !status.is_success() {
         let is_temporary = matches!(
@@ -232,18 +233,4 @@ async fn post<E: Export>(
     let body = body.map_err(|error| ExportError::lasting(error.to_string()))?;
     E::Answer::decode(body.to_bytes())
         .map_err(|error| ExportError::lasting(format!("the answer cannot be read: {error}")))
-}
-
-/// An error with its causes, each once.
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }

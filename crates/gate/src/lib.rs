@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+pub mod causes;
 pub mod denials;
 pub mod files;
 mod generation;

@@ -1,7 +1,5 @@
 //! Why a document could not be fetched, and what to do about it.
 
-use std::error::Error;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,7 +115,7 @@ impl FetchError {
 /// The error with all its causes. The innermost one usually helps most, and the outer ones that only say
 /// that a request failed are left out.
 pub(super) fn causes(error: &reqwest::Error) -> String {
-    let text = all_causes(error);
+    let text = crate::causes::all(error);
     let inner = text.strip_prefix("error sending request: ");
     let inner = inner.map(|inner| {
         inner
@@ -125,19 +123,6 @@ pub(super) fn causes(error: &reqwest::Error) -> String {
             .unwrap_or(inner)
     });
     inner.unwrap_or(&text).to_owned()
-}
-
-fn all_causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// What to do about an error of TLS. `None` if the error itself says it.
@@ -193,26 +178,6 @@ pub(super) fn is_ca_certificate(error: &rustls::OtherError) -> bool {
         error.0.downcast_ref::<webpki::Error>(),
         Some(webpki::Error::CaUsedAsEndEntity)
     )
-}
-
-/// The error of this type among the causes. Looks inside each [`io::Error`], because that does not
-/// report the error it wraps as its source.
-pub(super) fn cause<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let mut wrapped: Option<&(dyn Error + 'static)> = Some(inner);
-        while let Some(error) = wrapped {
-            if let Some(found) = error.downcast_ref::<E>() {
-                return Some(found);
-            }
-            wrapped = error
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref)
-                .map(|error| error as &(dyn Error + 'static));
-        }
-        cause = inner.source();
-    }
-    None
 }
 
 /// What to do about a status. `sent_to` is the origin for which the bearer token is configured, if

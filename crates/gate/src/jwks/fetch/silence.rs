@@ -7,7 +7,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::Wanted;
-use super::error::{cause, causes, tls};
+use super::error::tls;
+use crate::causes;
 use claimgate_config::values::is_this_machine;
 
 /// A request that had no response.
@@ -36,18 +37,18 @@ enum Silence {
 
 /// What to do if there was no response.
 pub(super) fn unreachable(error: &reqwest::Error, attempt: &Attempt<'_>) -> String {
-    let advice = cause(error).and_then(|error| tls(error, attempt.ca_file));
+    let advice = causes::find(error).and_then(|error| tls(error, attempt.ca_file));
     advice.unwrap_or_else(|| remedy(Silence::of(error), attempt))
 }
 
 impl Silence {
     fn of(error: &reqwest::Error) -> Self {
-        let kind = cause::<io::Error>(error).map(io::Error::kind);
+        let kind = causes::find::<io::Error>(error).map(io::Error::kind);
         if error.is_timeout() {
             Self::TimedOut
         } else if !error.is_connect() {
             Self::Ended
-        } else if causes(error).contains("dns error") {
+        } else if super::error::causes(error).contains("dns error") {
             // The type of this error is private to hyper.
             Self::NoAddress
         } else if kind == Some(io::ErrorKind::ConnectionRefused) {
