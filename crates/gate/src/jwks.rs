@@ -23,6 +23,7 @@ mod discovery;
 mod disk;
 mod error;
 mod fetch;
+mod history;
 mod look_ups;
 mod provider;
 mod refresher;
@@ -171,7 +172,7 @@ impl Jwks {
     /// When the provider last replaced the key with this id and kept the id, if this process has seen
     /// that.
     pub fn replaced(&self, provider: ProviderId, kid: &Escaped) -> Option<UnixTime> {
-        self.state(provider)?.replaced(kid)
+        self.state(provider)?.history.replaced(kid)
     }
 
     /// Fetches newer keys of `provider`, within limits, and waits for them until `deadline`. `None`

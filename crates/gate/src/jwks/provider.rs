@@ -10,30 +10,17 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::board::Board;
+use super::history::History;
 use super::look_ups::{KidHash, LookUps};
 use super::{Exemption, LookUp, Status};
 use crate::telemetry::metrics::{KeyMetrics, UnknownKeyOutcome};
 use claimgate_config::{KeySettings, KeySource};
 use claimgate_core::decision::{KeyDoubt, RETRY_AFTER};
-use claimgate_core::escaped::Escaped;
-use claimgate_core::keyring::{KeySet, Keys, LastUse, ProviderId, Thumbprint};
-use claimgate_core::time::UnixTime;
+use claimgate_core::keyring::{KeySet, Keys, ProviderId};
 
 /// The maximum number of requests that wait for the keys of one provider. Invented key ids must not
 /// use up Envoy's limit on requests (`circuit_breakers`, 1,024 by default).
 const MAX_WAITING: usize = 128;
-
-/// The history of a key.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) key: Thumbprint,
-    /// When this process first saw it.
-    pub(super) first: Instant,
-    last_use: LastUse,
-}
-
-/// The maximum number of replaced keys that are remembered.
-const MAX_REPLACED: usize = 16;
 
 /// The state that the refresher of a provider shares with requests.
 #[derive(Debug)]
@@ -50,11 +37,7 @@ pub(super) struct ProviderState {
     started: Instant,
     /// When the next regular fetch is due.
     next_fetch: ArcSwapOption<Instant>,
-    /// The history of the current keys.
-    seen: Mutex<Vec<Seen>>,
-    /// The ids that the provider has kept for another key, and when this process saw that; the newest
-    /// last.
-    replaced: Mutex<Vec<(String, UnixTime)>>,
+    pub(super) history: History,
 }
 
 /// A provider's keys, and the boards that show them.
@@ -173,8 +156,7 @@ impl ProviderState {
             status: ArcSwap::default(),
             started: before.map_or_else(Instant::now, |before| before.started),
             next_fetch: ArcSwapOption::empty(),
-            seen: Mutex::default(),
-            replaced: Mutex::default(),
+            history: History::default(),
         }
     }
 
@@ -242,62 +224,15 @@ impl ProviderState {
     }
 
     fn published(&self) -> MutexGuard<'_, Published> {
-        lock(&self.published)
-    }
-
-    /// The history of the current keys.
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        lock(&self.seen).clone()
-    }
-
-    /// Continues the history of the keys that `before` has.
-    pub(super) fn inherit_history(&self, before: &Self) {
-        let earlier = before.seen();
-        *lock(&self.seen) = earlier;
-        let earlier = lock(&before.replaced).clone();
-        *lock(&self.replaced) = earlier;
-    }
-
-    /// Remembers that the provider has replaced the key with this id, and kept the id.
-    pub(super) fn note_replaced(&self, kid: String, now: UnixTime) {
-        let mut replaced = lock(&self.replaced);
-        replaced.retain(|(other, _)| *other != kid);
-        if replaced.len() == MAX_REPLACED {
-            replaced.remove(0);
-        }
-        replaced.push((kid, now));
-    }
-
-    /// When the provider replaced the key with this id and kept the id.
-    pub(super) fn replaced(&self, kid: &Escaped) -> Option<UnixTime> {
-        let kid = kid.to_string();
-        let replaced = lock(&self.replaced);
-        let found = replaced.iter().find(|(other, _)| *other == kid);
-        found.map(|(_, when)| *when)
-    }
-
-    fn see(&self, keys: &KeySet) {
-        let earlier = self.seen();
-        let now = Instant::now();
-        let seen = keys.iter().map(|key| {
-            let thumbprint = key.thumbprint();
-            let known = earlier.iter().find(|seen| seen.key == thumbprint);
-            if let Some(known) = known {
-                key.last_use().continues(&known.last_use);
-            }
-            Seen {
-                key: thumbprint,
-                first: known.map_or(now, |known| known.first),
-                last_use: key.last_use().clone(),
-            }
-        });
-        let seen = seen.collect();
-        *lock(&self.seen) = seen;
+        // A panic while the lock is held leaves no half-done change.
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the provider's current keys.
     pub(super) fn settle(&self, keys: &KeySet) {
-        self.see(keys);
+        self.history.see(keys);
         let kids: Vec<_> = keys.kids().map(|kid| self.kids.hash_one(kid)).collect();
         let refresh = &self.settings.refresh;
         let (settling, cooldown) = (refresh.max, refresh.unknown_key_cooldown);
@@ -374,11 +309,6 @@ impl ProviderState {
         }
         seek
     }
-}
-
-/// A panic while a lock is held leaves no half-done change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl From<UnknownKeyOutcome> for LookUp {

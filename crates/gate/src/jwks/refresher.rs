@@ -64,7 +64,7 @@ impl Refresher {
     fn inherit(&mut self, before: &ProviderState) -> bool {
         match before.keys() {
             Keys::Known(keys) => {
-                self.provider.inherit_history(before);
+                self.provider.history.inherit(&before.history);
                 self.adopt(keys, Status::clone(&before.status.load()));
                 true
             }
@@ -344,7 +344,7 @@ impl Refresher {
                 "the provider has replaced a key and kept its id; tokens signed with the previous key \
                  are refused"
             );
-            self.provider.note_replaced(kid, self.clock.now());
+            self.provider.history.note_replaced(kid, self.clock.now());
         }
     }
 

@@ -38,7 +38,7 @@ impl Jwks {
         let status = state.status.load_full();
         let now = Instant::now();
         let is_fetched = state.settings.source.url().is_some();
-        let seen = state.seen();
+        let seen = state.history.seen();
         Some(KeysReport {
             keys: match self.snapshot().keys(id) {
                 Keys::Known(keys) => Some(Arc::clone(keys)),
