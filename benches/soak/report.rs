@@ -238,12 +238,17 @@ pub fn write(tally: &Tally, circumstances: &Circumstances) -> (String, Value, bo
         true => "\nAll promises kept.".to_owned(),
         false => "\nPromises were broken.".to_owned(),
     });
-    let json = counts.to_json(circumstances, is_kept);
+    let json = counts.to_json(circumstances, [all, prompt], is_kept);
     (text, json, is_kept)
 }
 
 impl Counts {
-    fn to_json(&self, circumstances: &Circumstances, is_kept: bool) -> Value {
+    fn to_json(
+        &self,
+        circumstances: &Circumstances,
+        [all, prompt]: [[f64; 2]; 2],
+        is_kept: bool,
+    ) -> Value {
         let Circumstances {
             took,
             memory,
@@ -262,7 +267,6 @@ impl Counts {
         let answers = self.answers.iter();
         let answers = answers.map(|(class, answers)| (class.name(), answers));
         let findings = Finding::WRONG.map(|(finding, what)| (what, self.findings.get(&finding)));
-        let [all, prompt] = [&self.times, &self.prompt].map(|times| percentiles(times.clone()));
         json!({
             "kept": is_kept,
             "requests": self.times.len(),

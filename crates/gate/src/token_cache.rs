@@ -116,8 +116,8 @@ impl TokenCache {
 
 impl Memory for TokenCache {
     fn recall(&self, token: &str) -> Option<Arc<KnownToken>> {
-        let token = HashedToken::of(token);
-        let found = self.entries.as_ref()?.try_get(&token).ok().flatten();
+        let entries = self.entries.as_ref()?;
+        let found = entries.try_get(&HashedToken::of(token)).ok().flatten();
         match found {
             Some(_) => self.metrics.hits.inc(),
             None => self.metrics.misses.inc(),
