@@ -168,7 +168,7 @@ fn lines(headers: &HeaderMap) -> Vec<(String, String)> {
     lines.collect()
 }
 
-/// The beginning of a body. A body that breaks off is as good as one that ends there.
+/// The beginning of a body. An error ends the body like its end does.
 async fn text(mut body: Incoming) -> String {
     let mut bytes = Vec::new();
     while bytes.len() < MAX_BODY_BYTES {

@@ -106,7 +106,7 @@ pub(super) struct Request {
 }
 
 impl Probe {
-    /// The request of this probe. `None` if it needs a token and there is none.
+    /// The request of this probe. `None` if it needs a token and none was given.
     pub(super) fn request(self, target: &Target, ids: &Ids) -> Option<Request> {
         let Ids {
             request,

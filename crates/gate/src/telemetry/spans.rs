@@ -1,7 +1,7 @@
 //! Spans of checks and of fetches, independent of the protocol that exports them.
 //!
 //! A [`Tracer`] decides which spans are recorded, and puts finished ones into a bounded queue. If the
-//! queue is full, a span is dropped and counted: nothing waits for whoever takes spans out.
+//! queue is full, a span is dropped and counted: nothing waits for the exporter.
 
 use std::borrow::Cow;
 use std::time::Duration;

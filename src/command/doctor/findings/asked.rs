@@ -81,7 +81,7 @@ fn passed(seen: &Seen<'_>, told: &Told<'_>) -> Finding {
             "optional_path",
             "claimgate is asked about requests with a token, but those without one pass: a rule with `access: \
              optional`, or a route that is checked only if there is `authorization`",
-            format!("{answer}; a token that is none gets {}", garbage.shown()),
+            format!("{answer}; an unreadable token gets {}", garbage.shown()),
         )
         .change(&[PROTECTED_PATH, DISABLED]);
     }

@@ -18,7 +18,7 @@ pub(super) fn authorization(seen: &Seen<'_>) -> Option<Finding> {
         Some(reason) => reason == "missing_token",
         None => told.answer.status == 401 && denial.error.is_none(),
     };
-    let shown = format!("a token that is none gets {}", told.shown());
+    let shown = format!("an unreadable token gets {}", told.shown());
     Some(match is_missing {
         false => Finding::well("authorization", "`authorization` reaches claimgate", shown),
         true => Finding::problem(

@@ -18,7 +18,7 @@ const OPEN: Option<Reply> = Some(Reply::Passed(200));
 const FAILED: Option<Reply> = Some(Reply::Local(503, ""));
 
 /// What the instance counted (`None`: it is unreachable), the reply to all probes (`None`: the example's),
-/// whether their denials are enforced (`None`: there are none), the findings, and the settings that the first
+/// whether their denials are enforced (`None`: the list has none), the findings, and the settings that the first
 /// names first.
 type Case = (
     &'static str,
