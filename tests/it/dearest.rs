@@ -96,6 +96,11 @@ fn long_headers() {
         let headers = [("x-tenant", value.as_str())];
         let few = judged(&config(&rules(1, by_header)).unwrap(), "/a", &headers);
         assert_eq!(few.0, "missing_token");
+        assert!(
+            few.2 < 4_096,
+            "{} bytes for a header that no rule can accept",
+            few.2
+        );
         for (what, many) in [
             ("header", rules(2_000, by_header)),
             ("path and header", rules(2_000, by_path)),

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::{fmt, iter, mem};
 
 use crate::request::by_header_name::ByHeaderName;
 use crate::request::{Request, is_alias};
@@ -73,7 +73,11 @@ impl HeaderPattern {
     /// Whether the header is one of the values: the same list of elements, or one element repeated
     /// any number of times (RFC 9110 §5.3 lets a proxy join lines).
     fn accepts(&self, header: &ObservedHeader<'_>) -> bool {
-        self.has(&header.value) || header.repeated.is_some_and(|element| self.has(element))
+        let joined = header.value.as_deref();
+        joined
+            .into_iter()
+            .chain(header.repeated)
+            .any(|value| self.has(value))
     }
 
     fn has(&self, value: &[u8]) -> bool {
@@ -106,8 +110,9 @@ pub struct Observed<'r>(Vec<ObservedHeader<'r>>);
 #[derive(Clone, Debug)]
 struct ObservedHeader<'r> {
     name: &'r str,
-    /// The list elements (RFC 9110 §5.6.1), trimmed and joined by `,`.
-    value: Cow<'r, [u8]>,
+    /// The list elements (RFC 9110 §5.6.1), trimmed and joined by `,`. `None` if that is longer than
+    /// every value of a rule.
+    value: Option<Cow<'r, [u8]>>,
     /// The element, if all elements are equal.
     repeated: Option<&'r [u8]>,
 }
@@ -195,26 +200,41 @@ impl SeenHeader {
         };
         let elements = || lines.iter().flat_map(|(_, line)| split(line));
         let one = elements().next().unwrap_or(first);
-        let mut others = elements().skip(1).peekable();
-        let observed = ObservedHeader {
-            name: &header.pattern.name,
-            value: match others.peek() {
-                None => Cow::Borrowed(one),
-                Some(_) => Cow::Owned(elements().collect::<Vec<_>>().join(&b',')),
-            },
-            repeated: others.all(|other| other == one).then_some(one),
-        };
         // Consecutive equal elements are looked up once, because a header may consist of thousands
         // of commas.
-        let mut last = None;
-        let mut elements = elements().filter(|element| last.replace(*element) != Some(*element));
+        let mut last = one;
+        let mut changes = elements().filter(|element| mem::replace(&mut last, element) != *element);
+        let change = changes.next();
+        let observed = ObservedHeader {
+            name: &header.pattern.name,
+            value: joined(elements(), header.pattern.longest),
+            repeated: change.is_none().then_some(one),
+        };
+        let is_known = |element| header.elements.contains(element);
         let says_more = !header.pattern.accepts(&observed)
-            && elements.any(|element| header.elements.contains(element));
+            && iter::once(one).chain(change).chain(changes).any(is_known);
         match says_more {
             true => Err(&header.pattern.name),
             false => Ok(observed),
         }
     }
+}
+
+/// The elements joined by `,`. `None` if that is longer than `max_bytes`.
+fn joined<'r>(
+    mut elements: impl Iterator<Item = &'r [u8]>,
+    max_bytes: usize,
+) -> Option<Cow<'r, [u8]>> {
+    let mut joined = Cow::Borrowed(elements.next()?);
+    for element in elements {
+        if joined.len() > max_bytes {
+            return None;
+        }
+        let joined = joined.to_mut();
+        joined.push(b',');
+        joined.extend_from_slice(element);
+    }
+    Some(joined).filter(|joined| joined.len() <= max_bytes)
 }
 
 /// The elements of a list (RFC 9110 §5.6.1). A proxy joins lines in the same way.
