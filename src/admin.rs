@@ -43,7 +43,6 @@ use crate::lifecycle::Phase;
 use crate::listener::tls::{Tls, TlsConnection};
 use crate::listener::{Connection, Listener};
 use crate::reload::FileState;
-use crate::telemetry::every_minute::EveryMinute;
 use peer::Peer;
 use wrong_port::Client;
 
@@ -87,7 +86,6 @@ pub(crate) async fn serve(site: Site, admin: Admin) {
         connections: Arc::new(Connections::new(MAX_CONNECTIONS, counted)),
         routes: routes(admin, Arc::clone(&access), Arc::clone(&bad)),
         tls: tls.clone(),
-        refused: EveryMinute::default(),
         bad: Arc::clone(&bad),
     });
     let mut tasks = JoinSet::new();
@@ -106,7 +104,6 @@ struct Door {
     connections: Arc<Connections>,
     routes: Router,
     tls: Option<Arc<Tls>>,
-    refused: EveryMinute,
     bad: Arc<BadConnections>,
 }
 
@@ -154,10 +151,7 @@ impl Door {
         match timeout(MAX_READING, tls.accept(stream)).await {
             Ok(Ok(stream)) => Some(stream),
             Ok(Err(HandshakeError::Refused { cause, advice })) => {
-                if let Some(times) = self.refused.due() {
-                    let client = client.map(tracing::field::display);
-                    tracing::warn!(client, cause, advice, times, "admin TLS handshake failed");
-                }
+                self.bad.admin_tls_handshake(client, &cause, advice);
                 None
             }
             Ok(Err(HandshakeError::Left)) | Err(_) => None,

@@ -24,6 +24,7 @@ pub use claimgate_gate::{jwks, telemetry, token_cache};
 
 mod explain;
 mod file_watch;
+mod guide;
 
 pub mod ext_authz;
 pub mod http2;

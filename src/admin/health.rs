@@ -95,6 +95,8 @@ fn details(admin: &Admin, generation: &Generation) -> Vec<String> {
                     failed.unwrap_or_default()
                 )
             }
+            // The first lines say why.
+            (None, _) if jwks.awaited().contains(&id) => format!("no keys{exemption}"),
             (None, None) => format!("no keys{exemption}; {}", status.why_no_keys()),
             (None, Some(_)) => format!(
                 "no keys{exemption}; the last fetch failed: {}",

@@ -115,6 +115,7 @@ impl ProviderView {
 
     pub(super) fn next_words(&self) -> String {
         match self.next_refresh_seconds {
+            Some(0) => "now".to_owned(),
             Some(next) => format!("in {}", in_words(next)),
             None => "when its file or the configuration changes".to_owned(),
         }

@@ -6,11 +6,12 @@ use serde::Serialize;
 use super::Admin;
 use crate::gate::Generation;
 use crate::gate::denials::DenialRecord;
+use crate::guide;
 use crate::telemetry::metrics::{Outcomes, Totals};
 use crate::telemetry::recent::RecentBadConnection;
 
 /// The number of denials on the page.
-const MAX_DENIALS: usize = 10;
+const MAX_DENIALS: usize = 30;
 
 /// The number of rules on the page. Each takes about 250 bytes.
 const MAX_RULES: usize = 1000;
@@ -100,7 +101,10 @@ pub(super) fn facts(record: &DenialRecord) -> Vec<(&'static str, String)> {
     let known = facts
         .into_iter()
         .filter_map(|(name, fact)| Some((name, fact?)));
-    known.collect()
+    let points = guide::points(record.reason).into_iter();
+    known
+        .chain(points.map(|point| (point.name, point.text)))
+        .collect()
 }
 
 /// What needs an operator's attention, beginning with why the service is not ready.

@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::http::exchange;
 use super::{Failure, Output, complain, say};
 use crate::config::{ListenAddress, values};
+use crate::guide;
 
 /// Asks a running instance why it denied a request.
 #[derive(Args, Debug)]
@@ -164,10 +165,15 @@ fn text(record: &Value) -> String {
         ("hint", member("hint")),
         ("see", member("see")),
     ];
+    let line = |name: &str, fact: &str| format!("{name:<12}{fact}");
     let lines = facts
         .into_iter()
-        .filter_map(|(name, fact)| Some(format!("{name:<12}{}", fact?)));
-    lines.collect::<Vec<_>>().join("\n")
+        .filter_map(|(name, fact)| Some(line(name, &fact?)));
+    let points = guide::points(&member("reason").unwrap_or_default());
+    let points = points
+        .iter()
+        .map(|point| line(&point.name.to_lowercase(), &point.text));
+    lines.chain(points).collect::<Vec<_>>().join("\n")
 }
 
 fn shown(value: &Value) -> String {

@@ -284,7 +284,11 @@ impl Report {
                 if !removed.is_empty() {
                     upstream.push(format!("removed: {}", removed.join(", ")));
                 }
-                let mut received = vec![("the upstream gets".to_owned(), upstream)];
+                let title = match upstream.is_empty() {
+                    true => "the upstream gets the request unchanged",
+                    false => "the upstream gets",
+                };
+                let mut received = vec![(title.to_owned(), upstream)];
                 if !ok.response_headers_to_add.is_empty() {
                     let added = pairs(&ok.response_headers_to_add).map(line).collect();
                     received.push(("the caller also gets".to_owned(), added));

@@ -20,6 +20,7 @@ pub(crate) struct BadConnections {
     reset: EveryMinute,
     tls_handshake: EveryMinute,
     admin_port: EveryMinute,
+    admin_tls_handshake: EveryMinute,
 }
 
 impl BadConnections {
@@ -76,6 +77,21 @@ impl BadConnections {
     pub(crate) fn admin_port(&self, client: Option<SocketAddr>, cause: &str) {
         let kind = BadConnection::AdminPort;
         self.note(client, kind, cause, advice(kind));
+    }
+
+    /// A TLS handshake with the admin listener fails. It is not counted, because no check is lost.
+    pub(crate) fn admin_tls_handshake(
+        &self,
+        client: Option<SocketAddr>,
+        cause: &str,
+        advice: &str,
+    ) {
+        let recent = self.metrics.recent();
+        recent.note("admin_tls_handshake", client, cause, advice);
+        if let Some(times) = self.admin_tls_handshake.due() {
+            let client = client.map(tracing::field::display);
+            tracing::warn!(client, cause, advice, times, "admin TLS handshake failed");
+        }
     }
 
     fn note(&self, client: Option<SocketAddr>, kind: BadConnection, cause: &str, advice: &str) {

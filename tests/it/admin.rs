@@ -274,8 +274,8 @@ async fn unusable_files_prevent_the_start() {
     }
 }
 
-/// Status of a page over TLS. `None` if the server closes the connection instead.
-async fn over_tls(server: &Server, client: ClientConfig, path: &str) -> Option<u16> {
+/// Status and answer of a page over TLS. `None` if the server closes the connection instead.
+async fn over_tls(server: &Server, client: ClientConfig, path: &str) -> Option<(u16, String)> {
     let stream = TcpStream::connect(server.admin).await.unwrap();
     let name = "127.0.0.1".try_into().unwrap();
     let connector = TlsConnector::from(Arc::new(client));
@@ -285,7 +285,8 @@ async fn over_tls(server: &Server, client: ClientConfig, path: &str) -> Option<u
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;
     let answer = String::from_utf8(answer).unwrap();
-    answer.split(' ').nth(1)?.parse().ok()
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    Some((status, answer))
 }
 
 #[tokio::test]
@@ -303,18 +304,28 @@ async fn over_tls_with_client_certificates() {
         client
     };
     for path in ["/livez", "/metrics", "/denials"] {
-        let status = over_tls(&server, client(&["operator.example"]), path).await;
-        assert_eq!(status, Some(200), "{path}");
-        let status = over_tls(&server, client(&["other.example"]), path).await;
-        assert_eq!(status, None, "{path}");
+        let (status, _) = over_tls(&server, client(&["operator.example"]), path)
+            .await
+            .unwrap();
+        assert_eq!(status, 200, "{path}");
+        let refused = over_tls(&server, client(&["other.example"]), path).await;
+        assert_eq!(refused, None, "{path}");
     }
     let line = logged(&log, "admin TLS handshake failed").await;
     assert!(line.contains("`admin.tls.allowed_clients`"), "{line}");
+    for path in ["/", "/readyz?verbose"] {
+        let (_, shown) = over_tls(&server, client(&["operator.example"]), path)
+            .await
+            .unwrap();
+        assert!(shown.contains("admin_tls_handshake"), "{shown}");
+    }
 
     files.put(&authority.identity(&["127.0.0.1"]));
     logged(&log, "TLS certificate reloaded").await;
-    let status = over_tls(&server, client(&["operator.example"]), "/livez").await;
-    assert_eq!(status, Some(200));
+    let (status, _) = over_tls(&server, client(&["operator.example"]), "/livez")
+        .await
+        .unwrap();
+    assert_eq!(status, 200);
     server.stop().await;
 }
 

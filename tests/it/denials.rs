@@ -204,6 +204,7 @@ async fn why_asks_a_running_instance() {
         "provider    acme",
         "hint        ",
         "see         docs/",
+        "do          refresh the token",
     ] {
         assert!(told.out.contains(line), "no {line:?} in {}", told.out);
     }

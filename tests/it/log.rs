@@ -299,5 +299,18 @@ async fn a_wait_in_vain_says_what_to_set() {
         let denied = lines.iter().find(|line| line["message"] == "denied");
         let hint = denied.unwrap()["hint"].as_str().unwrap();
         assert!(hint.starts_with(expected), "{timeout}, {wait}: {hint}");
+
+        // Once the fetch has failed, its error says more.
+        sleep(Duration::from_mins(2)).await;
+        let newer = bearer(&token(&issuer, &signer(Es256, "newer")));
+        let answer = gate.service.check(Request::new(newer)).await.unwrap();
+        assert_eq!(Answer::read(answer.into_inner()).status(), 503);
+        let lines = log.take();
+        let denied = lines.iter().rfind(|line| line["message"] == "denied");
+        let hint = denied.unwrap()["hint"].as_str().unwrap();
+        assert!(
+            hint.contains("the time ran out"),
+            "{timeout}, {wait}: {hint}"
+        );
     }
 }

@@ -97,7 +97,6 @@ async fn every_query_names_a_metric_and_labels_that_exist() {
         unused,
         [
             &"claimgate_jwks_startup_grace_ended_total",
-            &"claimgate_spans_dropped_total",
             &"process_start_time_seconds"
         ],
         "metrics that neither the dashboard nor an alert shows"

@@ -305,7 +305,7 @@ fn refused_tokens_leave_nothing_behind() {
     };
     let refused = |numbers: std::ops::Range<usize>| {
         for number in numbers {
-            // 503 if the key was not looked up.
+            // 503 if no fetch has covered the key yet.
             let status = runtime.block_on(fixture.status(&forged(number)));
             assert!([401, 503].contains(&status), "{status}");
         }

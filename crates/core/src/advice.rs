@@ -23,6 +23,7 @@ use crate::decision::{Denial, Fault, NoLookUp, Reason};
 use crate::escaped::Escaped;
 use crate::keyring::{Keyring, Keys, NoKey};
 use crate::policy::Policy;
+use crate::policy::requirement::Refusal;
 use crate::request::Request;
 use crate::token::bearer::{CredentialError, find_token};
 use crate::token::{Kind, OtherKind, TokenError};
@@ -154,6 +155,10 @@ pub fn likely_cause(
                 .to_owned(),
         ),
         Fault::NoRule(error) => Some(rules::none(error, policy)),
+        Fault::Refused(Refusal::Scope { .. }) => {
+            let scopes = denial.bearer.iter().flat_map(|bearer| bearer.token().scopes());
+            Some(rules::lacks(scopes))
+        }
         Fault::Refused(refusal) => rules::refused(refusal, &token).map(ToOwned::to_owned),
         Fault::NoPath
         | Fault::KeyNotLookedUp { .. }

@@ -3,7 +3,7 @@
 use super::Generation;
 use crate::jwks::{ClockDifference, KeysError};
 use claimgate_core::advice;
-use claimgate_core::decision::{Denial, Fault, NoLookUp};
+use claimgate_core::decision::{Denial, Fault};
 use claimgate_core::escaped::Escaped;
 use claimgate_core::request::Request;
 use claimgate_core::token::TokenError;
@@ -26,10 +26,7 @@ pub fn likely_cause(
 fn of_provider(generation: &Generation, denial: &Denial) -> Option<String> {
     match &denial.fault {
         Fault::KeysUnavailable => Some(generation.jwks.status(denial.provider?)?.why_no_keys()),
-        Fault::KeyNotLookedUp {
-            why: NoLookUp::Failed,
-            ..
-        } => {
+        Fault::KeyNotLookedUp { .. } => {
             let status = generation.jwks.status(denial.provider?)?;
             Some(status.error.as_ref()?.to_string())
         }

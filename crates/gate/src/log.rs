@@ -192,7 +192,12 @@ fn hint(
         trace_id: _,
     } = circumstances;
     let in_vain = || {
-        let setting = generation.jwks.unknown_key_wait(denial.provider?);
+        let provider = denial.provider?;
+        // The error says more than that the request waited.
+        if generation.jwks.status(provider)?.error.is_some() {
+            return None;
+        }
+        let setting = generation.jwks.unknown_key_wait(provider);
         Wait {
             took,
             max: max_wait,

@@ -30,6 +30,8 @@ pub(super) struct Counts {
     pub tls: u64,
     /// `kind="reset"`.
     pub reset: u64,
+    /// `kind="admin_port"`.
+    pub admin_port: u64,
 }
 
 /// An instance's admin port.
@@ -106,6 +108,7 @@ impl Counts {
             http1: kind("http1"),
             tls: kind("tls") + kind("tls_handshake"),
             reset: kind("reset"),
+            admin_port: kind("admin_port"),
         }
     }
 
@@ -115,6 +118,7 @@ impl Counts {
             http1: self.http1.saturating_sub(before.http1),
             tls: self.tls.saturating_sub(before.tls),
             reset: self.reset.saturating_sub(before.reset),
+            admin_port: self.admin_port.saturating_sub(before.admin_port),
         }
     }
 }
@@ -131,12 +135,14 @@ mod tests {
                        claimgate_bad_connections_total{kind=\"http1\"} 3\n\
                        claimgate_bad_connections_total{kind=\"tls\"} 1\n\
                        claimgate_bad_connections_total{kind=\"tls_handshake\"} 2\n\
-                       claimgate_bad_connections_total{kind=\"reset\"} 4\n";
+                       claimgate_bad_connections_total{kind=\"reset\"} 4\n\
+                       claimgate_bad_connections_total{kind=\"admin_port\"} 5\n";
         let counts = Counts::read(metrics);
         let expected = Counts {
             http1: 3,
             tls: 3,
             reset: 4,
+            admin_port: 5,
         };
         assert_eq!(counts, expected);
         let none = Counts::default();

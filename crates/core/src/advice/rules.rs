@@ -11,6 +11,9 @@ use crate::request::path::Ambiguity;
 /// The maximum number of later rules that a hint names.
 const MAX_LATER: usize = 3;
 
+/// The maximum number of a token's scopes that a hint lists.
+const MAX_SCOPES: usize = 10;
+
 /// The maximum number of names that are compared with an unknown one.
 const MAX_COMPARED: usize = 256;
 
@@ -79,13 +82,22 @@ pub(super) fn later(rule: RuleId, policy: &Policy, request: &Request<'_>) -> Opt
     })
 }
 
+/// Why a token has other scopes than the rule requires.
+pub(super) fn lacks<'s>(scopes: impl Iterator<Item = &'s str>) -> String {
+    let scopes: Vec<_> = scopes.take(MAX_SCOPES).map(Escaped::from).collect();
+    let has = match scopes.is_empty() {
+        true => "the token has no scopes".to_owned(),
+        false => format!("the token has {}", listed(&scopes, ", ")),
+    };
+    format!(
+        "{has}: the client did not request the missing scope, or was not granted it; if it is in another \
+         claim, see `scope_claims`"
+    )
+}
+
 pub(super) fn refused(refusal: &Refusal, token: &UnverifiedParts<'_>) -> Option<&'static str> {
     match refusal {
         Refusal::Claim { .. } if token.is_lightweight() && !token.has_roles() => Some(LIGHTWEIGHT),
-        Refusal::Scope { .. } => Some(
-            "the client did not request the scope, or was not granted it; if the token has it in \
-             another claim, see `scope_claims`",
-        ),
         Refusal::Claim { .. } => Some(
             "the provider has not assigned it to the user or client, or does not \
              put it into access tokens",
@@ -97,6 +109,6 @@ pub(super) fn refused(refusal: &Refusal, token: &UnverifiedParts<'_>) -> Option<
         Refusal::ConditionFailed { .. } => Some(
             "the condition uses something that this token or request does not have; test for it with `has(…)`",
         ),
-        Refusal::Denied | Refusal::Provider | Refusal::Condition(_) => None,
+        Refusal::Scope { .. } | Refusal::Denied | Refusal::Provider | Refusal::Condition(_) => None,
     }
 }

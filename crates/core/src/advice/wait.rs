@@ -31,8 +31,9 @@ impl Wait {
         } else {
             format!(
                 "waited {took} ms for the provider's keys, which is all that \
-                 `refresh.unknown_key_wait` allows: if the provider needs longer, raise it, \
-                 and keep `timeout` in Envoy's `grpc_service` above twice that"
+                 `refresh.unknown_key_wait` allows; the fetch went on, and if it fails, \
+                 `/readyz?verbose` says why. If the provider needs longer, raise the setting, and keep \
+                 `timeout` in Envoy's `grpc_service` above twice that"
             )
         })
     }

@@ -45,7 +45,7 @@ pub enum Fault {
     KeysUnavailable,
     /// The provider, or the operator's limits: newer keys were not fetched, but might have verified
     /// the token.
-    #[error("the token's key{} is unknown and was not looked up: {why}", named(kid.as_ref()))]
+    #[error("the token's key{} is not known yet: {why}", named(kid.as_ref()))]
     KeyNotLookedUp {
         /// The token's `kid`.
         kid: Option<Escaped>,

@@ -34,7 +34,7 @@ struct Event {
 /// Bad connections of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecentBadConnection {
-    /// The kind, as in the metric.
+    /// The kind, as in the metric, or `admin_tls_handshake`.
     pub kind: &'static str,
     /// How many there were.
     pub times: u64,

@@ -42,6 +42,9 @@ changes! {
     ADDRESS: "load_assignment",
         "check that claimgate runs, and the address and port in its cluster (Istio: `service` and `port` of the \
          provider; Envoy Gateway: `backendRefs`)";
+    ADMIN_PORT: "load_assignment",
+        "claimgate's cluster has the port of `admin.listen`, which answers no checks: set the port of \
+         `server.listen` (9001 by default)";
     HTTP2: "http2_protocol_options",
         "add it to claimgate's cluster, in `typed_extension_protocol_options` (Istio: name the Service's port `grpc` \
          or set its `appProtocol`; Contour: `protocol: h2c`)";

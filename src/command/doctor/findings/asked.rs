@@ -1,8 +1,9 @@
 //! Whether claimgate is asked at all.
 
 use super::advice::{
-    ADDRESS, ADMIN, Change, DISABLED, ENFORCE, FAILURE_MODE_AND_ADDRESS, FILTER, FILTER_ENABLED,
-    GATEWAY_POLICY, HTTP2, ISTIO_SELECTOR, OPEN_CONNECTIONS, PROTECTED_PATH, SHADOW, TIMEOUT,
+    ADDRESS, ADMIN, ADMIN_PORT, Change, DISABLED, ENFORCE, FAILURE_MODE_AND_ADDRESS, FILTER,
+    FILTER_ENABLED, GATEWAY_POLICY, HTTP2, ISTIO_SELECTOR, OPEN_CONNECTIONS, PROTECTED_PATH,
+    SHADOW, TIMEOUT,
 };
 use super::headers::spoofed;
 use super::{Finding, Instance, Seen, Told, Verdict};
@@ -122,6 +123,9 @@ fn causes(seen: &Seen<'_>) -> Vec<Change> {
     ];
     let mut causes = Vec::new();
     match &seen.all.instance {
+        Instance::Asked(counts) if counts.admin_port > 0 => {
+            causes.extend([FAILURE_MODE_AND_ADDRESS, ADMIN_PORT]);
+        }
         Instance::Asked(counts) if counts.http1 > 0 => {
             causes.extend([FAILURE_MODE_AND_ADDRESS, HTTP2]);
         }

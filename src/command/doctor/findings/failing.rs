@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::advice::{
-    ADDRESS, AUTHORITY, CLUSTER_TLS, Change, FAILURE_MODE, FILTER_ORDER, GATEWAY_BACKEND, HTTP2,
-    INSTANCE, ISTIO_CUSTOM, ISTIO_EGRESS, ISTIO_PROVIDER, MUTATION, RBAC, REAL_GATEWAY, ROUTE,
-    SCHEME, TIMEOUT,
+    ADDRESS, ADMIN_PORT, AUTHORITY, CLUSTER_TLS, Change, FAILURE_MODE, FILTER_ORDER,
+    GATEWAY_BACKEND, HTTP2, INSTANCE, ISTIO_CUSTOM, ISTIO_EGRESS, ISTIO_PROVIDER, MUTATION, RBAC,
+    REAL_GATEWAY, ROUTE, SCHEME, TIMEOUT,
 };
 use super::{Finding, Instance, Seen, Told, Verdict};
 use crate::command::doctor::answer::{Local, Origin};
@@ -135,6 +135,7 @@ fn all_checks(seen: &Seen<'_>, status: u16) -> Finding {
 fn causes(seen: &Seen<'_>) -> Vec<Change> {
     let counts = seen.counts();
     let counted = [
+        (counts.admin_port, ADMIN_PORT),
         (counts.http1, HTTP2),
         (counts.tls, CLUSTER_TLS),
         (counts.reset, AUTHORITY),

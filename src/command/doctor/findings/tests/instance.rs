@@ -9,10 +9,15 @@ const QUIET: Counts = Counts {
     http1: 0,
     tls: 0,
     reset: 0,
+    admin_port: 0,
 };
 const HTTP1: Counts = Counts { http1: 3, ..QUIET };
 const TLS: Counts = Counts { tls: 3, ..QUIET };
 const RESET: Counts = Counts { reset: 3, ..QUIET };
+const ADMIN_PORT: Counts = Counts {
+    admin_port: 3,
+    ..QUIET
+};
 
 const OPEN: Option<Reply> = Some(Reply::Passed(200));
 const FAILED: Option<Reply> = Some(Reply::Local(503, ""));
@@ -29,7 +34,7 @@ type Case = (
     &'static [&'static str],
 );
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 14] = [
     (
         "shadow",
         Some(QUIET),
@@ -101,6 +106,22 @@ const CASES: [Case; 12] = [
         None,
         &["checks_fail"],
         &["authority"],
+    ),
+    (
+        "admin port",
+        Some(ADMIN_PORT),
+        FAILED,
+        None,
+        &["checks_fail"],
+        &["load_assignment"],
+    ),
+    (
+        "open by the admin port",
+        Some(ADMIN_PORT),
+        OPEN,
+        None,
+        &["not_asked"],
+        &["failure_mode_allow", "load_assignment"],
     ),
     (
         "port",
