@@ -58,6 +58,39 @@ fn every_reason_has_a_section() {
     }
 }
 
+/// The tests that the security model names are there.
+#[test]
+fn every_threat_has_a_test() {
+    let text = read(&file("docs/security.md"));
+    let rows = text.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").collect();
+        match cells[..] {
+            [threat, _, tests] if tests.contains("::") || tests.contains(".yaml") => {
+                Some((threat, tests))
+            }
+            _ => None,
+        }
+    });
+    let mut count = 0;
+    for (threat, tests) in rows {
+        let named = tests.split('`').skip(1).step_by(2);
+        let missing: Vec<_> = named.filter(|name| !is_test(name)).collect();
+        assert!(missing.is_empty(), "{threat}: {missing:?}");
+        count += 1;
+    }
+    assert!(count > 20, "the rows were not found");
+}
+
+/// Whether a test with this name, such as `module::name`, exists.
+fn is_test(name: &str) -> bool {
+    let (module, name) = name.rsplit_once("::").unwrap_or(("main", name));
+    let module = module.replace("::", "/");
+    ["tests/it", "tests/e2e"].iter().any(|suite| {
+        let source = std::fs::read_to_string(file(&format!("{suite}/{module}.rs")));
+        source.is_ok_and(|source| source.contains(&format!("fn {name}(")))
+    })
+}
+
 #[tokio::test]
 async fn every_metric_is_described() {
     let server = Server::start(PROVIDERS).await;
