@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 mod client;
 mod environment;
+mod error;
 mod export;
 mod headers;
 mod metrics;
@@ -21,7 +22,7 @@ mod settings;
 mod spans;
 mod trust;
 
-pub use settings::SettingsError;
+pub use error::SettingsError;
 use settings::{Batch, MetricsSettings, Settings, TracesSettings};
 
 use crate::config::Telemetry;

@@ -20,8 +20,9 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
+use super::error::SettingsError;
 use super::export::{Export, ExportError};
-use super::settings::{Destination, Headers, SettingsError};
+use super::settings::{Destination, Headers};
 use super::{headers, trust};
 use crate::config::OtlpProtocol;
 use crate::gate::causes;

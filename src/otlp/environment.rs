@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::SettingsError;
+use super::error::SettingsError;
 
 /// What is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

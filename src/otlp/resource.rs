@@ -3,10 +3,10 @@
 use percent_encoding::percent_decode_str;
 
 use super::environment::Environment;
+use super::error::SettingsError;
 use super::proto::common::v1::any_value::Value;
 use super::proto::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use super::proto::resource::v1::Resource;
-use super::settings::SettingsError;
 use crate::time::UnixTime;
 
 /// The attributes of this process. `OTEL_SERVICE_NAME` takes precedence over

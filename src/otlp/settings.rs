@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::environment::{Environment, Signal, millis, specific, truth, whole};
+use super::error::SettingsError;
 use super::headers::{self, Header};
 use super::proto::resource::v1::Resource;
 use super::resource;
@@ -21,24 +22,6 @@ const SAMPLERS: [&str; 6] = [
     "parentbased_always_off",
     "parentbased_traceidratio",
 ];
-
-/// A setting that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("`{name}`: {why}")]
-pub struct SettingsError {
-    /// The variable or the field.
-    name: String,
-    why: String,
-}
-
-impl SettingsError {
-    pub(super) fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            why: why.into(),
-        }
-    }
-}
 
 /// Everything about exports.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::settings::{Destination, SettingsError};
+use super::error::SettingsError;
+use super::settings::Destination;
 use crate::gate::files::{self, Files};
 use crate::jwks::trust;
 
