@@ -8,9 +8,9 @@ use crate::support::examples::file;
 
 #[test]
 fn the_kubernetes_configuration_is_valid() {
-    let config = Config::load(&file("deploy/kubernetes/claimgate.yaml"))
+    let config = Config::load(&file("deploy/kubernetes/base/claimgate.yaml"))
         .unwrap_or_else(|error| panic!("{error}"));
-    let deployment = std::fs::read_to_string(file("deploy/kubernetes/deployment.yaml")).unwrap();
+    let deployment = std::fs::read_to_string(file("deploy/kubernetes/base/deployment.yaml")).unwrap();
     let grace: u64 = deployment
         .lines()
         .find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: "))

@@ -54,7 +54,7 @@ pub fn blocks(markdown: &str) -> Vec<(String, String)> {
 pub fn configurations() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut own = files("deploy/providers", ".yaml");
-    own.push(file("deploy/kubernetes/claimgate.yaml"));
+    own.push(file("deploy/kubernetes/base/claimgate.yaml"));
     for path in own {
         let yaml = std::fs::read_to_string(&path).unwrap();
         found.push((path.display().to_string(), yaml));
