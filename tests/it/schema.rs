@@ -56,6 +56,25 @@ fn every_field_is_described() {
     assert_eq!(missing, [""; 0]);
 }
 
+/// Helm and other tools in Go know no look-ahead. Neither does `regex`, whose syntax is nearly theirs.
+#[test]
+fn every_pattern_is_one_for_tools_in_go() {
+    fn visit(value: &Value, count: &mut usize) {
+        if let Some(pattern) = value.get("pattern").and_then(Value::as_str) {
+            regex::Regex::new(pattern).unwrap_or_else(|error| panic!("{error}"));
+            *count += 1;
+        }
+        match value {
+            Value::Object(members) => members.values().for_each(|member| visit(member, count)),
+            Value::Array(elements) => elements.iter().for_each(|element| visit(element, count)),
+            _ => {}
+        }
+    }
+    let mut count = 0;
+    visit(&schema(), &mut count);
+    assert!(count > 20, "the patterns were not found");
+}
+
 #[test]
 fn every_example_is_accepted() {
     let validator = validator();
