@@ -18,6 +18,7 @@ use super::tls::{self, Protocol, Tls, TlsArguments};
 use super::{ConfigInput, Failure, Output, read_token, say, with_advice};
 use crate::advice;
 use crate::config::{Config, values};
+use crate::decision::Reason;
 use crate::explain::place::claimed_provider;
 use crate::explain::{Report, explain};
 use crate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
@@ -32,6 +33,12 @@ use crate::token::bearer::find_token;
 /// How long to wait for the first bytes of a server over TLS.
 const FIRST_BYTES: Duration = Duration::from_secs(2);
 
+/// What a report may decide.
+const DECISIONS: [&str; 3] = ["allow", "deny", "metadata"];
+
+/// What callers read in place of the reasons that would reveal which issuers are trusted.
+const INVALID_TOKEN: &str = "invalid_token";
+
 /// Judges one request as the service would, and shows each check on the way.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
@@ -40,8 +47,10 @@ const FIRST_BYTES: Duration = Duration::from_secs(2);
     claimgate check --config claimgate.yaml --method POST --host api.example.com --path /orders --token token.txt\n  \
     claimgate check --target 127.0.0.1:9001 --token - --path /orders\n  \
     claimgate check --target https://claimgate.example:9001 --ca-file ca.pem --token token.txt\n  \
-    claimgate check --target unix:///run/claimgate/check.sock --token token.txt\n\n\
-    Exit codes: 0 allow, 1 deny or answered with metadata, 2 could not judge")]
+    claimgate check --target unix:///run/claimgate/check.sock --token token.txt\n  \
+    claimgate check --target 127.0.0.1:9001 --path /orders --expect missing_token\n\n\
+    Exit codes: 0 allow, 1 deny or answered with metadata, 2 could not judge. With --expect:\n\
+    0 the expected outcome, 1 another, 2 could not judge")]
 pub(super) struct Arguments {
     #[command(flatten)]
     source: ConfigInput,
@@ -87,6 +96,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "EXTENSION", value_parser = extension)]
     context: Vec<(String, String)>,
 
+    /// Exit with 0 only if this is the outcome: `allow`, `deny`, `metadata`, or the reason of a denial
+    #[arg(long, value_name = "OUTCOME", value_parser = outcome)]
+    expect: Option<String>,
+
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -95,6 +108,14 @@ pub(super) struct Arguments {
 fn header_line(line: &str) -> Result<(String, String), String> {
     let (name, value) = line.split_once(':').ok_or("expected `name: value`")?;
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+fn outcome(text: &str) -> Result<String, String> {
+    let mut known = Reason::ALL.into_iter().map(Reason::code);
+    match DECISIONS.contains(&text) || text == INVALID_TOKEN || known.any(|code| code == text) {
+        true => Ok(text.to_owned()),
+        false => Err("expected `allow`, `deny`, `metadata`, or a reason such as `missing_token`".into()),
+    }
 }
 
 fn extension(text: &str) -> Result<(String, String), String> {
@@ -112,7 +133,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Output::Text => report.text(),
         Output::Json => format!("{:#}", report.json()),
     })?;
-    Ok(report.exit_code())
+    Ok(match &arguments.expect {
+        Some(outcome) => report.exit_code_if(outcome),
+        None => report.exit_code(),
+    })
 }
 
 /// The `CheckRequest` that Envoy would send for this request.

@@ -234,6 +234,17 @@ impl Report {
         })
     }
 
+    /// 0 if the outcome is this one: a decision, or the reason of a denial that is enforced.
+    pub(crate) fn exit_code_if(&self, outcome: &str) -> ExitCode {
+        let is_reason = self.decision() == "deny" && self.reason() == Some(outcome);
+        ExitCode::from(match self.verdict() {
+            _ if is_reason => 0,
+            Verdict::CannotJudge => 2,
+            _ if self.decision() == outcome => 0,
+            Verdict::Allow | Verdict::Observe | Verdict::Deny | Verdict::Answered => 1,
+        })
+    }
+
     pub(crate) fn text(&self) -> String {
         let mut lines = vec![self.verdict().words().to_owned()];
         let shown = self.passed_over.iter().take(MAX_RULES);

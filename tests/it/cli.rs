@@ -287,6 +287,20 @@ async fn serve_from_variables_alone_until_sigterm() {
         denied.out
     );
     assert_eq!(denied.code, Some(1), "{}", denied.out);
+    for (input, expected, code) in [
+        (&secret, "allow", 0),
+        (&secret, "deny", 1),
+        (&secret, "missing_token", 1),
+        (&forged, "invalid_token", 0),
+        (&forged, "deny", 0),
+        (&forged, "missing_token", 1),
+        (&forged, "allow", 1),
+        (&forged, "no_such_reason", 2),
+    ] {
+        let check = ["check", "--target", &address, "--token", "-", "--expect", expected];
+        let outcome = run(&check, input).await;
+        assert_eq!(outcome.code, Some(code), "{expected}: {}{}", outcome.out, outcome.err);
+    }
     let event = line_with(&mut lines, "denied").await;
     assert_eq!(event["reason"], "bad_signature");
     assert_eq!(event["see"], "docs/troubleshooting.md#bad_signature");
