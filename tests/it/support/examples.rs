@@ -55,6 +55,7 @@ pub fn configurations() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut own = files("deploy/providers", ".yaml");
     own.push(file("deploy/kubernetes/base/claimgate.yaml"));
+    own.push(file("deploy/kubernetes/overlays/sidecar/claimgate.yaml"));
     for path in own {
         let yaml = std::fs::read_to_string(&path).unwrap();
         found.push((path.display().to_string(), yaml));
