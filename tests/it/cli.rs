@@ -297,9 +297,17 @@ async fn serve_from_variables_alone_until_sigterm() {
         (&forged, "allow", 1),
         (&forged, "no_such_reason", 2),
     ] {
-        let check = ["check", "--target", &address, "--token", "-", "--expect", expected];
+        let check = [
+            "check", "--target", &address, "--token", "-", "--expect", expected,
+        ];
         let outcome = run(&check, input).await;
-        assert_eq!(outcome.code, Some(code), "{expected}: {}{}", outcome.out, outcome.err);
+        assert_eq!(
+            outcome.code,
+            Some(code),
+            "{expected}: {}{}",
+            outcome.out,
+            outcome.err
+        );
     }
     let event = line_with(&mut lines, "denied").await;
     assert_eq!(event["reason"], "bad_signature");

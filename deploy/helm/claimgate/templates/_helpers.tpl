@@ -106,6 +106,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if include "claimgate.tlsSecret" . }}true{{ else if and (not .Values.existingConfigMap) (dig "server" "tls" nil .Values.config) }}true{{ end }}
 {{- end }}
 
+{{/* A hash of what only a restart changes, so that a change of it starts new pods, and annotations for Prometheus. */}}
+{{- define "claimgate.podAnnotations" -}}
+{{- if not .Values.existingConfigMap }}
+claimgate/restart-for: {{ pick (include "claimgate.config" . | fromYaml) "server" "admin" "telemetry" | toJson | sha256sum }}
+{{- end }}
+{{- if and .Values.metrics.annotations (not .Values.metrics.serviceMonitor.enabled) }}
+prometheus.io/scrape: "true"
+prometheus.io/port: "9002"
+prometheus.io/path: /metrics
+{{- end }}
+{{- with .Values.podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* A probe by HTTP on the admin port. */}}
 {{- define "claimgate.httpGet" -}}
 path: {{ .path }}
