@@ -83,7 +83,8 @@ impl Core {
     }
 
     fn decide(&self, check: &[u8], memory: &impl Memory) -> Decision {
-        let request = wire::read(check).unwrap();
+        let mut joined = String::new();
+        let request = wire::read(check, &mut joined).unwrap();
         let now = UnixTime::from_secs(1_767_225_600);
         let (policy, keyring) = (&self.config.policy, &self.keyring);
         decide(policy, keyring, memory, &request, now, &mut ()).by_what_is_known()

@@ -19,7 +19,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((mode, data)) = data.split_first() else {
         return;
     };
-    let read = wire::read(data);
+    let mut joined = String::new();
+    let read = wire::read(data, &mut joined);
     let generated = CheckRequest::decode(data);
     // The generated type reads all fields, so it also rejects errors in fields that are not used.
     if let (Ok(request), Ok(generated)) = (&read, &generated) {
@@ -40,15 +41,16 @@ fuzz_target!(|data: &[u8]| {
         http.headers
             .insert("authorization".to_owned(), good.clone());
     }
-    judge(&request::describe(&check), &good);
+    judge(&request::describe(&check, &mut String::new()), &good);
     let bytes = check.encode_to_vec();
-    judge(&wire::read(&bytes).unwrap(), &good);
+    judge(&wire::read(&bytes, &mut String::new()).unwrap(), &good);
 });
 
 /// Checks that both readers saw the same. Of two headers with one name, the generated map keeps
 /// one; the other reader sees both.
 fn compare(read: &Request<'_>, generated: &CheckRequest) {
-    let described = request::describe(generated);
+    let mut joined = String::new();
+    let described = request::describe(generated, &mut joined);
     let names: Vec<_> = read.headers.names().collect();
     let distinct: BTreeSet<_> = names.iter().collect();
     let all = |request: &Request<'_>| -> BTreeSet<String> {
@@ -146,6 +148,7 @@ fn judge(request: &Request<'_>, good: &str) {
 
 /// Checks, with independent code, what an allowed request must satisfy.
 fn is_unambiguous(request: &Request<'_>) {
+    assert_eq!(request.conflict, None);
     assert_ne!(request.method, "DELETE");
     assert_eq!(request.method, request.method.to_ascii_uppercase());
     let (path, _) = request.split_path();

@@ -166,6 +166,7 @@ fn describe(arguments: &Arguments) -> Result<CheckRequest, Failure> {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
+        conflict: None,
     }))
 }
 
@@ -260,7 +261,8 @@ async fn connect_by_tls(server: Uri, tls: Tls) -> Result<Channel, tonic::transpo
 }
 
 async fn judge(config: &Config, check: &CheckRequest) -> Result<Report, Failure> {
-    let request = request::describe(check);
+    let mut joined = String::new();
+    let request = request::describe(check, &mut joined);
     let (keyring, unavailable) = keys_for(config, &request).await;
     let now = SystemClock.now();
     let mut report = explain(

@@ -9,12 +9,13 @@ use super::proto::auth::{AttributeContext, CheckRequest};
 use super::proto::envoy::config::core::v3::{
     Address, HeaderMap, HeaderValue, SocketAddress, address,
 };
-use super::wire;
+use super::wire::Parts;
+use crate::request::pseudo::PseudoHeaders;
 use crate::request::{Headers, Peer, Request};
 
 /// The request that a check describes. Absent fields are empty, which denies: a check by the TCP
-/// filter has no `request.http`.
-pub fn describe(check: &CheckRequest) -> Request<'_> {
+/// filter has no `request.http`. `joined` holds the path if the check has path and query apart.
+pub fn describe<'a>(check: &'a CheckRequest, joined: &'a mut String) -> Request<'a> {
     let Some(attributes) = &check.attributes else {
         return Request::default();
     };
@@ -30,22 +31,36 @@ pub fn describe(check: &CheckRequest) -> Request<'_> {
     let Some(http) = request.as_ref().and_then(|request| request.http.as_ref()) else {
         return Request::default();
     };
-    let raw = raw_lines(http);
+    let (raw, shown) = (Headers::from(raw_lines(http)), joined_lines(http));
+    let raw_pseudo = pseudo_headers(&raw);
+    let parts = Parts {
+        path: &http.path,
+        query: &http.query,
+        pseudo: [raw_pseudo, pseudo_headers(&shown)],
+    };
+    let has_raw = raw.names().next().is_some();
+    let (path, conflict) = parts.resolve(&http.method, &http.host, joined);
     Request {
         method: &http.method,
         host: &http.host,
-        path: &http.path,
-        path_bytes: wire::true_path(&raw),
-        headers: match raw.is_empty() {
-            true => joined_lines(http),
-            false => raw.into(),
-        },
+        path,
+        path_bytes: raw_pseudo.path(),
+        headers: if has_raw { raw } else { shown },
         source: source.as_ref().map(peer).unwrap_or_default(),
         context: context_extensions
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
+        conflict,
     }
+}
+
+fn pseudo_headers<'a>(headers: &Headers<'a>) -> PseudoHeaders<'a> {
+    let mut pseudo = PseudoHeaders::default();
+    for (name, value) in headers.lines() {
+        pseudo.note(name, value);
+    }
+    pseudo
 }
 
 fn peer(peer: &attribute_context::Peer) -> Peer<'_> {
@@ -108,6 +123,7 @@ pub fn compose(request: &Request<'_>) -> CheckRequest {
         headers,
         source,
         context,
+        conflict: _,
     } = request;
     // Envoy includes HTTP/2's pseudo-headers.
     let pseudo = [

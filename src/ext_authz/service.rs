@@ -74,9 +74,11 @@ impl Service {
         // The other half is for transport: Envoy treats a late answer as an error.
         let max_wait = time_left / 2;
         let mut span = None;
+        let joined = &mut String::new();
         let answered = AssertUnwindSafe(async {
             let check = check.map_err(Clone::clone);
-            let request = check.and_then(|check| wire::read(check).map_err(Fault::CheckUnreadable));
+            let request =
+                check.and_then(|check| wire::read(check, joined).map_err(Fault::CheckUnreadable));
             let request = match request {
                 Ok(request) => request,
                 Err(fault) => {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use crate::decision::Unreadable::{self, NotACheck};
+use crate::request::pseudo::{Conflict, PseudoHeaders};
 use crate::request::{Headers, Peer, Request};
 
 /// One field of a message (Protocol Buffers, "Encoding").
@@ -105,18 +106,19 @@ fn text(bytes: Option<&[u8]>) -> Result<&str, Unreadable> {
     str::from_utf8(bytes.ok_or(NotACheck)?).map_err(|_| Unreadable::NotUtf8)
 }
 
-/// The request that a `CheckRequest` describes.
+/// The request that a `CheckRequest` describes. `joined` holds its path if the check has path and query
+/// apart, as some callers send them. Envoy does not, so usually nothing is written there.
 ///
 /// # Errors
 ///
 /// Fails if the bytes are not a `CheckRequest`, or if a text is not UTF-8.
-pub fn read(check: &[u8]) -> Result<Request<'_>, Unreadable> {
+pub fn read<'a>(check: &'a [u8], joined: &'a mut String) -> Result<Request<'a>, Unreadable> {
     let mut reader = Reader::default();
     each(check, |number, value| match number {
         1 => reader.attributes(value.ok_or(NotACheck)?),
         _ => Ok(()),
     })?;
-    Ok(reader.request())
+    Ok(reader.request(joined))
 }
 
 #[derive(Default)]
@@ -124,24 +126,35 @@ struct Reader<'a> {
     /// Whether `request.http` is present.
     is_http: bool,
     request: Request<'a>,
+    query: &'a str,
     /// The lines of `headers`. Those of `header_map` take precedence.
     joined: Vec<(&'a str, &'a [u8])>,
     raw: Vec<(&'a str, &'a [u8])>,
+    joined_pseudo: PseudoHeaders<'a>,
+    raw_pseudo: PseudoHeaders<'a>,
 }
 
 impl<'a> Reader<'a> {
-    fn request(self) -> Request<'a> {
+    fn request(self, whole: &'a mut String) -> Request<'a> {
         let Self {
             is_http,
             request,
+            query,
             joined,
             raw,
+            joined_pseudo,
+            raw_pseudo,
         } = self;
         // A check by the TCP filter describes no HTTP request.
         if !is_http {
             return Request::default();
         }
-        let path_bytes = true_path(&raw);
+        let target = Parts {
+            path: request.path,
+            query,
+            pseudo: [raw_pseudo, joined_pseudo],
+        };
+        let (path, conflict) = target.resolve(request.method, request.host, whole);
         let lines = if raw.is_empty() { joined } else { raw };
         // If a name occurs twice, the last value counts.
         let context = match request.context.len() {
@@ -151,9 +164,11 @@ impl<'a> Reader<'a> {
                 .collect(),
         };
         Request {
-            path_bytes,
+            path,
+            path_bytes: raw_pseudo.path(),
             headers: Headers::from(lines),
             context,
+            conflict,
             ..request
         }
     }
@@ -185,13 +200,17 @@ impl<'a> Reader<'a> {
                     if !value.is_ascii() {
                         text(Some(value))?;
                     }
+                    self.joined_pseudo.note(name, value);
                     self.joined.push((name, value));
                 }
                 4 => self.request.path = text(value)?,
                 5 => self.request.host = text(value)?,
+                7 => self.query = text(value)?,
                 13 => each(value.ok_or(NotACheck)?, |number, value| {
                     if number == 1 {
-                        self.raw.push(raw_header(value.ok_or(NotACheck)?)?);
+                        let (name, value) = raw_header(value.ok_or(NotACheck)?)?;
+                        self.raw_pseudo.note(name, value);
+                        self.raw.push((name, value));
                     }
                     Ok(())
                 })?,
@@ -202,11 +221,41 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The path as the client sent it, from the `:path` line of a `header_map`. In other fields, Envoy
-/// replaces bytes that are not UTF-8.
-pub(super) fn true_path<'a>(raw: &[(&'a str, &'a [u8])]) -> Option<&'a [u8]> {
-    let line = raw.iter().find(|(name, _)| *name == ":path");
-    line.map(|(_, value)| *value)
+/// What a check says about the path, and the pseudo-headers of `header_map` and of `headers`.
+pub(super) struct Parts<'a> {
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
+    pub(super) pseudo: [PseudoHeaders<'a>; 2],
+}
+
+impl<'a> Parts<'a> {
+    /// The path with its query, and whether the check describes anything in two ways.
+    pub(super) fn resolve(
+        &self,
+        method: &str,
+        host: &str,
+        joined: &'a mut String,
+    ) -> (&'a str, Option<Conflict>) {
+        let Self {
+            path,
+            query,
+            pseudo: [raw, shown],
+        } = *self;
+        let (path, conflict) = match path.split_once('?') {
+            _ if query.is_empty() || path.is_empty() => (path, None),
+            Some((_, own)) if own == query => (path, None),
+            Some(_) => (path, Some(Conflict::Query)),
+            None => {
+                joined.clear();
+                joined.extend([path, "?", query]);
+                (joined.as_str(), None)
+            }
+        };
+        let conflict = conflict
+            .or_else(|| raw.conflict(method, host, path))
+            .or_else(|| shown.conflict(method, host, path));
+        (path, conflict)
+    }
 }
 
 /// An entry of a map of texts: a message with its key (field 1) and its value (field 2).

@@ -245,7 +245,8 @@ impl Clock for CaseClock {
 
 /// What the request has in `Authorization`.
 fn secret(request: &CheckRequest) -> String {
-    let request = describe(request);
+    let mut joined = String::new();
+    let request = describe(request, &mut joined);
     let lines = request.headers.all("authorization");
     lines.map(String::from_utf8_lossy).collect()
 }

@@ -35,7 +35,8 @@ pub async fn jsonwebtoken_accepts_whatever_claimgate_does() {
             let config = Config::from_yaml(&yaml.to_string()).unwrap();
             let now = UnixTime::from_secs(case.now);
             let gate = Gate::start(config, Arc::new(CaseClock(Some(now)))).await;
-            let request = describe(&check);
+            let mut joined = String::new();
+            let request = describe(&check, &mut joined);
             let judged = gate.decide(&request, Duration::from_secs(10)).await;
             let says = |token: &str| -> Option<bool> {
                 let policy = &judged.generation().policy;

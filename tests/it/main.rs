@@ -13,6 +13,7 @@ mod admin;
 mod admin_page;
 mod advice;
 mod api_gate;
+mod callers;
 mod cli;
 mod config;
 mod connections;

@@ -270,7 +270,8 @@ fn the_api_has_every_envoy_field() {
     let mut json = serde_json::Deserializer::from_str(json);
     let read = prost_reflect::DynamicMessage::deserialize(check, &mut json).unwrap();
     let check = CheckRequest::decode(&*read.encode_to_vec()).unwrap();
-    let request = claimgate::ext_authz::request::describe(&check);
+    let mut joined = String::new();
+    let request = claimgate::ext_authz::request::describe(&check, &mut joined);
     assert_eq!(
         (request.method, request.source.address),
         ("GET", "10.0.0.9")

@@ -10,6 +10,7 @@ use claimgate::ext_authz::proto::envoy::config::core::v3::{
 };
 use claimgate::ext_authz::request::describe;
 use claimgate::ext_authz::wire::read;
+use claimgate::request::pseudo::Conflict;
 use claimgate::request::{self, Headers, Request};
 use proptest::collection::{hash_map, vec};
 use proptest::option;
@@ -84,6 +85,8 @@ mod seen {
         pub path: String,
         #[prost(string, tag = "5")]
         pub host: String,
+        #[prost(string, tag = "7")]
+        pub query: String,
         #[prost(message, optional, tag = "13")]
         pub header_map: Option<HeaderMap>,
     }
@@ -106,7 +109,7 @@ mod seen {
 }
 
 /// The request that such a reader makes of it.
-fn described(check: &seen::CheckRequest) -> Request<'_> {
+fn described<'a>(check: &'a seen::CheckRequest, joined: &'a mut String) -> Request<'a> {
     let Some(attributes) = &check.attributes else {
         return Request::default();
     };
@@ -118,20 +121,32 @@ fn described(check: &seen::CheckRequest) -> Request<'_> {
         return Request::default();
     };
     let raw = http.header_map.as_ref().map_or(&[][..], |map| &map.headers);
-    let headers: Headers<'_> = match raw.is_empty() {
-        true => http
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect(),
-        false => raw
-            .iter()
-            .map(|header| match header.raw_value.is_empty() {
-                true => (header.key.as_str(), header.value.as_bytes()),
-                false => (header.key.as_str(), header.raw_value.as_slice()),
-            })
-            .collect(),
+    let raw_lines: Vec<(&str, &[u8])> = raw
+        .iter()
+        .map(|header| match header.raw_value.is_empty() {
+            true => (header.key.as_str(), header.value.as_bytes()),
+            false => (header.key.as_str(), header.raw_value.as_slice()),
+        })
+        .collect();
+    let map = http.headers.iter();
+    let joined_lines: Vec<_> = map
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let is_apart = !http.path.is_empty() && !http.path.contains('?') && !http.query.is_empty();
+    let path: &str = match is_apart {
+        true => {
+            *joined = format!("{}?{}", http.path, http.query);
+            joined
+        }
+        false => &http.path,
     };
+    let conflict = conflict(http, path, [&raw_lines, &joined_lines]);
+    let lines = if raw.is_empty() {
+        joined_lines
+    } else {
+        raw_lines
+    };
+    let headers = Headers::from(lines);
     let source = attributes.source.as_ref().map(|peer| {
         let kind = peer
             .address
@@ -146,12 +161,14 @@ fn described(check: &seen::CheckRequest) -> Request<'_> {
             certificate: &peer.certificate,
         }
     });
-    let path = raw.iter().find(|header| header.key == ":path");
+    let path_line = raw
+        .iter()
+        .find(|header| header.key.eq_ignore_ascii_case(":path"));
     Request {
         method: &http.method,
         host: &http.host,
-        path: &http.path,
-        path_bytes: path.map(|path| match path.raw_value.is_empty() {
+        path,
+        path_bytes: path_line.map(|path| match path.raw_value.is_empty() {
             true => path.value.as_bytes(),
             false => path.raw_value.as_slice(),
         }),
@@ -162,7 +179,41 @@ fn described(check: &seen::CheckRequest) -> Request<'_> {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
+        conflict,
     }
+}
+
+/// What the fields and the pseudo-headers say differently.
+fn conflict(http: &seen::Http, path: &str, lists: [&[(&str, &[u8])]; 2]) -> Option<Conflict> {
+    if let Some((_, query)) = path.split_once('?')
+        && !http.query.is_empty()
+        && query != http.query
+    {
+        return Some(Conflict::Query);
+    }
+    let shown = |bytes: &[u8]| -> String {
+        let chunks = bytes.utf8_chunks();
+        let shown =
+            chunks.map(|chunk| chunk.valid().to_owned() + &"!".repeat(chunk.invalid().len()));
+        shown.collect()
+    };
+    for lines in lists {
+        for (name, field, conflict) in [
+            (":method", http.method.as_str(), Conflict::Method),
+            (":authority", &http.host, Conflict::Host),
+            (":path", path, Conflict::Path),
+        ] {
+            let values: BTreeSet<_> = lines
+                .iter()
+                .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+                .map(|(_, value)| *value)
+                .collect();
+            if values.len() > 1 || values.iter().any(|value| shown(value) != field) {
+                return Some(conflict);
+            }
+        }
+    }
+    None
 }
 
 fn address() -> impl Strategy<Value = Address> {
@@ -198,8 +249,27 @@ fn peer() -> impl Strategy<Value = Peer> {
     )
 }
 
+/// Any text, or one of those that repeat a field.
+fn text(usual: &'static [&'static str], other: &'static str) -> impl Strategy<Value = String> {
+    let usual = prop::sample::select(usual).prop_map(ToOwned::to_owned);
+    prop_oneof![usual, other]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    text(&[":method", ":authority", ":path", ":Path", "a"], ".{0,6}")
+}
+
+fn value() -> impl Strategy<Value = String> {
+    text(&["G", "/a", "/a?b", "/a!", ""], ".{0,6}")
+}
+
 fn header() -> impl Strategy<Value = HeaderValue> {
-    (".{0,6}", ".{0,6}", vec(any::<u8>(), 0..6)).prop_map(|(key, value, raw_value)| HeaderValue {
+    let raw = prop_oneof![
+        prop::sample::select(vec![&b"G"[..], b"/a", b"/a?b", b"/a\xe9", b""])
+            .prop_map(<[u8]>::to_vec),
+        vec(any::<u8>(), 0..6),
+    ];
+    (name(), value(), raw).prop_map(|(key, value, raw_value)| HeaderValue {
         key,
         value,
         raw_value,
@@ -207,14 +277,19 @@ fn header() -> impl Strategy<Value = HeaderValue> {
 }
 
 fn http() -> impl Strategy<Value = HttpRequest> {
-    let texts = || (".{0,8}", ".{0,8}", ".{0,200}");
-    let headers = hash_map(".{0,6}", ".{0,200}", 0..6);
+    let texts = || {
+        let path = prop_oneof![value(), ".{0,200}"];
+        let query = text(&["", "", "b", "c"], ".{0,6}");
+        (value(), value(), path, query)
+    };
+    let headers = hash_map(name(), prop_oneof![value(), ".{0,200}"], 0..6);
     let unused = (".{0,8}", any::<i64>(), vec(any::<u8>(), 0..8));
     (texts(), headers, option::of(vec(header(), 0..6)), unused).prop_map(
-        |((method, host, path), headers, raw, (id, size, raw_body))| HttpRequest {
+        |((method, host, path, query), headers, raw, (id, size, raw_body))| HttpRequest {
             method,
             headers,
             path,
+            query,
             host,
             header_map: raw.map(|headers| HeaderMap { headers }),
             id,
@@ -261,9 +336,10 @@ fn shown(request: &Request<'_>) -> (String, Vec<String>, BTreeMap<String, String
         path,
         path_bytes,
         source,
+        conflict,
         ..
     } = request;
-    let rest = format!("{method:?} {host:?} {path:?} {path_bytes:?} {source:?}");
+    let rest = format!("{method:?} {host:?} {path:?} {path_bytes:?} {source:?} {conflict:?}");
     (rest, lines, context.collect())
 }
 
@@ -278,8 +354,10 @@ proptest! {
     #[test]
     fn both_readers_agree(check in check()) {
         let bytes = check.encode_to_vec();
-        let request = read(&bytes).unwrap();
-        prop_assert_eq!(shown(&request), shown(&describe(&check)));
+        let mut joined = [String::new(), String::new()];
+        let [one, other] = &mut joined;
+        let request = read(&bytes, one).unwrap();
+        prop_assert_eq!(shown(&request), shown(&describe(&check, other)));
     }
 
     /// A damaged message is refused, or both readers read it alike.
@@ -299,12 +377,14 @@ proptest! {
         if cut {
             bytes.truncate(end.index(bytes.len()));
         }
-        if let Ok(request) = read(&bytes) {
+        let mut joined = [String::new(), String::new()];
+        let [own, others] = &mut joined;
+        if let Ok(request) = read(&bytes, own) {
             let other = seen::CheckRequest::decode(bytes.as_slice());
             prop_assert!(other.is_ok(), "{:?}", other);
             // Of two headers with one name, the map keeps one; here both are visible.
             if !has_repeated_headers(&request) {
-                prop_assert_eq!(shown(&request), shown(&described(&other.unwrap())));
+                prop_assert_eq!(shown(&request), shown(&described(&other.unwrap(), others)));
             }
         }
     }

@@ -175,6 +175,11 @@ pub struct Upstream {
     pub max_header_bytes: Field<String>,
     /// Whether the upstream receives the token. `false` removes it from its place. Default: `true`.
     pub forward_token: Field<bool>,
+    /// What happens to a request with a header that must not reach the upstream, such as a claim header.
+    /// `refuse` answers 400 and is for callers of `Check` that do not remove headers. Default:
+    /// `remove`.
+    #[schemars(with = "forms::Spoofed")]
+    pub spoofed: Field<String>,
     /// Whether Envoy's other filters and its access log receive the decision, the reason and the
     /// claims as dynamic metadata. Default: `true`.
     pub dynamic_metadata: Field<bool>,

@@ -155,6 +155,16 @@ pub fn likely_cause(
                 .to_owned(),
         ),
         Fault::NoRule(error) => Some(rules::none(error, policy)),
+        Fault::Conflict(_) => Some(
+            "a bug of the program that calls `Check`: have it send the same in both places, or only the \
+             field"
+                .to_owned(),
+        ),
+        Fault::SpoofedHeader(_) => Some(
+            "an attack, or a proxy or client that sets a header which only claimgate may set: have it \
+             leave the header out"
+                .to_owned(),
+        ),
         Fault::Refused(Refusal::Scope { .. }) => {
             let scopes = denial.bearer.iter().flat_map(|bearer| bearer.token().scopes());
             Some(rules::lacks(scopes))

@@ -58,10 +58,22 @@ pub struct Upstream {
     pub max_header_bytes: usize,
     /// Whether the token stays in the request.
     pub forward_token: bool,
+    /// What happens to a request with a header that must not reach the upstream.
+    pub spoofed: Spoofed,
     /// Whether Envoy's other filters receive the decision and the claims.
     pub dynamic_metadata: bool,
     /// Headers to set on the response.
     pub response_headers: Vec<(HeaderName, ResponseValue)>,
+}
+
+/// What happens to a request with a header that must not reach the upstream as the client sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spoofed {
+    /// The proxy removes or replaces the header, as the answer tells it.
+    #[default]
+    Remove,
+    /// The request is refused, because the proxy does not remove headers.
+    Refuse,
 }
 
 /// The value of a response header.
@@ -122,6 +134,27 @@ impl Upstream {
         let is_taken_simply = self.forward_token || bearer.place.is_whole_header();
         let mut names = request.names();
         is_first && is_taken_simply && !names.any(|sent| self.is_unwanted(places, misleading, sent))
+    }
+
+    /// The first header that must not reach the upstream, if requests with one are refused: any
+    /// spelling of a managed header, and what is removed otherwise.
+    pub fn refused_header<'r>(
+        &self,
+        places: &TokenPlaces,
+        misleading: impl FnOnce() -> &'static [&'static str],
+        request: &Headers<'r>,
+    ) -> Option<&'r str> {
+        match self.spoofed {
+            Spoofed::Remove => None,
+            Spoofed::Refuse => {
+                let misleading = misleading();
+                request.names().find(|sent| {
+                    self.managed()
+                        .any(|own| own.as_str().eq_ignore_ascii_case(sent))
+                        || self.is_unwanted(places, misleading, sent)
+                })
+            }
+        }
     }
 
     /// Whether `sent` must be removed: a misspelling of a managed header or of a header that may

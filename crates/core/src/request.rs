@@ -6,9 +6,12 @@ mod id;
 pub mod method;
 pub mod overrides;
 pub mod path;
+pub mod pseudo;
 mod trace_parent;
 
 pub use trace_parent::TraceParent;
+
+use pseudo::Conflict;
 
 /// One HTTP request as the proxy describes it. The client chooses every text except
 /// [`context`](Self::context), so none of those texts is trusted.
@@ -18,7 +21,8 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// The authority with its port, in the case that the client used.
     pub host: &'a str,
-    /// The raw path with its query. Empty for CONNECT without a path and for TCP checks.
+    /// The raw path with its query, even if the proxy sends them apart. Empty for CONNECT without a path
+    /// and for TCP checks.
     pub path: &'a str,
     /// The path as the bytes that the client sent, if the proxy provides them. In `path`, the proxy
     /// may have replaced bytes that are not UTF-8.
@@ -30,6 +34,8 @@ pub struct Request<'a> {
     /// What the proxy's route configuration says about the request (Envoy's `context_extensions`).
     /// The operator chooses it.
     pub context: Vec<(&'a str, &'a str)>,
+    /// What the proxy describes twice, and differently. Such a request is refused.
+    pub conflict: Option<Conflict>,
 }
 
 /// The other end of the connection to the proxy.
@@ -56,7 +62,7 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// The path without its query, and the query without its `?`. Envoy sends both as one text.
+    /// The path without its query, and the query without its `?`.
     pub fn split_path(&self) -> (&'a str, &'a str) {
         self.path.split_once('?').unwrap_or((self.path, ""))
     }

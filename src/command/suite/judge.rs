@@ -110,6 +110,7 @@ fn outcome(
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
+        conflict: None,
     };
     let explained = {
         let Config {

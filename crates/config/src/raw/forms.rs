@@ -100,6 +100,7 @@ choice! {
     Access ["public", "optional", "required", "deny"], "Which requests may pass.";
     Paths ["strict", "as_is"], "How paths are compared with rules.";
     CorsPreflight ["judge", "allow"], "How CORS preflight requests are treated.";
+    Spoofed ["remove", "refuse"], "What happens to a header that must not reach the upstream.";
     LogLevel crate::LogLevel::ALL.map(crate::LogLevel::name), "The importance of log lines.";
     LogSubject ["plain", "hash", "omit"], "How callers are named.";
     OtlpProtocol crate::OtlpProtocol::ALL.map(crate::OtlpProtocol::name), "A transport of OTLP.";

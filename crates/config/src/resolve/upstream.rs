@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use super::{KIB, Resolver};
 use crate::document::Location;
 use crate::raw;
-use claimgate_core::identity::{HeaderName, Upstream};
+use claimgate_core::identity::{HeaderName, Spoofed, Upstream};
 
 impl Resolver<'_> {
     pub(super) fn upstream(&mut self, upstream: raw::Upstream) -> Upstream {
@@ -16,6 +16,7 @@ impl Resolver<'_> {
             payload_header,
             max_header_bytes,
             forward_token,
+            spoofed,
             dynamic_metadata,
         } = upstream;
         let mut taken = HashMap::new();
@@ -41,6 +42,10 @@ impl Resolver<'_> {
             payload_header,
             max_header_bytes: self.bytes(&max_header_bytes, 4 * KIB, KIB, 60 * KIB),
             forward_token: forward_token.value().copied().unwrap_or(true),
+            spoofed: self.choice(
+                &spoofed,
+                &[("remove", Spoofed::Remove), ("refuse", Spoofed::Refuse)],
+            ),
             dynamic_metadata: dynamic_metadata.value().copied().unwrap_or(true),
             response_headers: Vec::new(),
         }

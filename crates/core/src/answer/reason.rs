@@ -51,6 +51,7 @@ impl Refusal {
             Reason::AmbiguousMethod => Self::bad_request("Ambiguous or missing request method"),
             Reason::AmbiguousHost => Self::bad_request("Ambiguous or missing request host"),
             Reason::AmbiguousHeader => Self::bad_request("Ambiguous request header"),
+            Reason::SpoofedHeader => Self::bad_request("Reserved request header"),
             Reason::KeysUnavailable => Self {
                 status: 503,
                 code: Code::Unavailable,

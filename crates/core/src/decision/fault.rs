@@ -7,6 +7,7 @@ use super::Reason;
 use crate::escaped::Escaped;
 use crate::policy::requirement::Refusal;
 use crate::policy::rules::NoRule;
+use crate::request::pseudo::Conflict;
 use crate::token::TokenError;
 use crate::token::bearer::CredentialError;
 use crate::token::source::TokenSource;
@@ -17,6 +18,12 @@ pub enum Fault {
     /// The client: the request has no path.
     #[error("the check describes no HTTP request with a path")]
     NoPath,
+    /// The proxy: the check describes the request in two ways.
+    #[error("the check describes two requests: {0}")]
+    Conflict(Conflict),
+    /// The client: the request has a header that must not reach the upstream.
+    #[error("the header `{0}` must not reach the upstream, and `upstream.spoofed` is `refuse`")]
+    SpoofedHeader(Escaped),
     /// The client or the proxy: no rule can be selected.
     #[error("{0}")]
     NoRule(#[from] NoRule),
@@ -119,11 +126,17 @@ impl Fault {
     /// The reason code of this fault.
     pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::NoPath | Self::NoRule(NoRule::AmbiguousPath(_) | NoRule::LongPath { .. }) => {
+            Self::NoPath
+            | Self::Conflict(Conflict::Path | Conflict::Query)
+            | Self::NoRule(NoRule::AmbiguousPath(_) | NoRule::LongPath { .. }) => {
                 Reason::AmbiguousPath
             }
-            Self::NoRule(NoRule::AmbiguousMethod(_)) => Reason::AmbiguousMethod,
-            Self::NoRule(NoRule::AmbiguousHost(_)) => Reason::AmbiguousHost,
+            Self::Conflict(Conflict::Method) | Self::NoRule(NoRule::AmbiguousMethod(_)) => {
+                Reason::AmbiguousMethod
+            }
+            Self::Conflict(Conflict::Host)
+            | Self::NoRule(NoRule::AmbiguousHost(_) | NoRule::NoHost) => Reason::AmbiguousHost,
+            Self::SpoofedHeader(_) => Reason::SpoofedHeader,
             Self::NoRule(NoRule::AmbiguousHeader(_) | NoRule::UnclearMcpCall(_)) => {
                 Reason::AmbiguousHeader
             }

@@ -29,6 +29,17 @@ pub(super) fn judge(
     if request.path.is_empty() {
         return Err(Fault::NoPath.into());
     }
+    if let Some(conflict) = request.conflict {
+        return Err(Fault::Conflict(conflict).into());
+    }
+    let misleading = || policy.rules().misleading_headers(request);
+    let spoofed =
+        policy
+            .upstream()
+            .refused_header(policy.token_places(), misleading, &request.headers);
+    if let Some(name) = spoofed {
+        return Err(Fault::SpoofedHeader(Escaped::from(name)).into());
+    }
     let target = policy.rules().target(request).map_err(Fault::from)?;
     if let Some(resource) = policy.metadata_for(&target) {
         return Ok(Decision::Respond(Arc::clone(resource)));

@@ -19,8 +19,9 @@ impl Effect {
     /// Its rule must accept its provider. Otherwise a forged token of a provider that is only
     /// observed would pass the rules of all others.
     pub(super) fn of(denial: &Denial, policy: &Policy) -> Self {
-        // A bug may hide what the rule requires.
-        if matches!(denial.fault, Fault::Internal) {
+        // A bug may hide what the rule requires. A spoofed header would reach the upstream, because the
+        // proxy does not remove it.
+        if matches!(denial.fault, Fault::Internal | Fault::SpoofedHeader(_)) {
             return Self::Enforced;
         }
         let rule = denial.rule.and_then(|id| policy.rule(id));

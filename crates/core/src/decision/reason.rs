@@ -48,6 +48,8 @@ pub enum Reason {
     AmbiguousHost,
     /// A header that a rule matches on has two readings.
     AmbiguousHeader,
+    /// The request has a header that claimgate would have to remove, and `upstream.spoofed` is `refuse`.
+    SpoofedHeader,
     /// The check exceeds the size limit.
     CheckTooLarge,
     /// The check is incomplete, or its bytes are not a `CheckRequest`.
@@ -64,7 +66,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::MissingToken,
         Self::MalformedAuthorization,
         Self::MalformedToken,
@@ -87,6 +89,7 @@ impl Reason {
         Self::AmbiguousMethod,
         Self::AmbiguousHost,
         Self::AmbiguousHeader,
+        Self::SpoofedHeader,
         Self::CheckTooLarge,
         Self::CheckUnreadable,
         Self::Overloaded,
@@ -120,6 +123,7 @@ impl Reason {
             Self::AmbiguousMethod => "ambiguous_method",
             Self::AmbiguousHost => "ambiguous_host",
             Self::AmbiguousHeader => "ambiguous_header",
+            Self::SpoofedHeader => "spoofed_header",
             Self::CheckTooLarge => "check_too_large",
             Self::CheckUnreadable => "check_unreadable",
             Self::Overloaded => "overloaded",

@@ -127,6 +127,9 @@ pub enum NoRule {
         "the request's host `{0}` is not a valid host name in lower case without a trailing dot"
     )]
     AmbiguousHost(Escaped),
+    /// The request has no host, and a rule depends on it.
+    #[error("the request has no host, and some rule uses hosts")]
+    NoHost,
     /// A header that a rule matches on has conflicting values, or its name is spelled differently.
     #[error(
         "the header `{0}` is used by a rule but has conflicting values or an ambiguous spelling (`x_y` for `x-y`)"
@@ -237,11 +240,7 @@ impl Rules {
         if uses.method && !method::is_canonical(request.method) {
             return Err(NoRule::AmbiguousMethod(Escaped::from(request.method)));
         }
-        let host = match host::canonical(request.host) {
-            Some(host) if !self.uses.host || host::is_as_compared(request.host) => host,
-            None if !self.uses.host => Cow::Borrowed(""),
-            _ => return Err(NoRule::AmbiguousHost(Escaped::from(request.host))),
-        };
+        let host = self.host(request)?;
         let ambiguous = |name: &str| NoRule::AmbiguousHeader(name.to_owned());
         let headers = self.headers.observe(request).map_err(ambiguous)?;
         Ok(Target {
@@ -280,6 +279,28 @@ impl Rules {
             (PathMode::AsIs, true) => path::as_sent(request).map(Cow::Borrowed),
             (_, false) => Ok(Cow::Borrowed(request.split_path().0)),
         }
+    }
+
+    fn host<'r>(&self, request: &Request<'r>) -> Result<Cow<'r, str>, NoRule> {
+        match host::canonical(request.host) {
+            Some(host) if !self.uses.host || host::is_as_compared(request.host) => Ok(host),
+            None if !self.uses.host => Ok(Cow::Borrowed("")),
+            None if request.host.is_empty() => match self.is_hostless(request) {
+                true => Ok(Cow::Borrowed("")),
+                false => Err(NoRule::NoHost),
+            },
+            _ => Err(NoRule::AmbiguousHost(Escaped::from(request.host))),
+        }
+    }
+
+    /// Whether the request's route names a rule, so that no rule's `hosts` count, and that rule's
+    /// condition does not use the host either.
+    fn is_hostless(&self, request: &Request<'_>) -> bool {
+        request.context(RULE_EXTENSION).is_some_and(|name| {
+            let named = self.by_name.get(name).and_then(|id| self.all.get(id.0));
+            let condition = named.and_then(|rule| rule.condition.as_ref());
+            !condition.is_some_and(|condition| condition.uses().host)
+        })
     }
 
     /// The headers that must not reach the upstream, because with them it could handle a request

@@ -1,0 +1,172 @@
+//! The pseudo-headers of HTTP/2 (RFC 9113 §8.3.1) among the header lines of a check. Each repeats a
+//! field of the check, and some callers send only the fields.
+
+/// A part of a request that a check describes twice, and differently. Whoever forwards the request may
+/// follow either description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// The line `:method` and the field `method`.
+    #[error("its header `:method` and its field `method` differ")]
+    Method,
+    /// The line `:authority` and the field `host`.
+    #[error("its header `:authority` and its field `host` differ")]
+    Host,
+    /// The line `:path` and the field `path`.
+    #[error("its header `:path` and its field `path` differ")]
+    Path,
+    /// The field `query` and the query in the field `path`.
+    #[error("its field `query` and the query in its field `path` differ")]
+    Query,
+}
+
+/// The lines `:method`, `:authority` and `:path` of one list of headers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PseudoHeaders<'a> {
+    method: Line<'a>,
+    authority: Line<'a>,
+    path: Line<'a>,
+}
+
+/// The lines of one name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line<'a> {
+    first: Option<&'a [u8]>,
+    /// Whether another line has another value.
+    is_disputed: bool,
+}
+
+impl<'a> PseudoHeaders<'a> {
+    /// Takes note of a header line; others than pseudo-headers do not matter.
+    #[inline]
+    pub fn note(&mut self, name: &str, value: &'a [u8]) {
+        if name.starts_with(':') {
+            self.note_pseudo(name, value);
+        }
+    }
+
+    fn note_pseudo(&mut self, name: &str, value: &'a [u8]) {
+        let line = match name {
+            _ if name.eq_ignore_ascii_case(":method") => &mut self.method,
+            _ if name.eq_ignore_ascii_case(":authority") => &mut self.authority,
+            _ if name.eq_ignore_ascii_case(":path") => &mut self.path,
+            _ => return,
+        };
+        let first = *line.first.get_or_insert(value);
+        line.is_disputed |= first != value;
+    }
+
+    /// The value of `:path`.
+    pub fn path(&self) -> Option<&'a [u8]> {
+        self.path.first
+    }
+
+    /// The first of these fields that differs from its line. A line that is missing differs from
+    /// nothing.
+    pub fn conflict(&self, method: &str, host: &str, path: &str) -> Option<Conflict> {
+        let Self {
+            method: method_line,
+            authority,
+            path: path_line,
+        } = self;
+        [
+            (method_line, method, Conflict::Method),
+            (authority, host, Conflict::Host),
+            (path_line, path, Conflict::Path),
+        ]
+        .into_iter()
+        .find_map(|(line, field, conflict)| (!line.says(field)).then_some(conflict))
+    }
+}
+
+impl Line<'_> {
+    fn says(&self, field: &str) -> bool {
+        match self.first {
+            None => true,
+            Some(_) if self.is_disputed => false,
+            Some(sent) => sent == field.as_bytes() || is_shown_as(sent, field),
+        }
+    }
+}
+
+/// Whether Envoy shows `sent` as `field`: with `!` in place of each byte that is not UTF-8.
+fn is_shown_as(sent: &[u8], field: &str) -> bool {
+    let mut field = field.as_bytes();
+    for chunk in sent.utf8_chunks() {
+        let valid = field.strip_prefix(chunk.valid().as_bytes());
+        let Some((replaced, rest)) =
+            valid.and_then(|rest| rest.split_at_checked(chunk.invalid().len()))
+        else {
+            return false;
+        };
+        if replaced.iter().any(|byte| *byte != b'!') {
+            return false;
+        }
+        field = rest;
+    }
+    field.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conflicts() {
+        let usual: [(&str, &[u8]); 3] = [
+            (":method", b"GET"),
+            (":authority", b"api.example.com"),
+            (":path", b"/orders?a=1"),
+        ];
+        for (lines, expected) in [
+            (&[][..], None),
+            (&usual, None),
+            (&[(":scheme", &b"https"[..]), ("path", b"/x")], None),
+            (
+                &[(":path", b"/orders?a=1"), (":path", b"/orders?a=1")],
+                None,
+            ),
+            (&[(":method", b"DELETE")], Some(Conflict::Method)),
+            (&[(":method", b"get")], Some(Conflict::Method)),
+            (&[(":Method", b"DELETE")], Some(Conflict::Method)),
+            (&[(":authority", b"")], Some(Conflict::Host)),
+            (&[(":authority", b"API.example.com")], Some(Conflict::Host)),
+            (&[(":path", b"/orders")], Some(Conflict::Path)),
+            (&[(":path", b"/admin?a=1")], Some(Conflict::Path)),
+            (
+                &[(":path", b"/orders?a=1"), (":path", b"/admin?a=1")],
+                Some(Conflict::Path),
+            ),
+            (
+                &[(":path", b"/admin"), (":method", b"PUT")],
+                Some(Conflict::Method),
+            ),
+        ] {
+            let mut pseudo = PseudoHeaders::default();
+            for (name, value) in lines {
+                pseudo.note(name, value);
+            }
+            let found = pseudo.conflict("GET", "api.example.com", "/orders?a=1");
+            assert_eq!(found, expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_envoy_replaces() {
+        for (sent, field, expected) in [
+            (&b"/intern\xe9"[..], "/intern!", true),
+            (b"/intern\xe9/7", "/intern!/7", true),
+            (b"\xe2\x80/\xc3\xa9\xff", "!!/\u{e9}!", true),
+            (b"/intern\xe9", "/intern\u{fffd}", false),
+            (b"/intern\xe9", "/intern?", false),
+            (b"/intern\xe9", "/intern", false),
+            (b"/intern\xe9", "/intern!!", false),
+            (b"/intern", "/intern!", false),
+            (b"/intern/", "/intern!", false),
+        ] {
+            let mut pseudo = PseudoHeaders::default();
+            pseudo.note(":path", sent);
+            let found = pseudo.conflict("", "", field).is_none();
+            assert_eq!(found, expected, "{sent:?} {field}");
+        }
+    }
+}
