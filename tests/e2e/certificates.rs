@@ -33,6 +33,11 @@ impl Certificates {
         certificates
     }
 
+    /// Where the files are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     fn at(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -6,45 +6,6 @@ use serde_json::json;
 
 use crate::setup::{Claimgate, Mesh, bearer, configure_for, eventually, http};
 
-/// The rate limit by a verified claim that `docs/envoy.md` shows.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn each_subject_has_a_rate_of_its_own() {
-    let document = include_str!("../../docs/envoy.md");
-    let (_, after) = document
-        .split_once("<!-- rate limit by subject -->\n```yaml\n")
-        .unwrap();
-    let (filter, _) = after.split_once("```").unwrap();
-    let filter = filter.trim_end().replace('\n', "\n                    ");
-    let router = "                  - name: envoy.filters.http.router\n";
-    let configuration = crate::change(
-        EXAMPLE,
-        router,
-        &format!("                  - {filter}\n{router}"),
-    );
-    let issuer = Issuer::start("127.0.0.1:0".parse().unwrap(), "urn:orders-api")
-        .await
-        .unwrap();
-    let rules = "rules: [{ name: health, match: { path: { exact: /healthz } }, access: public }]";
-    let mesh = Mesh::of_issuer(&configuration, issuer.url(), rules).await;
-    let mint = |sub: &str| {
-        let claims = json!({"sub": sub});
-        issuer.mint(claims.as_object().unwrap()).unwrap()
-    };
-    let status = async |token: String| {
-        http(mesh.envoy.address(), "GET /orders", &[bearer(&token)])
-            .await
-            .status
-    };
-    // Different tokens of one subject share its bucket.
-    for expected in [200, 200, 200, 429, 429] {
-        assert_eq!(status(mint("alice")).await, expected);
-    }
-    assert_eq!(status(mint("bob")).await, 200);
-    let anonymous = http(mesh.envoy.address(), "GET /healthz", &[]).await;
-    assert_eq!(anonymous.status, 200);
-}
-
 /// Killing an instance of claimgate costs only the requests that Envoy was sending to it.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]

@@ -17,6 +17,7 @@ mod admin;
 mod ambiguity;
 mod authority;
 mod certificates;
+mod configurations;
 mod doctor;
 mod envoy;
 mod grpc;

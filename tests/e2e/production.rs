@@ -82,34 +82,6 @@ fn wiring(claimgate: Address, upstream: &Upstream) -> Wiring {
     }
 }
 
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn a_unix_socket_carries_checks() {
-    let (issuer, line) = issuer().await;
-    let directory = tempfile::tempdir().unwrap();
-    let (file, socket) = (
-        directory.path().join("claimgate.yaml"),
-        directory.path().join("check.sock"),
-    );
-    fs::write(&file, configure_for(issuer.url(), "", "")).unwrap();
-    let listen = format!("unix://{}", socket.display());
-    let _claimgate = Claimgate::listening(&file, &["127.0.0.1:0", &listen]).await;
-    let upstream = Upstream::start().await.unwrap();
-    let configuration = EXAMPLE.replacen("type: STRICT_DNS", "type: STATIC", 1);
-    let wiring = wiring(Address::Unix(socket), &upstream);
-    let envoy = Envoy::start(&envoy_binary(), &configuration, &wiring)
-        .await
-        .unwrap();
-    eventually("requests pass", async || {
-        http(envoy.address(), "GET /orders", from_ref(&line))
-            .await
-            .status
-            == 200
-    })
-    .await;
-    assert_eq!(http(envoy.address(), "GET /", &[]).await.status, 401);
-}
-
 /// The configuration changes between two that answer differently. Each answer is that of one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]

@@ -264,16 +264,18 @@ pub struct Claimgate {
 
 impl Claimgate {
     pub async fn start(file: &Path) -> Self {
-        Self::listening(file, &["127.0.0.1:0"]).await
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(file, &["127.0.0.1:0"], any).await
     }
 
-    /// Starts at these addresses, of which exactly one is over TCP.
-    pub async fn listening(file: &Path, check: &[&str]) -> Self {
+    /// Starts at the addresses in the file, none of which is over TCP.
+    pub async fn as_configured(file: &Path) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::start_at(file, check, any).await
+        Self::start_at(file, &[], any).await
     }
 
     async fn start_at(file: &Path, check: &[&str], admin: SocketAddr) -> Self {
+        let expected = if check.is_empty() { 1 } else { 2 };
         let listen = check.iter().flat_map(|address| ["--listen", address]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_claimgate"))
             .args(["serve", "--log-format", "json", "--config"])
@@ -286,7 +288,7 @@ impl Claimgate {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut addresses = Vec::new();
-        while addresses.len() < 2 {
+        while addresses.len() < expected {
             let line = timeout(LINE_TIMEOUT, lines.next_line())
                 .await
                 .unwrap()
@@ -306,7 +308,7 @@ impl Claimgate {
         });
         Self {
             check: addresses[0],
-            admin: addresses[1],
+            admin: addresses[expected - 1],
             file: file.to_owned(),
             child,
             log,

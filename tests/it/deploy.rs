@@ -34,6 +34,83 @@ pub fn fails_closed(envoy: &Value) {
     assert_eq!(filter["transport_api_version"], "V3");
 }
 
+/// The other files differ from the example only where they say, so none of them loses a setting.
+#[test]
+fn the_envoy_files_differ_only_in_their_subject() {
+    const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    const HOSTS: &str = "route_config/virtual_hosts";
+    const GRPC: &str = "http_filters/0/typed_config/grpc_service";
+    let example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
+    let clusters = "/static_resources/clusters";
+    for (name, subject) in [
+        (
+            "unix-socket.yaml",
+            &[
+                format!("{clusters}/0/type"),
+                format!("{clusters}/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address"),
+            ][..],
+        ),
+        (
+            "mutual-tls.yaml",
+            &[format!("{clusters}/0/transport_socket")],
+        ),
+        (
+            "google-grpc.yaml",
+            &[
+                format!("{MANAGER}/{GRPC}/google_grpc"),
+                format!("{MANAGER}/{GRPC}/envoy_grpc"),
+            ],
+        ),
+        ("per-route.yaml", &[format!("{MANAGER}/{HOSTS}")]),
+        ("rate-limit.yaml", &[]),
+    ] {
+        let path = file(&format!("deploy/envoy/{name}"));
+        let mut other: Value =
+            serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let mut expected = example.clone();
+        if name == "google-grpc.yaml" {
+            let clusters = expected.pointer_mut(clusters).and_then(Value::as_array_mut);
+            clusters.unwrap().remove(0);
+        }
+        if name == "rate-limit.yaml" {
+            let filters = other.pointer_mut(&format!("{MANAGER}/http_filters"));
+            let limit = filters.and_then(Value::as_array_mut).unwrap().remove(1);
+            assert_eq!(limit["name"], "envoy.filters.http.local_ratelimit");
+        }
+        for pointer in subject {
+            let (parent, member) = pointer.rsplit_once('/').unwrap();
+            let found = [&mut other, &mut expected].map(|document| {
+                let parent = document.pointer_mut(parent).and_then(Value::as_object_mut);
+                parent.unwrap().remove(member)
+            });
+            assert_ne!(found[0], found[1], "{name}: {pointer} does not differ");
+        }
+        assert_eq!(other, expected, "{name}");
+    }
+}
+
+/// docs/operations.md shows the `transport_socket` of the file for mutual TLS.
+#[test]
+fn the_documents_show_the_tls_of_the_envoy_file() {
+    let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    let document = read("docs/operations.md");
+    let (_, after) = document
+        .split_once("Envoy's cluster then needs a `transport_socket`")
+        .unwrap();
+    let (block, _) = after
+        .split_once("```yaml\n")
+        .unwrap()
+        .1
+        .split_once("```")
+        .unwrap();
+    let shown: Value = serde_saphyr::from_str(block).unwrap();
+    let envoy: Value = serde_saphyr::from_str(&read("deploy/envoy/mutual-tls.yaml")).unwrap();
+    assert_eq!(
+        shown.get("transport_socket"),
+        envoy.pointer("/static_resources/clusters/0/transport_socket")
+    );
+}
+
 /// The unit waits as long as stopping takes, and gives no more than is needed.
 #[test]
 fn the_systemd_unit_is_hardened() {

@@ -1,4 +1,4 @@
-//! Runs a real Envoy with the example configuration from `deploy/envoy/envoy.yaml`.
+//! Runs a real Envoy with a configuration from `deploy/envoy`, usually the example `envoy.yaml`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -100,8 +100,8 @@ pub enum EnvoyError {
 }
 
 impl Envoy {
-    /// Runs `binary` with `configuration`, which must have the form of [`EXAMPLE`], and the
-    /// addresses in `wiring`. Returns when Envoy accepts requests.
+    /// Runs `binary` with `configuration`, which must have the form of [`EXAMPLE`], with or without a
+    /// cluster for claimgate, and the addresses in `wiring`. Returns when Envoy accepts requests.
     ///
     /// # Errors
     ///
@@ -188,6 +188,7 @@ impl Envoy {
 fn wire(configuration: &str, wiring: &Wiring) -> Result<Value, EnvoyError> {
     let mut document: Value = serde_saphyr::from_str(configuration)
         .map_err(|error| EnvoyError::Form(format!("valid YAML: {error}")))?;
+    let has_claimgate = document.pointer("/static_resources/clusters/1").is_some();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut place = |pointer: &str, address: &Address| match document.pointer_mut(pointer) {
         Some(found) => {
@@ -201,14 +202,17 @@ fn wire(configuration: &str, wiring: &Wiring) -> Result<Value, EnvoyError> {
         "/static_resources/listeners/0/address",
         &wiring.listen.into(),
     )?;
-    let upstream = wiring.upstream.into();
-    for (index, address) in [(0, &wiring.claimgate), (1, &upstream)] {
-        let endpoint = "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
-        place(
-            &format!("/static_resources/clusters/{index}/{endpoint}"),
-            address,
-        )?;
-    }
+    let endpoint = "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
+    let at = |index: usize| format!("/static_resources/clusters/{index}/{endpoint}");
+    // The cluster of claimgate comes first, if there is one: gRPC's own client needs none.
+    let upstream = match has_claimgate {
+        true => {
+            place(&at(0), &wiring.claimgate)?;
+            1
+        }
+        false => 0,
+    };
+    place(&at(upstream), &wiring.upstream.into())?;
     Ok(document)
 }
 
