@@ -509,6 +509,7 @@ async fn pseudo_headers_repeat_their_fields() {
         (&[(":method", "DELETE")], "ambiguous_method"),
         (&[(":authority", "admin.example.com")], "ambiguous_host"),
         (&[(":authority", "api.example.com:80")], "ambiguous_host"),
+        (&[("host", "admin.example.com")], "ambiguous_host"),
     ] {
         let usual = HttpRequest {
             method: "GET".to_owned(),

@@ -203,12 +203,14 @@ fn conflict(http: &seen::Http, path: &str, lists: [&[(&str, &[u8])]; 2]) -> Opti
             (":authority", &http.host, Conflict::Host),
             (":path", path, Conflict::Path),
         ] {
+            let names = [name, if name == ":authority" { "host" } else { name }];
             let values: BTreeSet<_> = lines
                 .iter()
-                .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+                .filter(|(found, _)| names.contains(&found.to_ascii_lowercase().as_str()))
                 .map(|(_, value)| *value)
                 .collect();
-            if values.len() > 1 || values.iter().any(|value| shown(value) != field) {
+            let is_different = values.len() > 1 || values.iter().any(|value| shown(value) != field);
+            if is_different && !field.is_empty() {
                 return Some(conflict);
             }
         }
@@ -256,7 +258,10 @@ fn text(usual: &'static [&'static str], other: &'static str) -> impl Strategy<Va
 }
 
 fn name() -> impl Strategy<Value = String> {
-    text(&[":method", ":authority", ":path", ":Path", "a"], ".{0,6}")
+    text(
+        &[":method", ":authority", "host", ":path", ":Path", "a"],
+        ".{0,6}",
+    )
 }
 
 fn value() -> impl Strategy<Value = String> {

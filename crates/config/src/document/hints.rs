@@ -27,6 +27,7 @@ const MISNAMED: [(&str, &[&str], &str); 13] = [
             "scope_header",
             "payload_header",
             "forward_token",
+            "spoofed",
         ],
         "write it below `upstream`",
     ),

@@ -1,5 +1,5 @@
 //! The pseudo-headers of HTTP/2 (RFC 9113 §8.3.1) among the header lines of a check. Each repeats a
-//! field of the check, and some callers send only the fields.
+//! field of the check. Some callers send only the fields.
 
 /// A part of a request that a check describes twice, and differently. Whoever forwards the request may
 /// follow either description.
@@ -8,8 +8,8 @@ pub enum Conflict {
     /// The line `:method` and the field `method`.
     #[error("its header `:method` and its field `method` differ")]
     Method,
-    /// The line `:authority` and the field `host`.
-    #[error("its header `:authority` and its field `host` differ")]
+    /// The lines `:authority` and `host`, and the field `host`.
+    #[error("its header `:authority` or `host` and its field `host` differ")]
     Host,
     /// The line `:path` and the field `path`.
     #[error("its header `:path` and its field `path` differ")]
@@ -19,7 +19,8 @@ pub enum Conflict {
     Query,
 }
 
-/// The lines `:method`, `:authority` and `:path` of one list of headers.
+/// The lines `:method`, `:authority` and `:path` of one list of headers, and `host`, which must equal
+/// `:authority` (RFC 9113 §8.3.1): a proxy may forward either.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PseudoHeaders<'a> {
     method: Line<'a>,
@@ -36,10 +37,11 @@ struct Line<'a> {
 }
 
 impl<'a> PseudoHeaders<'a> {
-    /// Takes note of a header line; others than pseudo-headers do not matter.
+    /// Takes note of a header line; other names do not matter.
     #[inline]
     pub fn note(&mut self, name: &str, value: &'a [u8]) {
-        if name.starts_with(':') {
+        // Rules out nearly all other headers at once.
+        if name.starts_with(':') || name.len() == 4 {
             self.note_pseudo(name, value);
         }
     }
@@ -47,7 +49,9 @@ impl<'a> PseudoHeaders<'a> {
     fn note_pseudo(&mut self, name: &str, value: &'a [u8]) {
         let line = match name {
             _ if name.eq_ignore_ascii_case(":method") => &mut self.method,
-            _ if name.eq_ignore_ascii_case(":authority") => &mut self.authority,
+            _ if name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host") => {
+                &mut self.authority
+            }
             _ if name.eq_ignore_ascii_case(":path") => &mut self.path,
             _ => return,
         };
@@ -60,8 +64,8 @@ impl<'a> PseudoHeaders<'a> {
         self.path.first
     }
 
-    /// The first of these fields that differs from its line. A line that is missing differs from
-    /// nothing.
+    /// The first of these fields that differs from its line. A line that is missing, or a field that is
+    /// empty, differs from nothing: what is not told is not judged.
     pub fn conflict(&self, method: &str, host: &str, path: &str) -> Option<Conflict> {
         let Self {
             method: method_line,
@@ -82,6 +86,7 @@ impl Line<'_> {
     fn says(&self, field: &str) -> bool {
         match self.first {
             None => true,
+            Some(_) if field.is_empty() => true,
             Some(_) if self.is_disputed => false,
             Some(sent) => sent == field.as_bytes() || is_shown_as(sent, field),
         }
@@ -130,6 +135,16 @@ mod tests {
             (&[(":Method", b"DELETE")], Some(Conflict::Method)),
             (&[(":authority", b"")], Some(Conflict::Host)),
             (&[(":authority", b"API.example.com")], Some(Conflict::Host)),
+            (&[("host", b"api.example.com")], None),
+            (&[("Host", b"admin.example.com")], Some(Conflict::Host)),
+            (
+                &[
+                    (":authority", b"api.example.com"),
+                    ("host", b"admin.example.com"),
+                ],
+                Some(Conflict::Host),
+            ),
+            (&[("from", b"admin.example.com")], None),
             (&[(":path", b"/orders")], Some(Conflict::Path)),
             (&[(":path", b"/admin?a=1")], Some(Conflict::Path)),
             (
@@ -147,6 +162,7 @@ mod tests {
             }
             let found = pseudo.conflict("GET", "api.example.com", "/orders?a=1");
             assert_eq!(found, expected, "{lines:?}");
+            assert_eq!(pseudo.conflict("", "", ""), None, "{lines:?}");
         }
     }
 
