@@ -39,7 +39,7 @@ impl Certificates {
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.directory().join(name)
     }
 
     /// Replaces the server's certificate and its key.
@@ -61,7 +61,7 @@ impl Certificates {
 
     /// The section `server` of claimgate's configuration, with further settings in it.
     pub fn server(&self, more: &str) -> String {
-        let here = self.directory.path().display();
+        let here = self.directory().display();
         format!(
             "server:\n  drain: 0s\n  {more}\n  tls:\n    certificate: {here}/server.crt\n    \
              key: {here}/server.key\n    client_ca: {here}/ca.crt\n    allowed_clients: [\"{ENVOY}\"]\n"
@@ -72,7 +72,7 @@ impl Certificates {
     pub fn envoy(&self) -> String {
         let place = "      # If claimgate has `server.tls`, put the `transport_socket` of docs/operations.md#tls here.\n";
         assert_eq!(EXAMPLE.matches(place).count(), 1);
-        EXAMPLE.replace(place, &transport_socket(self.directory.path()))
+        EXAMPLE.replace(place, &transport_socket(self.directory()))
     }
 }
 

@@ -19,7 +19,7 @@ use claimgate::ext_authz::proto::envoy::config::core::v3::{
 use claimgate::ext_authz::request::describe;
 use claimgate::ext_authz::service::Service;
 use claimgate::gate::Gate;
-use claimgate::identity::Upstream;
+use claimgate::identity::{HeaderName, Upstream};
 use claimgate::keyring::Algorithm::EdDsa;
 use claimgate::request::is_spelling;
 use claimgate::time::UnixTime;
@@ -303,7 +303,7 @@ fn managed(upstream: &Upstream) -> impl Iterator<Item = &str> {
     claims
         .chain(&upstream.scope_header)
         .chain(&upstream.payload_header)
-        .map(|name| name.as_str())
+        .map(HeaderName::as_str)
 }
 
 /// The lines that some server reads as one of ours, although claimgate did not set them.
