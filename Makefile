@@ -1,8 +1,8 @@
 # `make` lists the targets. CI calls some of them, and nothing else: .github/workflows/ci.yml.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e manifests copies observability fuzz soak bench bench-quick bench-accept lint \
-	fmt tools msrv advisories valgrind promtool chromium clean
+.PHONY: help build demo test unit e2e test-real manifests copies observability fuzz soak bench bench-quick \
+	bench-accept lint fmt tools msrv advisories valgrind promtool etcd chromium clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -48,6 +48,11 @@ unit: ## Run the tests that need nothing but Rust
 
 e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
 	ENVOY_BIN=$(ENVOY) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
+
+test-real: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with a Kubernetes API server, istiod and Envoy Gateway; Go builds them once
+	.ci/real-servers $(TOOLS)/real
+	REAL_SERVERS=$(TOOLS)/real KUBECTL_BIN=$(VENV)/bin/kubectl ENVOY_BIN=$(ENVOY) \
+		.ci/totals cargo test --locked --test real -- --ignored --test-threads=1
 
 manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool ## Render, validate and compare the Kubernetes manifests and the Helm chart
 	cargo test --quiet --locked --no-run --test it
@@ -112,6 +117,10 @@ valgrind:
 promtool:
 	@command -v promtool > /dev/null || \
 		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends prometheus > /dev/null)
+
+etcd:
+	@command -v etcd > /dev/null || \
+		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends etcd-server > /dev/null)
 
 chromium:
 	@test -n "$(CHROMIUM)" || \

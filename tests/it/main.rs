@@ -41,6 +41,7 @@ mod mutation;
 mod numbers;
 mod observability;
 mod observe;
+mod overlays;
 mod packaging;
 mod properties;
 mod proxy;

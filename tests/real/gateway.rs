@@ -1,0 +1,142 @@
+//! What must hold behind every gateway and sidecar that asks claimgate.
+
+use std::net::SocketAddr;
+
+use claimgate::dev::issuer::Issuer;
+use claimgate::dev::upstream::Upstream;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::setup::{Answer, Claimgate, bearer, eventually, http};
+
+/// An issuer, claimgate with the configuration of a guide, and an API that echoes what it receives.
+pub struct Backends {
+    pub upstream: Upstream,
+    /// Where claimgate serves `Check`.
+    pub check: SocketAddr,
+    claimgate: Option<Claimgate>,
+    issuer: Issuer,
+    _directory: TempDir,
+}
+
+impl Backends {
+    /// `guide` is a document with a block `yaml title=claimgate.yaml`.
+    pub async fn start(guide: &str) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let issuer = Issuer::start(any, "orders-api").await.unwrap();
+        let text = std::fs::read_to_string(crate::file(guide)).unwrap();
+        let (_, after) = text.split_once("```yaml title=claimgate.yaml\n").unwrap();
+        let (yaml, _) = after.split_once("```").unwrap();
+        let mut configuration = crate::documents(yaml).remove(0);
+        configuration["providers"][0]["issuer"] = issuer.url().into();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("claimgate.yaml");
+        std::fs::write(&file, configuration.to_string()).unwrap();
+        let claimgate = Claimgate::start(&file).await;
+        eventually("claimgate is ready", async || {
+            http(claimgate.admin, "GET /readyz", &[]).await.status == 200
+        })
+        .await;
+        Self {
+            upstream: Upstream::start().await.unwrap(),
+            check: claimgate.check,
+            claimgate: Some(claimgate),
+            issuer,
+            _directory: directory,
+        }
+    }
+
+    pub fn token(&self, claims: &Value) -> String {
+        self.issuer.mint(claims.as_object().unwrap()).unwrap()
+    }
+
+    /// Waits until the gateway asks claimgate.
+    pub async fn are_behind(&self, gateway: SocketAddr) {
+        eventually("the gateway listens", async || {
+            TcpStream::connect(gateway).await.is_ok()
+        })
+        .await;
+        eventually("the gateway asks claimgate", async || {
+            let answer = http(gateway, "GET /orders", &[]).await;
+            answer.status == 401 && answer.body.contains("missing_token")
+        })
+        .await;
+    }
+
+    /// Requests with and without tokens, each with the claim headers that a client would like to have.
+    /// `forged` are further such headers.
+    pub async fn are_protected_by(&self, gateway: SocketAddr, forged: &[&str]) {
+        let forged: Vec<_> = ["x-auth-subject: root", "X-Auth-Scope: admin"]
+            .iter()
+            .chain(forged)
+            .map(ToString::to_string)
+            .collect();
+        let ask = async |request: &str, token: Option<&str>| {
+            let mut lines = forged.clone();
+            lines.extend(token.map(bearer));
+            http(gateway, request, &lines).await
+        };
+        let reader = self.token(&json!({ "sub": "alice", "scope": "orders:read" }));
+        let writer = self.token(&json!({ "sub": "bob", "scope": "orders:write" }));
+        let expired = self.token(&json!({ "sub": "alice", "exp": 1 }));
+
+        let allowed = [
+            ("GET /healthz", None, json!({})),
+            ("GET /healthz", Some(&reader), json!({})),
+            (
+                "GET /orders?page=2",
+                Some(&reader),
+                json!({ "x-auth-subject": "alice", "x-auth-scope": "orders:read" }),
+            ),
+            (
+                "POST /orders",
+                Some(&writer),
+                json!({ "x-auth-subject": "bob", "x-auth-scope": "orders:write" }),
+            ),
+        ];
+        for (request, token, expected) in allowed {
+            let answer = ask(request, token.map(String::as_str)).await;
+            assert_eq!(answer.status, 200, "{request}: {answer:?}");
+            assert_eq!(Value::Object(claim_headers(&answer)), expected, "{request}");
+        }
+
+        let denied = [
+            ("GET /orders", None, 401, "missing_token"),
+            ("GET //orders", None, 401, "missing_token"),
+            ("GET /healthz/../orders", None, 401, "missing_token"),
+            ("DELETE /healthz", None, 401, "missing_token"),
+            ("GET /orders", Some("x"), 401, "malformed_token"),
+            ("GET /orders", Some(&expired), 401, "expired"),
+            ("POST /orders", Some(&reader), 403, "insufficient_scope"),
+        ];
+        for (request, token, status, reason) in denied {
+            let answer = ask(request, token).await;
+            assert_eq!(answer.status, status, "{request}: {answer:?}");
+            let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            assert_eq!(body["reason"], reason, "{request}: {answer:?}");
+        }
+    }
+
+    /// With claimgate gone, no request passes, be it to a public path.
+    pub async fn are_closed_by(&mut self, gateway: SocketAddr) {
+        let token = self.token(&json!({ "sub": "alice" }));
+        self.claimgate.take().unwrap().kill().await;
+        for request in ["GET /orders", "GET /healthz"] {
+            let answer = http(gateway, request, &[bearer(&token)]).await;
+            assert_eq!(answer.status, 503, "{request}: {answer:?}");
+            assert_eq!(answer.body, "", "{request}");
+        }
+    }
+}
+
+/// The claim headers that reached the API, in any spelling.
+pub fn claim_headers(answer: &Answer) -> Map<String, Value> {
+    let seen: Value = serde_json::from_str(&answer.body).unwrap();
+    let headers = seen["headers"].as_object().unwrap().clone();
+    let is_ours = |name: &str| name.to_lowercase().replace('_', "-").starts_with("x-auth-");
+    headers
+        .into_iter()
+        .filter(|(name, _)| is_ours(name))
+        .collect()
+}

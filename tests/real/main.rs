@@ -1,0 +1,52 @@
+//! Tests with the servers that users run in front of claimgate: a Kubernetes API server with etcd, istiod,
+//! and Envoy Gateway, each with a real Envoy.
+//!
+//! `make test-real` builds the servers and runs these, one after another.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and tables of cases are long"
+)]
+
+mod api_server;
+mod cluster_tokens;
+mod envoy_gateway;
+mod gateway;
+mod istio;
+mod manifests;
+mod process;
+#[path = "../e2e/setup.rs"]
+#[expect(dead_code, reason = "the end-to-end tests use all of it")]
+mod setup;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// A file of the repository.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The documents of a YAML stream.
+fn documents(yaml: &str) -> Vec<Value> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    documents.into_iter().filter(|it| !it.is_null()).collect()
+}
+
+/// The documents of a YAML file of the repository.
+fn read(name: &str) -> Vec<Value> {
+    let path = file(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    documents(&text)
+}
+
+/// Objects as one stream, as `kubectl` and file providers read it.
+fn stream<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
+    let objects = objects.into_iter().map(ToString::to_string);
+    objects.collect::<Vec<_>>().join("\n---\n")
+}
