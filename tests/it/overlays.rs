@@ -7,7 +7,13 @@ use serde_json::{Value, json};
 
 use crate::support::examples::{file, files};
 
-const OVERLAYS: [&str; 5] = ["contour", "envoy-gateway", "gateway-api", "istio", "istio-ambient"];
+const OVERLAYS: [&str; 5] = [
+    "contour",
+    "envoy-gateway",
+    "gateway-api",
+    "istio",
+    "istio-ambient",
+];
 
 /// Each way to install Istio makes the same provider known, in the same way.
 #[test]
@@ -42,7 +48,10 @@ fn every_file_is_named_by_its_kustomization() {
         let text = std::fs::read_to_string(kustomization).unwrap();
         for path in files(&directory, ".yaml") {
             let name = path.file_name().unwrap().to_str().unwrap();
-            assert!(name == "kustomization.yaml" || text.contains(name), "{directory}: {name}");
+            assert!(
+                name == "kustomization.yaml" || text.contains(name),
+                "{directory}: {name}"
+            );
         }
     }
 }
@@ -57,8 +66,15 @@ fn istios_policies_ask_about_every_request() {
         }
         assert_eq!(spec["provider"]["name"], "claimgate", "{path}");
         let is_ambient = path.contains("istio-ambient");
-        assert_eq!(is_ambient, spec.get("targetRefs").is_some(), "{path}: what enforces it");
-        assert!(!is_ambient || spec.get("selector").is_none(), "{path}: ztunnel cannot ask");
+        assert_eq!(
+            is_ambient,
+            spec.get("targetRefs").is_some(),
+            "{path}: what enforces it"
+        );
+        assert!(
+            !is_ambient || spec.get("selector").is_none(),
+            "{path}: ztunnel cannot ask"
+        );
         let is_whole_mesh = path.ends_with("whole-mesh.yaml");
         let expected = if is_whole_mesh {
             // A request is left out only if neither operation matches it.
@@ -142,16 +158,30 @@ fn references_lead_to_the_service() {
     let port = &service["spec"]["ports"][0];
     assert_eq!(port["appProtocol"], "grpc");
     let references = [
-        ("SecurityPolicy", "security-policy.yaml", "/spec/extAuth/grpc/backendRefs/0"),
-        ("HTTPRoute", "http-route.yaml", "/spec/rules/0/filters/0/externalAuth/backendRef"),
-        ("ExtensionService", "extension-service.yaml", "/spec/services/0"),
+        (
+            "SecurityPolicy",
+            "security-policy.yaml",
+            "/spec/extAuth/grpc/backendRefs/0",
+        ),
+        (
+            "HTTPRoute",
+            "http-route.yaml",
+            "/spec/rules/0/filters/0/externalAuth/backendRef",
+        ),
+        (
+            "ExtensionService",
+            "extension-service.yaml",
+            "/spec/services/0",
+        ),
     ];
     for (kind, name, pointer) in references {
         let (path, object) = only(kind, name);
         let reference = object.pointer(pointer).unwrap();
         assert_eq!(reference["name"], "claimgate", "{path}");
         assert_eq!(reference["port"], port["port"], "{path}");
-        let namespace = reference.get("namespace").unwrap_or(&object["metadata"]["namespace"]);
+        let namespace = reference
+            .get("namespace")
+            .unwrap_or(&object["metadata"]["namespace"]);
         assert_eq!(namespace, "claimgate", "{path}");
     }
     // Across namespaces, a grant lets the reference in.
@@ -161,7 +191,10 @@ fn references_lead_to_the_service() {
     ] {
         let (_, object) = only(kind, name);
         let grants = objects("ReferenceGrant");
-        let (path, grant) = grants.iter().find(|(path, _)| path.contains(granted)).unwrap();
+        let (path, grant) = grants
+            .iter()
+            .find(|(path, _)| path.contains(granted))
+            .unwrap();
         let from = &grant["spec"]["from"][0];
         assert_eq!(from["kind"], kind, "{path}");
         assert_eq!(from["namespace"], object["metadata"]["namespace"], "{path}");

@@ -82,9 +82,9 @@ async fn a_path_outside_istios_policy_passes_claim_headers() {
 async fn a_waypoint_asks_claimgate() {
     let api = ApiServer::start().await;
     api.install(&["gateway-api", "istio"]).await;
-    let namespaces = ["istio-system", "orders"].map(|name| {
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })
-    });
+    let namespaces = ["istio-system", "orders"].map(
+        |name| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
+    );
     api.apply("namespaces", &stream(&namespaces)).await;
     let overlay = render(&file("deploy/kubernetes/overlays/istio-ambient"));
     api.apply("the overlay", &stream(&overlay)).await;
@@ -113,17 +113,30 @@ async fn a_waypoint_asks_claimgate() {
     let cluster = [
         class,
         service("waypoint", waypoint.clone(), &waypoint, 15008, "hbone"),
-        service("orders-api", uses, &json!({ "app": "orders-api" }), 80, "http"),
+        service(
+            "orders-api",
+            uses,
+            &json!({ "app": "orders-api" }),
+            80,
+            "http",
+        ),
         pod,
     ];
     api.apply("the cluster", &stream(&cluster)).await;
     runs(&api, "waypoint").await;
     let address = json!({ "type": "Hostname", "value": "waypoint.orders.svc.cluster.local" });
     let status = json!({ "status": { "addresses": [address] } });
-    patch_status(&api, &["gateways.gateway.networking.k8s.io", "waypoint"], &status).await;
-    let mut by_selector = read("deploy/kubernetes/overlays/istio/authorization-policy.yaml").remove(0);
+    patch_status(
+        &api,
+        &["gateways.gateway.networking.k8s.io", "waypoint"],
+        &status,
+    )
+    .await;
+    let mut by_selector =
+        read("deploy/kubernetes/overlays/istio/authorization-policy.yaml").remove(0);
     by_selector["metadata"]["name"] = "by-selector".into();
-    api.apply("the sidecars' policy", &by_selector.to_string()).await;
+    api.apply("the sidecars' policy", &by_selector.to_string())
+        .await;
 
     let mesh = read("deploy/istio/ambient.yaml").remove(0)["spec"]["meshConfig"].take();
     let istiod = Istiod::start(&api, mesh, None).await;
@@ -134,10 +147,18 @@ async fn a_waypoint_asks_claimgate() {
     ] {
         let path = "{.status.conditions[?(@.type==\"".to_owned() + condition + "\")].status}";
         let output = format!("jsonpath={path}");
-        let arguments = ["get", "authorizationpolicies.security.istio.io", policy, "--namespace=orders", "--output", &output];
-        eventually(&format!("{policy}: {condition} is {expected}"), async || {
-            api.kubectl(&arguments, "").await.out == expected
-        })
+        let arguments = [
+            "get",
+            "authorizationpolicies.security.istio.io",
+            policy,
+            "--namespace=orders",
+            "--output",
+            &output,
+        ];
+        eventually(
+            &format!("{policy}: {condition} is {expected}"),
+            async || api.kubectl(&arguments, "").await.out == expected,
+        )
         .await;
     }
 
@@ -148,7 +169,10 @@ async fn a_waypoint_asks_claimgate() {
         "metadata": { "NAMESPACE": "orders", "LABELS": waypoint },
     });
     let _envoy = Envoy::start(&node, istiod.xds, api.directory.path()).await;
-    let dump = format!("http://{}/debug/config_dump?proxyID=waypoint.orders", istiod.http);
+    let dump = format!(
+        "http://{}/debug/config_dump?proxyID=waypoint.orders",
+        istiod.http
+    );
     eventually("the waypoint is told to ask claimgate", async || {
         let Ok(answer) = reqwest::get(&dump).await else {
             return false;
@@ -158,8 +182,12 @@ async fn a_waypoint_asks_claimgate() {
             return false;
         };
         objects_of(&dump, "ExtAuthz").iter().any(|filter| {
-            filter.pointer("/grpc_service/envoy_grpc/cluster_name").or(filter.pointer("/grpcService/envoyGrpc/clusterName"))
-                == Some(&json!("outbound|9001||claimgate.claimgate.svc.cluster.local"))
+            filter
+                .pointer("/grpc_service/envoy_grpc/cluster_name")
+                .or(filter.pointer("/grpcService/envoyGrpc/clusterName"))
+                == Some(&json!(
+                    "outbound|9001||claimgate.claimgate.svc.cluster.local"
+                ))
         })
     })
     .await;
@@ -273,7 +301,8 @@ impl Istiod {
         mesh["enableAutoMtls"] = json!(false);
         let at = |name: &str| api.directory.path().join(name);
         std::fs::write(at("mesh.yaml"), mesh.to_string()).unwrap();
-        let [xds, http, monitoring] = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let [xds, http, monitoring] =
+            [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let mut command = server("pilot-discovery");
         command
             .arg("discovery")
@@ -281,7 +310,12 @@ impl Istiod {
             .arg(api.kubeconfig())
             .arg("--meshConfig")
             .arg(at("mesh.yaml"))
-            .args(["--grpcAddr", &xds.to_string(), "--httpAddr", &http.to_string()])
+            .args([
+                "--grpcAddr",
+                &xds.to_string(),
+                "--httpAddr",
+                &http.to_string(),
+            ])
             .args(["--monitoringAddr", &monitoring.to_string()])
             .args(["--httpsAddr=", "--secureGRPCAddr=", "--ctrlz_port=0"])
             .env("PILOT_ENABLE_ALPN_FILTER", "false")
@@ -356,7 +390,12 @@ async fn runs(api: &ApiServer, pod: &str) {
 
 async fn patch_status(api: &ApiServer, object: &[&str], status: &Value) {
     let status = status.to_string();
-    let mut arguments = vec!["patch", "--namespace=orders", "--subresource=status", "--type=merge"];
+    let mut arguments = vec![
+        "patch",
+        "--namespace=orders",
+        "--subresource=status",
+        "--type=merge",
+    ];
     arguments.extend(["--patch", &status]);
     arguments.extend(object);
     let patched = api.kubectl(&arguments, "").await;
