@@ -1,7 +1,8 @@
 //! The index of rules finds the same rule as checking each rule would.
 
 use claimgate::config::Config;
-use claimgate::policy::rules::{PathMode, RuleId, Rules};
+use claimgate::policy::rule::PathMode;
+use claimgate::policy::rules::{RuleId, Rules};
 use claimgate::request::Request;
 use proptest::collection::vec;
 use proptest::option;

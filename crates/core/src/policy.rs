@@ -10,12 +10,14 @@ pub mod matcher;
 pub mod pattern;
 pub mod requirement;
 pub mod resource;
+pub mod rule;
 pub mod rules;
 pub mod shadow;
 
 use matcher::Target;
 use resource::Resource;
-use rules::{Rule, RuleId, Rules};
+use rule::Rule;
+use rules::{RuleId, Rules};
 
 use crate::identity::Upstream;
 use crate::keyring::ProviderId;

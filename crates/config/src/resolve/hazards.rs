@@ -5,7 +5,8 @@ use crate::document::{Field, Location};
 use claimgate_core::policy::condition::Condition;
 use claimgate_core::policy::matcher::{Matcher, PathPattern, PathRegex, cover};
 use claimgate_core::policy::requirement::Access;
-use claimgate_core::policy::rules::{PathMode, Rule, Rules};
+use claimgate_core::policy::rule::{PathMode, Rule};
+use claimgate_core::policy::rules::Rules;
 
 /// Who decides which host a request names.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use claimgate_core::escaped::listed;
 use claimgate_core::policy::matcher::{
     HeaderPattern, HostPattern, Matcher, McpPattern, NAMED_METHODS, PathPattern, PathRegex,
 };
-use claimgate_core::policy::rules::PathMode;
+use claimgate_core::policy::rule::PathMode;
 use claimgate_core::request::path::Ambiguity;
 use claimgate_core::request::{host, method, path};
 

@@ -9,7 +9,7 @@ use crate::keyring::{Keyring, Keys};
 use crate::policy::condition::{Condition, ConditionFailure};
 use crate::policy::matcher::Target;
 use crate::policy::requirement::{Access, Refusal, Requirement};
-use crate::policy::rules::Rule;
+use crate::policy::rule::Rule;
 use crate::policy::{CorsPreflight, Policy};
 use crate::request::Request;
 use crate::time::UnixTime;

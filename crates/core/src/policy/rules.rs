@@ -7,53 +7,16 @@ use super::condition::{Condition, Uses};
 use super::index::Index;
 use super::matcher::{Matcher, McpCall, Mismatch, PathRegex, SeenHeaders, Target, Unclear};
 use super::requirement::{Access, Requirement};
+use super::rule::{OF_ROUTES, PathMode, Rule};
 use super::shadow::{self, Escape, Hidden};
 use crate::escaped::Escaped;
 use crate::request::path::{self, Ambiguity};
 use crate::request::{Request, host, method, overrides};
 use crate::trace::Selection;
 
-/// What is required of the requests that it matches.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// The name in logs, metrics and Envoy's routes. Unique.
-    pub name: String,
-    /// The requests that the rule matches. With `None`, only an Envoy route selects the rule, by
-    /// name.
-    pub matcher: Option<Matcher>,
-    /// Which requests may pass.
-    pub access: Access,
-    /// A condition that must hold as well.
-    pub condition: Option<Condition>,
-    /// Whether denials by the rule take effect. Otherwise they are only reported.
-    pub is_enforced: bool,
-}
-
-impl Rule {
-    /// Whether the rule requires no token, and no condition keeps clients out.
-    pub fn is_open(&self) -> bool {
-        let wants_none = match self.access {
-            Access::Public | Access::Optional(_) => true,
-            Access::Deny | Access::Required(_) => false,
-        };
-        let condition = self.condition.as_ref();
-        wants_none && condition.is_none_or(Condition::holds_for_strangers)
-    }
-}
-
 /// Identifies a rule by its position in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RuleId(pub usize);
-
-/// How a path is read before rules are compared with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PathMode {
-    /// Decoded, and refused if it could be read in two ways.
-    #[default]
-    Strict,
-    /// Byte by byte. Only an explicit setting of the operator does this.
-    AsIs,
-}
 
 /// All rules, followed by the default rule, which matches every request.
 #[derive(Clone, Debug)]
@@ -141,51 +104,6 @@ pub enum NoRule {
     /// The Envoy route names a rule that does not exist.
     #[error("the Envoy route names the rule `{0}`, which is not configured")]
     Unknown(Escaped),
-}
-
-/// What an Envoy route that names a rule may match on: method and path. Envoy decodes a path, but
-/// does not resolve everything that some servers do, such as `/..;/`.
-const OF_ROUTES: Uses = Uses {
-    claims: false,
-    request: false,
-    method: true,
-    path: true,
-    query: false,
-    host: false,
-    source: false,
-    context: false,
-    now: false,
-};
-
-impl Rule {
-    fn check(&self, target: &Target<'_>) -> Result<(), Mismatch<'_>> {
-        match &self.matcher {
-            Some(matcher) => matcher.check(target),
-            None => Err(Mismatch::OnlyByName),
-        }
-    }
-
-    /// The parts of a request that the rule uses.
-    fn uses(&self) -> Uses {
-        let matched = match &self.matcher {
-            Some(matcher) => Uses {
-                method: !matcher.methods.is_empty() || matcher.mcp.is_some(),
-                path: !matcher.paths.is_empty(),
-                host: !matcher.hosts.is_empty(),
-                ..Uses::default()
-            },
-            None => OF_ROUTES,
-        };
-        let asked = self.condition.as_ref().map(Condition::uses);
-        let asked = asked.unwrap_or_default();
-        // A route sets `context` for the requests that it matches, so `context` depends on method
-        // and path.
-        let by_route = match asked.context {
-            true => OF_ROUTES,
-            false => Uses::default(),
-        };
-        matched.or(asked).or(by_route)
-    }
 }
 
 impl Rules {

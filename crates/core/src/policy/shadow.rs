@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::matcher::{HeaderPattern, HostPattern, Matcher, McpPattern, PathPattern, cover};
-use super::rules::{PathMode, Rule};
+use super::rule::{PathMode, Rule};
 
 /// The maximum number of combinations of host, method and path in one rule. Larger rules are not
 /// analysed.
