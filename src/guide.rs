@@ -7,7 +7,7 @@ const DOCUMENT: &str = include_str!("../docs/troubleshooting.md");
 pub(crate) struct Point {
     /// `Meaning`, `Look at` or `Do`.
     pub(crate) name: &'static str,
-    /// Without links and line breaks.
+    /// One line of plain text.
     pub(crate) text: String,
 }
 
@@ -32,19 +32,22 @@ pub(crate) fn points(reason: &str) -> Vec<Point> {
     points
 }
 
-/// Leaves the text of each `[text](address)`.
+/// Leaves the text of each `[text](address)`, with the address if it is another document.
 fn without_links(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
     while let Some((before, link)) = rest.split_once('[') {
         plain.push_str(before);
         let parts = link.split_once("](").and_then(|(name, end)| {
-            let (_, after) = end.split_once(')')?;
-            Some((name, after))
+            let (address, after) = end.split_once(')')?;
+            Some((name, address, after))
         });
         match parts {
-            Some((name, after)) => {
+            Some((name, address, after)) => {
                 plain.push_str(name);
+                if !address.starts_with('#') {
+                    plain.extend([" (docs/", address, ")"]);
+                }
                 rest = after;
             }
             None => {
@@ -81,8 +84,7 @@ mod tests {
         };
         assert_eq!(
             text("ambiguous_method", "Look at"),
-            "Methods.",
-            "a link's text remains"
+            "Methods (docs/rules.md#methods)."
         );
         assert_eq!(
             text("check_unreadable", "Do"),
@@ -90,8 +92,8 @@ mod tests {
              `transport_api_version: V3`."
         );
         for (text, plain) in [
-            ("a [b](c.md#d) e", "a b e"),
-            ("[`a`](b), [c](d)", "`a`, c"),
+            ("a [b](c.md#d) e", "a b (docs/c.md#d) e"),
+            ("[`a`](#b), [c](#d)", "`a`, c"),
             ("`[{}]` and [a", "`[{}]` and [a"),
         ] {
             assert_eq!(without_links(text), plain);

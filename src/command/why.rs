@@ -173,7 +173,11 @@ fn text(record: &Value) -> String {
     let points = points
         .iter()
         .map(|point| line(&point.name.to_lowercase(), &point.text));
-    lines.chain(points).collect::<Vec<_>>().join("\n")
+    // What is known of this denial, and then what is true of its reason.
+    let parts = [lines.collect::<Vec<_>>(), points.collect()];
+    let parts = parts.iter().filter(|lines| !lines.is_empty());
+    let parts: Vec<_> = parts.map(|lines| lines.join("\n")).collect();
+    parts.join("\n\n")
 }
 
 fn shown(value: &Value) -> String {

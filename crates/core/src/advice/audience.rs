@@ -21,7 +21,10 @@ pub(super) fn wrong(accepted: &[String], token: &UnverifiedParts<'_>) -> Option<
         for other in found.iter().take(MAX_COMPARED) {
             if let Some(difference) = difference(own, other) {
                 let other = Escaped::from(*other);
-                return Some(format!("`{other}` and `{own}` differ only in {difference}"));
+                return Some(format!(
+                    "`{other}` and `{own}` differ only in {difference}; have the client request `{own}`, or \
+                     add `{other}` to `audiences`"
+                ));
             }
         }
     }

@@ -102,8 +102,8 @@ impl Disk {
         let age = now.saturating_since(fetched);
         if age >= max_stale {
             return Err(cannot(&format_args!(
-                "its keys are {} s old, more than `refresh.max_stale` ({} s); a larger one and a restart \
-                 put them back in use until the provider answers, with keys that it may have withdrawn",
+                "its keys are {} s old, more than `refresh.max_stale` ({} s); a larger one puts \
+                 them back in use until the provider answers, with keys that it may have withdrawn",
                 age.as_secs(),
                 max_stale.as_secs()
             )));

@@ -58,7 +58,8 @@ impl Status {
         if let Some(age) = self.discarded() {
             let age = age.as_secs();
             why = format!(
-                "{why}; the last keys are {age} s old and discarded: older than `refresh.max_stale`"
+                "{why}; the last keys are {age} s old and discarded: older than `refresh.max_stale`. With \
+                 `refresh.cache_dir`, a larger one puts them back in use"
             );
         }
         if let Some(stored) = &self.stored {
