@@ -121,6 +121,11 @@ prometheus.io/path: /metrics
 {{- end }}
 {{- end }}
 
+{{/* "true" if `helm test` has a pod. With mutual TLS, it needs a certificate. */}}
+{{- define "claimgate.hasTest" -}}
+{{- if and .Values.test.enabled (or (not .Values.tls.mutual) .Values.test.clientSecret) }}true{{ end }}
+{{- end }}
+
 {{/* A probe by HTTP on the admin port. */}}
 {{- define "claimgate.httpGet" -}}
 path: {{ .path }}
