@@ -227,13 +227,18 @@ fn run(directory: &Path, port: u16, etcd: &str, keys: &[PathBuf]) -> Process {
         .arg("--disable-admission-plugins=ServiceAccount")
         .arg("--service-cluster-ip-range=10.0.0.0/24");
     for key in keys {
-        command.arg("--service-account-key-file").arg(key);
+        command
+            .arg("--service-account-key-file")
+            .arg(key.with_extension("pub"));
     }
     Process::start(&mut command, at("api-server.log"))
 }
 
+/// A new key, with its public half beside it.
 fn signing_key(directory: &Path, number: usize) -> PathBuf {
     let path = directory.join(format!("service-accounts-{number}.key"));
-    std::fs::write(&path, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(&path, key.serialize_pem()).unwrap();
+    std::fs::write(path.with_extension("pub"), key.public_key_pem()).unwrap();
     path
 }
