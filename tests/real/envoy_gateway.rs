@@ -16,7 +16,7 @@ use crate::{file, read, stream};
 const ENVOY: &str = "1.40.0";
 
 #[tokio::test]
-#[ignore = "needs Envoy Gateway: run `make test-real`"]
+#[ignore = "needs Envoy Gateway: run `make test-meshes`"]
 async fn envoy_gateway_asks_claimgate() {
     let mut gateway = Gateway::start(None).await;
     gateway.backends.are_behind(gateway.address).await;
@@ -40,7 +40,7 @@ async fn envoy_gateway_asks_claimgate() {
 
 /// A team's policy for its route replaces that of the Gateway, unless it says `mergeType`.
 #[tokio::test]
-#[ignore = "needs Envoy Gateway: run `make test-real`"]
+#[ignore = "needs Envoy Gateway: run `make test-meshes`"]
 async fn a_teams_policy_keeps_the_gateways() {
     let team = read("deploy/kubernetes/overlays/envoy-gateway/team-policy.yaml").remove(0);
     let gateway = Gateway::start(Some(team.clone())).await;
@@ -62,7 +62,7 @@ async fn a_teams_policy_keeps_the_gateways() {
 
 /// What the files warn of.
 #[tokio::test]
-#[ignore = "needs Envoy Gateway: run `make test-real`"]
+#[ignore = "needs Envoy Gateway: run `make test-meshes`"]
 async fn a_teams_policy_without_merge_type_opens_its_route() {
     let mut team = read("deploy/kubernetes/overlays/envoy-gateway/team-policy.yaml").remove(0);
     team["spec"]

@@ -23,7 +23,7 @@ enum Proxy {
 }
 
 #[tokio::test]
-#[ignore = "needs istiod: run `make test-real`"]
+#[ignore = "needs istiod: run `make test-meshes`"]
 async fn istio_asks_claimgate_at_a_gateway() {
     let mut mesh = Mesh::start(Proxy::Gateway, policies()).await;
     mesh.backends.are_protected_by(mesh.address, &FORGED).await;
@@ -32,7 +32,7 @@ async fn istio_asks_claimgate_at_a_gateway() {
 }
 
 #[tokio::test]
-#[ignore = "needs istiod: run `make test-real`"]
+#[ignore = "needs istiod: run `make test-meshes`"]
 async fn istio_asks_claimgate_in_a_sidecar() {
     let mut mesh = Mesh::start(Proxy::Sidecar, policies()).await;
     mesh.backends.are_protected_by(mesh.address, &FORGED).await;
@@ -42,7 +42,7 @@ async fn istio_asks_claimgate_in_a_sidecar() {
 
 /// The policy for the whole mesh leaves out claimgate's own port with the path of checks, and nothing else.
 #[tokio::test]
-#[ignore = "needs istiod: run `make test-real`"]
+#[ignore = "needs istiod: run `make test-meshes`"]
 async fn istio_asks_claimgate_in_the_whole_mesh() {
     let mut policies = policies();
     policies.retain(|it| it["kind"] != "AuthorizationPolicy");
@@ -56,7 +56,7 @@ async fn istio_asks_claimgate_in_the_whole_mesh() {
 
 /// What the files warn of: a path that Istio's policy leaves out passes a client's claim headers.
 #[tokio::test]
-#[ignore = "needs istiod: run `make test-real`"]
+#[ignore = "needs istiod: run `make test-meshes`"]
 async fn a_path_outside_istios_policy_passes_claim_headers() {
     let mut policies = policies();
     let policy = policies
@@ -78,7 +78,7 @@ async fn a_path_outside_istios_policy_passes_claim_headers() {
 /// In ambient mode, the policy of overlays/istio-ambient binds to a waypoint, and that of overlays/istio
 /// protects nothing.
 #[tokio::test]
-#[ignore = "needs istiod: run `make test-real`"]
+#[ignore = "needs istiod: run `make test-meshes`"]
 async fn a_waypoint_asks_claimgate() {
     let api = ApiServer::start().await;
     api.install(&["gateway-api", "istio"]).await;

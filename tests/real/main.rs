@@ -1,7 +1,7 @@
 //! Tests with the servers that users run in front of claimgate: a Kubernetes API server with etcd, istiod,
 //! and Envoy Gateway, each with a real Envoy.
 //!
-//! `make test-real` builds the servers and runs these, one after another.
+//! `make test-real` and `make test-meshes` build the servers and run these, one after another.
 
 #![expect(
     clippy::unwrap_used,

@@ -102,15 +102,15 @@ async fn the_api_server_refuses_mistakes() {
         said.err
     );
 
-    let mut privileged = deployment.clone();
-    privileged.pointer_mut(container).unwrap()["securityContext"] = json!({ "privileged": true });
-    let said = api.kubectl(&arguments, &privileged.to_string()).await;
+    let mut lax = deployment.clone();
+    lax.pointer_mut(container).unwrap()["securityContext"] = json!({});
+    let said = api.kubectl(&arguments, &lax.to_string()).await;
     assert!(
         said.is_ok && said.err.contains("Warning: would violate PodSecurity"),
         "{}",
         said.err
     );
-    let refused = create(&api, &pod_of(&privileged)).await;
+    let refused = create(&api, &pod_of(&lax)).await;
     assert!(
         !refused.is_ok && refused.err.contains("violates PodSecurity"),
         "{}",
