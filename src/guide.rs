@@ -32,7 +32,7 @@ pub(crate) fn points(reason: &str) -> Vec<Point> {
     points
 }
 
-/// Leaves the text of each `[text](address)`, with the address if it is another document.
+/// Leaves the text of each link, with the address if it is another document.
 fn without_links(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;

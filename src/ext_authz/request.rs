@@ -1,4 +1,4 @@
-//! Converts `CheckRequest` to [`Request`] and back, for tools and tests. The server uses [`wire`].
+//! Converts `CheckRequest` to [`Request`] and back, for tools and tests. The server uses [`wire`](super::wire).
 
 use std::time::Duration;
 
