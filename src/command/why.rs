@@ -1,6 +1,7 @@
 //! `claimgate why`: why a request was denied.
 
 use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -121,7 +122,15 @@ fn is_other_protocol(error: &(dyn Error + 'static)) -> bool {
     error.is_some_and(|error| {
         // A server of HTTP/2 writes first, which is unexpected.
         let is_unexpected = error.is_canceled() && error.source().is_some();
-        is_unexpected || error.is_parse() || error.is_incomplete_message()
+        // It closes the connection before it has read the request, so its answer may be lost.
+        let cause: Option<&io::Error> = error.source().and_then(|cause| cause.downcast_ref());
+        let is_reset = cause.is_some_and(|cause| {
+            matches!(
+                cause.kind(),
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            )
+        });
+        is_unexpected || is_reset || error.is_parse() || error.is_incomplete_message()
     })
 }
 
