@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit e2e test-real test-meshes manifests copies observability fuzz soak bench \
-	bench-quick bench-accept lint fmt tools msrv advisories valgrind promtool etcd chromium clean
+	bench-quick bench-accept lint fmt tools msrv advisories valgrind promtool openssl etcd chromium clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -60,7 +60,7 @@ test-meshes: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with istiod and 
 	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway
 	$(REAL) .ci/totals cargo test --locked --test real -- --ignored --test-threads=1 istio envoy_gateway
 
-manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool ## Render, validate and compare the Kubernetes manifests and the Helm chart
+manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool openssl ## Render, validate and compare the Kubernetes manifests and the Helm chart
 	cargo test --quiet --locked --no-run --test it
 	$(VENV)/bin/python .ci/manifests $(VENV)/bin/kubectl $(TOOLS)/bin/helm $(ENVOY) target/debug/claimgate \
 		$(TOOLS)/manifests
@@ -127,6 +127,10 @@ promtool:
 etcd:
 	@command -v etcd > /dev/null || \
 		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends etcd-server > /dev/null)
+
+openssl:
+	@command -v openssl > /dev/null || \
+		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends openssl > /dev/null)
 
 chromium:
 	@test -n "$(CHROMIUM)" || \
