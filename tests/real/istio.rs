@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::api_server::ApiServer;
 use crate::gateway::{Backends, claim_headers};
 use crate::manifests::render;
-use crate::process::{Envoy, Process, free_port, objects_of, server};
+use crate::process::{Envoy, Process, free_port, server};
 use crate::setup::{eventually, http};
 use crate::{file, read, stream};
 
@@ -76,10 +76,10 @@ async fn a_path_outside_istios_policy_passes_claim_headers() {
 }
 
 /// In ambient mode, the policy of overlays/istio-ambient binds to a waypoint, and that of overlays/istio
-/// protects nothing.
+/// protects nothing: so says istiod in their status. Envoy as it is released cannot be a waypoint.
 #[tokio::test]
 #[ignore = "needs istiod: run `make test-meshes`"]
-async fn a_waypoint_asks_claimgate() {
+async fn ambient_mode_accepts_only_the_waypoints_policy() {
     let api = ApiServer::start().await;
     api.install(&["gateway-api", "istio"]).await;
     let namespaces = ["istio-system", "orders"].map(
@@ -139,7 +139,7 @@ async fn a_waypoint_asks_claimgate() {
         .await;
 
     let mesh = read("deploy/istio/ambient.yaml").remove(0)["spec"]["meshConfig"].take();
-    let istiod = Istiod::start(&api, mesh, None).await;
+    let _istiod = Istiod::start(&api, mesh, None).await;
     for (policy, condition, expected) in [
         ("claimgate", "WaypointAccepted", "True"),
         ("only-waypoint", "ZtunnelAccepted", "True"),
@@ -161,36 +161,6 @@ async fn a_waypoint_asks_claimgate() {
         )
         .await;
     }
-
-    // Envoy as it is released cannot be a waypoint, but istiod shows what it gives one.
-    let node = json!({
-        "id": "waypoint~127.0.0.1~waypoint.orders~orders.svc.cluster.local",
-        "cluster": "waypoint.orders",
-        "metadata": { "NAMESPACE": "orders", "LABELS": waypoint },
-    });
-    let _envoy = Envoy::start(&node, istiod.xds, api.directory.path()).await;
-    let dump = format!(
-        "http://{}/debug/config_dump?proxyID=waypoint.orders",
-        istiod.http
-    );
-    eventually("the waypoint is told to ask claimgate", async || {
-        let Ok(answer) = reqwest::get(&dump).await else {
-            return false;
-        };
-        let text = answer.text().await.unwrap();
-        let Ok(dump) = serde_json::from_str::<Value>(&text) else {
-            return false;
-        };
-        objects_of(&dump, "ExtAuthz").iter().any(|filter| {
-            filter
-                .pointer("/grpc_service/envoy_grpc/cluster_name")
-                .or(filter.pointer("/grpcService/envoyGrpc/clusterName"))
-                == Some(&json!(
-                    "outbound|9001||claimgate.claimgate.svc.cluster.local"
-                ))
-        })
-    })
-    .await;
 }
 
 /// What the overlay applies for the mesh.
@@ -288,7 +258,6 @@ impl Mesh {
 /// A running istiod.
 struct Istiod {
     xds: SocketAddr,
-    http: SocketAddr,
     _process: Process,
 }
 
@@ -341,7 +310,6 @@ impl Istiod {
             .await;
         Self {
             xds,
-            http,
             _process: process,
         }
     }

@@ -8,8 +8,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::too_many_lines,
-    reason = "a test fails by panicking, and tables of cases are long"
+    reason = "a test fails by panicking"
 )]
 
 mod api_server;

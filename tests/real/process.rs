@@ -165,7 +165,7 @@ impl Envoy {
 }
 
 /// Every object of a type, such as `ExtAuthz`, anywhere in a configuration.
-pub fn objects_of(configuration: &Value, kind: &str) -> Vec<Value> {
+fn objects_of(configuration: &Value, kind: &str) -> Vec<Value> {
     let mut found = Vec::new();
     collect(configuration, kind, &mut found);
     found
