@@ -25,13 +25,7 @@ pub(super) fn judge(
     now: UnixTime,
     trace: &mut impl Trace,
 ) -> Result<Decision, Denial> {
-    // Only the TCP filter and CONNECT send no path, and neither carries HTTP to an API.
-    if request.path.is_empty() {
-        return Err(Fault::NoPath.into());
-    }
-    if let Some(conflict) = request.conflict {
-        return Err(Fault::Conflict(conflict).into());
-    }
+    // First, because any later denial may only be reported, and then the header would arrive.
     let misleading = || policy.rules().misleading_headers(request);
     let spoofed =
         policy
@@ -39,6 +33,13 @@ pub(super) fn judge(
             .refused_header(policy.token_places(), misleading, &request.headers);
     if let Some(name) = spoofed {
         return Err(Fault::SpoofedHeader(Escaped::from(name)).into());
+    }
+    // Only the TCP filter and CONNECT send no path, and neither carries HTTP to an API.
+    if request.path.is_empty() {
+        return Err(Fault::NoPath.into());
+    }
+    if let Some(conflict) = request.conflict {
+        return Err(Fault::Conflict(conflict).into());
     }
     let target = policy.rules().target(request).map_err(Fault::from)?;
     if let Some(resource) = policy.metadata_for(&target) {
