@@ -23,7 +23,6 @@ use crate::decision::{Denial, Fault, NoLookUp, Reason};
 use crate::escaped::Escaped;
 use crate::keyring::{Keyring, Keys, NoKey};
 use crate::policy::Policy;
-use crate::policy::requirement::Refusal;
 use crate::request::Request;
 use crate::token::bearer::{CredentialError, find_token};
 use crate::token::{Kind, OtherKind, TokenError};
@@ -165,11 +164,7 @@ pub fn likely_cause(
              leave the header out"
                 .to_owned(),
         ),
-        Fault::Refused(Refusal::Scope { .. }) => {
-            let scopes = denial.bearer.iter().flat_map(|bearer| bearer.token().scopes());
-            Some(rules::lacks(scopes))
-        }
-        Fault::Refused(refusal) => rules::refused(refusal, &token).map(ToOwned::to_owned),
+        Fault::Refused(refusal) => rules::refused(refusal, denial, &token),
         Fault::NoPath
         | Fault::KeyNotLookedUp { .. }
         | Fault::CheckTooLarge(_)

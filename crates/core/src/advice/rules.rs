@@ -1,6 +1,7 @@
 //! Why a rule may refuse a request, or why no rule may match.
 
 use super::{LIGHTWEIGHT, UnverifiedParts};
+use crate::decision::Denial;
 use crate::escaped::{Escaped, listed, nearest};
 use crate::policy::Policy;
 use crate::policy::requirement::Refusal;
@@ -84,8 +85,34 @@ pub(super) fn later(rule: RuleId, policy: &Policy, request: &Request<'_>) -> Opt
     })
 }
 
+pub(super) fn refused(
+    refusal: &Refusal,
+    denial: &Denial,
+    token: &UnverifiedParts<'_>,
+) -> Option<String> {
+    let text = match refusal {
+        Refusal::Scope { .. } => return Some(other_scopes(denial)),
+        Refusal::Claim { .. } if token.is_lightweight() && !token.has_roles() => LIGHTWEIGHT,
+        Refusal::Claim { .. } => {
+            "the provider has not assigned it to the user or client, or does not \
+             put it into access tokens"
+        }
+        Refusal::Authentication(_) => {
+            "the client should send its user to log in again, with the `acr_values` and `max_age` \
+             of the challenge"
+        }
+        Refusal::ConditionFailed { .. } => {
+            "the condition uses something that this token or request does not have; test for it with `has(…)`"
+        }
+        Refusal::Denied | Refusal::Provider | Refusal::Condition(_) => return None,
+    };
+    Some(text.to_owned())
+}
+
 /// Why a token has other scopes than the rule requires.
-pub(super) fn lacks<'s>(scopes: impl Iterator<Item = &'s str>) -> String {
+fn other_scopes(denial: &Denial) -> String {
+    let bearers = denial.bearer.iter();
+    let scopes = bearers.flat_map(|bearer| bearer.token().scopes());
     let scopes: Vec<_> = scopes.take(MAX_SCOPES).map(Escaped::from).collect();
     let has = match scopes.is_empty() {
         true => "the token has no scopes".to_owned(),
@@ -95,22 +122,4 @@ pub(super) fn lacks<'s>(scopes: impl Iterator<Item = &'s str>) -> String {
         "{has}: the client did not request the missing scope, or was not granted it; if it is in another \
          claim, see `scope_claims`"
     )
-}
-
-pub(super) fn refused(refusal: &Refusal, token: &UnverifiedParts<'_>) -> Option<&'static str> {
-    match refusal {
-        Refusal::Claim { .. } if token.is_lightweight() && !token.has_roles() => Some(LIGHTWEIGHT),
-        Refusal::Claim { .. } => Some(
-            "the provider has not assigned it to the user or client, or does not \
-             put it into access tokens",
-        ),
-        Refusal::Authentication(_) => Some(
-            "the client should send its user to log in again, with the `acr_values` and `max_age` \
-             of the challenge",
-        ),
-        Refusal::ConditionFailed { .. } => Some(
-            "the condition uses something that this token or request does not have; test for it with `has(…)`",
-        ),
-        Refusal::Scope { .. } | Refusal::Denied | Refusal::Provider | Refusal::Condition(_) => None,
-    }
 }
