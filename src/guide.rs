@@ -11,7 +11,7 @@ pub(crate) struct Point {
     pub(crate) text: String,
 }
 
-/// The points of the section about a reason. Empty if there is none.
+/// The points of a reason's section. Empty if the document has no such section.
 pub(crate) fn points(reason: &str) -> Vec<Point> {
     let heading = format!("### `{reason}`");
     let lines = DOCUMENT.lines();

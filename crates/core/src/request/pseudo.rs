@@ -1,8 +1,8 @@
 //! The pseudo-headers of HTTP/2 (RFC 9113 §8.3.1) among the header lines of a check. Each repeats a
 //! field of the check. Some callers send only the fields.
 
-/// A part of a request that a check describes twice, and differently. Whoever forwards the request may
-/// follow either description.
+/// A part of a request that a check describes twice, and differently. The caller may forward either
+/// description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// The line `:method` and the field `method`.
