@@ -90,7 +90,7 @@ pub fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
 }
 
 /// In text fields, `!` replaces each byte that is not UTF-8.
-fn as_envoy_shows(bytes: &[u8]) -> String {
+pub fn as_envoy_shows(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());

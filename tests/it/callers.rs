@@ -38,7 +38,7 @@ mod file;
 mod run;
 
 use file::{files, read, test_name};
-use run::{CaseClock, configuration, requests, with_keys};
+use run::{CaseClock, as_envoy_shows, configuration, requests, with_keys};
 
 /// A program that calls `Check`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +82,7 @@ impl Caller {
             address,
             context,
         } = sent;
-        let shown_path = shown(path);
+        let shown_path = as_envoy_shows(path);
         let pseudo = [
             (":method", method.as_bytes()),
             (":authority", host.as_bytes()),
@@ -139,7 +139,7 @@ impl Caller {
             Self::StructuredProxy => {
                 let texts = lines.iter().filter(|(_, value)| value.is_ascii());
                 // Of repeated lines, only the last remains.
-                let headers = texts.map(|(name, value)| (name.clone(), shown(value)));
+                let headers = texts.map(|(name, value)| (name.clone(), as_envoy_shows(value)));
                 let (path, query) = shown_path.split_once('?').unwrap_or((&shown_path, ""));
                 HttpRequest {
                     method: method.clone(),
@@ -267,7 +267,7 @@ impl Sent {
 fn joined(lines: &[Line], separator: impl Fn(&str) -> &'static str) -> HashMap<String, String> {
     let mut headers = HashMap::<String, String>::new();
     for (name, value) in lines {
-        let value = shown(value);
+        let value = as_envoy_shows(value);
         headers
             .entry(name.clone())
             .and_modify(|all| *all = format!("{all}{}{value}", separator(name)))
@@ -285,16 +285,6 @@ fn raw(lines: &[Line]) -> HeaderMap {
     HeaderMap {
         headers: headers.collect(),
     }
-}
-
-/// As text, with `!` for each byte that is not UTF-8.
-fn shown(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|_| '!'));
-    }
-    text
 }
 
 /// The names of all headers that only claimgate may set.
@@ -331,7 +321,7 @@ fn forged(
         for (sent, value) in arrived.iter().filter(|(sent, _)| is_ours(sent)) {
             match expected.take() {
                 Some(true_value) if sent == name && value == true_value.as_bytes() => {}
-                _ => forged.push(format!("{sent}: {}", shown(value))),
+                _ => forged.push(format!("{sent}: {}", as_envoy_shows(value))),
             }
         }
         assert_eq!(expected, None, "`{name}` is set and does not arrive");
@@ -587,7 +577,7 @@ async fn a_check_of_grpc() {
             assert_eq!(found.sets("x-auth-subject"), Some("alice"));
             let arrived = Caller::Grpc.forwards(&sent, &response).unwrap();
             let subjects = arrived.iter().filter(|(name, _)| name == "x-auth-subject");
-            let subjects: Vec<_> = subjects.map(|(_, value)| shown(value)).collect();
+            let subjects: Vec<_> = subjects.map(|(_, value)| as_envoy_shows(value)).collect();
             assert_eq!(subjects, ["alice"]);
         }
     }
