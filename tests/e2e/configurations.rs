@@ -211,10 +211,7 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
             Claimgate::start(&own).await
         }
     };
-    eventually("claimgate is ready", async || {
-        http(claimgate.admin, "GET /readyz", &[]).await.status == 200
-    })
-    .await;
+    claimgate.is_ready().await;
 
     let here = directory.to_str().unwrap();
     let target = format!("dns:///{}", claimgate.check);

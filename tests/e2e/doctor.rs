@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use crate::setup::{Claimgate, configure_for, envoy_binary, eventually, http};
+use crate::setup::{Claimgate, configure_for, envoy_binary};
 
 /// A rule that uses paths.
 const RULES: &str = "rules: [{ name: admin, match: { path: { prefix: /admin } }, access: deny }]";
@@ -34,10 +34,7 @@ impl Gateway {
         let file = directory.path().join("claimgate.yaml");
         std::fs::write(&file, configure_for(issuer.url(), "", RULES)).unwrap();
         let claimgate = Claimgate::start(&file).await;
-        eventually("claimgate is ready", async || {
-            http(claimgate.admin, "GET /readyz", &[]).await.status == 200
-        })
-        .await;
+        claimgate.is_ready().await;
         Self {
             issuer,
             upstream: Upstream::start().await.unwrap(),

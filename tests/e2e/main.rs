@@ -366,10 +366,7 @@ async fn an_outage_of_the_provider_is_none_of_the_mesh() {
 
     // Once the provider is back, everything recovers by itself.
     mesh.provider.restart().await;
-    eventually("claimgate is ready", async || {
-        http(mesh.claimgate.admin, "GET /readyz", &[]).await.status == 200
-    })
-    .await;
+    mesh.claimgate.is_ready().await;
     let token = mesh.provider.token("urn:orders-api").await;
     assert_eq!(ask(&mesh, &token).await.status, 200);
 }

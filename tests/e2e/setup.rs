@@ -106,10 +106,7 @@ impl Mesh {
         let file = directory.path().join("claimgate.yaml");
         std::fs::write(&file, configured).unwrap();
         let claimgate = Claimgate::start(&file).await;
-        eventually("claimgate is ready", async || {
-            http(claimgate.admin, "GET /readyz", &[]).await.status == 200
-        })
-        .await;
+        claimgate.is_ready().await;
         let wiring = Wiring {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             claimgate: claimgate.check.into(),
@@ -263,6 +260,14 @@ pub struct Claimgate {
 }
 
 impl Claimgate {
+    /// Waits until it has its keys.
+    pub async fn is_ready(&self) {
+        eventually("claimgate is ready", async || {
+            http(self.admin, "GET /readyz", &[]).await.status == 200
+        })
+        .await;
+    }
+
     pub async fn start(file: &Path) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Self::start_at(file, &["127.0.0.1:0"], any).await

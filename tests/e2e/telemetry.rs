@@ -164,10 +164,7 @@ async fn spans_arrive_in_the_trace_of_the_caller() {
         let configured = configure_for(issuer.url(), "clock_skew: 0s", &telemetry);
         std::fs::write(&file, configured).unwrap();
         let claimgate = Claimgate::start(&file).await;
-        eventually("claimgate is ready", async || {
-            http(claimgate.admin, "GET /readyz", &[]).await.status == 200
-        })
-        .await;
+        claimgate.is_ready().await;
         let upstream = Upstream::start().await.unwrap();
         let wiring = Wiring {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),

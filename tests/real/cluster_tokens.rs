@@ -7,7 +7,7 @@ use claimgate::dev::upstream::Upstream;
 use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
-use crate::setup::{Claimgate, bearer, envoy_binary, eventually, http};
+use crate::setup::{Claimgate, bearer, envoy_binary, http};
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server: run `make test-real`"]
@@ -35,10 +35,7 @@ async fn tokens_of_service_accounts_are_accepted_through_a_rotation() {
     let file = api.directory.path().join("claimgate.yaml");
     std::fs::write(&file, configuration.to_string()).unwrap();
     let claimgate = Claimgate::start(&file).await;
-    eventually("claimgate has the cluster's keys", async || {
-        http(claimgate.admin, "GET /readyz", &[]).await.status == 200
-    })
-    .await;
+    claimgate.is_ready().await;
     let upstream = Upstream::start().await.unwrap();
     let wiring = Wiring {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -34,10 +34,7 @@ impl Backends {
         let file = directory.path().join("claimgate.yaml");
         std::fs::write(&file, configuration.to_string()).unwrap();
         let claimgate = Claimgate::start(&file).await;
-        eventually("claimgate is ready", async || {
-            http(claimgate.admin, "GET /readyz", &[]).await.status == 200
-        })
-        .await;
+        claimgate.is_ready().await;
         Self {
             upstream: Upstream::start().await.unwrap(),
             check: claimgate.check,
