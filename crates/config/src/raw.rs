@@ -175,6 +175,10 @@ pub struct Upstream {
     pub max_header_bytes: Field<String>,
     /// Whether the upstream receives the token. `false` removes it from its place. Default: `true`.
     pub forward_token: Field<bool>,
+    /// Cookies that the upstream does not receive, such as those of a login in front: names, or
+    /// prefixes followed by `*`. The other cookies stay as they are. Default: none.
+    #[schemars(with = "Vec<forms::CookiePattern>")]
+    pub remove_cookies: Field<Vec<Field<String>>>,
     /// What happens to a request with a header that must not reach the upstream, such as a claim header.
     /// `refuse` answers 400 and is for callers of `Check` that do not remove headers. Default:
     /// `remove`.

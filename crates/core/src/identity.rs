@@ -20,8 +20,9 @@ use crate::request::{Headers, Request, is_alias, is_spelling};
 use crate::token::VerifiedToken;
 use crate::token::claims::ClaimPath;
 use crate::token::json::Json;
+use crate::token::source::cookie::{self, CookiePatterns};
 use crate::token::source::places::TokenPlaces;
-use crate::token::source::{TokenSource, cookie, websocket};
+use crate::token::source::{TokenSource, websocket};
 
 /// The sender of a request, proven by a token.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub struct Upstream {
     pub max_header_bytes: usize,
     /// Whether the token stays in the request.
     pub forward_token: bool,
+    /// The cookies that are removed.
+    pub remove_cookies: CookiePatterns,
     /// What happens to a request with a header that must not reach the upstream.
     pub spoofed: Spoofed,
     /// Whether Envoy's other filters receive the decision and the claims.
@@ -97,15 +100,12 @@ impl Upstream {
     ) -> Changes<'a> {
         let mut changes = Changes::default();
         self.manage_headers(bearer, &mut changes);
-        if !self.forward_token {
-            match bearer {
-                Some(bearer) => self.take_tokens(&[&bearer.place], &request.headers, &mut changes),
-                None => {
-                    let sent: Vec<_> = places.used(request).map(|place| &**place).collect();
-                    self.take_tokens(&sent, &request.headers, &mut changes);
-                }
-            }
-        }
+        let places_to_clear: Vec<&TokenSource> = match bearer {
+            _ if self.forward_token => Vec::new(),
+            Some(bearer) => vec![&bearer.place],
+            None => places.used(request).map(|place| &**place).collect(),
+        };
+        self.clear(&places_to_clear, &request.headers, &mut changes);
         self.remove_aliases(places, misleading, &request.headers, &mut changes);
         for (name, value) in &self.response_headers {
             let value = match value {
@@ -133,7 +133,10 @@ impl Upstream {
         let is_first = places.first().is_some_and(|first| *first == bearer.place);
         let is_taken_simply = self.forward_token || bearer.place.is_whole_header();
         let mut names = request.names();
-        is_first && is_taken_simply && !names.any(|sent| self.is_unwanted(places, misleading, sent))
+        is_first
+            && is_taken_simply
+            && !names.any(|sent| self.is_unwanted(places, misleading, sent))
+            && !self.remove_cookies.are_in(request)
     }
 
     /// The first header that must not reach the upstream, if requests with one are refused: any
@@ -241,8 +244,8 @@ impl Upstream {
         }
     }
 
-    /// Removes tokens from their places and keeps everything else there.
-    fn take_tokens<'a>(
+    /// Removes tokens from these places and the cookies of `remove_cookies`, and keeps everything else.
+    fn clear<'a>(
         &self,
         places: &[&'a TokenSource],
         request: &Headers<'a>,
@@ -266,8 +269,9 @@ impl Upstream {
             Some(left) => changes.set.push((header, Cow::Owned(left))),
             None => changes.remove.push(header.into()),
         };
-        if !cookies.is_empty() {
-            replace("cookie", cookie::without(request, &cookies));
+        if !cookies.is_empty() || self.remove_cookies.are_in(request) {
+            let left = cookie::without(request, &cookies, &self.remove_cookies);
+            replace("cookie", left);
         }
         if !protocols.is_empty() {
             replace(websocket::HEADER, websocket::without(request, &protocols));

@@ -254,6 +254,14 @@ const PROBLEMS: &[(&str, &str)] = &[
         "`61KiB` is out of range: from 1KiB to 60KiB",
     ),
     (
+        "upstream: { remove_cookies: ['a b'] }",
+        "upstream.remove_cookies[0]: `a b` is neither a cookie name nor a prefix followed by `*`",
+    ),
+    (
+        "upstream: { remove_cookies: [session, 's*n'] }",
+        "upstream.remove_cookies[1]: `s*n` is neither a cookie name nor a prefix followed by `*`",
+    ),
+    (
         "upstream: { max_header_bytes: 64KiB }",
         "`64KiB` is out of range: from 1KiB to 60KiB",
     ),

@@ -80,6 +80,8 @@ pattern! {
     HeaderNameAsSent "^[A-Za-z0-9-]+$" "The name of a header.";
     Scheme "^[A-Za-z0-9-]+$" "A scheme, such as `Bearer`.";
     CookieName "^[A-Za-z0-9_.~!#$%&'*+^`|-]+$" "The name of a cookie.";
+    CookiePattern "^[A-Za-z0-9_.~!#$%&'+^`|-]*\\*?$" not "^$"
+        "The name of a cookie, or a prefix followed by `*`.";
     QueryName "^[A-Za-z0-9_.~-]+$" "The name of a query parameter.";
     Origin "^(any|[a-z][a-z0-9+.-]*://[^/?#@\\sA-Z\"\\\\]+)$"
         "An origin: `https://shop.example.com`, or `any`.";

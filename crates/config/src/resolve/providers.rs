@@ -16,7 +16,7 @@ use claimgate_core::token::source::{TokenSource, websocket};
 use claimgate_core::token::{MAX_TOKEN_BYTES, Terms};
 
 /// The marks that a token in HTTP syntax may contain besides letters and digits (RFC 9110 §5.6.2).
-const TOKEN_MARKS: &str = "-_.~!#$%&'*+^`|";
+pub(super) const TOKEN_MARKS: &str = "-_.~!#$%&'*+^`|";
 
 impl Resolver<'_> {
     pub(super) fn providers(

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::str::FromStr as _;
 
+use super::providers::TOKEN_MARKS;
 use super::{KIB, Resolver};
-use crate::document::Location;
+use crate::document::{Field, Location};
 use crate::raw;
 use claimgate_core::identity::{HeaderName, Spoofed, Upstream};
+use claimgate_core::token::source::cookie::CookiePatterns;
 
 impl Resolver<'_> {
     pub(super) fn upstream(&mut self, upstream: raw::Upstream) -> Upstream {
@@ -16,6 +18,7 @@ impl Resolver<'_> {
             payload_header,
             max_header_bytes,
             forward_token,
+            remove_cookies,
             spoofed,
             dynamic_metadata,
         } = upstream;
@@ -42,6 +45,7 @@ impl Resolver<'_> {
             payload_header,
             max_header_bytes: self.bytes(&max_header_bytes, 4 * KIB, KIB, 60 * KIB),
             forward_token: forward_token.value().copied().unwrap_or(true),
+            remove_cookies: self.cookie_patterns(remove_cookies),
             spoofed: self.choice(
                 &spoofed,
                 &[("remove", Spoofed::Remove), ("refuse", Spoofed::Refuse)],
@@ -49,6 +53,27 @@ impl Resolver<'_> {
             dynamic_metadata: dynamic_metadata.value().copied().unwrap_or(true),
             response_headers: Vec::new(),
         }
+    }
+
+    fn cookie_patterns(&mut self, field: Field<Vec<Field<String>>>) -> CookiePatterns {
+        let (mut names, mut prefixes) = (Vec::new(), Vec::new());
+        for (location, text) in self.entries(field) {
+            let (list, name) = match text.strip_suffix('*') {
+                Some(prefix) => (&mut prefixes, prefix),
+                None => (&mut names, text.as_str()),
+            };
+            let fits = |c: char| c != '*' && (c.is_ascii_alphanumeric() || TOKEN_MARKS.contains(c));
+            match !text.is_empty() && name.chars().all(fits) {
+                true => list.push(name.to_owned()),
+                false => {
+                    let why =
+                        format!("`{text}` is neither a cookie name nor a prefix followed by `*`");
+                    self.report(&location, why);
+                }
+            }
+        }
+        let names = names.iter().map(String::as_str);
+        CookiePatterns::new(names, prefixes.iter().map(String::as_str))
     }
 
     pub(super) fn header_name(

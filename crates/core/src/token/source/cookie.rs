@@ -1,10 +1,92 @@
-//! Finds a token in a cookie (RFC 6265 §4.2.1, §5.4).
+//! Finds a token in a cookie, and takes cookies out of a request (RFC 6265 §4.2.1, §5.4).
 
 use std::collections::HashSet;
 
 use super::Unreadable;
 use super::spelling::{self, Lengths, Readings};
 use crate::request::Headers;
+
+/// Cookies that the upstream does not receive, by name or by the beginning of the name.
+#[derive(Clone, Debug, Default)]
+pub struct CookiePatterns {
+    names: Names,
+    /// Sorted. None begins with another one, so only the greatest that is not above a name can be its
+    /// beginning.
+    prefixes: Vec<Vec<u8>>,
+    prefix_lengths: Lengths,
+}
+
+/// Cookie names, in the form of [`spelling::key`].
+#[derive(Clone, Debug, Default)]
+struct Names {
+    keys: HashSet<Vec<u8>>,
+    lengths: Lengths,
+}
+
+impl CookiePatterns {
+    /// The cookies with one of these names, and all whose names begin with one of these prefixes.
+    pub fn new<'n>(
+        names: impl IntoIterator<Item = &'n str>,
+        prefixes: impl IntoIterator<Item = &'n str>,
+    ) -> Self {
+        let prefixes: Vec<&str> = prefixes.into_iter().collect();
+        let mut keys: Vec<_> = prefixes
+            .iter()
+            .map(|prefix| spelling::key(prefix))
+            .collect();
+        keys.sort();
+        keys.dedup_by(|longer, shorter| longer.starts_with(shorter));
+        Self {
+            names: names.into_iter().collect(),
+            prefixes: keys,
+            prefix_lengths: prefixes.into_iter().collect(),
+        }
+    }
+
+    /// Whether the request has such a cookie.
+    pub(crate) fn are_in(&self, headers: &Headers<'_>) -> bool {
+        if self.names.keys.is_empty() && self.prefixes.is_empty() {
+            return false;
+        }
+        let others = Names::default();
+        let mut is_taken = self.taken(&others);
+        each_name(headers).any(|name| is_taken(name))
+    }
+
+    /// Tells whether some server reads a name as one of these, or as one of `others`.
+    fn taken<'s>(&'s self, others: &'s Names) -> impl FnMut(&[u8]) -> bool + use<'s> {
+        let mut own = Readings::new(self.names.lengths);
+        let mut other = Readings::new(others.lengths);
+        let mut beginnings = Readings::new(self.prefix_lengths);
+        move |name| {
+            let mut is_taken = false;
+            own.each(name, |reading| {
+                is_taken |= self.names.keys.contains(reading)
+            });
+            other.each(name, |reading| is_taken |= others.keys.contains(reading));
+            beginnings.each_beginning(name, |reading| is_taken |= self.has_prefix_of(reading));
+            is_taken
+        }
+    }
+
+    fn has_prefix_of(&self, reading: &[u8]) -> bool {
+        let not_above = self.prefixes.partition_point(|prefix| &**prefix <= reading);
+        let nearest = not_above
+            .checked_sub(1)
+            .and_then(|index| self.prefixes.get(index));
+        nearest.is_some_and(|prefix| reading.starts_with(prefix))
+    }
+}
+
+impl<'n> FromIterator<&'n str> for Names {
+    fn from_iter<I: IntoIterator<Item = &'n str>>(names: I) -> Self {
+        let names: Vec<&str> = names.into_iter().collect();
+        Self {
+            keys: names.iter().map(|name| spelling::key(name)).collect(),
+            lengths: names.into_iter().collect(),
+        }
+    }
+}
 
 /// The value of the cookie, without surrounding quotes.
 ///
@@ -43,17 +125,15 @@ pub(super) fn each_name<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [
 }
 
 /// The request's cookies as one header line, without those that a server may read under one of the
-/// `taken` names. `None` if no cookie remains. Drops cookies that are not text that a header can
-/// carry.
-pub(crate) fn without(headers: &Headers<'_>, taken: &[&str]) -> Option<String> {
-    let lengths: Lengths = taken.iter().copied().collect();
-    let taken: HashSet<Vec<u8>> = taken.iter().map(|name| spelling::key(name)).collect();
-    let mut readings = Readings::new(lengths);
-    let mut is_taken = |name: &[u8]| {
-        let mut is_taken = false;
-        readings.each(name, |reading| is_taken |= taken.contains(reading));
-        is_taken
-    };
+/// `taken` names or of `patterns`. `None` if no cookie remains. Drops cookies that are not text that a
+/// header can carry.
+pub(crate) fn without(
+    headers: &Headers<'_>,
+    taken: &[&str],
+    patterns: &CookiePatterns,
+) -> Option<String> {
+    let taken = taken.iter().copied().collect();
+    let mut is_taken = patterns.taken(&taken);
     let left: Vec<&str> = crumbs(headers)
         .filter_map(|crumb| {
             // The rest belongs to this cookie, or to others that are taken away too.
@@ -155,12 +235,49 @@ mod tests {
                 .iter()
                 .map(|line| ("Cookie", line.as_bytes()))
                 .collect();
-            let left = without(&headers, &["t"]);
+            let left = without(&headers, &["t"], &CookiePatterns::default());
             assert_eq!(
                 (value(&headers, "t"), left.as_deref()),
                 *expected,
                 "{lines:?}"
             );
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        let login =
+            CookiePatterns::new(["IdToken", "t"], ["Session-", "S", "Session-1", "__Host-"]);
+        let all = CookiePatterns::new([], ["", "a"]);
+        let none = CookiePatterns::default();
+        type Cases<'a> = &'a [(&'a str, &'a CookiePatterns, bool, Option<&'a str>)];
+        let cases: Cases<'_> = &[
+            ("a=1; b=\"2\"", &login, false, Some("a=1; b=\"2\"")),
+            ("IdToken=x; a=1", &login, true, Some("a=1")),
+            (
+                "a=1; Session-1=x; S=y; sesame=z; b=2",
+                &login,
+                true,
+                Some("a=1; b=2"),
+            ),
+            ("a=1; idtoken=y", &login, true, Some("a=1")),
+            ("a=1; ..Host-x=y; %5F_host-z=y", &login, true, Some("a=1")),
+            ("a=1; [__Host-x]=y", &login, true, Some("a=1")),
+            ("a=1,IdToken=x", &login, true, Some("a=1")),
+            (
+                "IdToken2=x; a__Host-=x; __Host=x; S",
+                &login,
+                false,
+                Some("IdToken2=x; a__Host-=x; __Host=x; S"),
+            ),
+            ("Session-1=x", &login, true, None),
+            ("a=1; =2", &all, true, None),
+            ("a=1", &none, false, Some("a=1")),
+        ];
+        for (line, patterns, is_there, left) in cases {
+            let headers = [("cookie", line.as_bytes())].into_iter().collect();
+            assert_eq!(patterns.are_in(&headers), *is_there, "{line}");
+            assert_eq!(without(&headers, &[], patterns).as_deref(), *left, "{line}");
         }
     }
 
@@ -248,7 +365,28 @@ mod tests {
         }
     }
 
+    /// Each prefix by itself, without sorting.
+    fn begins_with_one_of(sent: &str, prefixes: &[&str]) -> bool {
+        let is_read = |prefix: &&str| {
+            (prefix.len()..=sent.len())
+                .filter_map(|end| sent.get(..end))
+                .any(|beginning| spelling::is_read_as(beginning.as_bytes(), prefix))
+        };
+        prefixes.iter().any(is_read)
+    }
+
     proptest! {
+        #[test]
+        fn prefixes_as_one_by_one(
+            sent in "[ab_.A]{0,5}",
+            prefixes in vec(prop::sample::select(vec!["a", "ab", "abb", "b", "b_", "_a", "bab"]), 0..5),
+        ) {
+            let line = format!("{sent}=1");
+            let headers = [("cookie", line.as_bytes())].into_iter().collect();
+            let patterns = CookiePatterns::new([], prefixes.iter().copied());
+            prop_assert_eq!(patterns.are_in(&headers), begins_with_one_of(&sent, &prefixes));
+        }
+
         #[test]
         fn as_one_by_one(lines in vec(vec(prop::sample::select(vec![
             "t", "u", "a", "=", "t=", ",t=", ",u=", ", t =", ",", ";", " ", "\"", "\t", "ć", "T=", "[", "%74",
@@ -259,7 +397,11 @@ mod tests {
                 prop_assert_eq!(value(&headers, name), one_by_one::value(&headers, name));
             }
             for taken in [&["t"][..], &["t", "u"], &["u", "t"]] {
-                prop_assert_eq!(without(&headers, taken), one_by_one::without(&headers, taken));
+                let left = one_by_one::without(&headers, taken);
+                let none = CookiePatterns::default();
+                prop_assert_eq!(without(&headers, taken, &none), left.clone());
+                let patterns = CookiePatterns::new(taken.iter().copied(), []);
+                prop_assert_eq!(without(&headers, &[], &patterns), left);
             }
         }
     }

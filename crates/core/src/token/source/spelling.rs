@@ -98,6 +98,22 @@ impl Readings {
     }
 }
 
+impl Readings {
+    /// Calls `found` with the beginning of each reading of `sent`, in the form of [`key`]: as long as the
+    /// longest name, or shorter if the reading ends before.
+    pub(super) fn each_beginning(&mut self, sent: &[u8], mut found: impl FnMut(&[u8])) {
+        if sent.len() < self.lengths.shortest {
+            return;
+        }
+        for sent in beginnings(sent) {
+            self.reading.clear();
+            self.reading
+                .extend(sent.take(self.lengths.longest).map(folded));
+            found(&self.reading);
+        }
+    }
+}
+
 /// The form that is equal for all names that some server does not tell apart.
 pub(super) fn key(name: &str) -> Vec<u8> {
     name.bytes().map(folded).collect()
