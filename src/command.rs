@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::values::has_blank_ends;
 use crate::config::{Config, ConfigError, Problem, ProviderFlags};
 use crate::explain::bare_token;
+use crate::version::{Build, VERSION};
 
 mod check;
 mod completions;
@@ -31,14 +32,23 @@ mod why;
 #[derive(Debug, Parser)]
 #[command(
     name = "claimgate",
-    version,
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true,
     about = "Validates OpenID Connect bearer tokens for Envoy (ext_authz over gRPC)",
     after_help = "Try it:\n  claimgate dev --envoy\n\nExit codes: 0 success or allow, 1 deny or problems found, 2 the command failed",
     arg_required_else_help = true
 )]
 pub struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+
+    /// Print the version
+    #[arg(short = 'V', long)]
+    version: bool,
+
+    /// With --version: print also commit, target, compiler and cryptography
+    #[arg(long, requires = "version")]
+    verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,7 +78,11 @@ enum Command {
 
 /// Runs a command to its end.
 pub async fn run(arguments: Arguments) -> ExitCode {
-    let outcome = match arguments.command {
+    // Without any argument, clap has printed the help.
+    let Some(command) = arguments.command else {
+        return or_complain(print_version(arguments.verbose));
+    };
+    or_complain(match command {
         Command::Serve(arguments) => serve::run(arguments).await,
         #[cfg(feature = "dev")]
         Command::Dev(arguments) => dev::run(arguments).await,
@@ -80,11 +94,22 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Schema(schema::Arguments {}) => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
-    };
+    })
+}
+
+fn or_complain(outcome: Result<ExitCode, Failure>) -> ExitCode {
     outcome.unwrap_or_else(|error| {
         complain(&format!("claimgate: {error}"));
         ExitCode::from(2)
     })
+}
+
+fn print_version(verbose: bool) -> Result<ExitCode, Failure> {
+    match verbose {
+        true => say(&Build::read()?.to_string())?,
+        false => say(&format!("claimgate {VERSION}"))?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The format of a result.

@@ -38,6 +38,7 @@ pub mod lifecycle;
 pub mod logging;
 pub mod otlp;
 pub mod reload;
+pub mod version;
 
 /// The examples in the documents, run as tests.
 #[cfg(doctest)]

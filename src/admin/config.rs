@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::Admin;
 use crate::gate::Generation;
+use crate::version::VERSION;
 
 /// Rendered on a blocking thread, because 10,000 rules take milliseconds.
 pub(super) async fn config(State(admin): State<Admin>) -> Response {
@@ -32,7 +33,7 @@ fn page(generation: &Arc<Generation>, rejected: Option<&String>) -> String {
         .map(ToString::to_string)
         .collect();
     let page = json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": VERSION,
         "hash": generation.hash.to_string(),
         "file_rejected": rejected,
         "warnings": warnings,

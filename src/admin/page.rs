@@ -19,6 +19,7 @@ use super::providers::{self, ProviderView};
 use super::view::{self, DenialRow};
 use super::{Admin, health};
 use crate::telemetry::metrics::{Outcomes, Totals};
+use crate::version::VERSION;
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/admin/page/askama.toml")]
@@ -87,7 +88,7 @@ pub(super) fn respond(
         None => (&nothing, None),
     };
     let page = Page {
-        version: env!("CARGO_PKG_VERSION"),
+        version: VERSION,
         hash: generation.hash.to_string(),
         problems: view::problems(admin, &generation, &not_ready),
         not_ready,

@@ -15,6 +15,7 @@ use crate::lifecycle::systemd::Systemd;
 use crate::logging::{self, LogFormat, Logging};
 use crate::reload::ConfigFile;
 use crate::time::{Clock as _, SystemClock};
+use crate::version::{Build, VERSION};
 
 /// Runs the service until SIGTERM or SIGINT; a second one ends it at once. Reloads the configuration
 /// file when it changes, and at SIGHUP.
@@ -130,6 +131,8 @@ async fn start(arguments: Arguments) -> Result<(App, Logging), Failure> {
     let config = with_addresses(config);
     let logging = log.init()?;
     logging.filter.configure(config.log.level);
+    let build = Build::read()?;
+    tracing::info!(version = VERSION, cryptography = %build.cryptography(), "claimgate starts");
     if let Err(error) = memory::protect() {
         tracing::warn!(%error, "cannot turn off core dumps, which would contain tokens");
     }

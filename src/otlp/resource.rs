@@ -8,6 +8,7 @@ use super::proto::common::v1::any_value::Value;
 use super::proto::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use super::proto::resource::v1::Resource;
 use crate::time::UnixTime;
+use crate::version::VERSION;
 
 /// The attributes of this process. `OTEL_SERVICE_NAME` takes precedence over
 /// `OTEL_RESOURCE_ATTRIBUTES`, and both over the defaults.
@@ -28,7 +29,7 @@ pub(super) fn read(environment: &Environment<'_>) -> Result<Resource, SettingsEr
     }
     for (name, value) in [
         ("service.name", "claimgate".to_owned()),
-        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.version", VERSION.to_owned()),
         ("service.instance.id", random_uuid()),
     ] {
         add(name.to_owned(), value);
@@ -86,7 +87,7 @@ pub(super) fn attribute(name: &str, value: Value) -> KeyValue {
 pub(super) fn scope() -> InstrumentationScope {
     InstrumentationScope {
         name: "claimgate".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: VERSION.to_owned(),
         ..InstrumentationScope::default()
     }
 }

@@ -27,6 +27,51 @@ async fn issuer() -> Issuer {
     Issuer::start(&[&*signer(Es256, "real")]).await
 }
 
+/// `--version` says what the binary is; more on request, for a report or an audit.
+#[tokio::test]
+async fn version() {
+    let short = format!("claimgate {}\n", env!("CARGO_PKG_VERSION"));
+    for flag in ["--version", "-V"] {
+        let said = run(&[flag], "").await;
+        assert_eq!((said.code, said.out.as_str()), (Some(0), short.as_str()));
+    }
+    let said = run(&["--version", "--verbose"], "").await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let facts: Vec<_> = said
+        .out
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .collect();
+    let names: Vec<_> = facts.iter().map(|(name, _)| *name).collect();
+    let expected = [
+        "commit",
+        "target",
+        "compiler",
+        "TLS and signatures",
+        "development issuer",
+    ];
+    assert_eq!(names, expected, "{}", said.out);
+    let fact = |name| facts.iter().find(|(own, _)| *own == name).unwrap().1;
+    assert!(fact("target").starts_with(std::env::consts::ARCH));
+    assert!(fact("compiler").starts_with("rustc 1."));
+    let mode = if cfg!(feature = "fips") {
+        "FIPS mode"
+    } else {
+        "not FIPS"
+    };
+    assert!(fact("TLS and signatures").contains(mode), "{}", said.out);
+
+    for wrong in [&["--verbose"][..], &["--version", "schema"], &[]] {
+        let said = run(wrong, "").await;
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{wrong:?}");
+        assert!(
+            said.err.contains("Usage: claimgate"),
+            "{wrong:?}: {}",
+            said.err
+        );
+    }
+}
+
 #[tokio::test]
 async fn check_explains() {
     let issuer = issuer().await;
