@@ -21,7 +21,7 @@ CARGO_DENY   := 0.20.2
 CARGO_FUZZ   := 0.13.2
 
 # Where the tests with real servers find them.
-REAL = REAL_SERVERS=$(TOOLS)/real KUBECTL_BIN=$(VENV)/bin/kubectl ENVOY_BIN=$(ENVOY)
+REAL = REAL_SERVERS=$(TOOLS)/real KUBECTL_BIN=$(VENV)/bin/kubectl HELM_BIN=$(TOOLS)/bin/helm ENVOY_BIN=$(ENVOY)
 
 # How a package is installed by a user who is not root.
 ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
@@ -52,7 +52,7 @@ unit: ## Run the tests that need nothing but Rust
 e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
 	ENVOY_BIN=$(ENVOY) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
 
-test-real: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with a Kubernetes API server, which Go builds once
+test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd ## Run the tests with a Kubernetes API server, which Go builds once
 	.ci/real-servers $(TOOLS)/real kube-apiserver
 	$(REAL) .ci/totals cargo test --locked --test real -- --ignored --test-threads=1 manifests cluster_tokens
 

@@ -10,6 +10,7 @@ use crate::gateway::{Backends, claim_headers};
 use crate::manifests::render;
 use crate::process::{Envoy, Process, free_port, server};
 use crate::setup::{eventually, http};
+use crate::xds::listeners;
 use crate::{file, read, stream};
 
 /// Istio lets header names with underscores pass.
@@ -76,11 +77,75 @@ async fn a_path_outside_istios_policy_passes_claim_headers() {
 }
 
 /// In ambient mode, the policy of overlays/istio-ambient binds to a waypoint, and that of overlays/istio
-/// protects nothing: so says istiod in their status. Envoy as it is released cannot be a waypoint.
+/// protects nothing: so says istiod in their status. The waypoint asks claimgate before it routes; Envoy as
+/// it is released cannot be one, so its configuration is read.
 #[tokio::test]
 #[ignore = "needs istiod: run `make test-meshes`"]
-async fn ambient_mode_accepts_only_the_waypoints_policy() {
+async fn ambient_mode_asks_at_the_waypoint_only() {
     let api = ApiServer::start().await;
+    a_waypoint_runs(&api).await;
+    let mut by_selector =
+        read("deploy/kubernetes/overlays/istio/authorization-policy.yaml").remove(0);
+    by_selector["metadata"]["name"] = "by-selector".into();
+    api.apply("the sidecars' policy", &by_selector.to_string())
+        .await;
+
+    let mesh = read("deploy/istio/ambient.yaml").remove(0)["spec"]["meshConfig"].take();
+    let istiod = Istiod::start(&api, mesh, None).await;
+    for (policy, condition, expected) in [
+        ("claimgate", "WaypointAccepted", "True"),
+        ("only-waypoint", "ZtunnelAccepted", "True"),
+        ("by-selector", "ZtunnelAccepted", "False"),
+    ] {
+        let path = "{.status.conditions[?(@.type==\"".to_owned() + condition + "\")].status}";
+        let output = format!("jsonpath={path}");
+        let arguments = [
+            "get",
+            "authorizationpolicies.security.istio.io",
+            policy,
+            "--namespace=orders",
+            "--output",
+            &output,
+        ];
+        eventually(
+            &format!("{policy}: {condition} is {expected}"),
+            async || api.kubectl(&arguments, "").await.out == expected,
+        )
+        .await;
+    }
+
+    let id = "waypoint~127.0.0.1~waypoint.orders~orders.svc.cluster.local";
+    let metadata = json!({
+        "NAMESPACE": "orders",
+        "SERVICE_ACCOUNT": "waypoint",
+        "LABELS": { "gateway.networking.k8s.io/gateway-name": "waypoint" },
+    });
+    eventually("the waypoint asks claimgate, then routes", async || {
+        let listeners = listeners(istiod.xds, id, &metadata).await;
+        listeners.iter().any(|listener| {
+            let mut rest = &listener[..];
+            ORDER_AT_THE_WAYPOINT.iter().all(|name| {
+                let found = rest
+                    .windows(name.len())
+                    .position(|it| it == name.as_bytes());
+                rest = &rest[found.unwrap_or(rest.len())..];
+                found.is_some()
+            })
+        })
+    })
+    .await;
+}
+
+/// What stands one after another in the listener of a waypoint.
+const ORDER_AT_THE_WAYPOINT: [&str; 4] = [
+    "inbound-vip|80|http|orders-api.orders.svc.cluster.local",
+    "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+    "outbound|9001||claimgate.claimgate.svc.cluster.local",
+    "envoy.extensions.filters.http.router.v3.Router",
+];
+
+/// The overlay for ambient mode is applied, its waypoint runs, and a Service uses it.
+async fn a_waypoint_runs(api: &ApiServer) {
     api.install(&["gateway-api", "istio"]).await;
     let namespaces = ["istio-system", "orders"].map(
         |name| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
@@ -123,44 +188,15 @@ async fn ambient_mode_accepts_only_the_waypoints_policy() {
         pod,
     ];
     api.apply("the cluster", &stream(&cluster)).await;
-    runs(&api, "waypoint").await;
+    runs(api, "waypoint").await;
     let address = json!({ "type": "Hostname", "value": "waypoint.orders.svc.cluster.local" });
     let status = json!({ "status": { "addresses": [address] } });
     patch_status(
-        &api,
+        api,
         &["gateways.gateway.networking.k8s.io", "waypoint"],
         &status,
     )
     .await;
-    let mut by_selector =
-        read("deploy/kubernetes/overlays/istio/authorization-policy.yaml").remove(0);
-    by_selector["metadata"]["name"] = "by-selector".into();
-    api.apply("the sidecars' policy", &by_selector.to_string())
-        .await;
-
-    let mesh = read("deploy/istio/ambient.yaml").remove(0)["spec"]["meshConfig"].take();
-    let _istiod = Istiod::start(&api, mesh, None).await;
-    for (policy, condition, expected) in [
-        ("claimgate", "WaypointAccepted", "True"),
-        ("only-waypoint", "ZtunnelAccepted", "True"),
-        ("by-selector", "ZtunnelAccepted", "False"),
-    ] {
-        let path = "{.status.conditions[?(@.type==\"".to_owned() + condition + "\")].status}";
-        let output = format!("jsonpath={path}");
-        let arguments = [
-            "get",
-            "authorizationpolicies.security.istio.io",
-            policy,
-            "--namespace=orders",
-            "--output",
-            &output,
-        ];
-        eventually(
-            &format!("{policy}: {condition} is {expected}"),
-            async || api.kubectl(&arguments, "").await.out == expected,
-        )
-        .await;
-    }
 }
 
 /// What the overlay applies for the mesh.

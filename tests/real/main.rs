@@ -21,6 +21,7 @@ mod process;
 #[path = "../e2e/setup.rs"]
 #[expect(dead_code, reason = "the end-to-end tests use all of it")]
 mod setup;
+mod xds;
 
 use std::path::{Path, PathBuf};
 

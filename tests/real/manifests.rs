@@ -1,7 +1,7 @@
 //! Every manifest is accepted by a real API server, without a warning.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -67,6 +67,10 @@ async fn the_api_server_accepts_every_manifest() {
     for name in ALTERNATIVES {
         rendered.push((name.to_owned(), crate::read(name)));
     }
+    for values in chart_values() {
+        let what = format!("the chart with {}", values.display());
+        rendered.push((what, template(&values)));
+    }
 
     let mut pods = 0;
     for (what, objects) in &rendered {
@@ -79,7 +83,35 @@ async fn the_api_server_accepts_every_manifest() {
         }
         remove(&api, objects).await;
     }
-    assert!(pods >= 9, "{pods} pods were tried");
+    assert!(pods >= 14, "{pods} pods were tried");
+}
+
+/// Helm installs, upgrades and removes the chart, without a warning.
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server: run `make test-real`"]
+async fn helm_installs_the_chart() {
+    let api = ApiServer::start().await;
+    api.install(&["prometheus-operator", "cert-manager"]).await;
+    for values in chart_values() {
+        for verb in ["install", "upgrade", "uninstall"] {
+            let mut command = helm();
+            command
+                .args([verb, "claimgate"])
+                .args(["--namespace", "claimgate", "--kubeconfig"])
+                .arg(api.kubeconfig());
+            if verb != "uninstall" {
+                command
+                    .arg(file("deploy/helm/claimgate"))
+                    .arg("--create-namespace")
+                    .arg("--values")
+                    .arg(&values);
+            }
+            let output = command.output().unwrap();
+            let err = String::from_utf8(output.stderr).unwrap();
+            let what = format!("{verb} with {}", values.display());
+            assert!(output.status.success() && err.is_empty(), "{what}: {err}");
+        }
+    }
 }
 
 /// The checks of the test above do find something.
@@ -152,6 +184,36 @@ pub fn render(directory: &Path) -> Vec<Value> {
         directory.display()
     );
     documents(&String::from_utf8(output.stdout).unwrap())
+}
+
+/// The values files that come with the chart.
+fn chart_values() -> Vec<PathBuf> {
+    let mut values: Vec<_> = std::fs::read_dir(file("deploy/helm/claimgate/ci"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    values.sort();
+    assert!(values.len() >= 5, "{values:?}");
+    values
+}
+
+/// What `helm template` makes of the chart.
+fn template(values: &Path) -> Vec<Value> {
+    let output = helm()
+        .args(["template", "claimgate", "--namespace", "claimgate"])
+        .arg(file("deploy/helm/claimgate"))
+        .arg("--values")
+        .arg(values)
+        .output()
+        .unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && err.is_empty(), "{err}");
+    documents(&String::from_utf8(output.stdout).unwrap())
+}
+
+fn helm() -> Command {
+    let helm = std::env::var_os("HELM_BIN");
+    Command::new(helm.expect("HELM_BIN names helm: run `make test-real`"))
 }
 
 /// The pod that a Deployment would create.
