@@ -2,20 +2,25 @@
 //! carries out the answer in its own way. Both are modelled here, as seen with the programs themselves.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use claimgate::config::Config;
 use claimgate::decision::Decision;
 use claimgate::ext_authz::proto::auth::attribute_context::{self, HttpRequest};
-use claimgate::ext_authz::proto::auth::authorization_server::Authorization as _;
+use claimgate::ext_authz::proto::auth::authorization_client::AuthorizationClient;
+use claimgate::ext_authz::proto::auth::authorization_server::{
+    Authorization as AuthorizationService, AuthorizationServer,
+};
 use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
 use claimgate::ext_authz::proto::auth::{
-    AttributeContext, CheckRequest, CheckResponse, OkHttpResponse,
+    AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
 };
 use claimgate::ext_authz::proto::envoy::config::core::v3::{
-    Address, HeaderMap, HeaderValue, SocketAddress, address,
+    Address, HeaderMap, HeaderValue, HeaderValueOption, SocketAddress, address,
 };
+use claimgate::ext_authz::proto::google::rpc::Status as RpcStatus;
 use claimgate::ext_authz::request::describe;
 use claimgate::ext_authz::service::Service;
 use claimgate::gate::Gate;
@@ -24,10 +29,20 @@ use claimgate::keyring::Algorithm::EdDsa;
 use claimgate::request::is_spelling;
 use claimgate::time::UnixTime;
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use tower::ServiceExt as _;
 
 use crate::support::call::{Answer, with_http};
-use crate::support::gate::{Gate as Started, NOW};
+use crate::support::gate::{Gate as Started, NOW, provider, token};
+use crate::support::issuer::Issuer;
 use crate::support::keys::signer;
+use crate::support::server::Server;
+
+#[path = "../../deploy/callers/interceptor.rs"]
+mod interceptor;
 
 #[path = "../cases/expect.rs"]
 mod expect;
@@ -590,4 +605,256 @@ async fn a_check_of_grpc() {
         panic!("{denied:?}")
     };
     assert_eq!((status, code), (401, 16));
+}
+
+/// deploy/callers/interceptor.rs in front of a service that tells which headers it received.
+#[tokio::test]
+async fn a_service_that_asks_by_itself() {
+    let key = signer(EdDsa, "callers");
+    let issuer = Issuer::start(&[&key]).await;
+    let sections = "upstream: { claim_headers: [{ header: x-auth-subject, claim: sub }, \
+                    { header: x-auth-team, claim: team }] }\n\
+                    rules: [{ name: public, match: { path: { prefix: /grpc.health.v1.Health/ } }, access: public }]";
+    let server = Server::start(&format!("{}{sections}", provider(&issuer, "acme", ""))).await;
+    server.is_serving().await;
+    let claimgate = AuthorizationClient::new(server.channel().await);
+    let good = format!("Bearer {}", token(&issuer, &key));
+    let spoofed = [
+        ("x-auth-subject", "root"),
+        ("x-auth-team", "root"),
+        ("x_auth_team", "root"),
+    ];
+    for (path, authorization, expected) in [
+        (
+            "/orders.Orders/List",
+            &[good.as_str()][..],
+            Ok(Some("alice")),
+        ),
+        ("/grpc.health.v1.Health/Check", &[], Ok(None)),
+        ("/orders.Orders/List", &[], Err(Code::Unauthenticated)),
+        (
+            "/orders.Orders/List",
+            &["Bearer x"],
+            Err(Code::Unauthenticated),
+        ),
+        (
+            "/orders.Orders/List",
+            &[&good, "Bearer x"],
+            Err(Code::Unauthenticated),
+        ),
+        ("/orders.Orders/../x", &[&good], Err(Code::InvalidArgument)),
+    ] {
+        let lines = authorization.iter().map(|value| ("authorization", *value));
+        let lines: Vec<_> = lines.chain(spoofed).collect();
+        let answer = call(claimgate.clone(), path, &lines).await;
+        match expected {
+            Ok(subject) => {
+                let seen = answer.unwrap_or_else(|status| panic!("{path}: {status}"));
+                let ours: Vec<_> = seen.iter().filter(|(name, _)| is_ours(name)).collect();
+                let true_one =
+                    subject.map(|subject| ("x-auth-subject".to_owned(), subject.to_owned()));
+                assert_eq!(ours, true_one.iter().collect::<Vec<_>>(), "{path}");
+            }
+            Err(code) => {
+                let status = answer.unwrap_err();
+                assert_eq!(status.code(), code, "{path}: {status}");
+                let is_challenged = status.metadata().contains_key("www-authenticate");
+                assert_eq!(
+                    is_challenged,
+                    code == Code::Unauthenticated,
+                    "{path}: {status:?}"
+                );
+            }
+        }
+    }
+}
+
+/// What is not clearly an allow is a denial.
+#[tokio::test]
+async fn a_service_that_asks_by_itself_and_is_not_answered() {
+    let allow = CheckResponse {
+        status: Some(RpcStatus::default()),
+        http_response: Some(HttpResponse::OkResponse(OkHttpResponse::default())),
+        ..CheckResponse::default()
+    };
+    let denied = HttpResponse::DeniedResponse(DeniedHttpResponse::default());
+    let refused = RpcStatus {
+        code: 7,
+        ..RpcStatus::default()
+    };
+    let no_header = HeaderValueOption {
+        header: Some(HeaderValue {
+            key: "x y".to_owned(),
+            ..HeaderValue::default()
+        }),
+        ..HeaderValueOption::default()
+    };
+    let broken = OkHttpResponse {
+        headers: vec![no_header],
+        ..OkHttpResponse::default()
+    };
+    for (what, expected, response) in [
+        ("an allow", Ok(()), allow.clone()),
+        ("nothing", Err(Code::Unavailable), CheckResponse::default()),
+        (
+            "a status alone",
+            Err(Code::Unavailable),
+            CheckResponse {
+                http_response: None,
+                ..allow.clone()
+            },
+        ),
+        (
+            "a denial with code 0",
+            Err(Code::Unavailable),
+            CheckResponse {
+                http_response: Some(denied.clone()),
+                ..allow.clone()
+            },
+        ),
+        (
+            "an allow with another code",
+            Err(Code::Unavailable),
+            CheckResponse {
+                status: Some(refused.clone()),
+                ..allow.clone()
+            },
+        ),
+        (
+            "a denial",
+            Err(Code::PermissionDenied),
+            CheckResponse {
+                status: Some(refused),
+                http_response: Some(denied),
+                ..allow.clone()
+            },
+        ),
+        (
+            "an allow with a header that is none",
+            Err(Code::Unavailable),
+            CheckResponse {
+                http_response: Some(HttpResponse::OkResponse(broken)),
+                ..allow
+            },
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tonic::transport::Server::builder()
+            .add_service(AuthorizationServer::new(Fixed(response)));
+        tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+        let claimgate = AuthorizationClient::connect(format!("http://{address}"))
+            .await
+            .unwrap();
+        let answer = call(claimgate, "/orders.Orders/List", &[]).await;
+        assert_eq!(
+            answer.map(drop).map_err(|status| status.code()),
+            expected,
+            "{what}"
+        );
+    }
+    // One that accepts connections and says nothing, and one that is gone.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for address in [silent.local_addr().unwrap(), gone] {
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
+        let answer = call(
+            AuthorizationClient::new(channel),
+            "/orders.Orders/List",
+            &[],
+        )
+        .await;
+        assert_eq!(answer.unwrap_err().code(), Code::Unavailable, "{address}");
+    }
+}
+
+/// Gives the same answer to every check.
+struct Fixed(CheckResponse);
+
+#[tonic::async_trait]
+impl AuthorizationService for Fixed {
+    async fn check(
+        &self,
+        _: tonic::Request<CheckRequest>,
+    ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
+        Ok(tonic::Response::new(self.0.clone()))
+    }
+}
+
+/// A call of a service behind the interceptor: the headers that the service received, or its error.
+async fn call(
+    claimgate: AuthorizationClient<Channel>,
+    path: &str,
+    lines: &[(&str, &str)],
+) -> Result<Vec<(String, String)>, tonic::Status> {
+    let service = async |headers: http::HeaderMap| {
+        let lines = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+        serde_json::to_string(&lines.collect::<Vec<_>>()).unwrap()
+    };
+    let guarded =
+        axum::Router::new()
+            .fallback(service)
+            .layer(axum::middleware::from_fn_with_state(
+                claimgate,
+                interceptor::ask,
+            ));
+    let mut request = http::Request::post(format!("http://orders.example.com{path}"))
+        .version(http::Version::HTTP_2)
+        .header("content-type", "application/grpc");
+    for (name, value) in lines {
+        request = request.header(*name, *value);
+    }
+    let response = guarded
+        .oneshot(request.body(axum::body::Body::empty()).unwrap())
+        .await
+        .unwrap();
+    if let Some(status) = tonic::Status::from_header_map(response.headers()) {
+        return Err(status);
+    }
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20)
+        .await
+        .unwrap();
+    Ok(serde_json::from_slice(&body).unwrap())
+}
+
+fn is_ours(name: &str) -> bool {
+    name.replace('_', "-").starts_with("x-auth-")
+}
+
+/// The configurations for other callers are what their parsers expect.
+#[test]
+fn configurations_for_callers() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("deploy/callers")
+            .join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let xds: serde_json::Value = serde_json::from_str(&read("grpc-xds.json")).unwrap();
+    let filter = &xds["http_filters"][0]["typed_config"];
+    let target = filter["grpc_service"]["google_grpc"]["target_uri"]
+        .as_str()
+        .unwrap();
+    assert!(
+        xds["bootstrap"]["allowed_grpc_services"]
+            .get(target)
+            .is_some(),
+        "{xds}"
+    );
+    assert_eq!(filter["failure_mode_allow"], false);
+    let agentgateway: serde_json::Value =
+        serde_saphyr::from_str(&read("agentgateway.yaml")).unwrap();
+    let policies = &agentgateway["binds"][0]["listeners"][0]["routes"][0]["policies"];
+    assert_eq!(
+        policies["extAuthz"]["policies"]["http"]["requestTimeout"],
+        "500ms"
+    );
 }

@@ -1,0 +1,30 @@
+# Consul (1.22) makes the sidecar of a service ask claimgate.
+#
+#   consul config write deploy/callers/consul.hcl
+#
+# claimgate has to be a service of the mesh, registered with `protocol = "grpc"`. A sidecar that already has
+# connections keeps them on the old filters until they drain: docs/callers.md.
+Kind     = "service-defaults"
+# CHANGE: the service that is to be guarded.
+Name     = "orders-api"
+Protocol = "http"
+
+EnvoyExtensions = [
+  {
+    Name      = "builtin/ext-authz"
+    # If Consul cannot apply the extension, it keeps the listener back. Without this line, it leaves the check out.
+    Required  = true
+    Arguments = {
+      ProxyType = "connect-proxy"
+      Config = {
+        GrpcService = {
+          # `URI` takes addresses on this machine only.
+          Target  = { Service = { Name = "claimgate" } }
+          Timeout = "500ms"
+        }
+        # If claimgate cannot be reached, no request passes. Never `FailureModeAllow = true`.
+        StatusOnError = 503
+      }
+    }
+  }
+]
