@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use claimgate::dev::upstream::Upstream;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -111,6 +112,31 @@ async fn gateways_over_tls_are_probed() {
             "{}",
             untrusted.err
         );
+    }
+}
+
+/// A gateway that checks requests with TLS, and lets those without pass.
+#[tokio::test]
+async fn the_port_without_tls_is_probed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    let (ca, config) = authority("127.0.0.1");
+    std::fs::write(&file, ca).unwrap();
+    let address = gateway(config, &["h2", "http/1.1"]).await;
+    let through = format!("https://{address}/orders");
+    let upstream = Upstream::start().await.unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed_port = closed.local_addr().unwrap().port();
+    drop(closed);
+    for (port, code) in [(upstream.address().port(), Some(1)), (closed_port, Some(0))] {
+        let port = port.to_string();
+        let arguments = ["doctor", "--through", &through, "--plain-port", &port];
+        let trusting = ["--ca-file", file.to_str().unwrap()];
+        let said = run(&[&arguments[..], &trusting].concat(), "").await;
+        assert_eq!(said.code, code, "{}{}", said.out, said.err);
+        let is_named =
+            said.out.contains("code    plain_port") && said.out.contains("`permitInsecure`");
+        assert_eq!(is_named, code == Some(1), "{}", said.out);
     }
 }
 

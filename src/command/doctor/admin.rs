@@ -32,6 +32,8 @@ pub(super) struct Counts {
     pub reset: u64,
     /// `kind="admin_port"`.
     pub admin_port: u64,
+    /// New `claimgate_checks_total{decision="allow"}`, of every rule and provider.
+    pub allowed: u64,
 }
 
 /// An instance's admin port.
@@ -109,6 +111,11 @@ impl Counts {
             tls: kind("tls") + kind("tls_handshake"),
             reset: kind("reset"),
             admin_port: kind("admin_port"),
+            allowed: metrics
+                .lines()
+                .filter(|line| line.starts_with("claimgate_checks_total{decision=\"allow\""))
+                .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+                .sum(),
         }
     }
 
@@ -119,6 +126,7 @@ impl Counts {
             tls: self.tls.saturating_sub(before.tls),
             reset: self.reset.saturating_sub(before.reset),
             admin_port: self.admin_port.saturating_sub(before.admin_port),
+            allowed: self.allowed.saturating_sub(before.allowed),
         }
     }
 }
@@ -136,13 +144,17 @@ mod tests {
                        claimgate_bad_connections_total{kind=\"tls\"} 1\n\
                        claimgate_bad_connections_total{kind=\"tls_handshake\"} 2\n\
                        claimgate_bad_connections_total{kind=\"reset\"} 4\n\
-                       claimgate_bad_connections_total{kind=\"admin_port\"} 5\n";
+                       claimgate_bad_connections_total{kind=\"admin_port\"} 5\n\
+                       claimgate_checks_total{decision=\"allow\",rule=\"a\",provider=\"p\"} 6\n\
+                       claimgate_checks_total{decision=\"allow\",rule=\"b\",provider=\"none\"} 1\n\
+                       claimgate_checks_total{decision=\"deny\",rule=\"a\",provider=\"p\"} 9\n";
         let counts = Counts::read(metrics);
         let expected = Counts {
             http1: 3,
             tls: 3,
             reset: 4,
             admin_port: 5,
+            allowed: 7,
         };
         assert_eq!(counts, expected);
         let none = Counts::default();

@@ -1,4 +1,4 @@
-//! Sends one probe on a connection of its own, and receives the answer.
+//! Sends each probe on a connection of its own, and receives the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::answer::Answer;
-use super::probe::Request;
+use super::probe::{Connection, Request};
 use crate::command::tls::{Protocol, Tls};
 use crate::command::{Failure, innermost, with_advice};
 
@@ -30,6 +30,8 @@ pub(super) struct Gateway {
     /// For `Host` and `:authority`.
     authority: String,
     tls: Option<Arc<Tls>>,
+    /// Where a gateway with TLS may also listen without.
+    plain_port: u16,
     timeout: Duration,
 }
 
@@ -44,13 +46,20 @@ pub(super) enum SendError {
     Broken(String),
     #[error("the gateway does not offer this protocol")]
     NotOffered,
+    #[error("the gateway has no TLS")]
+    NoTls,
 }
 
 impl Gateway {
     /// # Errors
     ///
     /// Fails if the URL is not an `http` or `https` URL with a host.
-    pub(super) fn new(url: &Url, tls: Option<Tls>, timeout: Duration) -> Result<Self, Failure> {
+    pub(super) fn new(
+        url: &Url,
+        tls: Option<Tls>,
+        plain_port: u16,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
         let host = match url.host() {
             Some(Host::Domain(name)) => name.to_owned(),
             Some(Host::Ipv4(address)) => address.to_string(),
@@ -68,6 +77,7 @@ impl Gateway {
             port,
             authority,
             tls: tls.map(Arc::new),
+            plain_port,
             timeout,
         })
     }
@@ -83,10 +93,15 @@ impl Gateway {
 
     async fn exchange(&self, request: &Request) -> Result<Answer, SendError> {
         let unreachable = |error: &dyn std::fmt::Display| SendError::Unreachable(error.to_string());
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
+        let (port, tls) = match (request.connection, &self.tls) {
+            (Connection::Plain, None) => return Err(SendError::NoTls),
+            (Connection::Plain, Some(_)) => (self.plain_port, &None),
+            (Connection::New | Connection::Used, tls) => (self.port, tls),
+        };
+        let stream = TcpStream::connect((self.host.as_str(), port))
             .await
             .map_err(|error| unreachable(&error))?;
-        match &self.tls {
+        match tls {
             None => self.speak(stream, request).await,
             Some(tls) => {
                 let stream = tls
@@ -114,6 +129,11 @@ impl Gateway {
             Protocol::Http1 => {
                 let (mut sender, connection) = http1::handshake(io).await.map_err(broken)?;
                 tokio::spawn(connection);
+                if request.connection == Connection::Used {
+                    let first = sender.send_request(built.clone()).await.map_err(broken)?;
+                    first.into_body().collect().await.map_err(broken)?;
+                    sender.ready().await.map_err(broken)?;
+                }
                 sender.send_request(built).await.map_err(broken)?
             }
             Protocol::Http2 => {

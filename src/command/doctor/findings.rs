@@ -122,8 +122,11 @@ pub(super) fn diagnose(observations: &Observations) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(failing::some_checks(&seen));
     findings.push(asked);
+    findings.extend(asked::again(&seen));
+    findings.extend(asked::plain_port(&seen));
     findings.extend(asked::elsewhere(&seen));
     findings.extend(asked::instance(&seen));
+    findings.extend(asked::remembered(&seen));
     if !is_open {
         findings.extend(requests::authorization(&seen));
         findings.extend(requests::all_headers(&seen));

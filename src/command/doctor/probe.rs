@@ -35,12 +35,16 @@ pub(super) enum Probe {
     LowerCaseMethod,
     LowerCaseMethodHttp2,
     LargeHeader,
+    /// `NoToken`, as the second request of a connection.
+    Kept,
+    /// `NoToken`, without TLS to the plain port of a gateway with TLS.
+    PlainPort,
     /// Repeated after a pause.
     GarbageAgain,
 }
 
 /// The probes of every run. The one for large headers is left out unless it was asked for.
-pub(super) const ALL: [Probe; 16] = [
+pub(super) const ALL: [Probe; 18] = [
     Probe::NoToken,
     Probe::Elsewhere,
     Probe::Garbage,
@@ -56,6 +60,8 @@ pub(super) const ALL: [Probe; 16] = [
     Probe::LowerCaseMethod,
     Probe::LowerCaseMethodHttp2,
     Probe::LargeHeader,
+    Probe::Kept,
+    Probe::PlainPort,
     Probe::GarbageAgain,
 ];
 
@@ -100,9 +106,21 @@ pub(super) struct Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub protocol: Protocol,
+    pub connection: Connection,
     pub method: &'static str,
     pub path: String,
     pub headers: Vec<(String, String)>,
+}
+
+/// The connection on which a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// A new one.
+    New,
+    /// A new one, on which the same request has been sent before.
+    Used,
+    /// A new one without TLS, to the plain port.
+    Plain,
 }
 
 impl Probe {
@@ -125,7 +143,9 @@ impl Probe {
             | Self::Preflight
             | Self::LowerCaseMethod
             | Self::LowerCaseMethodHttp2
-            | Self::LargeHeader => vec![],
+            | Self::LargeHeader
+            | Self::Kept
+            | Self::PlainPort => vec![],
             Self::Garbage | Self::GarbageAgain => vec![GARBAGE.to_owned()],
             Self::Token => vec![token?],
             Self::SpoofedHeaders
@@ -148,6 +168,11 @@ impl Probe {
             protocol: match self {
                 Self::LowerCaseMethodHttp2 => Protocol::Http2,
                 _ => Protocol::Http1,
+            },
+            connection: match self {
+                Self::Kept => Connection::Used,
+                Self::PlainPort => Connection::Plain,
+                _ => Connection::New,
             },
             method: match self {
                 Self::Preflight => "OPTIONS",

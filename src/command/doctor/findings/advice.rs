@@ -19,7 +19,7 @@ changes! {
         "add `envoy.filters.http.ext_authz` to the listener's HTTP filters, before the router";
     DISABLED: "typed_per_filter_config",
         "remove `disabled: true` for `envoy.filters.http.ext_authz` from the route and its virtual host \
-         (Contour: `authPolicy.disabled`, `permitInsecure`); to open a path, use a rule with `access: public`";
+         (Contour: `authPolicy.disabled`); to open a path, use a rule with `access: public`";
     FILTER_ENABLED: "filter_enabled",
         "remove it from the `ext_authz` filter, or set it to 100 %";
     FAILURE_MODE: "failure_mode_allow",
@@ -34,7 +34,13 @@ changes! {
          everything), and that no `notPaths` or `from` leaves this request out";
     GATEWAY_POLICY: "SecurityPolicy",
         "under Envoy Gateway: a policy of the HTTPRoute replaces that of the Gateway; set `mergeType: \
-         StrategicMerge` or repeat `extAuth`, and check that the policy is `Accepted`";
+         StrategicMerge` or repeat `extAuth`; and a policy whose status is not `Accepted` leaves its route open";
+    PLAIN_PORT: "permitInsecure",
+        "under Contour: remove it from the route, or use `globalExtAuth`; otherwise guard the plain listener as well, or \
+         let it redirect (`require_tls: ALL`)";
+    CACHE: "cache",
+        "remove it (agentgateway: `extAuthz.cache`), or put the method, the host, the path and every header that rules \
+         look at into its key; with the token alone, an allow for one path is an allow for all";
     OPEN_CONNECTIONS: "--drain-strategy",
         "connections that were open before the filter was added continue without checks: restart proxies in front \
          of this gateway, or start Envoy with `--drain-strategy immediate`";
@@ -50,7 +56,7 @@ changes! {
          or set its `appProtocol`; Contour: `protocol: h2c`)";
     TIMEOUT: "timeout",
         "set `timeout: 0.5s` in the filter's `grpc_service` (Istio: the provider's `timeout`, by default 600 s; Envoy \
-         Gateway: `timeout: 500ms`, by default 10 s)";
+         Gateway: `timeout: 500ms`, by default 10 s; agentgateway: `requestTimeout`, by default none)";
     CLUSTER_TLS: "transport_socket",
         "use TLS in claimgate's cluster if and only if claimgate has `server.tls`: see docs/operations.md#tls";
     AUTHORITY: "authority",

@@ -1,9 +1,9 @@
 //! Whether claimgate is asked at all.
 
 use super::advice::{
-    ADDRESS, ADMIN, ADMIN_PORT, Change, DISABLED, ENFORCE, FAILURE_MODE_AND_ADDRESS, FILTER,
-    FILTER_ENABLED, GATEWAY_POLICY, HTTP2, ISTIO_SELECTOR, OPEN_CONNECTIONS, PROTECTED_PATH,
-    SHADOW, TIMEOUT,
+    ADDRESS, ADMIN, ADMIN_PORT, CACHE, Change, DISABLED, ENFORCE, FAILURE_MODE_AND_ADDRESS, FILTER,
+    FILTER_ENABLED, GATEWAY_POLICY, HTTP2, ISTIO_SELECTOR, OPEN_CONNECTIONS, PLAIN_PORT,
+    PROTECTED_PATH, SHADOW, TIMEOUT,
 };
 use super::headers::spoofed;
 use super::{Finding, Instance, Seen, Told, Verdict};
@@ -144,6 +144,76 @@ fn causes(seen: &Seen<'_>) -> Vec<Change> {
         }
     }
     causes
+}
+
+/// Whether the second request of a connection passes although the first does not.
+pub(super) fn again(seen: &Seen<'_>) -> Option<Finding> {
+    seen.denial(Probe::NoToken)?;
+    let told = seen.get(Probe::Kept).filter(|told| told.passed())?;
+    let finding = Finding::problem(
+        "kept_connection",
+        "only the first request of a connection is checked",
+        format!(
+            "the same request, sent again on its connection, got {}",
+            told.answer.status
+        ),
+    );
+    Some(finding.change(&[FILTER_ENABLED, OPEN_CONNECTIONS]))
+}
+
+/// Whether requests pass without TLS.
+pub(super) fn plain_port(seen: &Seen<'_>) -> Option<Finding> {
+    seen.denial(Probe::NoToken)?;
+    let told = seen.get(Probe::PlainPort).filter(|told| told.passed())?;
+    let finding = Finding::problem(
+        "plain_port",
+        "the port without TLS lets requests pass without a check, with claim headers that the client chose",
+        format!(
+            "a request without a token got {} from the API",
+            told.answer.status
+        ),
+    );
+    Some(finding.change(&[PLAIN_PORT, DISABLED]))
+}
+
+/// The probes of the path that is to be protected. They carry the operator's token, if there is one.
+const WITH_TOKEN: [Probe; 7] = [
+    Probe::Token,
+    Probe::SpoofedHeaders,
+    Probe::SpoofedSpellings,
+    Probe::EncodedDots,
+    Probe::DotsWithSemicolon,
+    Probe::PathParameter,
+    Probe::DoubleSlash,
+];
+
+/// Whether the gateway lets requests pass by answers that it remembers. Only an instance that is asked alone knows.
+pub(super) fn remembered(seen: &Seen<'_>) -> Option<Finding> {
+    let Instance::Asked(counts) = &seen.all.instance else {
+        return None;
+    };
+    let mut denied = seen
+        .told
+        .iter()
+        .filter(|told| matches!(told.origin, Origin::Claimgate(_)));
+    let is_asked_alone = denied.all(|told| told.observed.record.is_some());
+    let has_token = |told: &&Told<'_>| WITH_TOKEN.contains(&told.observed.probe);
+    let passed = seen
+        .told
+        .iter()
+        .filter(has_token)
+        .filter(|told| told.passed())
+        .count();
+    seen.denial(Probe::NoToken)?;
+    let judged = usize::try_from(counts.allowed).unwrap_or(usize::MAX);
+    (is_asked_alone && judged < passed).then(|| {
+        let finding = Finding::problem(
+            "remembered",
+            "the gateway lets requests pass by an answer that it remembers, without asking claimgate",
+            format!("{passed} probes with the token reached the API, and claimgate has allowed {judged} requests since"),
+        );
+        finding.change(&[CACHE])
+    })
 }
 
 /// Whether the root of the gateway is protected, too.

@@ -10,6 +10,7 @@ const QUIET: Counts = Counts {
     tls: 0,
     reset: 0,
     admin_port: 0,
+    allowed: 0,
 };
 const HTTP1: Counts = Counts { http1: 3, ..QUIET };
 const TLS: Counts = Counts { tls: 3, ..QUIET };
@@ -157,6 +158,29 @@ fn the_instance_knows_the_cause() {
         assert_eq!(found(&observations), codes, "{what}: {findings:#?}");
         let named = findings.first().map(settings).unwrap_or_default();
         assert_eq!(named.get(..expected.len()), Some(expected), "{what}");
+    }
+}
+
+/// Fewer requests were judged than have passed with the token.
+#[test]
+fn the_instance_knows_that_the_gateway_remembers() {
+    let token = |probe| match probe {
+        Probe::Token | Probe::SpoofedHeaders => Some(Reply::Passed(200)),
+        _ => None,
+    };
+    for (allowed, known, codes) in [
+        (2, true, &[][..]),
+        (3, true, &[]),
+        (1, true, &["remembered"]),
+        // Another instance may have judged it.
+        (1, false, &["other_instance"]),
+    ] {
+        let mut observations = observed(token);
+        observations.instance = Instance::Asked(Counts { allowed, ..QUIET });
+        for observation in &mut observations.probes {
+            observation.record = known.then(|| record(true, true));
+        }
+        assert_eq!(found(&observations), codes, "{allowed} {known}");
     }
 }
 

@@ -41,7 +41,24 @@ const ISTIO: &[&str] = &[
     "envoy.filters.http.rbac",
 ];
 
-const MISTAKES: [Mistake; 34] = [
+const MISTAKES: [Mistake; 36] = [
+    (
+        "checked once for each connection",
+        Some(Kept),
+        Reply::Passed(200),
+        Problem,
+        "kept_connection",
+        &["filter_enabled", "--drain-strategy"],
+    ),
+    // Contour: `permitInsecure`.
+    (
+        "the plain port",
+        Some(PlainPort),
+        Reply::Passed(200),
+        Problem,
+        "plain_port",
+        &["permitInsecure", "typed_per_filter_config"],
+    ),
     // Istio: a selector without match, `failOpen`; Envoy Gateway: a route's own policy.
     ("open", None, Reply::Passed(200), Problem, "not_asked", OFF),
     (
