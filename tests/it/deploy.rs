@@ -176,7 +176,7 @@ fn the_oldest_rust_is_the_same_everywhere() {
     let version = env!("CARGO_PKG_RUST_VERSION");
     for (name, text) in [
         ("README.md", format!("Rust {version}, ")),
-        ("deploy/Dockerfile", format!("FROM rust:{version}-")),
+        ("deploy/Dockerfile", format!(" rust:{version}.0-")),
     ] {
         let found = std::fs::read_to_string(file(name)).unwrap();
         assert!(found.contains(&text), "{name} has no `{text}`");

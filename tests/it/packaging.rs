@@ -1,10 +1,90 @@
-//! What a packager installs beside the binary: completions and manual pages.
+//! What a release consists of: the image, completions and manual pages.
 
 use claimgate::command::Arguments;
+use claimgate::config::{AdminListen, Config, ListenAddress};
 use clap::CommandFactory as _;
 use tokio::process::Command;
 
 use crate::support::command::run;
+use crate::support::examples::file;
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(file(name)).unwrap()
+}
+
+/// The instructions of a Dockerfile, by its last stage: what the image is.
+fn last_stage(dockerfile: &str) -> Vec<(String, String)> {
+    let joined = dockerfile.replace("\\\n", " ");
+    let lines = joined.lines().filter(|line| !line.starts_with('#'));
+    let instructions: Vec<_> = lines
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, rest)| (name.to_owned(), rest.trim().to_owned()))
+        .collect();
+    let start = instructions.iter().rposition(|(name, _)| name == "FROM");
+    instructions[start.unwrap()..].to_vec()
+}
+
+#[test]
+fn the_image_has_nothing_but_the_program_and_is_not_root() {
+    let stage = last_stage(&read("deploy/Dockerfile"));
+    let all = |name: &str| -> Vec<&str> {
+        let of_name = stage.iter().filter(|(found, _)| found == name);
+        of_name.map(|(_, rest)| rest.as_str()).collect()
+    };
+    assert_eq!(all("FROM"), ["scratch"]);
+    assert_eq!(all("COPY"), ["--from=build /image/$TARGETARCH/ /"]);
+    assert_eq!(all("RUN"), [""; 0]);
+    // Kubernetes checks `runAsNonRoot` by number.
+    assert_eq!(all("USER"), ["65532:65532"]);
+    assert_eq!(all("ENTRYPOINT"), [r#"["/usr/local/bin/claimgate"]"#]);
+    assert_eq!(
+        all("CMD"),
+        [r#"["serve", "--config", "/etc/claimgate/claimgate.yaml"]"#]
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    let label = format!("org.opencontainers.image.version={version} ");
+    assert!(all("LABEL")[0].contains(&label), "{stage:?}");
+
+    let yaml = "providers: [{ issuer: 'https://idp.example.com', audiences: [a] }]";
+    let config = Config::from_yaml(yaml).unwrap();
+    let AdminListen::At(admin) = config.admin.listen else {
+        panic!("no admin port by default");
+    };
+    let ports: Vec<_> = [&config.server.listen[0], &admin]
+        .map(|address| match address {
+            ListenAddress::Tcp(address) => address.port().to_string(),
+            ListenAddress::Localhost(port) => port.to_string(),
+            ListenAddress::Unix(_) => panic!("no port by default"),
+        })
+        .into();
+    assert_eq!(all("EXPOSE"), [ports.join(" ")]);
+}
+
+/// `make reproduce` builds from the files that this lets through.
+#[test]
+fn the_build_context_has_every_file_that_compiling_takes() {
+    let ignore = read(".dockerignore");
+    let allowed: Vec<_> = ignore
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    for path in &allowed {
+        assert!(file(path).exists(), "{path} does not exist");
+    }
+    // `include` in Cargo.toml lists what the program is compiled from.
+    let manifest = read("Cargo.toml");
+    let (_, include) = manifest.split_once("\ninclude = [\n").unwrap();
+    let (include, _) = include.split_once(']').unwrap();
+    for path in include.lines() {
+        let path = path.trim().trim_matches([',', '"', '/']);
+        let documents = ["README.md", "CHANGELOG.md"].contains(&path);
+        let inside = allowed.iter().any(|allowed| path.starts_with(allowed));
+        assert!(documents || inside, "the build context has no {path}");
+    }
+    for path in [".ci", "Cargo.toml", "Cargo.lock", "crates", "deploy/envoy"] {
+        assert!(allowed.contains(&path), "the build context has no {path}");
+    }
+}
 
 /// Every command, by the words that call it: `["dev", "token"]`.
 fn commands() -> Vec<Vec<String>> {
