@@ -1,8 +1,11 @@
-//! What a release consists of: the image, completions and manual pages.
+//! What a release consists of: the image, completions and manual pages, and the workflow that publishes it.
+
+use std::os::unix::fs::PermissionsExt as _;
 
 use claimgate::command::Arguments;
 use claimgate::config::{AdminListen, Config, ListenAddress};
 use clap::CommandFactory as _;
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::support::command::run;
@@ -84,6 +87,47 @@ fn the_build_context_has_every_file_that_compiling_takes() {
     for path in [".ci", "Cargo.toml", "Cargo.lock", "crates", "deploy/envoy"] {
         assert!(allowed.contains(&path), "the build context has no {path}");
     }
+}
+
+/// The job that compiles code of others cannot publish, and the job that publishes compiles nothing.
+#[test]
+fn the_release_is_built_without_the_right_to_publish() {
+    let makefile = read("Makefile");
+    let workflow: Value = serde_saphyr::from_str(&read(".github/workflows/release.yml")).unwrap();
+    assert_eq!(workflow["permissions"], serde_json::json!({}));
+    let mut targets = Vec::new();
+    for (name, job) in workflow["jobs"].as_object().unwrap() {
+        let may_write = job["permissions"]
+            .as_object()
+            .unwrap()
+            .values()
+            .any(|right| right == "write");
+        assert_eq!(may_write, name == "publish", "{name}");
+        for step in job["steps"].as_array().unwrap() {
+            if let Some(action) = step["uses"].as_str() {
+                let (_, commit) = action.split_once('@').unwrap();
+                let is_commit = commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
+                assert!(is_commit, "{action}");
+                continue;
+            }
+            let script = step["run"].as_str().unwrap();
+            for words in script.lines().map(str::trim) {
+                if let Some(target) = words.strip_prefix("make ") {
+                    targets.push((name.as_str(), target.to_owned()));
+                }
+                if words.starts_with(".ci/") {
+                    let program = file(words.split(' ').next().unwrap());
+                    let mode = std::fs::metadata(&program).unwrap().permissions().mode();
+                    assert_ne!(mode & 0o111, 0, "{} cannot run", program.display());
+                }
+            }
+        }
+    }
+    assert_eq!(targets, [("build", "image".to_owned())]);
+    assert!(
+        makefile.contains("\nimage: dist "),
+        "`make image` has no archives"
+    );
 }
 
 /// Every command, by the words that call it: `["dev", "token"]`.
