@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit e2e test-real test-meshes manifests copies observability fuzz soak bench \
 	bench-quick bench-accept lint fmt tools msrv advisories dist image reproduce publish-dry-run \
-	valgrind promtool openssl etcd chromium image-tools clean
+	valgrind promtool openssl etcd iproute chromium image-tools clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -66,9 +66,11 @@ test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd ## Run the tests 
 	.ci/real-servers $(TOOLS)/real kube-apiserver
 	$(REAL) .ci/totals cargo test --locked --test real -- --ignored --test-threads=1 manifests cluster_tokens
 
-test-meshes: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with istiod and Envoy Gateway, which Go builds once
-	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway
-	$(REAL) .ci/totals cargo test --locked --test real -- --ignored --test-threads=1 istio envoy_gateway
+test-meshes: $(ENVOY) $(VENV)/bin/kubectl etcd iproute ## Run the tests with istiod, Envoy Gateway and Contour, which Go builds once
+	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway contour
+	cargo test --locked --test real --no-run
+	$(REAL) .ci/with-pods .ci/totals cargo test --locked --offline --test real -- --ignored --test-threads=1 \
+		istio envoy_gateway contour
 
 manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool openssl ## Render, validate and compare the Kubernetes manifests and the Helm chart
 	cargo test --quiet --locked --no-run --test it
@@ -153,6 +155,10 @@ valgrind:
 promtool:
 	@command -v promtool > /dev/null || \
 		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends prometheus > /dev/null)
+
+iproute:
+	@command -v ip > /dev/null || \
+		($(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends iproute2 > /dev/null)
 
 etcd:
 	@command -v etcd > /dev/null || \

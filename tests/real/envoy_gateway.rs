@@ -34,7 +34,7 @@ async fn envoy_gateway_asks_claimgate() {
         underscore.status, 400,
         "Envoy Gateway refuses such names: {underscore:?}"
     );
-    gateway.backends.are_closed_by(gateway.address).await;
+    gateway.backends.are_closed_by(gateway.address, 503).await;
     gateway.stop().await;
 }
 

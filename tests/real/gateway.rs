@@ -115,15 +115,19 @@ impl Backends {
         }
     }
 
-    /// With claimgate gone, no request passes, be it to a public path.
-    pub async fn are_closed_by(&mut self, gateway: SocketAddr) {
+    /// With claimgate gone, no request passes, not even to a public path.
+    pub async fn are_closed_by(&mut self, gateway: SocketAddr, status: u16) {
         let token = self.token(&json!({ "sub": "alice" }));
-        self.claimgate.take().unwrap().kill().await;
+        self.claimgate_dies().await;
         for request in ["GET /orders", "GET /healthz"] {
             let answer = http(gateway, request, &[bearer(&token)]).await;
-            assert_eq!(answer.status, 503, "{request}: {answer:?}");
+            assert_eq!(answer.status, status, "{request}: {answer:?}");
             assert_eq!(answer.body, "", "{request}");
         }
+    }
+
+    pub async fn claimgate_dies(&mut self) {
+        self.claimgate.take().unwrap().kill().await;
     }
 }
 

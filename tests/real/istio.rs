@@ -29,7 +29,7 @@ async fn istio_asks_claimgate_at_a_gateway() {
     let mut mesh = Mesh::start(Proxy::Gateway, policies()).await;
     mesh.backends.are_protected_by(mesh.address, &FORGED).await;
     mesh.has_the_settings_of_the_files().await;
-    mesh.backends.are_closed_by(mesh.address).await;
+    mesh.backends.are_closed_by(mesh.address, 503).await;
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn istio_asks_claimgate_in_a_sidecar() {
     let mut mesh = Mesh::start(Proxy::Sidecar, policies()).await;
     mesh.backends.are_protected_by(mesh.address, &FORGED).await;
     mesh.has_the_settings_of_the_files().await;
-    mesh.backends.are_closed_by(mesh.address).await;
+    mesh.backends.are_closed_by(mesh.address, 503).await;
 }
 
 /// The policy for the whole mesh leaves out claimgate's own port with the path of checks, and nothing else.

@@ -1,5 +1,5 @@
 //! Tests with the servers that users run in front of claimgate: a Kubernetes API server with etcd, istiod,
-//! and Envoy Gateway, each with a real Envoy.
+//! Envoy Gateway and Contour, each with a real Envoy.
 //!
 //! `make test-real` and `make test-meshes` build the servers and run these, one after another.
 
@@ -13,6 +13,7 @@
 
 mod api_server;
 mod cluster_tokens;
+mod contour;
 mod envoy_gateway;
 mod gateway;
 mod istio;
