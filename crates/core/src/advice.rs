@@ -43,6 +43,9 @@ const ID_TOKEN: &str = "this is an ID token, which is for the client: send the `
 const DEX_TOKEN: &str = "Dex's access tokens look like ID tokens and cannot be told apart from \
     them: set `also_accept: [id_token]` for this provider";
 
+const OPAQUE: &str = "an opaque token, which only its provider can read: most providers issue a JWT if \
+    the client names your API in `audience` or `resource`";
+
 const REFRESH_TOKEN: &str =
     "this is a refresh token: send the `access_token` of the token response";
 
@@ -262,10 +265,14 @@ fn malformed(why: &str, token: &UnverifiedParts<'_>) -> Option<String> {
         (text, _) if text.starts_with("ya29.") => {
             "Google's access tokens are for Google's own APIs: send an ID token for your audience"
         }
-        (_, 0) => {
-            "an opaque token, which only its provider can read: most providers issue a JWT if the \
-             client names your API in `audience` or `resource`"
+        (text, _) if text.starts_with("ory_at_") => {
+            "an opaque token of Ory Hydra, which only Hydra can read: set `strategies.access_token: jwt` \
+             there, or `access_token_strategy: jwt` for the client"
         }
+        (text, _) if text.starts_with("ory_rt_") => REFRESH_TOKEN,
+        (_, 0) => OPAQUE,
+        // Some opaque tokens have a dot. Base64 of JSON begins with `e`, as `{` does.
+        (text, 1) if !text.starts_with('e') => OPAQUE,
         (_, 1) => "the token was cut off when it was copied, or is not signed",
         (text, 2) if text.ends_with('.') => "the token is not signed",
         (text, 2) if text.contains('=') => {
@@ -381,7 +388,8 @@ fn missing_claim(name: &str, token: &UnverifiedParts<'_>) -> Option<String> {
         }
         "aud" => "have the provider name your API as the audience, or set `audience_claim`",
         "exp" => {
-            "a token that never expires is not accepted; legacy Kubernetes tokens are like that"
+            "a token that never expires is not accepted; legacy Kubernetes tokens and signed answers \
+             of a userinfo endpoint are like that"
         }
         "tid" => "not a token of Entra ID, or a very old one",
         "iat" => "`max_lifetime` needs it",
