@@ -62,15 +62,15 @@ unit: ## Run the tests that need nothing but Rust
 e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
 	ENVOY_BIN=$(ENVOY) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
 
-test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd ## Run the tests with a Kubernetes API server, which Go builds once
-	.ci/real-servers $(TOOLS)/real kube-apiserver
-	$(REAL) .ci/totals cargo test --locked --test real -- --ignored --test-threads=1 manifests cluster_tokens
-
-test-meshes: $(ENVOY) $(VENV)/bin/kubectl etcd iproute ## Run the tests with istiod, Envoy Gateway and Contour, which Go builds once
-	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway contour
+test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd iproute ## Run the tests with a Kubernetes API server, Contour, Keycloak and Ory Hydra; needs Go and Java
+	.ci/real-servers $(TOOLS)/real kube-apiserver contour keycloak hydra
 	cargo test --locked --test real --no-run
 	$(REAL) .ci/with-pods .ci/totals cargo test --locked --offline --test real -- --ignored --test-threads=1 \
-		istio envoy_gateway contour
+		manifests cluster_tokens contour keycloak hydra
+
+test-meshes: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with istiod and Envoy Gateway, which Go builds once
+	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway
+	$(REAL) .ci/totals cargo test --locked --test real -- --ignored --test-threads=1 istio envoy_gateway
 
 manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool openssl ## Render, validate and compare the Kubernetes manifests and the Helm chart
 	cargo test --quiet --locked --no-run --test it

@@ -435,8 +435,13 @@ async fn exchange(address: SocketAddr, request: &str, lines: &[String], body: &s
 }
 
 /// Waits for a condition that takes its own time.
-pub async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let waited = timeout(LINE_TIMEOUT, async {
+pub async fn eventually(what: &str, done: impl AsyncFnMut() -> bool) {
+    within(LINE_TIMEOUT, what, done).await;
+}
+
+/// Waits at most this long for a condition.
+pub async fn within(limit: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let waited = timeout(limit, async {
         while !done().await {
             sleep(Duration::from_millis(20)).await;
         }

@@ -31,7 +31,7 @@ const HOST: &str = "api.example.com";
 const FORGED: [&str; 2] = ["x_auth_subject: root", "X-Auth_Scope: admin"];
 
 #[tokio::test]
-#[ignore = "needs Contour: run `make test-meshes`"]
+#[ignore = "needs Contour: run `make test-real`"]
 async fn contour_asks_claimgate() {
     let mut contour = Contour::start(json!({}), proxy()).await;
     contour
@@ -45,7 +45,7 @@ async fn contour_asks_claimgate() {
 
 /// What the files warn of: each of these passes a client's claim headers.
 #[tokio::test]
-#[ignore = "needs Contour: run `make test-meshes`"]
+#[ignore = "needs Contour: run `make test-real`"]
 async fn contours_ways_past_the_check() {
     let mut open = proxy();
     open["spec"]["routes"] = json!([
@@ -72,7 +72,7 @@ async fn contours_ways_past_the_check() {
 
 /// `globalExtAuth` covers hosts with and without TLS, `permitInsecure` included.
 #[tokio::test]
-#[ignore = "needs Contour: run `make test-meshes`"]
+#[ignore = "needs Contour: run `make test-real`"]
 async fn contour_asks_claimgate_about_every_host() {
     let mut every = proxy();
     let virtual_host = every["spec"]["virtualhost"].as_object_mut().unwrap();
@@ -87,7 +87,7 @@ async fn contour_asks_claimgate_about_every_host() {
 
 /// A host without TLS cannot have `authorization`. Contour does not serve it then.
 #[tokio::test]
-#[ignore = "needs Contour: run `make test-meshes`"]
+#[ignore = "needs Contour: run `make test-real`"]
 async fn contour_does_not_serve_an_unguarded_host() {
     let mut without_tls = proxy();
     without_tls["spec"]["virtualhost"]
@@ -297,7 +297,7 @@ impl Contour {
 async fn endpoints(namespace: &str, service: &str, port: &str, to: SocketAddr) -> Value {
     let pod = TcpListener::bind((POD, 0)).await;
     let pod = pod
-        .expect("this runs in a network namespace with the pods' address: run `make test-meshes`");
+        .expect("this runs in a network namespace with the pods' address: run `make test-real`");
     let address = pod.local_addr().unwrap();
     tokio::spawn(async move {
         loop {

@@ -1,5 +1,5 @@
-//! Tests with the servers that users run in front of claimgate: a Kubernetes API server with etcd, istiod,
-//! Envoy Gateway and Contour, each with a real Envoy.
+//! Tests with the servers that users run beside claimgate: a Kubernetes API server with etcd, istiod, Envoy
+//! Gateway and Contour, each with a real Envoy, and the OpenID providers Keycloak and Ory Hydra.
 //!
 //! `make test-real` and `make test-meshes` build the servers and run these, one after another.
 
@@ -13,10 +13,19 @@
 
 mod api_server;
 mod cluster_tokens;
+#[path = "../it/support/command.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod command;
 mod contour;
 mod envoy_gateway;
+#[path = "../it/support/examples.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod examples;
 mod gateway;
+mod guarded;
+mod hydra;
 mod istio;
+mod keycloak;
 mod manifests;
 mod process;
 #[path = "../e2e/setup.rs"]

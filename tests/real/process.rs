@@ -5,11 +5,20 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::setup::{envoy_binary, eventually, http};
+use crate::setup::{envoy_binary, eventually, http, within};
+
+/// How long a server may take until it is ready, on a busy machine.
+const START: Duration = Duration::from_mins(3);
+
+/// Runs a program, and ends it and removes the directory `$0` when the standard input ends. This happens
+/// when the tests end, however they end.
+const WATCHED: &str =
+    r#"exec 3<&0; { cat; kill -9 $$; rm -rf "$0"; } <&3 >/dev/null 2>&1 & exec "$@" 3<&-"#;
 
 /// A running server. It is killed when dropped.
 pub struct Process {
@@ -20,9 +29,17 @@ pub struct Process {
 impl Process {
     /// Runs a command, and writes what it says to `log`.
     pub fn start(command: &mut Command, log: PathBuf) -> Self {
+        Self::spawn(command.stdin(Stdio::null()), log)
+    }
+
+    /// Runs a [`watched`] program, which may be in a `static`, although no `static` is ever dropped.
+    pub fn start_watched(command: &mut Command, log: PathBuf) -> Self {
+        Self::spawn(command.stdin(Stdio::piped()), log)
+    }
+
+    fn spawn(command: &mut Command, log: PathBuf) -> Self {
         let output = File::create(&log).unwrap();
         let child = command
-            .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
             .kill_on_drop(true)
@@ -34,7 +51,7 @@ impl Process {
     /// Waits until it is ready, and panics with its log if it ends instead.
     pub async fn becomes(&mut self, what: &str, mut ready: impl AsyncFnMut() -> bool) {
         let (child, log) = (&mut self.child, &self.log);
-        eventually(what, async || {
+        within(START, what, async || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("{what}: it ended with {status}\n{}", tail(log));
             }
@@ -59,6 +76,17 @@ impl Process {
         let child = &mut self.child;
         eventually(what, async || child.try_wait().unwrap().is_some()).await;
     }
+}
+
+/// A program that ends with the tests, and whose directory is then removed.
+pub fn watched(program: &str, directory: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", WATCHED])
+        .arg(directory)
+        .arg(program)
+        .current_dir(directory);
+    command
 }
 
 fn tail(log: &Path) -> String {
