@@ -63,10 +63,10 @@ e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy,
 	ENVOY_BIN=$(ENVOY) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
 
 test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd iproute ## Run the tests with a Kubernetes API server, Contour, Keycloak and Ory Hydra; needs Go and Java
-	.ci/real-servers $(TOOLS)/real kube-apiserver contour keycloak hydra
+	.ci/real-servers $(TOOLS)/real kube-apiserver contour keycloak hydra go-httpbin compose-spec
 	cargo test --locked --test real --no-run
 	$(REAL) .ci/with-pods .ci/totals cargo test --locked --offline --test real -- --ignored --test-threads=1 \
-		manifests cluster_tokens contour keycloak hydra
+		manifests cluster_tokens contour keycloak hydra compose
 
 test-meshes: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with istiod and Envoy Gateway, which Go builds once
 	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway

@@ -170,6 +170,29 @@ fn the_workflow_calls_targets_of_the_makefile() {
     }
 }
 
+/// Docker Compose runs this version, and other images at exact ones.
+#[test]
+fn the_images_of_compose_are_pinned() {
+    let text = std::fs::read_to_string(file("deploy/compose/compose.yaml")).unwrap();
+    let compose: Value = serde_saphyr::from_str(&text).unwrap();
+    let services = compose["services"].as_object().unwrap();
+    for (name, service) in services {
+        let (_, tag) = service["image"].as_str().unwrap().rsplit_once(':').unwrap();
+        let numbers: Vec<_> = tag.trim_start_matches('v').split('.').collect();
+        let is_exact = numbers.len() == 3 && numbers.iter().all(|it| it.parse::<u16>().is_ok());
+        assert!(is_exact, "{name}: {tag}");
+        let ports = service.get("ports").and_then(Value::as_array);
+        for port in ports.into_iter().flatten() {
+            let is_local = port
+                .as_str()
+                .is_some_and(|port| port.starts_with("127.0.0.1:"));
+            assert!(is_local, "{name}: {port} is open to other machines");
+        }
+    }
+    let own = format!("claimgate:{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(services["claimgate"]["image"], own);
+}
+
 /// `rust-version` is what the documents and the image say; `make msrv` compiles with it.
 #[test]
 fn the_oldest_rust_is_the_same_everywhere() {

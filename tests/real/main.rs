@@ -16,6 +16,7 @@ mod cluster_tokens;
 #[path = "../it/support/command.rs"]
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod command;
+mod compose;
 mod contour;
 mod envoy_gateway;
 #[path = "../it/support/examples.rs"]

@@ -20,9 +20,9 @@ pub fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The README and the documents under `docs/`.
+/// The README, that of deploy/compose, and the documents under `docs/`.
 pub fn documents() -> Vec<PathBuf> {
-    let mut documents = vec![file("README.md")];
+    let mut documents = vec![file("README.md"), file("deploy/compose/README.md")];
     documents.extend(files("docs", ".md"));
     documents.extend(files("docs/guides", ".md"));
     documents
@@ -54,6 +54,7 @@ pub fn blocks(markdown: &str) -> Vec<(String, String)> {
 pub fn configurations() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut own = files("deploy/providers", ".yaml");
+    own.push(file("deploy/compose/claimgate.yaml"));
     own.push(file("deploy/kubernetes/base/claimgate.yaml"));
     own.push(file("deploy/kubernetes/overlays/sidecar/claimgate.yaml"));
     for path in own {

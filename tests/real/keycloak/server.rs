@@ -79,8 +79,16 @@ impl Keycloak {
         this
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn issuer(&self, realm: &str) -> String {
         format!("http://127.0.0.1:{}/realms/{realm}", self.port)
+    }
+
+    pub async fn kill(&mut self) {
+        self.process.kill().await;
     }
 
     /// Makes a realm, with everything in it.
