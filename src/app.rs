@@ -89,7 +89,15 @@ pub enum StartError {
 /// Fails if an address cannot be bound, if a file of `server.tls` or `admin` cannot be used, or if a
 /// variable of OpenTelemetry is wrong.
 pub async fn bind(config: Config, clock: impl Clock) -> Result<App, StartError> {
-    let variable = |name: &str| std::env::var(name).ok();
+    bind_with(config, clock, |name| std::env::var(name).ok()).await
+}
+
+/// The same with these environment variables.
+pub(crate) async fn bind_with(
+    config: Config,
+    clock: impl Clock,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<App, StartError> {
     let (tracer, otlp) = Otlp::prepare(&config.telemetry, variable).await?;
     let tls = load_tls(Protects::Check, config.server.tls.as_ref()).await?;
     let listeners = listen_on(&config.server.listen).await?;
@@ -196,6 +204,12 @@ impl App {
     #[must_use]
     pub fn supervised(self, systemd: Systemd) -> Self {
         Self { systemd, ..self }
+    }
+
+    /// What decides, for callers in the same process.
+    #[cfg(feature = "dev")]
+    pub(crate) fn gate(&self) -> Gate {
+        self.service.gate.clone()
     }
 
     /// Completes when every provider has keys. Fetching starts in [`bind`], before [`App::run`].

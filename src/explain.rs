@@ -3,14 +3,15 @@
 pub(crate) mod place;
 mod report;
 
-pub(crate) use report::Report;
-use report::Steps;
+pub(crate) use report::{Report, Steps};
 
 use crate::answer::denials::Denials;
 use crate::answer::{Answer, Metadata};
 use crate::decision::{Decision, Denial, Fault, decide};
 use crate::escaped::listed;
 use crate::ext_authz::response::{self, Rendered};
+#[cfg(feature = "dev")]
+use crate::gate::{Judged, hints};
 use crate::keyring::Keyring;
 use crate::policy::Policy;
 use crate::request::Request;
@@ -46,13 +47,36 @@ pub(crate) fn explain(
 ) -> Explained {
     let mut steps = Steps::default();
     let decision = decide(policy, keyring, &(), request, now, &mut steps).by_what_is_known();
-    let Rendered {
-        response,
-        oversized,
-    } = response::render(
+    let rendered = response::render(
         Answer::to(&decision, policy, denials, request, request.id()),
         Metadata::of(&decision, policy),
     );
+    let hint = decision.denial().and_then(likely_cause);
+    put_together(policy, request, &decision, rendered, steps, hint)
+}
+
+/// Explains a decision of the running service, with the steps on the way to it.
+#[cfg(feature = "dev")]
+pub(crate) fn explain_judged(judged: &Judged, request: &Request<'_>, steps: Steps) -> Explained {
+    let rendered = response::render(judged.answer(request), judged.metadata());
+    let (generation, decision) = (judged.generation(), judged.decision());
+    let denial = decision.denial();
+    let hint = denial.and_then(|denial| hints::likely_cause(generation, denial, request));
+    put_together(&generation.policy, request, decision, rendered, steps, hint)
+}
+
+fn put_together(
+    policy: &Policy,
+    request: &Request<'_>,
+    decision: &Decision,
+    rendered: Rendered<'_>,
+    steps: Steps,
+    likely_cause: Option<String>,
+) -> Explained {
+    let Rendered {
+        response,
+        oversized,
+    } = rendered;
     let max = policy.upstream().max_header_bytes;
     let too_long = oversized.iter().map(|oversized| {
         format!(
@@ -64,22 +88,21 @@ pub(crate) fn explain(
     let OtherRules {
         passed_over,
         also_matching,
-    } = OtherRules::of(policy, request, &decision);
-    let mut report = Report {
+    } = OtherRules::of(policy, request, decision);
+    let failed = decision.denial().map(|denial| {
+        let reason = denial.reason().code().to_owned();
+        (reason, failure(denial, policy))
+    });
+    let report = Report {
         passed_over,
         also_matching,
         steps: steps.0,
-        failed: None,
-        likely_cause: None,
+        failed,
+        likely_cause,
         unavailable: None,
         too_long: too_long.collect(),
         response,
     };
-    if let Some(denial) = decision.denial() {
-        let reason = denial.reason().code().to_owned();
-        report.failed = Some((reason, failure(denial, policy)));
-        report.likely_cause = likely_cause(denial);
-    }
     let rule = decision.rule().and_then(|id| policy.rule(id));
     let provider = decision.provider().and_then(|id| policy.provider(id));
     Explained {

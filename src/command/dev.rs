@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
+mod gate;
 mod running;
 mod token;
 
@@ -73,11 +74,14 @@ pub(super) struct Arguments {
 enum Command {
     /// Print a token with any claims, from a running `claimgate dev`
     Token(token::Arguments),
+    /// Answer the tests of an API: JSON lines on standard input and output
+    Gate(gate::Arguments),
 }
 
 pub(super) async fn run(mut arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command.take() {
         Some(Command::Token(arguments)) => token::run(arguments).await,
+        Some(Command::Gate(arguments)) => gate::run(arguments).await,
         None => run_all(arguments).await,
     }
 }
@@ -169,7 +173,16 @@ fn address(asked: Option<SocketAddr>, usual: u16) -> Result<SocketAddr, Failure>
 }
 
 async fn start(arguments: &Arguments, issuer: &str) -> Result<App, Failure> {
-    let mut config = Config::from_yaml(&format!(
+    let mut config = Config::from_yaml(&usual_configuration(issuer))?;
+    config.server.listen = vec![ListenAddress::Tcp(address(arguments.listen, 9001)?)];
+    let admin = address(arguments.admin_listen, 9002)?;
+    config.admin.listen = AdminListen::At(ListenAddress::Tcp(admin));
+    Ok(app::bind(config, SystemClock).await?)
+}
+
+/// What is in force unless the user brings a configuration.
+fn usual_configuration(issuer: &str) -> String {
+    format!(
         "
 server: {{ drain: 0s }}
 providers:
@@ -185,11 +198,7 @@ upstream:
     - {{ header: x-auth-roles, claim: realm_access.roles }}
   payload_header: x-auth-claims
 "
-    ))?;
-    config.server.listen = vec![ListenAddress::Tcp(address(arguments.listen, 9001)?)];
-    let admin = address(arguments.admin_listen, 9002)?;
-    config.admin.listen = AdminListen::At(ListenAddress::Tcp(admin));
-    Ok(app::bind(config, SystemClock).await?)
+    )
 }
 
 /// Writes the file under another name and renames it, so that no script reads half of it.

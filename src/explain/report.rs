@@ -12,6 +12,7 @@ use crate::ext_authz::proto::auth::{CheckResponse, DeniedHttpResponse, OkHttpRes
 use crate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
 use crate::jwks::KeysError;
 use crate::policy::rules::DEFAULT;
+use crate::telemetry::spans::Progress;
 use crate::trace::{Selection, Step, Trace};
 
 /// Each check that held, described in words.
@@ -20,6 +21,10 @@ pub(crate) struct Steps(pub(crate) Vec<(&'static str, String)>);
 
 impl Trace for Steps {
     fn passed(&mut self, step: Step<'_>) {
+        // A request that waited for keys is judged again, from its rule on.
+        if let Step::Rule { .. } = step {
+            self.0.clear();
+        }
         let shown = |text: Option<&str>| {
             text.map_or("none".to_owned(), |text| {
                 format!("`{}`", text.escape_debug())
@@ -61,6 +66,8 @@ impl Trace for Steps {
         });
     }
 }
+
+impl Progress for Steps {}
 
 /// Everything to report about one decision.
 pub(crate) struct Report {

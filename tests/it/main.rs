@@ -21,6 +21,7 @@ mod dearest;
 mod denials;
 mod deploy;
 mod dev;
+mod dev_gate;
 mod doctor;
 mod documents;
 mod fetch_errors;

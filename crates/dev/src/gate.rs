@@ -158,7 +158,7 @@ fn apply<B>(changes: &Changes<'_>, request: &mut http::Request<B>) {
         request.headers_mut().remove(&**name);
     }
     if !changes.remove_query.is_empty() {
-        let without = without_parameters(request.uri(), &changes.remove_query);
+        let without = uri_without(request.uri(), &changes.remove_query);
         *request.uri_mut() = without.unwrap_or_else(|| request.uri().clone());
     }
     let mut added = HeaderMap::new();
@@ -188,19 +188,27 @@ fn put<V: AsRef<str>>(from: &[(&str, V)], into: &mut HeaderMap) {
 }
 
 /// The URI without these parameters. `None` if the result is not a valid URI.
-fn without_parameters(uri: &Uri, names: &[&str]) -> Option<Uri> {
-    let kept = uri.query().unwrap_or_default().split('&').filter(|pair| {
+fn uri_without(uri: &Uri, names: &[&str]) -> Option<Uri> {
+    let path = without_parameters(uri.path_and_query()?.as_str(), names);
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// A path with its query, without these parameters of the query.
+pub fn without_parameters(path: &str, names: &[&str]) -> String {
+    let Some((path, query)) = path.split_once('?') else {
+        return path.to_owned();
+    };
+    let kept = query.split('&').filter(|pair| {
         let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
         !names.contains(&name)
     });
     let kept: Vec<&str> = kept.collect();
-    let path = match kept.is_empty() {
-        true => uri.path().to_owned(),
-        false => format!("{}?{}", uri.path(), kept.join("&")),
-    };
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(path.parse().ok()?);
-    Uri::from_parts(parts).ok()
+    match kept.is_empty() {
+        true => path.to_owned(),
+        false => format!("{path}?{}", kept.join("&")),
+    }
 }
 
 /// Shows the time that it is told, in whole seconds.

@@ -190,37 +190,49 @@ async fn jwks(State(issuer): State<Arc<IssuerState>>) -> Json<Value> {
 /// Accepts claims as a JSON object, or as an OAuth form whose fields become claims. In a form,
 /// `audience` sets `aud`, `expires_in` counts seconds from now, and `claims` is a JSON object.
 async fn token(State(issuer): State<Arc<IssuerState>>, request: Request) -> Response {
+    let now = SystemClock.now().as_secs();
+    let claims = match asked_claims(request, now).await {
+        Ok(claims) => claims,
+        Err(why) => return refused(why),
+    };
+    let exp = claims.get("exp").and_then(Value::as_u64);
+    let lifetime = exp.map_or(LIFETIME, |exp| exp.saturating_sub(now));
+    match issuer.mint(&claims) {
+        Ok(token) => granted(&token, lifetime),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The claims that a token request asks for at `now`, in seconds since 1970.
+pub(crate) async fn asked_claims(
+    request: Request,
+    now: u64,
+) -> Result<Map<String, Value>, &'static str> {
     let is_json = request
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     let Ok(body) = axum::body::to_bytes(request.into_body(), 64 * 1024).await else {
-        return refused("the body cannot be read, or has over 64 KiB");
+        return Err("the body cannot be read, or has over 64 KiB");
     };
-    let asked = match is_json {
+    match is_json {
         true => read_json(&body),
-        false => read_form(&body),
-    };
-    let claims = match asked {
-        Ok(claims) => claims,
-        Err(why) => return refused(why),
-    };
-    let now = SystemClock.now().as_secs();
-    let exp = claims.get("exp").and_then(Value::as_u64);
-    let lifetime = exp.map_or(LIFETIME, |exp| exp.saturating_sub(now));
-    match issuer.mint(&claims) {
-        Ok(token) => Json(json!({
-            "access_token": token,
-            "token_type": "Bearer",
-            "expires_in": lifetime,
-        }))
-        .into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        false => read_form(&body, now),
     }
 }
 
+/// An OAuth response with a token that is valid for this many seconds (RFC 6749 §5.1).
+pub(crate) fn granted(token: &str, lifetime: u64) -> Response {
+    Json(json!({
+        "access_token": token,
+        "token_type": "Bearer",
+        "expires_in": lifetime,
+    }))
+    .into_response()
+}
+
 /// An OAuth error response (RFC 6749 §5.2).
-fn refused(why: &str) -> Response {
+pub(crate) fn refused(why: &str) -> Response {
     let error = json!({"error": "invalid_request", "error_description": why});
     (StatusCode::BAD_REQUEST, Json(error)).into_response()
 }
@@ -229,7 +241,7 @@ fn read_json(body: &Bytes) -> Result<Map<String, Value>, &'static str> {
     serde_json::from_slice(body).map_err(|_| "the body is not a JSON object of claims")
 }
 
-fn read_form(body: &Bytes) -> Result<Map<String, Value>, &'static str> {
+fn read_form(body: &Bytes, now: u64) -> Result<Map<String, Value>, &'static str> {
     let mut claims = Map::new();
     for (name, value) in url::form_urlencoded::parse(body) {
         match name.as_ref() {
@@ -239,7 +251,7 @@ fn read_form(body: &Bytes) -> Result<Map<String, Value>, &'static str> {
             }
             "expires_in" => {
                 let seconds: i64 = value.parse().map_err(|_| "`expires_in` is not a number")?;
-                let exp = SystemClock.now().as_secs().saturating_add_signed(seconds);
+                let exp = now.saturating_add_signed(seconds);
                 claims.insert("exp".to_owned(), exp.into());
             }
             "claims" => {

@@ -1,7 +1,6 @@
 //! Mints tokens in each provider's shape, signed with keys made for the test.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use aws_lc_rs::error::Unspecified;
@@ -25,8 +24,36 @@ const LIFETIME: u64 = 600;
 #[derive(Debug)]
 pub struct Mint {
     policy: Arc<Policy>,
-    signers: BTreeMap<usize, (Signer, Arc<KeySet>)>,
+    signers: BTreeMap<usize, Signing>,
     keyring: Keyring,
+}
+
+/// The keys of one provider.
+#[derive(Debug)]
+struct Signing {
+    current: Signer,
+    /// Still published until the next rotation, so that its tokens stay valid.
+    previous: Option<Signer>,
+    made: u32,
+    published: Arc<KeySet>,
+}
+
+impl Signing {
+    fn new(current: Signer, previous: Option<Signer>, made: u32) -> Result<Self, MintError> {
+        let published = jwks(&current, previous.as_ref()).to_string();
+        Ok(Self {
+            published: Arc::new(KeySet::from_json(published.as_bytes())?),
+            current,
+            previous,
+            made,
+        })
+    }
+}
+
+/// The document with the public keys.
+fn jwks(current: &Signer, previous: Option<&Signer>) -> Value {
+    let published = [Some(current), previous].into_iter().flatten();
+    json!({"keys": published.map(Signer::jwk).collect::<Vec<_>>()})
 }
 
 /// Why no token can be minted.
@@ -68,8 +95,33 @@ impl Mint {
     ///
     /// See [`MintError`].
     pub fn keys(&mut self, id: ProviderId) -> Result<Arc<KeySet>, MintError> {
-        let (_, keys) = self.signer(id)?;
-        Ok(Arc::clone(keys))
+        Ok(Arc::clone(&self.signing(id)?.published))
+    }
+
+    /// The same as a JWK Set document.
+    ///
+    /// # Errors
+    ///
+    /// See [`MintError`].
+    pub fn jwks(&mut self, id: ProviderId) -> Result<Value, MintError> {
+        let signing = self.signing(id)?;
+        Ok(jwks(&signing.current, signing.previous.as_ref()))
+    }
+
+    /// Signs with a new key from now on, and returns its id. The previous key stays published; older
+    /// ones do not.
+    ///
+    /// # Errors
+    ///
+    /// See [`MintError`].
+    pub fn rotate(&mut self, id: ProviderId) -> Result<String, MintError> {
+        let alg = algorithm(self.provider(id)?);
+        let made = self.signing(id)?.made + 1;
+        let kid = format!("{KID}-{made}");
+        let fresh = Signer::generate(alg, &kid)?;
+        let previous = self.signers.remove(&id.0).map(|signing| signing.current);
+        self.publish(id, Signing::new(fresh, previous, made)?);
+        Ok(kid)
     }
 
     /// A token that is valid at `now` for 10 minutes, or for the provider's `max_lifetime` if that is
@@ -89,7 +141,7 @@ impl Mint {
         let provider = policy
             .provider(id)
             .ok_or_else(|| MintError::Provider(id.0.to_string()))?;
-        let (signer, _) = self.signer(id)?;
+        let signer = &self.signing(id)?.current;
         let mut all = usual_header(provider, signer);
         change(&mut all, header);
         let header = Value::Object(all);
@@ -98,21 +150,24 @@ impl Mint {
         Ok(signer.sign(&header.to_string(), &Value::Object(all).to_string())?)
     }
 
-    fn signer(&mut self, id: ProviderId) -> Result<&(Signer, Arc<KeySet>), MintError> {
-        match self.signers.entry(id.0) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let provider = self
-                    .policy
-                    .provider(id)
-                    .ok_or_else(|| MintError::Provider(id.0.to_string()))?;
-                let signer = Signer::generate(algorithm(provider), KID)?;
-                let jwks = json!({"keys": [signer.jwk()]}).to_string();
-                let keys = Arc::new(KeySet::from_json(jwks.as_bytes())?);
-                self.keyring = self.keyring.with(id, Keys::Known(Arc::clone(&keys)));
-                Ok(entry.insert((signer, keys)))
-            }
+    fn signing(&mut self, id: ProviderId) -> Result<&Signing, MintError> {
+        if !self.signers.contains_key(&id.0) {
+            let signer = Signer::generate(algorithm(self.provider(id)?), KID)?;
+            self.publish(id, Signing::new(signer, None, 1)?);
         }
+        let signing = self.signers.get(&id.0);
+        signing.ok_or_else(|| MintError::Provider(id.0.to_string()))
+    }
+
+    fn publish(&mut self, id: ProviderId, signing: Signing) {
+        let keys = Keys::Known(Arc::clone(&signing.published));
+        self.keyring = self.keyring.with(id, keys);
+        self.signers.insert(id.0, signing);
+    }
+
+    fn provider(&self, id: ProviderId) -> Result<&Provider, MintError> {
+        let provider = self.policy.provider(id);
+        provider.ok_or_else(|| MintError::Provider(id.0.to_string()))
     }
 }
 
@@ -125,6 +180,12 @@ fn algorithm(provider: &Provider) -> Algorithm {
         .chain(Algorithm::ALL)
         .find(|alg| accepted.contains(*alg))
         .unwrap_or(Algorithm::Es256)
+}
+
+/// The lifetime of the provider's tokens, in seconds: 10 minutes, or its `max_lifetime` if that is shorter.
+pub(crate) fn lifetime(provider: &Provider) -> u64 {
+    let max = provider.terms.max_lifetime;
+    max.map_or(LIFETIME, |max| LIFETIME.min(max.as_secs()))
 }
 
 fn usual_header(provider: &Provider, signer: &Signer) -> Map<String, Value> {
@@ -146,10 +207,9 @@ fn usual_claims(
 ) -> Map<String, Value> {
     let terms = &provider.terms;
     let mut claims = Map::new();
-    let max = terms.max_lifetime.map_or(LIFETIME, |max| max.as_secs());
     let now = now.as_secs();
     claims.insert("iat".to_owned(), now.into());
-    claims.insert("exp".to_owned(), (now + LIFETIME.min(max)).into());
+    claims.insert("exp".to_owned(), (now + lifetime(provider)).into());
     let tenant = match (&terms.tenants, given.get("tid").and_then(Value::as_str)) {
         (_, Some(tid)) => tid,
         (Tenants::AnyOf(tenants), None) => tenants.first().map_or("", String::as_str),
