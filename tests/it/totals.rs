@@ -4,7 +4,8 @@ use tokio::process::Command;
 
 use crate::support::examples::file;
 
-/// Two suites, of which the second runs what the first leaves out. The exit status is the argument.
+/// Three suites, of which the second runs what the first leaves out, and the third is of pytest. The exit
+/// status is the argument.
 const SUITES: &str = "\
 echo 'test a::b ... ok'
 echo 'test through_envoy ... ignored, needs Envoy'
@@ -14,6 +15,7 @@ echo 'some output' >&2
 echo 'test c with spaces ... FAILED'
 echo 'test through_envoy ... ok'
 echo 'test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.10s'
+echo '2 failed, 30 passed, 1 error in 12.30s'
 exit $1";
 
 #[tokio::test]
@@ -27,12 +29,12 @@ async fn totals_are_of_all_suites_and_keep_the_status() {
         let lines: Vec<_> = out.lines().collect();
         assert_eq!(
             lines.len(),
-            8,
+            9,
             "the output of the suites passes through\n{out}"
         );
-        let expected = format!("{verdict}: 2 passed, 1 failed, 1 ignored in 2 suites, ");
-        assert!(lines[7].starts_with(&expected), "{out}");
-        assert!(lines[7].ends_with(" s"), "{out}");
+        let expected = format!("{verdict}: 32 passed, 4 failed, 1 ignored in 3 suites, ");
+        assert!(lines[8].starts_with(&expected), "{out}");
+        assert!(lines[8].ends_with(" s"), "{out}");
         assert_eq!(output.stderr, b"some output\n");
     }
 }
