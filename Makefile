@@ -2,8 +2,8 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit e2e test-python wheel test-wheel test-real test-meshes manifests copies \
-	observability fuzz soak bench bench-quick bench-accept lint fmt tools msrv advisories dist image reproduce \
-	publish-dry-run valgrind promtool openssl etcd iproute chromium image-tools clean
+	observability fuzz soak bench bench-peers bench-quick bench-accept lint fmt tools msrv advisories dist image \
+	reproduce publish-dry-run valgrind promtool openssl etcd iproute chromium image-tools clean
 
 TOOLS := $(CURDIR)/.tools
 VENV  := $(TOOLS)/venv
@@ -123,6 +123,9 @@ soak: $(ENVOY) ## Send mixed traffic for TIME (5m, 30m, 8h) while providers, key
 
 bench: $(ENVOY) ## Measure claimgate beside its references, and write docs/PERFORMANCE.md
 	ENVOY_BIN=$(ENVOY) cargo bench --locked --bench compare
+
+bench-peers: ## Measure claimgate beside heimdall, opa-envoy-plugin and Authorino, if they are on PATH
+	cargo bench --locked --bench peers
 
 bench-quick: valgrind ## Count the instructions of a check, and compare with the stored counts
 	cargo bench --locked --bench compare -- --quick

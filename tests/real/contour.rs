@@ -296,8 +296,8 @@ impl Contour {
 /// The endpoint of a Service: an address of a pod, behind which is `to`.
 async fn endpoints(namespace: &str, service: &str, port: &str, to: SocketAddr) -> Value {
     let pod = TcpListener::bind((POD, 0)).await;
-    let pod = pod
-        .expect("this runs in a network namespace with the pods' address: run `make test-real`");
+    let pod =
+        pod.expect("this runs in a network namespace with the pods' address: run `make test-real`");
     let address = pod.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
