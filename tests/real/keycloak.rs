@@ -101,7 +101,7 @@ async fn each_kind_of_token_is_accepted() {
     let mut of_rfc9068 = alice.clone();
     of_rfc9068["x-auth-client"] = "rfc9068".into();
     let mut logged_in = alice.clone();
-    logged_in["x-auth-scope"] = "openid email profile".into();
+    logged_in["x-auth-scope"] = "email openid profile".into();
     let accepted = [
         ("a user's", access(&login), &logged_in),
         ("by the offline token", access(&refreshed), &alice),
@@ -126,13 +126,15 @@ async fn each_kind_of_token_is_accepted() {
     ];
     for (what, token, expected) in accepted {
         let mut seen = api.passes(what, "GET /orders", &token).await;
-        // Keycloak writes roles in any order.
-        let roles = seen["x-auth-roles"].as_str().map(|roles| {
-            let mut roles: Vec<_> = roles.split(',').collect();
-            roles.sort_unstable();
-            roles.join(",")
-        });
-        seen["x-auth-roles"] = roles.into();
+        // Keycloak writes roles and scopes in any order.
+        for (header, separator) in [("x-auth-roles", ","), ("x-auth-scope", " ")] {
+            let sorted = seen[header].as_str().map(|values| {
+                let mut values: Vec<_> = values.split(separator).collect();
+                values.sort_unstable();
+                values.join(separator)
+            });
+            seen[header] = sorted.into();
+        }
         for (header, value) in expected.as_object().unwrap() {
             assert_eq!(&seen[header], value, "{what}: {header} in {seen}");
         }
