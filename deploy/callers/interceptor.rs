@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
+use axum::http::uri::{Authority, PathAndQuery};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -85,8 +86,8 @@ fn check_of(request: &Request) -> CheckRequest {
         });
     let http = HttpRequest {
         method: request.method().as_str().to_owned(),
-        host: text(request.uri().authority().map(|host| host.as_str())),
-        path: text(request.uri().path_and_query().map(|path| path.as_str())),
+        host: text(request.uri().authority().map(Authority::as_str)),
+        path: text(request.uri().path_and_query().map(PathAndQuery::as_str)),
         scheme: text(request.uri().scheme_str()),
         protocol: format!("{:?}", request.version()),
         header_map: Some(core::HeaderMap {

@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{Certificate, CertificateParams, KeyPair};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use crate::{file, read, stream};
 /// The address of the pods. It is one of those for documentation (RFC 5737).
 const POD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-/// The host of the overlay's HTTPProxy.
+/// The host of the overlay's `HTTPProxy`.
 const HOST: &str = "api.example.com";
 
 const FORGED: [&str; 2] = ["x_auth_subject: root", "X-Auth_Scope: admin"];
@@ -103,7 +103,7 @@ async fn contour_does_not_serve_an_unguarded_host() {
     assert!(TcpStream::connect(contour.plain_port()).await.is_err());
 }
 
-/// The HTTPProxy of the overlay.
+/// The `HTTPProxy` of the overlay.
 fn proxy() -> Value {
     read("deploy/kubernetes/overlays/contour/http-proxy.yaml").remove(0)
 }
@@ -127,7 +127,7 @@ struct Contour {
     backends: Backends,
     /// Plain HTTP for the tests, TLS towards Envoy.
     tls: SocketAddr,
-    /// Plain HTTP, with the host of the HTTPProxy.
+    /// Plain HTTP, with the host of the `HTTPProxy`.
     plain: SocketAddr,
     port: u16,
     api: ApiServer,
@@ -145,39 +145,8 @@ impl Contour {
     async fn run(settings: Value, proxy: Value) -> Self {
         let backends = Backends::start("docs/guides/istio.md").await;
         let api = ApiServer::start().await;
-        api.install(&["contour", "gateway-api"]).await;
         let at = |name: &str| api.directory.path().join(name);
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([HOST.to_owned()]).unwrap();
-        let certificate = certificate.self_signed(&key).unwrap();
-        let secret = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "kubernetes.io/tls",
-            "metadata": { "name": "api-example-com", "namespace": "orders" },
-            "stringData": { "tls.crt": certificate.pem(), "tls.key": key.serialize_pem() },
-        });
-        let namespaces = ["orders", "projectcontour"].map(
-            |name| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
-        );
-        api.apply("namespaces", &stream(&namespaces)).await;
-        let mut overlay = render(&file("deploy/kubernetes/overlays/contour"));
-        overlay.retain(|it| it["kind"] != "HTTPProxy");
-        api.apply("the overlay", &stream(&overlay)).await;
-        let objects = [
-            secret,
-            json!({
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": { "name": "orders-api", "namespace": "orders" },
-                "spec": { "ports": [{ "name": "http", "port": 80 }] },
-            }),
-            endpoints("claimgate", "claimgate", "grpc", backends.check).await,
-            endpoints("orders", "orders-api", "http", backends.upstream.address()).await,
-            proxy,
-        ];
-        api.apply("the cluster", &stream(&objects)).await;
-
+        let certificate = a_cluster(&api, &backends, proxy).await;
         std::fs::write(at("contour.yaml"), settings.to_string()).unwrap();
         let [xds, plain_port, tls_port, metrics, health, debug] =
             [(); 6].map(|()| free_port().to_string());
@@ -262,7 +231,7 @@ impl Contour {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// The condition `Valid` of an HTTPProxy.
+    /// The condition `Valid` of an `HTTPProxy`.
     async fn condition(&self, name: &str) -> Value {
         let arguments = [
             "get",
@@ -291,6 +260,42 @@ impl Contour {
             "{request}"
         );
     }
+}
+
+/// What the overlay, its user and the controllers of a cluster create. Returns the host's certificate.
+async fn a_cluster(api: &ApiServer, backends: &Backends, proxy: Value) -> Certificate {
+    api.install(&["contour", "gateway-api"]).await;
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new([HOST.to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap();
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": { "name": "api-example-com", "namespace": "orders" },
+        "stringData": { "tls.crt": certificate.pem(), "tls.key": key.serialize_pem() },
+    });
+    let namespaces = ["orders", "projectcontour"].map(
+        |name| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
+    );
+    api.apply("namespaces", &stream(&namespaces)).await;
+    let mut overlay = render(&file("deploy/kubernetes/overlays/contour"));
+    overlay.retain(|it| it["kind"] != "HTTPProxy");
+    api.apply("the overlay", &stream(&overlay)).await;
+    let objects = [
+        secret,
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": "orders-api", "namespace": "orders" },
+            "spec": { "ports": [{ "name": "http", "port": 80 }] },
+        }),
+        endpoints("claimgate", "claimgate", "grpc", backends.check).await,
+        endpoints("orders", "orders-api", "http", backends.upstream.address()).await,
+        proxy,
+    ];
+    api.apply("the cluster", &stream(&objects)).await;
+    certificate
 }
 
 /// The endpoint of a Service: an address of a pod, behind which is `to`.
@@ -322,7 +327,7 @@ async fn endpoints(namespace: &str, service: &str, port: &str, to: SocketAddr) -
     })
 }
 
-/// Takes plain HTTP requests, and forwards each with the host of the HTTPProxy, over TLS if `roots` are given.
+/// Takes plain HTTP requests, and forwards each with the host of the `HTTPProxy`, over TLS if `roots` are given.
 async fn front(to: SocketAddr, roots: Option<RootCertStore>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

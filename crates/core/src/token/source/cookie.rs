@@ -49,8 +49,7 @@ impl CookiePatterns {
             return false;
         }
         let others = Names::default();
-        let mut is_taken = self.taken(&others);
-        each_name(headers).any(|name| is_taken(name))
+        each_name(headers).any(self.taken(&others))
     }
 
     /// Tells whether some server reads a name as one of these, or as one of `others`.
@@ -61,7 +60,7 @@ impl CookiePatterns {
         move |name| {
             let mut is_taken = false;
             own.each(name, |reading| {
-                is_taken |= self.names.keys.contains(reading)
+                is_taken |= self.names.keys.contains(reading);
             });
             other.each(name, |reading| is_taken |= others.keys.contains(reading));
             beginnings.each_beginning(name, |reading| is_taken |= self.has_prefix_of(reading));
@@ -246,11 +245,11 @@ mod tests {
 
     #[test]
     fn patterns() {
+        type Cases<'a> = &'a [(&'a str, &'a CookiePatterns, bool, Option<&'a str>)];
         let login =
             CookiePatterns::new(["IdToken", "t"], ["Session-", "S", "Session-1", "__Host-"]);
         let all = CookiePatterns::new([], ["", "a"]);
         let none = CookiePatterns::default();
-        type Cases<'a> = &'a [(&'a str, &'a CookiePatterns, bool, Option<&'a str>)];
         let cases: Cases<'_> = &[
             ("a=1; b=\"2\"", &login, false, Some("a=1; b=\"2\"")),
             ("IdToken=x; a=1", &login, true, Some("a=1")),
