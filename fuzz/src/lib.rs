@@ -65,6 +65,7 @@ impl Gate {
                 "scope_header": "x-auth-scope",
                 "payload_header": "x-auth-claims",
                 "forward_token": false,
+                "remove_cookies": ["IdToken", "session-*"],
             },
             "rules": [
                 {"name": "removal", "match": {"methods": ["DELETE"]}, "access": "deny"},

@@ -119,6 +119,10 @@ fn judge(request: &Request<'_>, good: &str) {
             for option in &ok.headers {
                 let header = option.header.as_ref().unwrap();
                 assert!(!ok.headers_to_remove.contains(&header.key));
+                if header.key == "cookie" {
+                    has_no_cookie_of_a_login(&header.value);
+                    continue;
+                }
                 assert!(header.key.starts_with("x-auth-"));
                 assert!(
                     header
@@ -142,6 +146,20 @@ fn judge(request: &Request<'_>, good: &str) {
                         .all(|byte| (0x20..0x7f).contains(&byte))
                 );
             }
+        }
+    }
+}
+
+/// Checks what is left of the cookies after those of `upstream.remove_cookies`.
+fn has_no_cookie_of_a_login(value: &str) {
+    assert!(!value.is_empty() && !value.contains(char::is_control));
+    for crumb in value.split(';') {
+        if let Some((name, _)) = crumb.split_once('=') {
+            let name = name.trim().to_lowercase();
+            assert!(
+                name != "idtoken" && !name.starts_with("session-"),
+                "{value}"
+            );
         }
     }
 }
