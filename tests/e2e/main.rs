@@ -21,6 +21,7 @@ mod configurations;
 mod doctor;
 mod envoy;
 mod grpc;
+mod guide;
 mod http2;
 mod load;
 mod mcp;
