@@ -258,6 +258,14 @@ const PROBLEMS: &[(&str, &str)] = &[
         "upstream.remove_cookies[0]: `a b` is neither a cookie name nor a prefix followed by `*`",
     ),
     (
+        "upstream: { remove_cookies: ['a%41'] }",
+        "upstream.remove_cookies[0]: `a%41` is neither a cookie name nor a prefix followed by `*`",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, token_from: [{ cookie: 't%41' }] }]",
+        "`t%41` is not a cookie name",
+    ),
+    (
         "upstream: { remove_cookies: [session, 's*n'] }",
         "upstream.remove_cookies[1]: `s*n` is neither a cookie name nor a prefix followed by `*`",
     ),

@@ -79,8 +79,8 @@ pattern! {
         "A claim: names separated by dots, or a JSON pointer (RFC 6901).";
     HeaderNameAsSent "^[A-Za-z0-9-]+$" "The name of a header.";
     Scheme "^[A-Za-z0-9-]+$" "A scheme, such as `Bearer`.";
-    CookieName "^[A-Za-z0-9_.~!#$%&'*+^`|-]+$" "The name of a cookie.";
-    CookiePattern "^[A-Za-z0-9_.~!#$%&'+^`|-]*\\*?$" not "^$"
+    CookieName "^[A-Za-z0-9_.~!#$&'*^`|-]+$" "The name of a cookie.";
+    CookiePattern "^[A-Za-z0-9_.~!#$&'^`|-]*\\*?$" not "^$"
         "The name of a cookie, or a prefix followed by `*`.";
     QueryName "^[A-Za-z0-9_.~-]+$" "The name of a query parameter.";
     Origin "^(any|[a-z][a-z0-9+.-]*://[^/?#@\\sA-Z\"\\\\]+)$"

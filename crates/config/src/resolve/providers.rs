@@ -16,7 +16,10 @@ use claimgate_core::token::source::{TokenSource, websocket};
 use claimgate_core::token::{MAX_TOKEN_BYTES, Terms};
 
 /// The marks that a token in HTTP syntax may contain besides letters and digits (RFC 9110 §5.6.2).
-pub(super) const TOKEN_MARKS: &str = "-_.~!#$%&'*+^`|";
+const TOKEN_MARKS: &str = "-_.~!#$%&'*+^`|";
+
+/// Those of a cookie's name. Some servers decode `%41` and `+`, so names with them have two readings.
+pub(super) const COOKIE_MARKS: &str = "-_.~!#$&'*^`|";
 
 impl Resolver<'_> {
     pub(super) fn providers(
@@ -255,7 +258,7 @@ impl Resolver<'_> {
                 })
             }
             (Field::Absent, Field::Given(location, cookie), Field::Absent, Field::Absent) => {
-                self.fits(location, cookie, "cookie name", TOKEN_MARKS);
+                self.fits(location, cookie, "cookie name", COOKIE_MARKS);
                 self.cookies.push(location.clone());
                 Some(TokenSource::Cookie(cookie.clone()))
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr as _;
 
-use super::providers::TOKEN_MARKS;
+use super::providers::COOKIE_MARKS;
 use super::{KIB, Resolver};
 use crate::document::{Field, Location};
 use crate::raw;
@@ -62,7 +62,8 @@ impl Resolver<'_> {
                 Some(prefix) => (&mut prefixes, prefix),
                 None => (&mut names, text.as_str()),
             };
-            let fits = |c: char| c != '*' && (c.is_ascii_alphanumeric() || TOKEN_MARKS.contains(c));
+            let fits =
+                |c: char| c != '*' && (c.is_ascii_alphanumeric() || COOKIE_MARKS.contains(c));
             match !text.is_empty() && name.chars().all(fits) {
                 true => list.push(name.to_owned()),
                 false => {
