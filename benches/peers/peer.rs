@@ -17,7 +17,7 @@ pub struct Peer {
     version: &'static [&'static str],
     /// Its settings: file names and contents, with places to fill in.
     settings: &'static [(&'static str, &'static str)],
-    /// Its arguments. `{file}` names are those of the settings.
+    /// Its arguments, with the same places to fill in.
     arguments: &'static [&'static str],
 }
 
