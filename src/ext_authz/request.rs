@@ -32,11 +32,11 @@ pub fn describe<'a>(check: &'a CheckRequest, joined: &'a mut String) -> Request<
         return Request::default();
     };
     let (raw, shown) = (Headers::from(raw_lines(http)), joined_lines(http));
-    let raw_pseudo = pseudo_headers(&raw);
+    let raw_pseudo = PseudoHeaders::of(&raw);
     let parts = Parts {
         path: &http.path,
         query: &http.query,
-        pseudo: [raw_pseudo, pseudo_headers(&shown)],
+        pseudo: [raw_pseudo, PseudoHeaders::of(&shown)],
     };
     let has_raw = raw.names().next().is_some();
     let (path, conflict) = parts.resolve(&http.method, &http.host, joined);
@@ -53,14 +53,6 @@ pub fn describe<'a>(check: &'a CheckRequest, joined: &'a mut String) -> Request<
             .collect(),
         conflict,
     }
-}
-
-fn pseudo_headers<'a>(headers: &Headers<'a>) -> PseudoHeaders<'a> {
-    let mut pseudo = PseudoHeaders::default();
-    for (name, value) in headers.lines() {
-        pseudo.note(name, value);
-    }
-    pseudo
 }
 
 fn peer(peer: &attribute_context::Peer) -> Peer<'_> {

@@ -99,6 +99,7 @@ async fn mistakes_are_answered() {
         (r#"{"check": {"pth": "/"}}"#, "unknown field `pth`"),
         (r#"{"start": {"yaml": ""}}"#, "unknown field `yaml`"),
         (r#"{"advance": {"seconds": -1}}"#, "not a request"),
+        (r#"{"reset": {"x": 1}}"#, "unknown field `x`"),
     ] {
         let outcome = run(&["dev", "gate"], line).await;
         assert_eq!(outcome.code, Some(0), "{line}: {}", outcome.err);

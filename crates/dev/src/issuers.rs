@@ -4,9 +4,12 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::DATE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -21,6 +24,9 @@ use crate::mint::{Mint, MintError, lifetime};
 use claimgate_core::keyring::ProviderId;
 use claimgate_core::policy::Policy;
 use claimgate_core::time::Clock as _;
+
+/// The end of the year 9999, in seconds since 1970.
+const END_OF_DATES: u64 = 253_402_300_800;
 
 /// A free port of this machine, where issuers will answer.
 #[derive(Debug)]
@@ -70,6 +76,8 @@ impl BoundIssuers {
                 path => routes.nest(path, own),
             };
         }
+        // Otherwise claimgate would find that its clock differs from the provider's.
+        let routes = routes.layer(map_response_with_state(clock.clone(), with_date));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(self.listener, routes).await {
                 tracing::error!(%error, "the issuer failed");
@@ -154,6 +162,19 @@ struct ProviderIssuer {
 
 fn locked(mint: &Mutex<Mint>) -> MutexGuard<'_, Mint> {
     mint.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says the time of the shifted clock.
+async fn with_date(State(clock): State<ShiftedClock>, mut response: Response) -> Response {
+    let now = UNIX_EPOCH.checked_add(Duration::from_secs(clock.now().as_secs()));
+    // Years above 9999 have no form as a date.
+    let date = now
+        .filter(|_| clock.now().as_secs() < END_OF_DATES)
+        .map(httpdate::fmt_http_date);
+    if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }
 
 async fn metadata(State(issuer): State<Arc<ProviderIssuer>>) -> Json<Value> {

@@ -209,7 +209,10 @@ fn usual_claims(
     let mut claims = Map::new();
     let now = now.as_secs();
     claims.insert("iat".to_owned(), now.into());
-    claims.insert("exp".to_owned(), (now + lifetime(provider)).into());
+    claims.insert(
+        "exp".to_owned(),
+        now.saturating_add(lifetime(provider)).into(),
+    );
     let tenant = match (&terms.tenants, given.get("tid").and_then(Value::as_str)) {
         (_, Some(tid)) => tid,
         (Tenants::AnyOf(tenants), None) => tenants.first().map_or("", String::as_str),

@@ -159,6 +159,28 @@ def test_time_passes(gate: Gate) -> None:
         gate.advance(-1)
 
 
+def test_a_moved_clock_is_the_providers_too(gate: Gate) -> None:
+    gate.advance(3600)
+    gate.rotate_keys()
+    assert gate.check(token=gate.mint()).allowed
+    for _ in range(2):
+        decision = gate.check(token=gate.mint(expires_in=-300))
+        assert decision.reason == "expired"
+        assert "clock" not in (decision.hint or ""), decision.hint
+        gate.reset_clock()
+
+
+def test_contradicting_headers_are_refused_as_in_production(gate: Gate) -> None:
+    token = gate.mint()
+    for headers, reason in [
+        ({"host": "other.example.com"}, "ambiguous_host"),
+        ({":path": "/other"}, "ambiguous_path"),
+        ({":method": "DELETE"}, "ambiguous_method"),
+    ]:
+        decision = gate.check("GET", "/orders", headers, host="api.example.com", token=token)
+        assert (decision.status, decision.reason) == (400, reason)
+
+
 def test_keys_are_replaced(gate: Gate) -> None:
     # Far more often than the service would look up keys in production.
     for _ in range(20):

@@ -49,7 +49,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         let Some(line) = line else {
             return Ok(ExitCode::SUCCESS);
         };
-        let answer = match (serde_json::from_str(&line), &running) {
+        let asked = line
+            .map_err(|error| error.to_string())
+            .and_then(|line| serde_json::from_str(&line).map_err(|error| error.to_string()));
+        let answer = match (asked, &running) {
             (Err(error), _) => Err(format!("not a request: {error}").into()),
             (Ok(Asked::Start(start)), None) => match service::start(start, &logging).await {
                 Ok((service, answer)) => {
@@ -74,11 +77,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 
 /// The lines of standard input. A thread reads them, because a pending read by tokio would keep the
 /// process from ending.
-fn lines_of_stdin() -> mpsc::Receiver<String> {
+fn lines_of_stdin() -> mpsc::Receiver<io::Result<String>> {
     let (sender, lines) = mpsc::channel(1);
     std::thread::spawn(move || {
-        let mut lines = io::stdin().lock().lines();
-        while let Some(Ok(line)) = lines.next() {
+        for line in io::stdin().lock().lines() {
             // An error means that the command has ended.
             if sender.blocking_send(line).is_err() {
                 return;

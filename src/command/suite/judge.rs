@@ -12,7 +12,8 @@ use crate::explain::place::{place_of, put};
 use crate::explain::{Explained, explain};
 use crate::jwks;
 use crate::keyring::{Keyring, Keys};
-use crate::request::{Peer, Request};
+use crate::request::pseudo::PseudoHeaders;
+use crate::request::{Headers, Peer, Request};
 use crate::token::source::TokenSource;
 
 /// The result of a case.
@@ -94,12 +95,14 @@ fn outcome(
     if let Some(token) = token {
         put(token, place, &mut path, &mut lines);
     }
+    let headers: Headers<'_> = lines.iter().collect();
+    let conflict = PseudoHeaders::of(&headers).conflict(&asked.method, &asked.host, &path);
     let request = Request {
         method: &asked.method,
         host: &asked.host,
         path: &path,
         path_bytes: Some(path.as_bytes()),
-        headers: lines.iter().collect(),
+        headers,
         source: Peer {
             address: &asked.address,
             principal: &asked.principal,
@@ -110,7 +113,7 @@ fn outcome(
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
-        conflict: None,
+        conflict,
     };
     let explained = {
         let Config {

@@ -1,6 +1,8 @@
 //! The pseudo-headers of HTTP/2 (RFC 9113 §8.3.1) among the header lines of a check. Each repeats a
 //! field of the check. Some callers send only the fields.
 
+use super::Headers;
+
 /// A part of a request that a check describes twice, and differently. The caller may forward either
 /// description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +39,15 @@ struct Line<'a> {
 }
 
 impl<'a> PseudoHeaders<'a> {
+    /// Those among these header lines.
+    pub fn of(headers: &Headers<'a>) -> Self {
+        let mut pseudo = Self::default();
+        for (name, value) in headers.lines() {
+            pseudo.note(name, value);
+        }
+        pseudo
+    }
+
     /// Takes note of a header line; other names do not matter.
     #[inline]
     pub fn note(&mut self, name: &str, value: &'a [u8]) {

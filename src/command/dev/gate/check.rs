@@ -11,7 +11,8 @@ use crate::dev::gate::without_parameters;
 use crate::explain::{Explained, Steps, explain_judged};
 use crate::gate::{Circumstances, Gate};
 use crate::identity::Changes;
-use crate::request::{Peer, Request};
+use crate::request::pseudo::PseudoHeaders;
+use crate::request::{Headers, Peer, Request};
 
 /// The decision, its explanation, and the request that the upstream gets.
 pub(super) async fn answer(gate: &Gate, check: &Check) -> Value {
@@ -27,12 +28,14 @@ pub(super) async fn answer(gate: &Gate, check: &Check) -> Value {
     // Envoy shows names in lower case.
     let lower = |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone());
     let lines: Vec<(String, String)> = headers.iter().map(lower).collect();
+    let headers: Headers<'_> = lines.iter().collect();
+    let conflict = PseudoHeaders::of(&headers).conflict(method, host, path);
     let request = Request {
         method,
         host,
         path,
         path_bytes: Some(path.as_bytes()),
-        headers: lines.iter().collect(),
+        headers,
         source: Peer {
             address: source_address,
             principal: source_principal,
@@ -42,7 +45,7 @@ pub(super) async fn answer(gate: &Gate, check: &Check) -> Value {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
-        conflict: None,
+        conflict,
     };
     let arrived = Instant::now();
     let mut steps = Steps::default();

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// One line of standard input.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Asked {
     /// Start the issuers and the service.
     Start(Start),
