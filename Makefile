@@ -1,7 +1,7 @@
 # `make` lists the targets. CI calls some of them, and nothing else: .github/workflows/ci.yml.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e test-python wheel test-wheel test-real test-meshes manifests copies \
+.PHONY: help build demo test unit test-fips e2e test-python wheel test-wheel test-real test-meshes manifests copies \
 	observability fuzz soak bench bench-peers bench-quick bench-accept lint fmt tools msrv advisories dist image \
 	reproduce publish-dry-run valgrind promtool openssl etcd iproute chromium image-tools clean
 
@@ -64,6 +64,9 @@ test: ## Run every test: unit, integration, end to end, Python, manifests, alert
 
 unit: ## Run the tests that need nothing but Rust
 	cargo test --locked
+
+test-fips: ## Run the tests with the FIPS module of AWS-LC, which CMake and Go build once
+	cargo test --locked --features fips --target-dir target/fips --lib --test it --test cases
 
 e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
 	ENVOY_BIN=$(ENVOY) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored

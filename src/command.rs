@@ -46,7 +46,7 @@ pub struct Arguments {
     #[arg(short = 'V', long)]
     version: bool,
 
-    /// With --version: print also commit, target, compiler and cryptography
+    /// With --version, also print commit, target, compiler and cryptography
     #[arg(long, requires = "version")]
     verbose: bool,
 }
@@ -78,6 +78,10 @@ enum Command {
 
 /// Runs a command to its end.
 pub async fn run(arguments: Arguments) -> ExitCode {
+    if let Err(error) = Build::read() {
+        complain(&format!("claimgate: {error}"));
+        return ExitCode::from(2);
+    }
     // Without any argument, clap has printed the help.
     let Some(command) = arguments.command else {
         return or_complain(print_version(arguments.verbose));
