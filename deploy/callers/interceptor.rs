@@ -1,4 +1,5 @@
-//! A middleware for gRPC servers in Rust (tonic, axum) that asks claimgate before each call.
+//! A middleware for gRPC servers in Rust (tonic) that asks claimgate before each call. Layer it outermost: below
+//! `nest`, axum has already cut the path.
 //!
 //! Copy it into your server, with the messages of your Envoy API package in place of `claimgate::ext_authz::proto`:
 //!
@@ -26,8 +27,7 @@ use tonic::{Code, Status};
 /// How long claimgate may take.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Lets a request pass if claimgate allows it, with the headers that claimgate sets. Whatever goes wrong is a
-/// denial.
+/// Lets a request pass if claimgate allows it, with the headers that claimgate sets. Any failure is a denial.
 pub async fn ask(
     State(mut claimgate): State<AuthorizationClient<Channel>>,
     mut request: Request,
@@ -40,8 +40,12 @@ pub async fn ask(
     };
     let status = answer.status.unwrap_or_default();
     match (status.code, answer.http_response) {
-        // Both must say so: an empty answer has the code 0, too.
+        // Both must agree: an empty answer also has code 0.
         (0, Some(HttpResponse::OkResponse(allow))) => {
+            // gRPC has no query. Remove these from the URI if your service reads one.
+            if !allow.query_parameters_to_remove.is_empty() {
+                return unavailable();
+            }
             let headers = request.headers_mut();
             for name in &allow.headers_to_remove {
                 headers.remove(name);

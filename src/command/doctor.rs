@@ -127,6 +127,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         gateway: Gateway::new(&through, tls, plain_port, timeout)?,
         admin: admin.map(Admin),
         target,
+        plain_port,
         large,
     };
     let findings = diagnose(&doctor.observe().await?);
@@ -146,6 +147,7 @@ struct Doctor {
     gateway: Gateway,
     admin: Option<Admin>,
     target: Target,
+    plain_port: u16,
     large: bool,
 }
 
@@ -192,6 +194,7 @@ impl Doctor {
             probes,
             instance,
             claim_headers: self.target.claim_headers.clone(),
+            plain_port: self.plain_port,
         })
     }
 

@@ -730,7 +730,7 @@ async fn a_service_that_asks_by_itself_and_is_not_answered() {
             },
         ),
         (
-            "an allow with a header that is none",
+            "an allow with an invalid header name",
             Err(Code::Unavailable),
             CheckResponse {
                 http_response: Some(HttpResponse::OkResponse(broken)),
@@ -829,7 +829,7 @@ fn is_ours(name: &str) -> bool {
     name.replace('_', "-").starts_with("x-auth-")
 }
 
-/// The configurations for other callers are what their parsers expect.
+/// The files parse, and deny when claimgate does not answer.
 #[test]
 fn configurations_for_callers() {
     let read = |name: &str| {
@@ -857,4 +857,8 @@ fn configurations_for_callers() {
         policies["extAuthz"]["policies"]["http"]["requestTimeout"],
         "500ms"
     );
+    assert!(policies["extAuthz"].get("failureMode").is_none());
+    let consul = read("consul.hcl");
+    let is_open = |line: &str| line.trim_start().starts_with("FailureModeAllow");
+    assert!(consul.contains("Required  = true") && !consul.lines().any(is_open));
 }

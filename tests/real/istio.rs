@@ -77,8 +77,8 @@ async fn a_path_outside_istios_policy_passes_claim_headers() {
 }
 
 /// In ambient mode, the policy of overlays/istio-ambient binds to a waypoint, and that of overlays/istio
-/// protects nothing: so says istiod in their status. The waypoint asks claimgate before it routes; Envoy as
-/// it is released cannot be one, so its configuration is read.
+/// protects nothing: istiod's status says so. The waypoint asks claimgate before it routes. The released
+/// Envoy cannot run as a waypoint, so the test reads the waypoint's configuration.
 #[tokio::test]
 #[ignore = "needs istiod: run `make test-meshes`"]
 async fn ambient_mode_asks_at_the_waypoint_only() {

@@ -131,7 +131,7 @@ impl Gateway {
                 tokio::spawn(connection);
                 if request.connection == Connection::Used {
                     let first = sender.send_request(built.clone()).await.map_err(broken)?;
-                    first.into_body().collect().await.map_err(broken)?;
+                    text(first.into_body()).await;
                     sender.ready().await.map_err(broken)?;
                 }
                 sender.send_request(built).await.map_err(broken)?

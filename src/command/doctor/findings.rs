@@ -48,6 +48,8 @@ pub(super) struct Observations {
     pub instance: Instance,
     /// The claim headers that were spoofed.
     pub claim_headers: Vec<String>,
+    /// The port that was asked without TLS.
+    pub plain_port: u16,
 }
 
 /// How bad a finding is.

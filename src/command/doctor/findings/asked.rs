@@ -169,8 +169,9 @@ pub(super) fn plain_port(seen: &Seen<'_>) -> Option<Finding> {
         "plain_port",
         "the port without TLS lets requests pass without a check, with claim headers that the client chose",
         format!(
-            "a request without a token got {} from the API",
-            told.answer.status
+            "a request without a token and without TLS got {} from port {}; if that is another server, name the \
+             gateway's own by --plain-port",
+            told.answer.status, seen.all.plain_port
         ),
     );
     Some(finding.change(&[PLAIN_PORT, DISABLED]))
@@ -187,7 +188,8 @@ const WITH_TOKEN: [Probe; 7] = [
     Probe::DoubleSlash,
 ];
 
-/// Whether the gateway lets requests pass by answers that it remembers. Only an instance that is asked alone knows.
+/// Whether the gateway lets requests pass by answers that it remembers. Reliable only if this instance
+/// answers all checks.
 pub(super) fn remembered(seen: &Seen<'_>) -> Option<Finding> {
     let Instance::Asked(counts) = &seen.all.instance else {
         return None;

@@ -91,6 +91,7 @@ fn observed(instead: impl Fn(Probe) -> Option<Reply>) -> Observations {
         probes: probes.collect(),
         instance: Instance::NotAsked,
         claim_headers: vec!["x-auth-subject".to_owned()],
+        plain_port: 80,
     }
 }
 
