@@ -10,6 +10,7 @@ mod metadata;
 
 use super::proto::auth::check_response::HttpResponse;
 use super::proto::auth::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
+use super::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use super::proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use super::proto::envoy::r#type::v3::HttpStatus;
 use super::proto::google::rpc::Status;
@@ -62,12 +63,18 @@ fn ok_response(changes: &Changes<'_>) -> OkHttpResponse {
         oversized: _,
     } = changes;
     OkHttpResponse {
-        headers: options(set.iter().cloned()),
+        headers: options(
+            set.iter().cloned(),
+            HeaderAppendAction::OverwriteIfExistsOrAdd,
+        ),
         headers_to_remove: remove
             .iter()
             .map(|name| name.clone().into_owned())
             .collect(),
-        response_headers_to_add: options(response.iter().cloned()),
+        response_headers_to_add: options(
+            response.iter().cloned(),
+            HeaderAppendAction::AppendIfExistsOrAdd,
+        ),
         query_parameters_to_remove: remove_query.iter().map(|name| (*name).to_owned()).collect(),
         ..OkHttpResponse::default()
     }
@@ -88,7 +95,7 @@ fn direct(direct: DirectResponse<'_>) -> CheckResponse {
             status: Some(HttpStatus {
                 code: http_status.into(),
             }),
-            headers: options(headers),
+            headers: options(headers, HeaderAppendAction::AppendIfExistsOrAdd),
             body: body.into_owned(),
         })),
         dynamic_metadata: None,
@@ -106,17 +113,23 @@ fn status(code: i32, message: &str) -> Status {
     }
 }
 
+/// Headers with what happens to those of the same name. Envoy looks at `append` alone, and replaces them.
+/// Other callers, such as gRPC's own filter, look at `append_action` alone.
 fn options<'a>(
     headers: impl IntoIterator<Item = (&'a str, Cow<'a, str>)>,
+    action: HeaderAppendAction,
 ) -> Vec<HeaderValueOption> {
-    let options = headers.into_iter().map(|(name, value)| HeaderValueOption {
-        header: Some(HeaderValue {
-            key: name.to_owned(),
-            value: value.into_owned(),
-            raw_value: Vec::new(),
-        }),
-        append: Some(false),
-        ..HeaderValueOption::default()
-    });
+    let options = headers
+        .into_iter()
+        .map(move |(name, value)| HeaderValueOption {
+            header: Some(HeaderValue {
+                key: name.to_owned(),
+                value: value.into_owned(),
+                raw_value: Vec::new(),
+            }),
+            append: Some(false),
+            append_action: action.into(),
+            ..HeaderValueOption::default()
+        });
     options.collect()
 }

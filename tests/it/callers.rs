@@ -17,6 +17,7 @@ use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
 use claimgate::ext_authz::proto::auth::{
     AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
 };
+use claimgate::ext_authz::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use claimgate::ext_authz::proto::envoy::config::core::v3::{
     Address, HeaderMap, HeaderValue, HeaderValueOption, SocketAddress, address,
 };
@@ -67,8 +68,8 @@ enum Caller {
     Agentgateway,
     /// gRPC's own filter (gRFC A92).
     Grpc,
-    /// A gateway of gRPC services, which ignores `headers_to_remove`, `append` and the query parameters
-    /// to remove.
+    /// A gateway of gRPC services, which ignores `headers_to_remove`, `append`, `append_action` and the
+    /// query parameters to remove.
     StructuredProxy,
 }
 
@@ -85,6 +86,17 @@ impl Caller {
     /// Whether it carries out `headers_to_remove`.
     fn removes(self) -> bool {
         self != Self::StructuredProxy
+    }
+
+    /// Whether it replaces the headers of the same name.
+    fn replaces(self, option: &HeaderValueOption) -> bool {
+        match self {
+            Self::EnvoyJoined | Self::EnvoyRaw | Self::AllowedHeadersOnly | Self::Agentgateway => {
+                option.append == Some(false)
+            }
+            Self::Grpc => option.append_action() == HeaderAppendAction::OverwriteIfExistsOrAdd,
+            Self::StructuredProxy => false,
+        }
     }
 
     /// The message for a request.
@@ -191,7 +203,7 @@ impl Caller {
         let mut lines = sent.lines.clone();
         for option in &ok.headers {
             let header = option.header.as_ref().unwrap();
-            if self.removes() {
+            if self.replaces(option) {
                 lines.retain(|(name, _)| !name.eq_ignore_ascii_case(&header.key));
             }
             lines.push((header.key.clone(), header.value.clone().into_bytes()));

@@ -4,6 +4,7 @@ use claimgate::ext_authz::proto::auth::attribute_context::{self, HttpRequest};
 use claimgate::ext_authz::proto::auth::check_response::HttpResponse;
 use claimgate::ext_authz::proto::auth::{AttributeContext, CheckRequest, CheckResponse};
 use claimgate::ext_authz::proto::envoy::config::core::v3::HeaderValueOption;
+use claimgate::ext_authz::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use claimgate::ext_authz::request::compose;
 use claimgate::request::Request;
 
@@ -85,6 +86,13 @@ impl Answer {
         match response.http_response.expect("an answer says what to do") {
             HttpResponse::OkResponse(ok) => {
                 assert_eq!(code, 0, "an allow with a code other than 0 is a bare 403");
+                for option in &ok.headers {
+                    assert_eq!(
+                        option.append_action(),
+                        HeaderAppendAction::OverwriteIfExistsOrAdd,
+                        "gRPC's own filter would leave what the client sent"
+                    );
+                }
                 let set = pairs(ok.headers);
                 for name in &ok.headers_to_remove {
                     assert!(
