@@ -89,11 +89,11 @@ test-wheel: $(PYTHON)/pytest ## Build the wheel, install it in a fresh environme
 	target/wheel/bin/pip install --quiet --disable-pip-version-check $(filter pytest==%,$(PYTEST_TOOLS)) target/dist/claimgate-*.whl
 	cd crates/python && env -u CLAIMGATE_BIN $(CURDIR)/target/wheel/bin/pytest -q
 
-test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd iproute ## Run the tests with a Kubernetes API server, Contour, Keycloak and Ory Hydra; needs Go and Java
-	.ci/real-servers $(TOOLS)/real kube-apiserver contour keycloak hydra go-httpbin compose-spec
+test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd iproute ## Run the tests with a Kubernetes API server, Contour, Keycloak, Ory Hydra and grpc-java; needs Go and Java
+	.ci/real-servers $(TOOLS)/real kube-apiserver contour keycloak hydra go-httpbin compose-spec grpc-java
 	cargo test --locked --test real --no-run
 	$(REAL) .ci/with-pods .ci/totals cargo test --locked --offline --test real -- --ignored --test-threads=1 \
-		manifests cluster_tokens contour keycloak hydra compose
+		manifests cluster_tokens contour keycloak hydra compose grpc_java
 
 test-meshes: $(ENVOY) $(VENV)/bin/kubectl etcd ## Run the tests with istiod and Envoy Gateway, which Go builds once
 	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway

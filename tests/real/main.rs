@@ -1,5 +1,6 @@
 //! Tests with the servers that users run beside claimgate: a Kubernetes API server with etcd, istiod, Envoy
-//! Gateway and Contour, each with a real Envoy, and the OpenID providers Keycloak and Ory Hydra.
+//! Gateway and Contour, each with a real Envoy, the OpenID providers Keycloak and Ory Hydra, and grpc-java,
+//! whose clients ask claimgate by themselves.
 //!
 //! `make test-real` and `make test-meshes` build the servers and run these, one after another.
 
@@ -23,6 +24,7 @@ mod envoy_gateway;
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod examples;
 mod gateway;
+mod grpc_java;
 mod guarded;
 mod hydra;
 mod istio;
