@@ -60,7 +60,9 @@ pub async fn ask(
             }
         }
         (code, Some(HttpResponse::DeniedResponse(denial))) if code != 0 => {
-            let mut response = Status::new(Code::from(code), status.message).into_http();
+            // The body is one sentence for a gRPC request. `status.message` is the exact reason, which
+            // `denials.expose_reason: false` keeps from callers.
+            let mut response = Status::new(Code::from(code), denial.body).into_http();
             let of_the_body = ["content-type", "content-length"];
             let mut headers = denial.headers;
             headers.retain(|it| {

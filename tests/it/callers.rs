@@ -667,6 +667,9 @@ async fn a_service_that_asks_by_itself() {
             Err(code) => {
                 let status = answer.unwrap_err();
                 assert_eq!(status.code(), code, "{path}: {status}");
+                let is_a_sentence =
+                    status.message().contains(' ') && !status.message().contains('{');
+                assert!(is_a_sentence, "{path}: {status}");
                 let is_challenged = status.metadata().contains_key("www-authenticate");
                 assert_eq!(
                     is_challenged,
