@@ -123,25 +123,24 @@ async fn ambient_mode_asks_at_the_waypoint_only() {
     eventually("the waypoint asks claimgate, then routes", async || {
         let listeners = listeners(istiod.xds, id, &metadata).await;
         listeners.iter().any(|listener| {
-            let mut rest = &listener[..];
-            ORDER_AT_THE_WAYPOINT.iter().all(|name| {
-                let found = rest
+            let at = |name: &str| {
+                listener
                     .windows(name.len())
-                    .position(|it| it == name.as_bytes());
-                rest = &rest[found.unwrap_or(rest.len())..];
-                found.is_some()
-            })
+                    .position(|it| it == name.as_bytes())
+            };
+            let places = ORDER_AT_THE_WAYPOINT.map(at);
+            places.iter().all(Option::is_some) && places.is_sorted()
         })
     })
     .await;
 }
 
-/// What stands one after another in the listener of a waypoint.
+/// The first occurrences of these stand in this order in the listener of a waypoint.
 const ORDER_AT_THE_WAYPOINT: [&str; 4] = [
-    "inbound-vip|80|http|orders-api.orders.svc.cluster.local",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
     "outbound|9001||claimgate.claimgate.svc.cluster.local",
     "envoy.extensions.filters.http.router.v3.Router",
+    "inbound-vip|80|http|orders-api.orders.svc.cluster.local",
 ];
 
 /// The overlay for ambient mode is applied, its waypoint runs, and a Service uses it.
