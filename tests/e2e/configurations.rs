@@ -14,6 +14,7 @@ use tokio::process::Command;
 
 use crate::certificates::Certificates;
 use crate::change;
+use crate::login;
 use crate::setup::{Answer, Claimgate, bearer, configure_for, envoy_binary, eventually, http};
 
 /// How Envoy reaches claimgate.
@@ -42,7 +43,7 @@ const BOB: Option<&str> = Some(r#"{"sub": "bob"}"#);
 const CAROL: Option<&str> = Some(r#"{"sub": "carol", "plan": "free"}"#);
 const DAVE: Option<&str> = Some(r#"{"sub": "dave", "plan": "gold"}"#);
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
     Row {
         file: "envoy.yaml",
         connection: Connection::Tcp,
@@ -125,11 +126,22 @@ const ROWS: [Row; 6] = [
             ("GET /d", DAVE, 429, ""),
         ],
     },
+    Row {
+        file: "login.yaml",
+        connection: Connection::Tcp,
+        replace: &[],
+        requests: &[
+            ("GET /healthz", None, 200, "/healthz"),
+            ("GET /healthz/x", None, 401, "OAuth flow failed"),
+            ("POST /healthz", None, 401, "missing_token"),
+            ("POST /orders", READER, 200, "POST"),
+        ],
+    },
 ];
 
 /// The sections of claimgate's configuration in a file's comment: its lines with three spaces, without
 /// commands.
-fn snippet(text: &str) -> Value {
+pub fn snippet(text: &str) -> Value {
     let lines = text.lines().map_while(|line| line.strip_prefix('#'));
     let lines = lines.filter_map(|line| line.strip_prefix("   "));
     let yaml: Vec<_> = lines.filter(|line| !line.starts_with("envoy ")).collect();
@@ -140,7 +152,7 @@ fn snippet(text: &str) -> Value {
 }
 
 /// The configuration with these sections in it.
-fn with(configured: &str, sections: &Value) -> Value {
+pub fn with(configured: &str, sections: &Value) -> Value {
     let mut whole: Value = serde_saphyr::from_str(configured).unwrap();
     for (name, section) in sections.as_object().unwrap() {
         match (whole[name].as_object_mut(), section) {
@@ -228,6 +240,10 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
     for (from, to) in row.replace {
         text = change(&text, from, to);
     }
+    let has_login = file == "login.yaml";
+    if has_login {
+        text = login::wired(&text, issuer.url(), directory);
+    }
     let yaml = directory.join(file);
     fs::write(&yaml, &text).unwrap();
     validate(&yaml).await;
@@ -256,8 +272,12 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
         http(envoy.address(), request, lines).await
     };
     let good = || mint(json!({"sub": "erin"}));
+    let denied_by = match has_login {
+        true => "OAuth flow failed",
+        false => "missing_token",
+    };
     for (request, lines, expected, says) in [
-        ("GET /things", vec![], 401, "missing_token"),
+        ("GET /things", vec![], 401, denied_by),
         ("GET /things", vec![bearer("x")], 401, "malformed_token"),
         ("GET /a%2Fb", vec![good()], 400, ""),
         (

@@ -24,6 +24,7 @@ mod grpc;
 mod guide;
 mod http2;
 mod load;
+mod login;
 mod mcp;
 mod production;
 mod rules;

@@ -63,6 +63,7 @@ fn the_envoy_files_differ_only_in_their_subject() {
         ),
         ("per-route.yaml", &[format!("{MANAGER}/{HOSTS}")]),
         ("rate-limit.yaml", &[]),
+        ("login.yaml", &["/node".to_owned()]),
     ] {
         let path = file(&format!("deploy/envoy/{name}"));
         let mut other: Value =
@@ -76,6 +77,13 @@ fn the_envoy_files_differ_only_in_their_subject() {
             let filters = other.pointer_mut(&format!("{MANAGER}/http_filters"));
             let limit = filters.and_then(Value::as_array_mut).unwrap().remove(1);
             assert_eq!(limit["name"], "envoy.filters.http.local_ratelimit");
+        }
+        if name == "login.yaml" {
+            let filters = other.pointer_mut(&format!("{MANAGER}/http_filters"));
+            let login = filters.and_then(Value::as_array_mut).unwrap().remove(0);
+            assert_eq!(login["name"], "envoy.filters.http.oauth2");
+            let clusters = other.pointer_mut(clusters).and_then(Value::as_array_mut);
+            assert_eq!(clusters.unwrap().remove(2)["name"], "idp");
         }
         for pointer in subject {
             let (parent, member) = pointer.rsplit_once('/').unwrap();
