@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::support::examples::{file, files};
+use crate::support::examples::{blocks, file, files};
 
-const OVERLAYS: [&str; 5] = [
+const OVERLAYS: [&str; 6] = [
     "contour",
     "envoy-gateway",
+    "envoy-gateway-login",
     "gateway-api",
     "istio",
     "istio-ambient",
@@ -131,6 +132,18 @@ fn gateways_fail_closed() {
     }
     let (path, team) = only("SecurityPolicy", "team-policy.yaml");
     assert_eq!(team["spec"]["mergeType"], "StrategicMerge", "{path}");
+    let (path, login) = only("SecurityPolicy", "login-policy.yaml");
+    assert_eq!(login["spec"]["mergeType"], "StrategicMerge", "{path}");
+    assert_eq!(login["spec"]["oidc"]["forwardAccessToken"], true, "{path}");
+    // Without a section `jwt`, the policy would not be accepted.
+    let passes = &login["spec"]["oidc"]["passThroughAuthHeader"];
+    assert_eq!(passes, &Value::Null, "{path}");
+    let (path, proxy) = only("EnvoyProxy", "envoy-proxy.yaml");
+    let order = json!([{
+        "name": "envoy.filters.http.ext_authz",
+        "after": "envoy.filters.http.oauth2",
+    }]);
+    assert_eq!(proxy["spec"]["filterOrder"], order, "{path}");
 
     let (path, proxy) = only("HTTPProxy", "http-proxy.yaml");
     let ask = &proxy["spec"]["virtualhost"]["authorization"];
@@ -148,6 +161,26 @@ fn gateways_fail_closed() {
         assert_eq!(filter["externalAuth"]["protocol"], "GRPC", "{path}");
         assert_eq!(filter["externalAuth"]["grpc"], json!({}), "{path}");
     }
+}
+
+/// The login's configuration repeats that of the base, and the rules of the guide.
+#[test]
+fn the_login_has_the_rules_of_the_guide() {
+    let login = "deploy/kubernetes/overlays/envoy-gateway-login";
+    let own = read(&file(&format!("{login}/claimgate.yaml"))).remove(0);
+    let mut base = read(&file("deploy/kubernetes/base/claimgate.yaml")).remove(0);
+    base["providers"][0]["audiences"] = json!(["app"]);
+    for section in ["server", "admin", "providers"] {
+        assert_eq!(own[section], base[section], "{section}");
+    }
+    let guide = std::fs::read_to_string(file("docs/guides/login.md")).unwrap();
+    let blocks = blocks(&guide);
+    let (_, text) = blocks
+        .iter()
+        .find(|(info, _)| info == "yaml title=claimgate.yaml")
+        .unwrap();
+    let guide: Value = serde_saphyr::from_str(text).unwrap();
+    assert_eq!(own["rules"], guide["rules"]);
 }
 
 /// Whatever refers to claimgate's Service has its name, its namespace and its port.

@@ -57,6 +57,9 @@ pub fn configurations() -> Vec<(String, String)> {
     own.push(file("deploy/compose/claimgate.yaml"));
     own.push(file("deploy/kubernetes/base/claimgate.yaml"));
     own.push(file("deploy/kubernetes/overlays/sidecar/claimgate.yaml"));
+    own.push(file(
+        "deploy/kubernetes/overlays/envoy-gateway-login/claimgate.yaml",
+    ));
     for path in own {
         let yaml = std::fs::read_to_string(&path).unwrap();
         found.push((path.display().to_string(), yaml));
