@@ -63,6 +63,11 @@ pub(super) struct Arguments {
     #[command(flatten)]
     tls: TlsArguments,
 
+    /// Expect a login in front of claimgate: it must take browsers, and leave requests with a token to claimgate. Probes
+    /// that otherwise have no token then have an unreadable one
+    #[arg(long)]
+    expects_login: bool,
+
     /// Time limit for each answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -108,6 +113,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         claim_header,
         admin,
         tls,
+        expects_login,
         timeout,
         plain_port,
         large,
@@ -122,6 +128,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         path: through.path().to_owned(),
         token,
         claim_headers: claim_header,
+        expects_login,
     };
     let doctor = Doctor {
         gateway: Gateway::new(&through, tls, plain_port, timeout)?,

@@ -22,6 +22,9 @@ const GUIDE: &str = include_str!("../../docs/guides/login.md");
 /// The application's address in the file, which is also the audience of its tokens.
 const APPLICATION: &str = "https://app.example.com";
 
+const FILTERS: &str =
+    "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+
 /// The maximum time in the browser: two of its waits, and the rest.
 const BROWSING: Duration = Duration::from_mins(2);
 
@@ -36,9 +39,7 @@ pub fn wired(text: &str, issuer: &str, directory: &Path) -> String {
         .replace(APPLICATION, "http://%REQ(:authority)%");
     let mut file: Value = serde_saphyr::from_str(&text).unwrap();
     let login = file
-        .pointer_mut(
-            "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config",
-        )
+        .pointer_mut(&format!("{FILTERS}/0/typed_config/config"))
         .unwrap();
     login["authorization_endpoint"] = format!("{issuer}/auth").into();
     login["token_endpoint"]["uri"] = format!("{issuer}/token").into();
@@ -85,33 +86,60 @@ fn configured(issuer: &str) -> Value {
     whole
 }
 
+/// Everything that stands around the file.
+struct Front {
+    provider: Provider,
+    claimgate: Claimgate,
+    upstream: Upstream,
+    directory: tempfile::TempDir,
+}
+
+impl Front {
+    /// claimgate has the configuration in the file's comment.
+    async fn start() -> Self {
+        let provider = Provider::start(0).await;
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().join("claimgate.yaml");
+        fs::write(&own, configured(&provider.issuer).to_string()).unwrap();
+        let claimgate = Claimgate::start(&own).await;
+        claimgate.is_ready().await;
+        Self {
+            provider,
+            claimgate,
+            upstream: Upstream::start().await.unwrap(),
+            directory,
+        }
+    }
+
+    /// An Envoy with the file, whose HTTP filters are changed.
+    async fn envoy(&self, change: impl FnOnce(&mut Vec<Value>)) -> Envoy {
+        let text = wired(FILE, &self.provider.issuer, self.directory.path());
+        let mut file: Value = serde_json::from_str(&text).unwrap();
+        change(file.pointer_mut(FILTERS).unwrap().as_array_mut().unwrap());
+        let wiring = Wiring {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            claimgate: self.claimgate.check.into(),
+            upstream: self.upstream.address(),
+        };
+        Envoy::start(&envoy_binary(), &file.to_string(), &wiring)
+            .await
+            .unwrap()
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs Envoy, oidc-provider, Chromium and playwright-core: run `make e2e`"]
 async fn a_person_logs_in_with_a_browser() {
-    let provider = Provider::start(0).await;
-    let directory = tempfile::tempdir().unwrap();
-    let own = directory.path().join("claimgate.yaml");
-    let upstream = Upstream::start().await.unwrap();
-    let configured = configured(&provider.issuer).to_string();
-    fs::write(&own, &configured).unwrap();
-    let claimgate = Claimgate::start(&own).await;
-    claimgate.is_ready().await;
-    let wiring = Wiring {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        claimgate: claimgate.check.into(),
-        upstream: upstream.address(),
-    };
-    let text = wired(FILE, &provider.issuer, directory.path());
-    let envoy = Envoy::start(&envoy_binary(), &text, &wiring).await.unwrap();
-
+    let front = Front::start().await;
+    let envoy = front.envoy(|_| {}).await;
+    let provider = &front.provider;
     // The rule for writing names the application's address, whose port is known now.
     let application = format!("http://localhost:{}", envoy.address().port());
     let origin = |address: &str| format!("== \\\"{address}\\\"");
-    fs::write(
-        &own,
-        change(&configured, &origin(APPLICATION), &origin(&application)),
-    )
-    .unwrap();
+    let own = front.directory.path().join("claimgate.yaml");
+    let before = fs::read_to_string(&own).unwrap();
+    let text = change(&before, &origin(APPLICATION), &origin(&application));
+    fs::write(&own, text).unwrap();
     let token = provider.token("urn:orders-api").await;
     let lines = [bearer(&token), format!("origin: {application}")];
     eventually("the address is configured", async || {
@@ -163,5 +191,55 @@ async fn a_person_logs_in_with_a_browser() {
         let answer = http(envoy.address(), request, &lines).await;
         assert_eq!(answer.status, status, "{request}: {answer:?}");
         assert!(answer.body.contains(says), "{request}: {answer:?}");
+    }
+}
+
+/// `claimgate doctor` knows what a login in front does, and what is wrong with it.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn doctor_expects_a_login() {
+    type Change = fn(&mut Vec<Value>);
+    let front = Front::start().await;
+    let cases: [(&str, Change, &[&str], i32); 4] = [
+        ("the file", |_| {}, &[], 0),
+        (
+            "the other order",
+            |filters| filters.swap(0, 1),
+            &["login_order"],
+            1,
+        ),
+        (
+            "no pass_through_matcher",
+            |filters| {
+                let config = &mut filters[0]["typed_config"]["config"];
+                config["pass_through_matcher"] = Value::Null;
+            },
+            &["bearer_ignored"],
+            0,
+        ),
+        (
+            "another host",
+            |filters| {
+                let config = &mut filters[0]["typed_config"]["config"];
+                config["allowed_redirect_domains"] = json!(["app.example.com"]);
+            },
+            &["login_refused"],
+            1,
+        ),
+    ];
+    for (what, change, expected, code) in cases {
+        let envoy = front.envoy(change).await;
+        let output = Command::new(env!("CARGO_BIN_EXE_claimgate"))
+            .args(["doctor", "--expects-login", "--output", "json", "--through"])
+            .arg(format!("http://{}/orders", envoy.address()))
+            .output()
+            .await
+            .unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().iter();
+        let wrong = findings.filter(|it| it["verdict"] != "ok" && it["verdict"] != "unseen");
+        let wrong: Vec<_> = wrong.map(|it| it["code"].as_str().unwrap()).collect();
+        assert_eq!(wrong, expected, "{what}: {report:#}");
+        assert_eq!(output.status.code(), Some(code), "{what}");
     }
 }

@@ -6,6 +6,7 @@ mod advice;
 mod asked;
 mod failing;
 mod headers;
+mod login;
 mod paths;
 #[cfg(test)]
 pub(super) mod recorded;
@@ -115,6 +116,9 @@ impl Finding {
 /// that, so they are left out.
 pub(super) fn diagnose(observations: &Observations) -> Vec<Finding> {
     let seen = Seen::of(observations);
+    if let Some(findings) = login::hidden(&seen) {
+        return findings;
+    }
     if let Some(finding) = failing::unusable(&seen) {
         return vec![finding];
     }
@@ -122,6 +126,7 @@ pub(super) fn diagnose(observations: &Observations) -> Vec<Finding> {
     // Then everything passes, claim headers included.
     let is_open = asked.verdict == Verdict::Problem;
     let mut findings = Vec::new();
+    findings.extend(login::page(&seen));
     findings.extend(failing::some_checks(&seen));
     findings.push(asked);
     findings.extend(asked::again(&seen));

@@ -17,7 +17,10 @@ const LARGE_BYTES: usize = 56 * 1024;
 /// The subject of a probe, in the order in which they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
+    /// Without a token. If a login is expected, with an unreadable one: the login answers every other request.
     NoToken,
+    /// What a browser sends to open a page, if a login is expected.
+    Page,
     /// The same on a path that does not exist, at the root of the gateway.
     Elsewhere,
     Garbage,
@@ -43,9 +46,10 @@ pub(super) enum Probe {
     GarbageAgain,
 }
 
-/// The probes of every run. The one for large headers is left out unless it was asked for.
-pub(super) const ALL: [Probe; 18] = [
+/// The probes of every run. Those for large headers and for a login are left out unless they were asked for.
+pub(super) const ALL: [Probe; 19] = [
     Probe::NoToken,
+    Probe::Page,
     Probe::Elsewhere,
     Probe::Garbage,
     Probe::Token,
@@ -100,6 +104,8 @@ pub(super) struct Target {
     pub token: Option<String>,
     /// In lower case.
     pub claim_headers: Vec<String>,
+    /// Whether browsers are to be sent to a login.
+    pub expects_login: bool,
 }
 
 /// One request, whose parts are sent unchanged.
@@ -124,7 +130,7 @@ pub(super) enum Connection {
 }
 
 impl Probe {
-    /// The request of this probe. `None` if it needs a token and none was given.
+    /// The request of this probe. `None` if it needs a token and none was given, or a login and none is expected.
     pub(super) fn request(self, target: &Target, ids: &Ids) -> Option<Request> {
         let Ids {
             request,
@@ -137,15 +143,18 @@ impl Probe {
             ("traceparent".to_owned(), format!("00-{trace}-{parent}-00")),
         ];
         let token = target.token.as_ref().map(|token| format!("Bearer {token}"));
+        let passes_login = target.expects_login.then(|| GARBAGE.to_owned());
         let authorizations = match self {
+            Self::Page if !target.expects_login => return None,
+            // Browsers send neither with a token.
+            Self::Page | Self::Preflight => vec![],
             Self::NoToken
             | Self::Elsewhere
-            | Self::Preflight
             | Self::LowerCaseMethod
             | Self::LowerCaseMethodHttp2
             | Self::LargeHeader
             | Self::Kept
-            | Self::PlainPort => vec![],
+            | Self::PlainPort => passes_login.into_iter().collect(),
             Self::Garbage | Self::GarbageAgain => vec![GARBAGE.to_owned()],
             Self::Token => vec![token?],
             Self::SpoofedHeaders
@@ -153,7 +162,7 @@ impl Probe {
             | Self::EncodedDots
             | Self::DotsWithSemicolon
             | Self::PathParameter
-            | Self::DoubleSlash => token.into_iter().collect(),
+            | Self::DoubleSlash => token.or(passes_login).into_iter().collect(),
             Self::TwoAuthorizations => {
                 vec![
                     token.unwrap_or_else(|| GARBAGE.to_owned()),
@@ -197,6 +206,12 @@ impl Probe {
                     ("access-control-request-method", "GET"),
                 ];
                 return question
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .to_vec();
+            }
+            Self::Page => {
+                let navigation = [("accept", "text/html"), ("sec-fetch-mode", "navigate")];
+                return navigation
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .to_vec();
             }
@@ -251,6 +266,7 @@ mod tests {
             path: "/orders".to_owned(),
             token: token.map(str::to_owned),
             claim_headers: vec!["x-auth-subject".to_owned(), "x-user".to_owned()],
+            expects_login: true,
         }
     }
 
@@ -298,7 +314,13 @@ mod tests {
             ..Ids::random()
         };
         for (probe, method, path, header) in [
-            (Probe::NoToken, "GET", "/orders", None),
+            (
+                Probe::NoToken,
+                "GET",
+                "/orders",
+                Some(("authorization", GARBAGE)),
+            ),
+            (Probe::Page, "GET", "/orders", Some(("accept", "text/html"))),
             (
                 Probe::Garbage,
                 "GET",
@@ -349,6 +371,15 @@ mod tests {
                 assert!(request.headers.contains(&line), "{request:?}");
             }
         }
+        let without = Target {
+            expects_login: false,
+            ..target(None)
+        };
+        assert_eq!(Probe::Page.request(&without, &ids), None);
+        let request = Probe::NoToken.request(&without, &ids).unwrap();
+        let mut names = request.headers.iter().map(|(name, _)| name);
+        assert!(names.all(|name| name != "authorization"), "{request:?}");
+
         let two = Probe::TwoAuthorizations
             .request(&target(None), &ids)
             .unwrap();

@@ -86,6 +86,16 @@ changes! {
         "put `envoy.filters.http.ext_authz` before the filter that answered, or remove that filter; only a login \
          (`oauth2`) belongs before it";
 
+    LOGIN_ORDER: "http_filters",
+        "put `envoy.filters.http.oauth2` before `envoy.filters.http.ext_authz` (Envoy Gateway: `filterOrder` of the \
+         EnvoyProxy)";
+    LOGIN_FILTER: "http_filters",
+        "add `envoy.filters.http.oauth2`, or look at what turns it off for this route";
+    LOGIN_REFUSES: "deny_redirect_matcher",
+        "let it leave out requests that accept HTML, and add the host to `allowed_redirect_domains`";
+    PASS_THROUGH: "pass_through_matcher",
+        "let it match `authorization` with the prefix `Bearer ` (Envoy Gateway: a route without `oidc` for these requests)";
+
     ALLOWED_HEADERS: "allowed_headers",
         "remove it from the `ext_authz` filter (Envoy Gateway: `headersToExtAuth`), because claimgate needs all headers";
     AUTHORIZATION_ALLOWED: "allowed_headers",

@@ -19,7 +19,10 @@ pub(super) fn without_token(seen: &Seen<'_>) -> Finding {
     if let Some((told, denial)) = seen.denial(Probe::NoToken) {
         return Finding::well(
             "asked",
-            "claimgate is asked, and denies a request without a token",
+            match seen.get(Probe::Page) {
+                None => "claimgate is asked, and denies a request without a token",
+                Some(_) => "claimgate is asked, and denies a request with an unreadable token",
+            },
             format!(
                 "{}, request id `{}`",
                 told.shown(),

@@ -3,6 +3,7 @@
 mod instance;
 mod mistakes;
 
+use super::super::probe::ALL;
 use super::recorded::{answer, ids};
 use super::*;
 
@@ -22,6 +23,7 @@ enum Reply {
     /// The API answers with what it received: a path that begins with the probe's mark, and one header with it.
     Echo(&'static str, &'static str),
     Local(u16, &'static str),
+    Redirect(&'static str),
     /// The API, or another Envoy, answers without a body.
     Forwarded(u16),
     Late,
@@ -54,6 +56,7 @@ impl Reply {
                 answer(200, &[FORWARDED, ENVOY], &body.to_string())
             }
             Self::Local(status, body) => answer(status, &[ENVOY], body),
+            Self::Redirect(location) => answer(302, &[("location", location), ENVOY], ""),
             Self::Forwarded(status) => answer(status, &[FORWARDED, ENVOY], ""),
             Self::Broken => return Err(SendError::Broken("reset".to_owned())),
             Self::Late => return Err(SendError::Late(Duration::from_secs(5))),
@@ -64,7 +67,7 @@ impl Reply {
 /// How the example answers, with a rule that uses paths, to a client without a token.
 fn example(probe: Probe) -> Option<Reply> {
     Some(match probe {
-        Probe::Token | Probe::LargeHeader => return None,
+        Probe::Token | Probe::LargeHeader | Probe::Page => return None,
         Probe::Garbage | Probe::GarbageAgain => Reply::Denied(401, "malformed_token"),
         Probe::TwoAuthorizations => Reply::Denied(401, "malformed_authorization"),
         Probe::SpoofedSpellings | Probe::LowerCaseMethod => Reply::Local(400, ""),
@@ -73,9 +76,18 @@ fn example(probe: Probe) -> Option<Reply> {
     })
 }
 
-/// The observations of the example, with these replies instead.
+/// The observations of the example, with these replies instead. No login is expected.
 fn observed(instead: impl Fn(Probe) -> Option<Reply>) -> Observations {
-    let replies = super::super::probe::ALL.into_iter().zip(1..);
+    let probes = ALL.into_iter();
+    observed_by(probes.filter(|probe| *probe != Probe::Page), instead)
+}
+
+/// The same by these probes.
+fn observed_by(
+    probes: impl Iterator<Item = Probe>,
+    instead: impl Fn(Probe) -> Option<Reply>,
+) -> Observations {
+    let replies = probes.zip(1..);
     let probes = replies.filter_map(|(probe, number)| {
         let sent = ids(number);
         let reply = instead(probe).or_else(|| example(probe))?;
@@ -211,4 +223,53 @@ fn a_public_path_is_no_open_gateway() {
     }));
     assert_eq!(findings[0].code, "public_path", "{findings:#?}");
     assert_eq!(findings[0].verdict, Verdict::CannotProbe);
+}
+
+/// What a browser and a program with an unreadable token get, if a login is expected.
+#[test]
+fn a_login_is_in_front_or_not() {
+    let login = Reply::Redirect("https://idp.example.com/auth?client_id=app&response_type=code");
+    let elsewhere = Reply::Redirect("https://api.example.com/orders?page=2");
+    let refused = Reply::Local(401, "OAuth flow failed.");
+    let judged = Reply::Denied(401, "malformed_token");
+    for (page, program, expected) in [
+        (login, judged, &[][..]),
+        (elsewhere, judged, &[]),
+        (
+            Reply::Denied(401, "missing_token"),
+            judged,
+            &["login_order"],
+        ),
+        (Reply::Passed(200), judged, &["no_login"]),
+        (refused, judged, &["login_refused"]),
+        (login, login, &["bearer_ignored"]),
+        (login, refused, &["bearer_ignored"]),
+        (refused, refused, &["login_refused", "bearer_ignored"]),
+        // Without the login, this is what is wrong.
+        (elsewhere, elsewhere, &["redirect"]),
+        (
+            Reply::Local(503, ""),
+            Reply::Local(503, ""),
+            &["some_checks_fail"],
+        ),
+    ] {
+        let observations = observed_by(ALL.into_iter(), |probe| match probe {
+            Probe::Page => Some(page),
+            Probe::NoToken => Some(program),
+            _ => None,
+        });
+        let found: Vec<_> = wrong(&observations).iter().map(|it| it.code).collect();
+        assert_eq!(found, expected);
+    }
+    let observations = observed_by(ALL.into_iter(), only(Probe::Page, login));
+    let findings = diagnose(&observations);
+    assert_eq!(
+        (findings[0].verdict, findings[0].code),
+        (Verdict::Well, "login")
+    );
+    assert!(
+        findings[0]
+            .seen
+            .ends_with("`location: https://idp.example.com/auth`")
+    );
 }
