@@ -1,19 +1,35 @@
-//! Envoy Gateway, without a cluster, programs a real Envoy with deploy/kubernetes/overlays/envoy-gateway.
+//! Envoy Gateway, without a cluster, programs a real Envoy with deploy/kubernetes/overlays/envoy-gateway, and with
+//! overlays/envoy-gateway-login, where a person logs in with a headless browser.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use claimgate::dev::upstream::Upstream;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::gateway::{Backends, claim_headers};
 use crate::manifests::render;
 use crate::process::{Process, free_port, server};
-use crate::setup::{envoy_binary, eventually, http};
+use crate::setup::{Claimgate, Provider, bearer, envoy_binary, eventually, http};
 use crate::{file, read, stream};
 
 /// The version of the Envoy that the tests install.
 const ENVOY: &str = "1.40.0";
+
+const LOGIN: &str = "deploy/kubernetes/overlays/envoy-gateway-login";
+/// The application's address in that overlay, which is also the audience of its tokens here.
+const APPLICATION: &str = "https://app.example.com";
+/// The maximum time in the browser.
+const BROWSING: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 #[ignore = "needs Envoy Gateway: run `make test-meshes`"]
@@ -80,26 +96,169 @@ async fn a_teams_policy_without_merge_type_opens_its_route() {
     gateway.stop().await;
 }
 
-/// Envoy Gateway and its Envoy. It always listens on port 18000 itself, so only one runs at a time.
+/// The steps in the browser are those with deploy/envoy/login.yaml.
+#[tokio::test]
+#[ignore = "needs Envoy Gateway, oidc-provider and Chromium: run `make test-meshes`"]
+async fn a_person_logs_in() {
+    let provider = Provider::start(0).await;
+    let upstream = Upstream::start().await.unwrap();
+    let port = free_port();
+    let application = format!("http://localhost:{port}");
+    let directory = tempfile::tempdir().unwrap();
+    let claimgate = behind_a_login(directory.path(), &provider.issuer, &application).await;
+    let mut objects = wiring(port, claimgate.check, upstream.address());
+    let login = login(&mut objects, &provider.issuer, &application);
+    objects.extend(login);
+    let running = Running::start(port, &objects).await;
+
+    let token = provider.token(APPLICATION).await;
+    let ask = async |request: &str, lines: &[String]| http(running.address, request, lines).await;
+    // The overlay has no other host.
+    let host = format!("GET http://localhost:{port}/orders");
+    eventually("programs are asked about", async || {
+        let garbage = ask(&host, &[bearer("x")]).await;
+        let good = ask(&host, &[bearer(&token)]).await;
+        (garbage.status, good.status) == (401, 200) && garbage.body.contains("malformed_token")
+    })
+    .await;
+    eventually("the login is there", async || {
+        ask(&host, &["accept: text/html".to_owned()]).await.status == 302
+    })
+    .await;
+
+    let mut node = Command::new("node");
+    node.args(["login.mjs", &application, &provider.issuer])
+        .current_dir(file("tests/e2e/browser"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = timeout(BROWSING, node.output()).await;
+    let output = output
+        .expect("the browser ends")
+        .expect("node runs: run `make test-meshes`");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    running.stop().await;
+}
+
+/// claimgate with the overlay's configuration, for tokens of this provider.
+async fn behind_a_login(directory: &Path, issuer: &str, application: &str) -> Claimgate {
+    let mut configuration = read(&format!("{LOGIN}/claimgate.yaml")).remove(0);
+    let provider = &mut configuration["providers"][0];
+    provider["issuer"] = issuer.into();
+    provider["audiences"] = json!([APPLICATION]);
+    // Its directory is one of the pod.
+    provider.as_object_mut().unwrap().remove("refresh").unwrap();
+    // Shows the browser which token the request had.
+    let id = json!({ "header": "x-auth-token-id", "claim": "jti" });
+    let headers = configuration["upstream"]["claim_headers"].as_array_mut();
+    headers.unwrap().push(id);
+    let text = configuration.to_string();
+    let own = format!("== \\\"{APPLICATION}\\\"");
+    assert_eq!(text.matches(&own).count(), 1, "{text}");
+    let text = text.replace(&own, &format!("== \\\"{application}\\\""));
+    let path = directory.join("claimgate.yaml");
+    std::fs::write(&path, text).unwrap();
+    let claimgate = Claimgate::start(&path).await;
+    claimgate.is_ready().await;
+    claimgate
+}
+
+/// What the overlay applies, at this provider and for this application. Without a cluster, the order of the
+/// filters goes into the `EnvoyProxy` among `objects`, and secrets are there as they are.
+fn login(objects: &mut [Value], issuer: &str, application: &str) -> Vec<Value> {
+    let secret = |name: &str, namespace: &str, key: &str, value: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": { "name": name, "namespace": namespace },
+            "data": { key: BASE64_STANDARD.encode(value) },
+        })
+    };
+    let mut own = vec![
+        policy(),
+        secret("app-login", "gateway", "client-secret", "secret-of-the-app"),
+        secret(
+            "envoy-oidc-hmac",
+            "envoy-gateway-system",
+            "hmac-secret",
+            "0123456789abcdef0123456789abcdef",
+        ),
+    ];
+    for mut object in render(&file(LOGIN)) {
+        let kind = object["kind"].as_str().unwrap().to_owned();
+        let name = object["metadata"]["name"].clone();
+        match kind.as_str() {
+            "EnvoyProxy" => {
+                let mut host = objects.iter_mut().filter(|it| it["kind"] == "EnvoyProxy");
+                host.next().unwrap()["spec"]["filterOrder"] = object["spec"]["filterOrder"].take();
+            }
+            "SecurityPolicy" if name == "login" => {
+                let oidc = &mut object["spec"]["oidc"];
+                oidc["redirectURL"] = format!("{application}/oauth2/callback").into();
+                oidc["resources"] = json!([APPLICATION]);
+                // A name, which Envoy Gateway requires. It does not look for metadata.
+                let token = issuer.replace("127.0.0.1", "localhost");
+                let endpoints = &mut oidc["provider"];
+                endpoints["authorizationEndpoint"] = format!("{issuer}/auth").into();
+                endpoints["tokenEndpoint"] = format!("{token}/token").into();
+                endpoints["endSessionEndpoint"] = format!("{issuer}/session/end").into();
+                own.push(object);
+            }
+            "HTTPRoute" => {
+                object["spec"]["hostnames"] = json!(["localhost"]);
+                let backend = object.pointer_mut("/spec/rules/0/backendRefs").unwrap();
+                assert_eq!(*backend, json!([{ "name": "app", "port": 80 }]));
+                *backend = orders_api();
+                own.push(object);
+            }
+            _ => {}
+        }
+    }
+    own
+}
+
+/// A Gateway with the policy of the overlay, and what stands behind it.
 struct Gateway {
     backends: Backends,
     address: SocketAddr,
-    process: Process,
-    _directory: TempDir,
+    running: Running,
 }
 
 impl Gateway {
     /// The overlay's policy on a Gateway with one route, and perhaps a team's policy for the route.
     async fn start(team: Option<Value>) -> Self {
         let backends = Backends::start("docs/guides/envoy-gateway.md").await;
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
         let port = free_port();
-        let mut objects = wiring(port, &backends);
+        let mut objects = wiring(port, backends.check, backends.upstream.address());
         objects.push(policy());
         objects.extend(team);
+        let running = Running::start(port, &objects).await;
+        Self {
+            backends,
+            address: running.address,
+            running,
+        }
+    }
+
+    async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+/// Envoy Gateway and its Envoy. It always listens on port 18000 itself, so only one runs at a time.
+struct Running {
+    address: SocketAddr,
+    process: Process,
+    _directory: TempDir,
+}
+
+impl Running {
+    /// With these objects, of which a Gateway listens on this port.
+    async fn start(port: u16, objects: &[Value]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
         std::fs::create_dir(at("resources")).unwrap();
-        std::fs::write(at("resources/objects.yaml"), stream(&objects)).unwrap();
+        std::fs::write(at("resources/objects.yaml"), stream(objects)).unwrap();
 
         // Without this, it would download one.
         let binary = at("data").join(format!("envoy-versions/{ENVOY}/bin"));
@@ -142,7 +301,6 @@ impl Gateway {
             })
             .await;
         Self {
-            backends,
             address,
             process,
             _directory: directory,
@@ -176,7 +334,7 @@ fn policy() -> Value {
 }
 
 /// Stands for the cluster: the Gateway `public`, the route `orders`, and where claimgate and the API are.
-fn wiring(port: u16, backends: &Backends) -> Vec<Value> {
+fn wiring(port: u16, check: SocketAddr, upstream: SocketAddr) -> Vec<Value> {
     let gateway_api = "gateway.networking.k8s.io/v1";
     let own = "gateway.envoyproxy.io/v1alpha1";
     let of = |version: &str, kind: &str, name: &str, spec: Value| {
@@ -203,9 +361,7 @@ fn wiring(port: u16, backends: &Backends) -> Vec<Value> {
     });
     let route = json!({
         "parentRefs": [{ "name": "public" }],
-        "rules": [{ "backendRefs": [
-            { "group": "gateway.envoyproxy.io", "kind": "Backend", "name": "orders-api" },
-        ] }],
+        "rules": [{ "backendRefs": orders_api() }],
     });
     let host = json!({ "provider": { "type": "Host", "host": { "envoyVersion": ENVOY } } });
     let listener = json!({ "name": "http", "protocol": "HTTP", "port": port });
@@ -220,7 +376,12 @@ fn wiring(port: u16, backends: &Backends) -> Vec<Value> {
             json!({ "gatewayClassName": "host", "listeners": [listener] }),
         ),
         of(gateway_api, "HTTPRoute", "orders", route),
-        backend("claimgate", backends.check, &["gateway.envoyproxy.io/h2c"]),
-        backend("orders-api", backends.upstream.address(), &[]),
+        backend("claimgate", check, &["gateway.envoyproxy.io/h2c"]),
+        backend("orders-api", upstream, &[]),
     ]
+}
+
+/// The backend of the routes.
+fn orders_api() -> Value {
+    json!([{ "group": "gateway.envoyproxy.io", "kind": "Backend", "name": "orders-api" }])
 }
