@@ -335,6 +335,11 @@ impl Claimgate {
         self.child.kill().await.unwrap();
     }
 
+    /// Stops the process where it is: its connections stay open, and nothing is answered.
+    pub async fn freeze(&self) {
+        signal(&self.child, "-STOP").await;
+    }
+
     pub async fn stop(mut self) {
         terminate(&self.child).await;
         assert_eq!(self.child.wait().await.unwrap().code(), Some(0));
@@ -350,8 +355,12 @@ impl Claimgate {
 }
 
 pub async fn terminate(child: &Child) {
+    signal(child, "-TERM").await;
+}
+
+async fn signal(child: &Child, name: &str) {
     let pid = child.id().unwrap().to_string();
-    let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+    let sent = Command::new("kill").args([name, &pid]).status().await;
     assert!(sent.unwrap().success());
 }
 

@@ -115,14 +115,22 @@ impl Backends {
         }
     }
 
-    /// With claimgate gone, no request passes, not even to a public path.
+    /// With claimgate frozen, and with claimgate gone, no request passes, not even to a public path.
     pub async fn are_closed_by(&mut self, gateway: SocketAddr, status: u16) {
         let token = self.token(&json!({ "sub": "alice" }));
-        self.claimgate_dies().await;
-        for request in ["GET /orders", "GET /healthz"] {
-            let answer = http(gateway, request, &[bearer(&token)]).await;
-            assert_eq!(answer.status, status, "{request}: {answer:?}");
-            assert_eq!(answer.body, "", "{request}");
+        for is_gone in [false, true] {
+            match is_gone {
+                false => self.claimgate.as_ref().unwrap().freeze().await,
+                true => self.claimgate_dies().await,
+            }
+            for request in ["GET /orders", "GET /healthz"] {
+                let answer = http(gateway, request, &[bearer(&token)]).await;
+                assert_eq!(
+                    answer.status, status,
+                    "{request}, gone: {is_gone}: {answer:?}"
+                );
+                assert_eq!(answer.body, "", "{request}, gone: {is_gone}");
+            }
         }
     }
 
