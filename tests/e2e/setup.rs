@@ -338,6 +338,15 @@ impl Claimgate {
     /// Stops the process where it is: its connections stay open, and nothing is answered.
     pub async fn freeze(&self) {
         signal(&self.child, "-STOP").await;
+        let threads = format!("/proc/{}/task", self.child.id().unwrap());
+        // A thread goes on until the kernel next runs it.
+        eventually("all threads have stopped", async || {
+            std::fs::read_dir(&threads).unwrap().all(|thread| {
+                let status = std::fs::read_to_string(thread.unwrap().path().join("status"));
+                status.unwrap().contains("\nState:\tT")
+            })
+        })
+        .await;
     }
 
     pub async fn stop(mut self) {
