@@ -85,6 +85,7 @@ async fn the_guide_for_envoy_is_enough() {
         .unwrap()
         .extend(settings.as_object().unwrap().clone());
     let filters = manager["http_filters"].as_array_mut().unwrap();
+    filters.insert(0, block("trailers-filter.yaml"));
     filters.insert(0, block("http-filter.yaml"));
     let clusters = resources["clusters"].as_array_mut().unwrap();
     // Where the development Envoy looks for it.
