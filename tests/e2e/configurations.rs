@@ -316,11 +316,13 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
         );
     }
 
-    // claimgate comes back, and goes for good.
+    // claimgate comes back, hangs, and goes for good.
     if row.connection != Connection::Unix {
         claimgate.restart().await;
         eventually("Envoy asks again", async || status().await == 200).await;
     }
+    claimgate.freeze().await;
+    assert_eq!(status().await, 503, "{file}: claimgate hangs");
     claimgate.kill().await;
     assert_eq!(status().await, 503, "{file}");
 }
