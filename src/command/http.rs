@@ -16,6 +16,10 @@ use super::Failure;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The status and the body of the answer.
+///
+/// # Errors
+///
+/// A [`hyper::Error`] if no head of an answer of HTTP/1 came.
 pub(super) async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<String>,
@@ -33,7 +37,9 @@ pub(super) async fn exchange(
             Err(error) => return Err(error.into()),
         };
         let status = answer.status();
-        Ok((status, answer.into_body().collect().await?.to_bytes()))
+        let body = answer.into_body().collect().await;
+        let body = body.map_err(|error| format!("the answer ended early: {error}"))?;
+        Ok((status, body.to_bytes()))
     };
     timeout(TIMEOUT, answered)
         .await

@@ -1,7 +1,5 @@
 //! `claimgate why`: why a request was denied.
 
-use std::error::Error;
-use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -83,7 +81,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             }
         }
     };
-    let (status, body) = answered.map_err(|error| match is_other_protocol(&*error) {
+    // Whichever comes first: a server of HTTP/2 writes unasked, refuses the request, closes or resets.
+    let (status, body) = answered.map_err(|error| match error.is::<hyper::Error>() {
         true => wrong(
             &"it does not speak HTTP/1: this is probably `server.listen`, where Envoy sends its checks",
         ),
@@ -114,24 +113,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             })
         }
     }
-}
-
-/// Whether something answered, but not in HTTP/1.
-fn is_other_protocol(error: &(dyn Error + 'static)) -> bool {
-    let error: Option<&hyper::Error> = error.downcast_ref();
-    error.is_some_and(|error| {
-        // A server of HTTP/2 writes first, which is unexpected.
-        let is_unexpected = error.is_canceled() && error.source().is_some();
-        // It closes the connection before it has read the request, so its answer may be lost.
-        let cause: Option<&io::Error> = error.source().and_then(|cause| cause.downcast_ref());
-        let is_reset = cause.is_some_and(|cause| {
-            matches!(
-                cause.kind(),
-                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-            )
-        });
-        is_unexpected || is_reset || error.is_parse() || error.is_incomplete_message()
-    })
 }
 
 /// A line for each fact.

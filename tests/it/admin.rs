@@ -9,7 +9,7 @@ use claimgate::keyring::Algorithm::Es256;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
@@ -89,6 +89,41 @@ async fn why_at_the_wrong_port() {
         assert!(told.err.contains(says), "{}", told.err);
     }
     server.stop().await;
+}
+
+/// Whatever a server of another protocol does first, the advice is the same.
+#[tokio::test]
+async fn why_where_nothing_speaks_http_1() {
+    let settings: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for (first, reads, resets) in [
+        (settings, true, false),
+        (settings, false, false),
+        (settings, true, true),
+        (b"", true, false),
+        (b"", false, false),
+        (b"", true, true),
+        (b"SSH-2.0-server\r\n", true, false),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(first).await.unwrap();
+            if reads {
+                // The command may close first.
+                stream.read_u8().await.ok();
+            }
+            if resets {
+                stream.set_zero_linger().unwrap();
+            }
+        });
+        let told = run(&["why", "one", "--admin", &address], "").await;
+        let case = format!("{:?}, {reads}, {resets}", first.escape_ascii().to_string());
+        assert_eq!(told.code, Some(2), "{case}");
+        let says = "this is probably `server.listen`";
+        assert!(told.err.contains(says), "{case}: {}", told.err);
+        peer.await.unwrap();
+    }
 }
 
 #[tokio::test]
