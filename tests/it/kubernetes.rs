@@ -54,7 +54,7 @@ fn copies_are_up_to_date() {
         read(&file(alerts)) == read(&file(&copy)),
         "run `make copies`"
     );
-    let rules = yaml("deploy/kubernetes/overlays/prometheus/rules.yaml");
+    let rules = yaml("deploy/kubernetes/components/prometheus/rules.yaml");
     assert!(
         rules["spec"]["groups"] == yaml(alerts)["groups"],
         "run `make copies`"
