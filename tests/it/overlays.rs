@@ -1,5 +1,5 @@
 //! The overlays for service meshes and gateways ask claimgate about everything, and fail closed. `make
-//! test-real` runs them with the real servers.
+//! test-meshes` runs them with the real servers.
 
 use std::path::PathBuf;
 
