@@ -90,10 +90,11 @@ test-wheel: $(PYTHON)/pytest $(PYTHON)/maturin ## Install the wheel WHEEL in a f
 		$(or $(WHEEL),target/wheel/dist/claimgate-*.whl)
 	cd crates/python && env -u CLAIMGATE_BIN $(CURDIR)/target/wheel/venv/bin/pytest -q
 
-test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm etcd iproute ## Run the tests with a Kubernetes API server, Contour, Keycloak, Ory Hydra and grpc-java; needs Go and Java
+test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm $(PLAYWRIGHT) etcd iproute chromium ## Run the tests with a Kubernetes API server, Contour, Keycloak, Ory Hydra and grpc-java; needs Go, Java and Node
 	.ci/real-servers $(TOOLS)/real kube-apiserver contour keycloak hydra go-httpbin compose-spec grpc-java
 	cargo test --locked --test real --no-run
-	$(REAL) .ci/with-pods .ci/totals cargo test --locked --offline --test real -- --ignored --test-threads=1 \
+	$(REAL) CHROMIUM_BIN=$(CHROMIUM) .ci/with-pods .ci/totals \
+		cargo test --locked --offline --test real -- --ignored --test-threads=1 \
 		manifests cluster_tokens contour keycloak hydra compose grpc_java
 
 test-meshes: $(ENVOY) $(VENV)/bin/kubectl $(OIDC) $(PLAYWRIGHT) etcd chromium ## Run the tests with istiod and Envoy Gateway, which Go builds once

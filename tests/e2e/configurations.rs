@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use crate::certificates::Certificates;
 use crate::change;
-use crate::login;
+use crate::front;
 use crate::setup::{Answer, Claimgate, bearer, configure_for, envoy_binary, eventually, http};
 
 /// How Envoy reaches claimgate.
@@ -152,7 +152,7 @@ pub fn snippet(text: &str) -> Value {
 }
 
 /// The configuration with these sections in it.
-pub fn with(configured: &str, sections: &Value) -> Value {
+fn with(configured: &str, sections: &Value) -> Value {
     let mut whole: Value = serde_saphyr::from_str(configured).unwrap();
     for (name, section) in sections.as_object().unwrap() {
         match (whole[name].as_object_mut(), section) {
@@ -242,7 +242,7 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
     }
     let has_login = file == "login.yaml";
     if has_login {
-        text = login::wired(&text, issuer.url(), directory);
+        text = front::wired(&text, issuer.url(), directory).to_string();
     }
     let yaml = directory.join(file);
     fs::write(&yaml, &text).unwrap();

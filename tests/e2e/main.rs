@@ -20,6 +20,7 @@ mod certificates;
 mod configurations;
 mod doctor;
 mod envoy;
+mod front;
 mod grpc;
 mod guide;
 mod http2;

@@ -3,8 +3,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -13,9 +11,8 @@ use claimgate::dev::upstream::Upstream;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::process::Command;
-use tokio::time::timeout;
 
+use crate::front::{APPLICATION, browse};
 use crate::gateway::{Backends, claim_headers};
 use crate::manifests::render;
 use crate::process::{Process, free_port, server};
@@ -26,10 +23,6 @@ use crate::{file, read, stream};
 const ENVOY: &str = "1.40.0";
 
 const LOGIN: &str = "deploy/kubernetes/overlays/envoy-gateway-login";
-/// The application's address in that overlay, which is also the audience of its tokens here.
-const APPLICATION: &str = "https://app.example.com";
-/// The maximum time in the browser.
-const BROWSING: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 #[ignore = "needs Envoy Gateway: run `make test-meshes`"]
@@ -126,17 +119,7 @@ async fn a_person_logs_in() {
     })
     .await;
 
-    let mut node = Command::new("node");
-    node.args(["login.mjs", &application, &provider.issuer])
-        .current_dir(file("tests/e2e/browser"))
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = timeout(BROWSING, node.output()).await;
-    let output = output
-        .expect("the browser ends")
-        .expect("node runs: run `make test-meshes`");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    browse(&application, "oidc-provider", &provider.issuer).await;
     running.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! Tokens of a real Keycloak, judged by deploy/providers/keycloak.yaml.
 
 mod guide;
+mod login;
 pub mod server;
 
 use claimgate::dev::signer::Signer;

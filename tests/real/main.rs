@@ -23,6 +23,8 @@ mod envoy_gateway;
 #[path = "../it/support/examples.rs"]
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod examples;
+#[path = "../e2e/front.rs"]
+mod front;
 mod gateway;
 mod grpc_java;
 mod guarded;

@@ -1,15 +1,45 @@
 // A person logs in at the application with a headless browser, works there, and signs out. Arguments: the
-// application's address, and that of the provider. Their hosts differ, so they are different sites. Ends with
-// 0 if all is as expected. The cookies are those of deploy/envoy/login.yaml, or of Envoy Gateway.
+// application's address, the provider's software, and its issuer. The hosts of the two addresses differ, so they are
+// different sites. Ends with 0 if all is as expected. The cookies are those of deploy/envoy/login.yaml, or of Envoy
+// Gateway.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
 
-const [application, issuer] = process.argv.slice(2);
+const [application, software, issuer] = process.argv.slice(2);
+// The pages of each provider, how a person uses them, and the roles in its tokens.
+const provider = {
+  'oidc-provider': {
+    loginPage: `${issuer}/login/`,
+    logIn: async (name) => {
+      await page.fill('[name=name]', name);
+      await page.click('button');
+    },
+    endPage: `${issuer}/session/end`,
+    confirm: 'button',
+    ended: 'Signed out',
+    // Whether it asks before it ends a session, when the application sends the person there.
+    asks: true,
+    roles: undefined,
+  },
+  keycloak: {
+    loginPage: `${issuer}/protocol/openid-connect/auth?`,
+    logIn: async (name) => {
+      await page.fill('#username', name);
+      await page.fill('#password', 'secret');
+      await page.click('#kc-login');
+    },
+    endPage: `${issuer}/protocol/openid-connect/logout`,
+    confirm: '#kc-logout',
+    ended: 'You are logged out',
+    asks: false,
+    roles: 'orders-admin',
+  },
+}[software];
 // A wait for a condition that takes its own time, such as the end of a token.
 const PATIENCE = 30_000;
 // No run takes longer.
-const LIMIT = 100_000;
+const LIMIT = 150_000;
 // The names of the cookies that make a session, and of those that a login needs. Envoy adds an id to the latter.
 const SESSION = /^(__Host-login-(token|hmac|expires|id|refresh)|(AccessToken|OauthHMAC|OauthExpires|IdToken|RefreshToken)-\w+)$/;
 const FLOW = /^(__Host-login-(nonce|verifier)|(OauthNonce|CodeVerifier)-\w+)(\.\w+)?$/;
@@ -34,10 +64,11 @@ setTimeout(() => assert.fail('it takes too long'), LIMIT).unref();
 // What the application received from the browser, which is what the page shows.
 const received = async () => JSON.parse(await page.locator('body').innerText());
 
+const isLoginPage = (url) => url.startsWith(provider.loginPage);
+
 async function logIn(name) {
-  await page.waitForURL(`${issuer}/login/*`);
-  await page.fill('[name=name]', name);
-  await page.click('button');
+  await page.waitForURL((url) => isLoginPage(url.href));
+  await provider.logIn(name);
 }
 
 // The result of a wait that has no limit of its own.
@@ -78,6 +109,7 @@ const asked = `${application}/orders?page=2&q=a%20b`;
   const { path, headers } = await received();
   assert.equal(path, '/orders?page=2&q=a%20b');
   assert.equal(headers['x-auth-subject'], 'alice');
+  assert.equal(headers['x-auth-roles'], provider.roles);
   assert.equal(headers.cookie, 'theme=dark');
   assert.equal(headers.authorization, undefined);
 
@@ -156,13 +188,13 @@ const asked = `${application}/orders?page=2&q=a%20b`;
 
 // The session ends at the provider. Here it ends with the token, and another person logs in.
 {
-  await other.goto(`${issuer}/session/end`);
-  await other.click('button');
-  await other.waitForFunction(() => document.title === 'Signed out');
+  await other.goto(provider.endPage);
+  await other.click(provider.confirm);
+  await other.getByText(provider.ended).first().waitFor();
   await until('the login', async () => {
     const response = await page.goto(asked);
     assert.equal(response.status(), 200);
-    return page.url().startsWith(`${issuer}/login/`);
+    return isLoginPage(page.url());
   });
   await logIn('bob');
   await page.waitForURL(asked);
@@ -172,8 +204,8 @@ const asked = `${application}/orders?page=2&q=a%20b`;
 // Signing out ends the session here and at the provider.
 {
   await page.goto(`${application}/oauth2/sign-out`);
-  await page.click('button');
-  await page.waitForURL(`${issuer}/login/*`);
+  if (provider.asks) await page.click(provider.confirm);
+  await page.waitForURL((url) => isLoginPage(url.href));
   assert.deepEqual((await session()).map((cookie) => cookie.name), []);
 }
 

@@ -73,7 +73,7 @@ async function provider(issuer) {
           ctx.body = `<title>Sign out</title>${form}<button form="op.logoutForm" name="logout" value="yes">Sign out</button>`;
         },
         postLogoutSuccessSource: async (ctx) => {
-          ctx.body = '<title>Signed out</title>';
+          ctx.body = '<title>Sign out</title>Signed out';
         },
       },
       resourceIndicators: {

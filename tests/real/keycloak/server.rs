@@ -187,6 +187,11 @@ impl Realm {
         self.admin(Method::PUT, &path, None).await;
     }
 
+    /// Registers a further client.
+    pub async fn add_client(&self, client: &Value) {
+        self.admin(Method::POST, "clients", Some(client)).await;
+    }
+
     async fn admin(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let path = format!("/{}/{path}", self.name);
         self.keycloak.admin(method, &path, body).await
