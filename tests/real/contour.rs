@@ -70,6 +70,91 @@ async fn contours_ways_past_the_check() {
         .await;
 }
 
+/// An Ingress for a guarded host has routes on the plain port.
+#[tokio::test]
+#[ignore = "needs Contour: run `make test-real`"]
+async fn an_ingress_opens_the_plain_port() {
+    let contour = Contour::start(json!({}), proxy()).await;
+    let service = json!({ "service": { "name": "orders-api", "port": { "number": 80 } } });
+    let path = json!({ "path": "/opened", "pathType": "Prefix", "backend": service });
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": { "name": "orders", "namespace": "orders" },
+        "spec": { "rules": [{ "host": HOST, "http": { "paths": [path] } }] },
+    });
+    contour.api.apply("an Ingress", &stream([&ingress])).await;
+    eventually("the plain port passes requests", async || {
+        http(contour.plain, "GET /opened", &[]).await.status == 200
+    })
+    .await;
+    contour
+        .passes_claim_headers(contour.plain, "GET /opened")
+        .await;
+    assert!(contour.accepts("orders").await);
+    for (at, request, status) in [
+        (contour.plain, "GET /orders", 301),
+        (contour.tls, "GET /opened", 401),
+    ] {
+        let answer = http(at, request, &[]).await;
+        assert_eq!(answer.status, status, "{request}: {answer:?}");
+    }
+}
+
+/// With `tcpproxy`, Contour ignores `authorization` and `globalExtAuth`.
+#[tokio::test]
+#[ignore = "needs Contour: run `make test-real`"]
+async fn a_tcp_proxy_is_never_checked() {
+    let mut own = proxy();
+    let spec = own["spec"].as_object_mut().unwrap();
+    spec.remove("routes");
+    let service = json!({ "name": "orders-api", "port": 80 });
+    spec.insert("tcpproxy".to_owned(), json!({ "services": [service] }));
+    let mut every = own.clone();
+    let virtual_host = every["spec"]["virtualhost"].as_object_mut().unwrap();
+    virtual_host.remove("authorization");
+    for (settings, proxy) in [(json!({}), own), (global(), every)] {
+        let contour = Contour::run(settings, proxy).await;
+        eventually("the host is served", async || {
+            http(contour.tls, "GET /orders", &[]).await.status == 200
+        })
+        .await;
+        contour
+            .passes_claim_headers(contour.tls, "GET /orders")
+            .await;
+        assert!(contour.accepts("orders").await);
+    }
+}
+
+/// A team's `HTTPProxy` that a guarded host includes opens its own routes.
+#[tokio::test]
+#[ignore = "needs Contour: run `make test-real`"]
+async fn an_included_proxy_opens_its_routes() {
+    let mut root = proxy();
+    root["spec"]["includes"] = json!([{ "name": "team", "conditions": [{ "prefix": "/team" }] }]);
+    let contour = Contour::start(json!({}), root).await;
+    let service = json!({ "name": "orders-api", "port": 80 });
+    let team = json!({
+        "apiVersion": "projectcontour.io/v1",
+        "kind": "HTTPProxy",
+        "metadata": { "name": "team", "namespace": "orders" },
+        "spec": { "routes": [
+            { "conditions": [{ "prefix": "/disabled" }], "authPolicy": { "disabled": true }, "services": [service] },
+            { "conditions": [{ "prefix": "/insecure" }], "permitInsecure": true, "services": [service] },
+        ] },
+    });
+    contour.api.apply("a team's proxy", &stream([&team])).await;
+    for (at, request) in [
+        (contour.tls, "GET /team/disabled"),
+        (contour.plain, "GET /team/insecure"),
+    ] {
+        eventually(request, async || http(at, request, &[]).await.status == 200).await;
+        contour.passes_claim_headers(at, request).await;
+    }
+    let guarded = http(contour.tls, "GET /team/insecure", &[]).await;
+    assert_eq!(guarded.status, 401, "{guarded:?}");
+}
+
 /// `globalExtAuth` covers hosts with and without TLS, `permitInsecure` included.
 #[tokio::test]
 #[ignore = "needs Contour: run `make test-real`"]
