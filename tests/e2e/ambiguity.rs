@@ -2,10 +2,15 @@
 //! carries what HTTP/1.1 does not.
 
 use claimgate::dev::envoy::EXAMPLE;
+use claimgate::dev::issuer::Issuer;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::http2::{Request, send};
 use crate::setup::{Mesh, bearer, http};
+
+const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 
 const SECTIONS: &str = "
 cors_preflight: allow
@@ -21,9 +26,7 @@ rules:
 /// The example without path normalisation, with headers in one of the two forms.
 fn lenient(encode_raw_headers: bool) -> String {
     let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
-    let manager = example
-        .pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config")
-        .unwrap();
+    let manager = example.pointer_mut(MANAGER).unwrap();
     manager["normalize_path"] = false.into();
     manager["merge_slashes"] = false.into();
     manager["path_with_escaped_slashes_action"] = "KEEP_UNCHANGED".into();
@@ -249,9 +252,7 @@ async fn trailers_do_not_reach_the_upstream() {
 async fn trailers_reach_the_upstream_without_the_filter() {
     let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
     let filters = example
-        .pointer_mut(
-            "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters",
-        )
+        .pointer_mut(&format!("{MANAGER}/http_filters"))
         .and_then(Value::as_array_mut)
         .unwrap();
     filters.retain(|filter| filter["name"] != "envoy.filters.http.header_mutation");
@@ -269,4 +270,62 @@ async fn trailers_reach_the_upstream_without_the_filter() {
         json!({"x-auth-subject": "evil"}),
         "{seen}"
     );
+}
+
+/// Where a WebSocket is allowed, a client's `connection` reaches the upstream, and a proxy there would remove the
+/// claim headers that it names. The mutation in docs/envoy.md prevents this.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn connection_names_no_claim_header() {
+    let document = include_str!("../../docs/envoy.md");
+    let (_, mutation) = document.split_once("`request_mutations: ").unwrap();
+    let (mutation, _) = mutation.split_once('`').unwrap();
+    let mut upgrades: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
+    let manager = upgrades.pointer_mut(MANAGER).unwrap();
+    manager["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
+    let mut replaced = upgrades.clone();
+    let filters = format!("{MANAGER}/http_filters");
+    let filters = replaced.pointer_mut(&filters).unwrap();
+    let filters = filters.as_array_mut().unwrap().iter_mut();
+    let mut filters = filters.filter(|it| it["name"] == "envoy.filters.http.header_mutation");
+    filters.next().unwrap()["typed_config"]["mutations"]["request_mutations"] =
+        serde_saphyr::from_str(mutation).unwrap();
+
+    let issuer = Issuer::start("127.0.0.1:0".parse().unwrap(), "urn:orders-api")
+        .await
+        .unwrap();
+    let claims = json!({ "sub": "alice" });
+    let token = issuer.mint(claims.as_object().unwrap()).unwrap();
+    for (configuration, expected) in [
+        (&upgrades, "connection: close,upgrade, x-auth-subject"),
+        (&replaced, "connection: upgrade"),
+    ] {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = upstream.local_addr().unwrap();
+        let configuration = configuration.to_string();
+        let mesh = Mesh::in_front_of(&configuration, issuer.url(), "", address).await;
+        let lines = [
+            bearer(&token),
+            "upgrade: websocket".to_owned(),
+            "connection: upgrade, x-auth-subject".to_owned(),
+        ];
+        let asked = http(mesh.envoy.address(), "GET /socket", &lines);
+        let (head, answer) = tokio::join!(head_of_next(&upstream), asked);
+        assert_eq!(answer.status, 404, "{answer:?}");
+        for line in [expected, "x-auth-subject: alice"] {
+            assert!(head.lines().any(|it| it == line), "no {line} in {head}");
+        }
+    }
+}
+
+/// The head of the next request, which gets 404.
+async fn head_of_next(upstream: &TcpListener) -> String {
+    let (mut stream, _) = upstream.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(answer).await.unwrap();
+    String::from_utf8(head).unwrap()
 }
