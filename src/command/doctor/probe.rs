@@ -129,6 +129,21 @@ pub(super) enum Connection {
     Plain,
 }
 
+/// What a probe has in `authorization`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// Nothing: browsers send a page's first request and a preflight without a token.
+    Nothing,
+    /// Nothing, or an unreadable token if a login is expected.
+    PassesLogin,
+    /// An unreadable token.
+    Garbage,
+    /// The operator's token. Without one, the same as `PassesLogin`.
+    Token,
+    /// Two lines: the operator's token, if there is one, and an unreadable one.
+    TokenAndGarbage,
+}
+
 impl Probe {
     /// The request of this probe. `None` if it needs a token and none was given, or a login and none is expected.
     pub(super) fn request(self, target: &Target, ids: &Ids) -> Option<Request> {
@@ -144,31 +159,21 @@ impl Probe {
         ];
         let token = target.token.as_ref().map(|token| format!("Bearer {token}"));
         let passes_login = target.expects_login.then(|| GARBAGE.to_owned());
-        let authorizations = match self {
-            Self::Page if !target.expects_login => return None,
-            // Browsers send neither with a token.
-            Self::Page | Self::Preflight => vec![],
-            Self::NoToken
-            | Self::Elsewhere
-            | Self::LowerCaseMethod
-            | Self::LowerCaseMethodHttp2
-            | Self::LargeHeader
-            | Self::Kept
-            | Self::PlainPort => passes_login.into_iter().collect(),
-            Self::Garbage | Self::GarbageAgain => vec![GARBAGE.to_owned()],
-            Self::Token => vec![token?],
-            Self::SpoofedHeaders
-            | Self::SpoofedSpellings
-            | Self::EncodedDots
-            | Self::DotsWithSemicolon
-            | Self::PathParameter
-            | Self::DoubleSlash => token.or(passes_login).into_iter().collect(),
-            Self::TwoAuthorizations => {
-                vec![
-                    token.unwrap_or_else(|| GARBAGE.to_owned()),
-                    GARBAGE.to_owned(),
-                ]
-            }
+        let is_asked_for = match self {
+            Self::Page => target.expects_login,
+            Self::Token => token.is_some(),
+            _ => true,
+        };
+        if !is_asked_for {
+            return None;
+        }
+        let garbage = || GARBAGE.to_owned();
+        let authorizations = match self.credential() {
+            Credential::Nothing => vec![],
+            Credential::PassesLogin => passes_login.into_iter().collect(),
+            Credential::Garbage => vec![garbage()],
+            Credential::Token => token.or(passes_login).into_iter().collect(),
+            Credential::TokenAndGarbage => vec![token.unwrap_or_else(garbage), garbage()],
         };
         let lines = authorizations.into_iter();
         headers.extend(lines.map(|value| ("authorization".to_owned(), value)));
@@ -191,6 +196,29 @@ impl Probe {
             path: self.path(target, mark),
             headers,
         })
+    }
+
+    /// What stands in `authorization`.
+    pub(super) fn credential(self) -> Credential {
+        match self {
+            Self::Page | Self::Preflight => Credential::Nothing,
+            Self::NoToken
+            | Self::Elsewhere
+            | Self::LowerCaseMethod
+            | Self::LowerCaseMethodHttp2
+            | Self::LargeHeader
+            | Self::Kept
+            | Self::PlainPort => Credential::PassesLogin,
+            Self::Garbage | Self::GarbageAgain => Credential::Garbage,
+            Self::Token
+            | Self::SpoofedHeaders
+            | Self::SpoofedSpellings
+            | Self::EncodedDots
+            | Self::DotsWithSemicolon
+            | Self::PathParameter
+            | Self::DoubleSlash => Credential::Token,
+            Self::TwoAuthorizations => Credential::TokenAndGarbage,
+        }
     }
 
     fn further_headers(self, target: &Target, mark: &str) -> Vec<(String, String)> {

@@ -8,7 +8,7 @@ use super::advice::{
 use super::headers::spoofed;
 use super::{Finding, Instance, Seen, Told, Verdict};
 use crate::command::doctor::answer::Origin;
-use crate::command::doctor::probe::Probe;
+use crate::command::doctor::probe::{Credential, Probe};
 use crate::escaped::{Escaped, listed};
 
 /// What Envoy adds for the API if `failure_mode_allow_header_add` is set.
@@ -180,17 +180,6 @@ pub(super) fn plain_port(seen: &Seen<'_>) -> Option<Finding> {
     Some(finding.change(&[PLAIN_PORT, DISABLED]))
 }
 
-/// The probes of the path that is to be protected. They carry the operator's token, if there is one.
-const WITH_TOKEN: [Probe; 7] = [
-    Probe::Token,
-    Probe::SpoofedHeaders,
-    Probe::SpoofedSpellings,
-    Probe::EncodedDots,
-    Probe::DotsWithSemicolon,
-    Probe::PathParameter,
-    Probe::DoubleSlash,
-];
-
 /// Whether the gateway lets requests pass by answers that it remembers. Reliable only if this instance
 /// answers all checks.
 pub(super) fn remembered(seen: &Seen<'_>) -> Option<Finding> {
@@ -202,7 +191,7 @@ pub(super) fn remembered(seen: &Seen<'_>) -> Option<Finding> {
         .iter()
         .filter(|told| matches!(told.origin, Origin::Claimgate(_)));
     let is_asked_alone = denied.all(|told| told.observed.record.is_some());
-    let has_token = |told: &&Told<'_>| WITH_TOKEN.contains(&told.observed.probe);
+    let has_token = |told: &&Told<'_>| told.observed.probe.credential() == Credential::Token;
     let passed = seen
         .told
         .iter()
