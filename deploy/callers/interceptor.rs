@@ -1,5 +1,6 @@
 //! A middleware for gRPC servers in Rust (tonic) that asks claimgate before each call. Layer it outermost: below
-//! `nest`, axum has already cut the path.
+//! `nest`, axum has already cut the path. Add every service and the fallback before it: axum leaves what is added later
+//! out of the layer.
 //!
 //! Copy it into your server, with the messages of your Envoy API package in place of `claimgate::ext_authz::proto`:
 //!
