@@ -1,0 +1,3 @@
+//! The decision log: one line of JSON for each decision, for audits and for `claimgate diff`.
+
+pub mod record;
