@@ -256,7 +256,8 @@ impl App {
             metrics.bad_connections().clone(),
         );
 
-        let exports = self.otlp.start(&self.service.gate);
+        let gate = self.service.gate.clone();
+        let exports = self.otlp.start(&gate);
         let mut helpers = JoinSet::new();
         helpers.spawn(health::report(
             reporter,
@@ -315,6 +316,8 @@ impl App {
             tracing::warn!("closing connections that are still open");
         }
         exports.flush().await;
+        // All answers are sent, so no decision is missing.
+        gate.stop_decision_log(SHUTDOWN_GRACE).await;
         result
     }
 }

@@ -68,7 +68,7 @@ enum Command {
     Why(why::Arguments),
     /// Probe a gateway: is claimgate asked, and is Envoy configured safely
     Doctor(doctor::Arguments),
-    /// Print the JSON Schema of the configuration
+    /// Print the JSON Schema of the configuration or of the decision log
     Schema(schema::Arguments),
     /// Print the completion script of a shell
     Completions(completions::Arguments),
@@ -89,13 +89,13 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     or_complain(match command {
         Command::Serve(arguments) => serve::run(arguments).await,
         #[cfg(feature = "dev")]
-        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Dev(arguments) => Box::pin(dev::run(arguments)).await,
         Command::Check(arguments) => check::run(arguments).await,
         Command::Validate(arguments) => validate::run(arguments).await,
         Command::Test(arguments) => suite::run(arguments).await,
         Command::Why(arguments) => why::run(arguments).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,
-        Command::Schema(schema::Arguments {}) => schema::run(),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     })

@@ -7,7 +7,10 @@ use clap::Args;
 
 use super::{Failure, complain, say};
 use crate::admin::AccessToken;
-use crate::config::{Config, ConfigError, KeySettings, KeySource, LogSubject, in_file};
+use crate::config::{
+    Config, ConfigError, DecisionTarget, KeySettings, KeySource, LogSubject, in_file,
+};
+use crate::gate::decision_log;
 use crate::gate::subjects::read_key;
 use crate::jwks;
 use crate::keyring::KeySet;
@@ -96,10 +99,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             }
         }
     }
-    if let LogSubject::Hash(Some(file)) = &config.log.subject
-        && let Err(error) = read_key(file)
-    {
-        complain(&format!("log.subject_key_file: {error}"));
+    if !are_logs_usable(&config) {
         code = ExitCode::from(1);
     }
     if let Some(file) = &config.admin.token_file
@@ -121,6 +121,34 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         complain("the file is valid, but not everything in it can be used as configured");
     }
     Ok(code)
+}
+
+/// Whether the decision log can be written, and subjects can be hashed.
+fn are_logs_usable(config: &Config) -> bool {
+    let mut problems = Vec::new();
+    let mut subjects = vec![("log", &config.log.subject)];
+    if let Some(log) = &config.decision_log {
+        subjects.push(("decision_log", &log.subject));
+        if let DecisionTarget::File(file) = &log.target
+            && let Err(error) = decision_log::check_file(&file.path)
+        {
+            let path = file.path.display();
+            problems.push(format!("decision_log.path: cannot write `{path}`: {error}"));
+        }
+    }
+    // Both may have the same key.
+    subjects.dedup_by(|(_, later), (_, earlier)| later == earlier);
+    for (section, subject) in subjects {
+        if let LogSubject::Hash(Some(file)) = subject
+            && let Err(error) = read_key(file)
+        {
+            problems.push(format!("{section}.subject_key_file: {error}"));
+        }
+    }
+    for problem in &problems {
+        complain(problem);
+    }
+    problems.is_empty()
 }
 
 /// Whether a provider can be used as configured. Contacts the provider only with `online`.

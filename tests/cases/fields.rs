@@ -8,10 +8,12 @@ use super::file::{Case, File, files, read};
 use super::run::{configuration, requests, run};
 
 /// Fields that no single decision can show, with the tests that cover them.
-const SHOWN_ELSEWHERE: [(&str, &str); 11] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 13] = [
     ("server", "serving, e2e"),
     ("admin", "admin, serving, e2e"),
     ("log", "log, denials, reload"),
+    ("decision_log", "decision_log"),
+    ("rules.audit", "decision_log"),
     ("telemetry", "telemetry"),
     ("token_cache", "token_cache"),
     ("providers.discovery_url", "key_sources, refresh"),

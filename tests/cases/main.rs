@@ -12,6 +12,7 @@
 )]
 
 mod corpus;
+mod decision_log;
 mod expect;
 mod fields;
 mod file;

@@ -1,6 +1,7 @@
 //! Runs a case through the service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use claimgate::config::Config;
 use claimgate::dev::signer::Signer;
@@ -15,6 +16,7 @@ use claimgate::keyring::Algorithm;
 use claimgate::time::{Clock, UnixTime};
 use serde_json::{Map, Value, json};
 
+use super::decision_log::Records;
 use super::expect;
 use super::file::{Case, File, SourceSpec};
 use crate::support::call::{check, raw_check, with_http};
@@ -243,6 +245,9 @@ impl Clock for CaseClock {
     }
 }
 
+/// How long the writer of the decision log may take on a slow machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// What the request has in `Authorization`.
 fn secret(request: &CheckRequest) -> String {
     let mut joined = String::new();
@@ -258,7 +263,8 @@ pub async fn run(
     config: Value,
     request: CheckRequest,
 ) -> Result<(), String> {
-    let config = with_keys(file, config).to_string();
+    let records = Records::default();
+    let config = records.of(with_keys(file, config)).to_string();
     let config = Config::from_yaml(&config).map_err(|error| error.to_string())?;
     let clock = CaseClock((!case.clock_fails).then(|| UnixTime::from_secs(case.now)));
     let service = Service {
@@ -277,5 +283,6 @@ pub async fn run(
     for _ in 0..2 {
         expect::compare(&case.expect, ask().await?.into_inner())?;
     }
-    Ok(())
+    service.gate.stop_decision_log(PATIENCE).await;
+    records.check(&case.expect, &request, 3)
 }

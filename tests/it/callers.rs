@@ -45,6 +45,8 @@ use crate::support::server::Server;
 #[path = "../../deploy/callers/interceptor.rs"]
 mod interceptor;
 
+#[path = "../cases/decision_log.rs"]
+mod decision_log;
 #[path = "../cases/expect.rs"]
 mod expect;
 #[path = "../cases/file.rs"]

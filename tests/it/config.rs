@@ -139,7 +139,7 @@ extra: 1
             "26:19: upstream.payload_header: `x a` is not a header name made of letters, digits and hyphens",
             "27:19: denials.realm: a realm is printable ASCII without `\"` and `\\`",
             "27:41: denials.expose_reason: expected true or false, found text",
-            "28:1: extra: unknown field; known here: server, admin, log, telemetry, providers, token_cache, upstream, response_headers, paths, rules, cors_preflight, protected_resources, denials, enforce",
+            "28:1: extra: unknown field; known here: server, admin, log, decision_log, telemetry, providers, token_cache, upstream, response_headers, paths, rules, cors_preflight, protected_resources, denials, enforce",
         ]
     );
 }
@@ -162,6 +162,10 @@ fn unusual_but_valid() {
         "telemetry: { otlp: {} }\nproviders: [{ issuer: https://a.example, audiences: a }]",
         "telemetry: { otlp: { endpoint: 'https://otel.example/base', protocol: http/protobuf, headers_file: a, ca_file: b, traces: false, sample_ratio: 0.25, metrics: true, metrics_interval: 15s } }\nproviders: [{ issuer: https://a.example, audiences: a }]",
         "log: { level: warn, subject: hash, subject_key_file: subject.key }\nproviders: [{ issuer: https://a.example, audiences: a }]",
+        "decision_log: { path: a.jsonl }\nproviders: [{ issuer: https://a.example, audiences: a }]",
+        "decision_log: { stdout: true, allow: none, subject: omit }\nproviders: [{ issuer: https://a.example, audiences: a }]",
+        "decision_log: { path: /a/b, allow: sampled, sample_ratio: 0.5, claims: [sub, a.b, /https:~1~1a.example~1roles, token_use], subject: hash, subject_key_file: key, max_bytes: 1MiB, rotate: 1000 }\nproviders: [{ issuer: https://a.example, audiences: a }]",
+        "decision_log: { path: a, rotate: 0, claims: sub }\nproviders: [{ issuer: https://a.example, audiences: a }]\nrules: [{ name: a, audit: always }]",
         "token_cache: { max_entries: 0 }\nproviders: [{ issuer: https://a.example, audiences: a, refresh: { cache_dir: keys } }]",
     ] {
         assert_eq!(problems(yaml), [""; 0], "{yaml}");

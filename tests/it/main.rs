@@ -18,6 +18,7 @@ mod cli;
 mod config;
 mod connections;
 mod dearest;
+mod decision_log;
 mod denials;
 mod deploy;
 mod dev;

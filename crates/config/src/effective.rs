@@ -12,8 +12,8 @@ use claimgate_core::keyring::Algorithm;
 
 use super::values::{in_units, in_words};
 use super::{
-    Admin, AdminListen, Config, Fetch, KeySettings, ListenAddress, Proxy, Refresh, Server,
-    TokenCache, UnixSocket,
+    Admin, AdminListen, Config, DecisionFile, DecisionLog, DecisionTarget, Fetch, KeySettings,
+    ListenAddress, LogSubject, Proxy, Refresh, Server, TokenCache, UnixSocket,
 };
 
 /// A configuration as written. It may contain secrets, so only [`Config::effective`] reads it.
@@ -45,6 +45,7 @@ pub(super) fn effective(config: &Config) -> Value {
         server,
         admin,
         log,
+        decision_log,
         telemetry: _,
         policy,
         keys,
@@ -75,6 +76,12 @@ pub(super) fn effective(config: &Config) -> Value {
         "enforce": policy.is_enforced(),
     });
     fill(&mut all, defaults);
+    if let Some(log) = decision_log {
+        fill(
+            &mut all,
+            json!({"decision_log": decision_log_defaults(log)}),
+        );
+    }
     let providers = all.get_mut("providers").and_then(Value::as_array_mut);
     for (provider, settings) in providers.into_iter().flatten().zip(keys) {
         // The forms of a URL are many, so a proxy is never shown as written.
@@ -96,6 +103,33 @@ fn server_defaults(server: &Server) -> Value {
     } = server;
     let listen: Vec<Value> = listen.iter().map(address).collect();
     json!({"listen": listen, "max_connections": max_connections, "drain": in_words(*drain)})
+}
+
+fn decision_log_defaults(log: &DecisionLog) -> Value {
+    let DecisionLog {
+        target,
+        allow,
+        claims: _,
+        subject,
+    } = log;
+    let subject = match subject {
+        LogSubject::Plain => "plain",
+        LogSubject::Hash(_) => "hash",
+        LogSubject::Omit => "omit",
+    };
+    let mut defaults = json!({"allow": allow.name(), "subject": subject});
+    match target {
+        DecisionTarget::File(DecisionFile { keep: 0, .. }) | DecisionTarget::Stdout => {}
+        DecisionTarget::File(DecisionFile {
+            path: _,
+            max_bytes,
+            keep,
+        }) => fill(
+            &mut defaults,
+            json!({"max_bytes": in_units(*max_bytes), "rotate": keep}),
+        ),
+    }
+    defaults
 }
 
 fn admin_defaults(admin: &Admin) -> Value {

@@ -22,9 +22,9 @@ pub use document::{Location, Problem, Severity};
 pub use effective::Written;
 pub use hash::ConfigHash;
 pub use settings::{
-    Admin, AdminListen, ClientName, Clients, Fetch, KeySettings, KeySource, ListenAddress, Log,
-    LogLevel, LogSubject, Otlp, OtlpProtocol, Proxy, Refresh, Server, Telemetry, Tls, TokenCache,
-    UnixSocket,
+    Admin, AdminListen, ClientName, Clients, DecisionFile, DecisionLog, DecisionTarget, Fetch,
+    KeySettings, KeySource, ListenAddress, Log, LogLevel, LogSubject, LoggedAllows, Otlp,
+    OtlpProtocol, Proxy, Refresh, Server, Telemetry, Tls, TokenCache, UnixSocket,
 };
 pub use values::ProxyUrl;
 
@@ -40,6 +40,8 @@ pub struct Config {
     pub admin: Admin,
     /// What is logged.
     pub log: Log,
+    /// The decision log. `None` if nothing is written.
+    pub decision_log: Option<DecisionLog>,
     /// Where spans and metrics are sent.
     pub telemetry: Telemetry,
     /// What decisions depend on.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub mod answers;
+pub mod decision_log;
 pub mod forms;
 pub mod listen;
 pub mod provider;
@@ -16,6 +17,7 @@ pub mod values;
 
 use super::document::Field;
 use answers::{Denials, ProtectedResource, ResponseHeader};
+use decision_log::DecisionLog;
 use forms::{ClaimPath, Duration, HeaderName, HostName, OneOrMany, Size, Text};
 use listen::{AdminListen, Listen, Listens, Tls};
 use provider::RawProvider;
@@ -35,6 +37,8 @@ pub struct Root {
     pub admin: Field<Admin>,
     /// What is logged. A reload changes it.
     pub log: Field<Log>,
+    /// The decision log: one line of JSON for each decision. A reload changes it. Default: none.
+    pub decision_log: Field<DecisionLog>,
     /// Where spans and metrics are sent.
     pub telemetry: Field<Telemetry>,
     /// The providers whose tokens are accepted, and on what terms.

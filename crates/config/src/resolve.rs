@@ -6,6 +6,7 @@ use std::time::Duration;
 
 mod admin;
 mod answers;
+mod decision_log;
 mod hazards;
 mod keys;
 mod listen;
@@ -41,6 +42,7 @@ pub(super) fn root(
         problems,
         warnings: Vec::new(),
         cookies: Vec::new(),
+        audits: Vec::new(),
         automata_bytes: 0,
         directory,
     };
@@ -59,6 +61,7 @@ pub(super) fn flags(flags: &ProviderFlags) -> Result<Config, Vec<Problem>> {
         problems: Vec::new(),
         warnings: Vec::new(),
         cookies: Vec::new(),
+        audits: Vec::new(),
         automata_bytes: 0,
         directory: Path::new(""),
     };
@@ -123,6 +126,8 @@ struct Resolver<'d> {
     warnings: Vec<Problem>,
     /// The locations of cookies that carry tokens.
     cookies: Vec<Location>,
+    /// The locations of `audit: always`.
+    audits: Vec<Location>,
     /// The memory of all automata so far, in bytes.
     automata_bytes: usize,
     directory: &'d Path,
@@ -167,6 +172,7 @@ impl Resolver<'_> {
             server,
             admin,
             log,
+            decision_log,
             telemetry,
             providers,
             token_cache,
@@ -182,6 +188,7 @@ impl Resolver<'_> {
         let server = self.server(section(server));
         let admin = self.admin(section(admin));
         let log = self.log(section(log));
+        let decision_log = self.decision_log(decision_log, &log);
         let telemetry = self.telemetry(section(telemetry));
         let mut upstream = self.upstream(section(upstream));
         upstream.response_headers = self.response_headers(response_headers);
@@ -192,6 +199,7 @@ impl Resolver<'_> {
         let (providers, keys) = self.providers(providers)?;
         let rules = self.rules(rules, paths, &providers);
         self.warn_of_cookies(&rules);
+        self.warn_of_audits(decision_log.as_ref(), &rules);
         let resources = self.resources(protected_resources, &providers);
         let why = "no request is refused; denials are only reported";
         let is_enforced = self.enforce(&enforce, why);
@@ -199,6 +207,7 @@ impl Resolver<'_> {
             server,
             admin,
             log,
+            decision_log,
             telemetry,
             policy: Arc::new(Policy::new(PolicyBuilder {
                 providers,

@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::ProxyUrl;
 use claimgate_core::keyring::{AlgorithmSet, KeySet};
+use claimgate_core::token::claims::ClaimPath;
 
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,62 @@ pub struct Log {
     pub level: LogLevel,
     /// How callers are named.
     pub subject: LogSubject,
+}
+
+/// The decision log: one line for each decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionLog {
+    /// Where lines are written.
+    pub target: DecisionTarget,
+    /// Which of the requests that pass are written.
+    pub allow: LoggedAllows,
+    /// The claims that are written, each once.
+    pub claims: Vec<ClaimPath>,
+    /// How the subject of a token is named.
+    pub subject: LogSubject,
+}
+
+/// Where the decision log is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecisionTarget {
+    /// Standard output.
+    Stdout,
+    /// A file.
+    File(DecisionFile),
+}
+
+/// The file of the decision log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionFile {
+    /// Its path, which ends in a file name.
+    pub path: PathBuf,
+    /// The size in bytes at which a new file begins.
+    pub max_bytes: usize,
+    /// The number of earlier files that are kept. 0 if another program renames files.
+    pub keep: u32,
+}
+
+/// Which of the requests that pass are in the decision log.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum LoggedAllows {
+    /// Every request.
+    #[default]
+    All,
+    /// No request.
+    None,
+    /// A share of the requests, from 0 to 1.
+    Sampled(f64),
+}
+
+impl LoggedAllows {
+    /// The word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::None => "none",
+            Self::Sampled(_) => "sampled",
+        }
+    }
 }
 
 /// The importance of log lines.

@@ -67,6 +67,23 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// The HTTP status that the caller is sent in place of the upstream's. `None` if the request passes.
+pub fn status(decision: &Decision, request: &Request<'_>) -> Option<u16> {
+    match decision {
+        Decision::Allow(_) => None,
+        Decision::Deny(denial) => Some(Refusal::of(denial.reason()).status),
+        Decision::Respond(_) => Some(metadata_status(request)),
+    }
+}
+
+/// The status of resource metadata. A preflight has no content.
+fn metadata_status(request: &Request<'_>) -> u16 {
+    match request.method {
+        "OPTIONS" => 204,
+        _ => 200,
+    }
+}
+
 /// A request that may pass. Its changes are computed on demand, because most of them are cached
 /// with the token.
 #[derive(Clone, Copy, Debug)]
@@ -203,22 +220,22 @@ impl<'a> DirectResponse<'a> {
     /// read it, and preflights succeed.
     fn metadata_of(resource: &'a Resource, request: &Request<'_>) -> Self {
         let mut headers = vec![("access-control-allow-origin", "*".into())];
-        let (status, body) = match request.method {
+        let body = match request.method {
             "OPTIONS" => {
                 headers.push(("access-control-allow-methods", "GET".into()));
                 headers.push(("access-control-allow-headers", "*".into()));
-                (204, "")
+                ""
             }
             _ => {
                 headers.push(("content-type", "application/json".into()));
                 headers.push(("cache-control", METADATA_CACHE_CONTROL.into()));
-                (200, resource.document())
+                resource.document()
             }
         };
         Self {
             code: Code::PermissionDenied,
             message: "metadata",
-            status,
+            status: metadata_status(request),
             headers,
             body: body.into(),
         }

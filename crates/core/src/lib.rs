@@ -2,7 +2,7 @@
 //!
 //! The modules, each of which depends only on those above it:
 //!
-//! - vocabulary: [`time`], [`request`], [`escaped`];
+//! - vocabulary: [`time`], [`request`], [`escaped`], [`secrets`];
 //! - [`keyring`] (the keys trusted now), [`token`] (evidence), [`identity`] (what the upstream
 //!   gets), [`policy`] (what is required), [`decision`] (the verdict), [`answer`] (what the caller
 //!   is told), [`advice`] (its likely cause).
@@ -11,6 +11,7 @@
 
 pub mod escaped;
 pub mod request;
+pub mod secrets;
 pub mod time;
 
 pub mod advice;

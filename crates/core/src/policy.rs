@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 pub mod condition;
 mod index;
+pub mod inputs;
 pub mod matcher;
 pub mod pattern;
 pub mod requirement;

@@ -31,6 +31,13 @@ impl UnixTime {
         self.0.as_secs()
     }
 
+    /// RFC 3339 in UTC, with milliseconds: `2026-01-31T10:00:00.123Z`. Later times show as the end of
+    /// the year 9999.
+    pub fn with_millis(self) -> impl fmt::Display {
+        let Self(since_epoch) = self.min(Self::END_OF_YEAR_9999);
+        humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since_epoch)
+    }
+
     /// The moment that is `later` after this one. On overflow, the largest moment.
     #[must_use]
     pub const fn saturating_add(self, later: Duration) -> Self {
@@ -100,5 +107,7 @@ mod tests {
         ] {
             assert_eq!(UnixTime::from_secs(secs).to_string(), text);
         }
+        let time = UnixTime::from_duration(Duration::from_micros(1_500_999));
+        assert_eq!(time.with_millis().to_string(), "1970-01-01T00:00:01.500Z");
     }
 }

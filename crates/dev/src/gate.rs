@@ -52,13 +52,15 @@ impl fmt::Debug for Gate {
 
 impl Gate {
     /// A gate that decides by this configuration, for example the one used in production. Its
-    /// clock starts at the machine's time and stands still. Call it inside a tokio runtime.
+    /// clock starts at the machine's time and stands still. It writes no decision log. Call it inside a
+    /// tokio runtime.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
     pub async fn start(yaml: &str) -> Result<Self, StartError> {
         let mut config = Config::from_yaml(yaml)?;
+        config.decision_log = None;
         let policy = Arc::clone(&config.policy);
         let mut mint = Mint::new(Arc::clone(&policy));
         for (index, settings) in config.keys.iter_mut().enumerate() {

@@ -8,15 +8,13 @@ use serde::Serialize;
 
 use claimgate_core::escaped::Escaped;
 use claimgate_core::request::Request;
+use claimgate_core::secrets::BEGINS_JWT;
 
 /// The number of denials kept. Each takes at most about 2 KiB.
 const MAX_RECORDS: usize = 1024;
 
 /// The maximum length of a path in bytes. [`Escaped`] shows 120 characters.
 const MAX_PATH_BYTES: usize = 512;
-
-/// How every JWT begins: `{"` in base64url.
-const BEGINS_JWT: &str = "eyJ";
 
 /// A request that was denied or would have been, without its credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -65,7 +63,7 @@ impl DenialRecord {
             trace_id: request.trace_id().map(str::to_owned),
             method: shown(request.method),
             host: shown(request.host),
-            path: shown(&without_tokens(path)),
+            path: shown(&without_tokens(path, MAX_PATH_BYTES)),
             source: shown(request.source.address),
             ..Self::default()
         }
@@ -76,10 +74,9 @@ fn shown(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| Escaped::from(text).to_string())
 }
 
-/// Cuts whatever looks like a JWT, and an encoded query. Looks only at the part of a path that is
-/// shown.
-fn without_tokens(path: &str) -> String {
-    let shown = path.get(..path.floor_char_boundary(MAX_PATH_BYTES));
+/// Cuts whatever looks like a JWT, and an encoded query. Looks only at the first `max_bytes` of a path.
+pub(crate) fn without_tokens(path: &str, max_bytes: usize) -> String {
+    let shown = path.get(..path.floor_char_boundary(max_bytes));
     let shown = shown.unwrap_or_default();
     let query = shown.to_ascii_lowercase().find("%3f");
     let (shown, _) = shown.split_at(query.unwrap_or(shown.len()));

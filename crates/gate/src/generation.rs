@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::decision_log::{DecisionLog, Recorder};
 use crate::jwks::Jwks;
 use crate::subjects::Subjects;
 use crate::telemetry::metrics::{Metrics, PolicyMetrics};
@@ -35,6 +36,8 @@ pub struct Generation {
     pub metrics: Arc<PolicyMetrics>,
     /// How callers are named in the log.
     pub(crate) subjects: Subjects,
+    /// Writes the decision log. `None` if the configuration has none.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 impl Generation {
@@ -43,15 +46,18 @@ impl Generation {
         config: Config,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
+        decision_log: &DecisionLog,
         tracer: Option<&Tracer>,
         changed: watch::Sender<()>,
         earlier: Option<&Self>,
     ) -> Self {
+        let recorder = Recorder::start(&config, decision_log).await;
         let effective = config.effective().to_string().into();
         let Config {
             server: _,
             admin: _,
             log,
+            decision_log: _,
             telemetry: _,
             policy,
             keys,
@@ -73,6 +79,7 @@ impl Generation {
             denials,
             metrics: series,
             subjects: Subjects::load(&log.subject).await,
+            recorder,
         }
     }
 

@@ -29,6 +29,7 @@ pub use generation::Generation;
 pub use judged::Judged;
 pub use log::Circumstances;
 
+use crate::decision_log::DecisionLog;
 use crate::denials::RecentDenials;
 use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
 use crate::telemetry::spans::{Progress, Tracer};
@@ -56,6 +57,7 @@ pub struct Gate {
     clock: Arc<dyn Clock>,
     /// Records spans. `None` records nothing.
     tracer: Option<Tracer>,
+    decision_log: Arc<DecisionLog>,
     /// The metrics, which outlive configurations.
     pub metrics: Arc<Metrics>,
     /// The last denials, for an operator.
@@ -82,22 +84,26 @@ impl Gate {
     ) -> Self {
         let metrics = Arc::new(Metrics::new());
         let tracer = tracer.map(|tracer| tracer.counting(metrics.spans().queue_full.clone()));
+        let decision_log = DecisionLog::new(&clock, metrics.decision_log().clone());
         let changed = watch::Sender::default();
         let first = Generation::start(
             config,
             &clock,
             &metrics,
+            &decision_log,
             tracer.as_ref(),
             changed.clone(),
             None,
         )
         .await;
         metrics.show(Arc::clone(&first.metrics));
+        decision_log.put_in_force(first.recorder.as_ref());
         Self {
             current: Arc::new(ArcSwap::from_pointee(first)),
             changed,
             clock,
             tracer,
+            decision_log: Arc::new(decision_log),
             metrics,
             denials: Arc::default(),
         }
@@ -113,6 +119,7 @@ impl Gate {
             config,
             &self.clock,
             &self.metrics,
+            &self.decision_log,
             self.tracer.as_ref(),
             self.changed.clone(),
             Some(&before),
@@ -121,8 +128,15 @@ impl Gate {
         // Missing keys may arrive later.
         let _ = timeout(MAX_WAIT_FOR_KEYS, next.jwks.all_known()).await;
         self.metrics.show(Arc::clone(&next.metrics));
+        self.decision_log.put_in_force(next.recorder.as_ref());
         self.current.store(Arc::new(next));
         self.changed.send_replace(());
+    }
+
+    /// Ends the decision log after all decisions so far are written, but waits at most `max_wait`.
+    /// Decisions after that are not written.
+    pub async fn stop_decision_log(&self, max_wait: Duration) {
+        self.decision_log.stop(max_wait).await;
     }
 
     /// The current time.

@@ -13,6 +13,7 @@ use crate::telemetry::lines::Line;
 use claimgate_core::advice::{self, Wait};
 use claimgate_core::decision::{Decision, Denial, Reason};
 use claimgate_core::request::Request;
+use claimgate_core::time::UnixTime;
 use claimgate_core::token::claims::Claims;
 
 /// Writes the line of a denial.
@@ -58,7 +59,15 @@ impl Gate {
     pub fn conclude(&self, judged: &Judged, circumstances: Circumstances<'_, '_>) {
         judged.generation().metrics.decided(judged.decision());
         self.metrics.answered(circumstances.took);
+        if let Some(recorder) = &judged.generation().recorder {
+            recorder.record(judged, circumstances, self.time());
+        }
         self.log(judged, circumstances);
+    }
+
+    /// The current time. `None` if the clock fails: what made a decision fail must not hide it.
+    fn time(&self) -> Option<UnixTime> {
+        catch_unwind(AssertUnwindSafe(|| self.clock.now())).ok()
     }
 
     /// Counts and logs headers that are not set because their claims are too long. `names` is called
@@ -143,8 +152,7 @@ impl Gate {
     ) -> DenialRecord {
         let generation = judged.generation();
         let policy = &generation.policy;
-        // What made the decision fail must not hide it.
-        let now = catch_unwind(AssertUnwindSafe(|| self.clock.now())).ok();
+        let now = self.time();
         let bearer = denial.bearer.as_ref();
         let claims = bearer.map(|bearer| bearer.token().claims());
         let shown = |text: &str| generation.subjects.shown(text);

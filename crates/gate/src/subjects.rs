@@ -1,5 +1,6 @@
 //! How the log and the list of denials name callers.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -53,6 +54,14 @@ impl Subjects {
                 );
                 Self::Omit
             }
+        }
+    }
+
+    /// Like [`Self::shown`], but a plain text is neither escaped nor cut.
+    pub(crate) fn exact<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
+        match self {
+            Self::Plain => Some(Cow::Borrowed(text)),
+            Self::Omit | Self::Hash(_) => self.shown(text).map(Cow::Owned),
         }
     }
 

@@ -17,6 +17,78 @@ const PROBLEMS: &[(&str, &str)] = &[
         "1:41: log.subject_key_file: `subject_key_file` requires `subject: hash`",
     ),
     (
+        "decision_log: {}",
+        "1:15: decision_log: say where it is written: `path: FILE` or `stdout: true`",
+    ),
+    (
+        "decision_log: { stdout: false }",
+        "decision_log: say where it is written: `path: FILE` or `stdout: true`",
+    ),
+    (
+        "decision_log: { path: a, stdout: true }",
+        "1:34: decision_log.stdout: `path` and `stdout` exclude each other",
+    ),
+    (
+        "decision_log: { path: .. }",
+        "1:23: decision_log.path: it names no file",
+    ),
+    (
+        "decision_log: { path: '' }",
+        "decision_log.path: empty text",
+    ),
+    (
+        "decision_log: { stdout: true, max_bytes: 1MiB }",
+        "1:42: decision_log.max_bytes: `max_bytes` requires `path`",
+    ),
+    (
+        "decision_log: { stdout: true, rotate: 1 }",
+        "1:39: decision_log.rotate: `rotate` requires `path`",
+    ),
+    (
+        "decision_log: { path: a, max_bytes: 512KiB }",
+        "decision_log.max_bytes: `512KiB` is out of range: from 1MiB to 65536MiB",
+    ),
+    (
+        "decision_log: { path: a, rotate: 1001 }",
+        "decision_log.rotate: at most 1000 files are kept",
+    ),
+    (
+        "decision_log: { path: a, rotate: 0, max_bytes: 1MiB }",
+        "decision_log.max_bytes: with `rotate: 0`, the file is never renamed, so its size has no limit",
+    ),
+    (
+        "decision_log: { path: a, allow: some }",
+        "decision_log.allow: `some` is not one of `all`, `none`, `sampled`",
+    ),
+    (
+        "decision_log: { path: a, allow: sampled }",
+        "decision_log: `allow: sampled` requires `sample_ratio`",
+    ),
+    (
+        "decision_log: { path: a, sample_ratio: 0.5 }",
+        "decision_log.sample_ratio: `sample_ratio` requires `allow: sampled`",
+    ),
+    (
+        "decision_log: { path: a, allow: sampled, sample_ratio: 2 }",
+        "decision_log.sample_ratio: `2` is out of range: from 0 to 1",
+    ),
+    (
+        "decision_log: { path: a, claims: [a..b] }",
+        "decision_log.claims[0]: `a..b` has an empty name",
+    ),
+    (
+        "decision_log: { path: a, claims: [] }",
+        "decision_log.claims: empty; give at least one claim, or remove it for none",
+    ),
+    (
+        "decision_log: { path: a, subject: hidden }",
+        "decision_log.subject: `hidden` is not one of `hash`, `plain`, `omit`",
+    ),
+    (
+        "decision_log: { path: a, subject: plain, subject_key_file: a }",
+        "decision_log.subject_key_file: `subject_key_file` requires `subject: hash`",
+    ),
+    (
         "telemetry: { otlp: { endpoint: 'localhost:4317' } }",
         "1:32: telemetry.otlp.endpoint: `localhost:4317` has no scheme; write for example `http://localhost:4317`",
     ),

@@ -33,6 +33,10 @@ const SECTIONS: &[(&str, &str)] = &[
         "rules: [{ name: r }, { name: r }]",
         "rules[1]: rules[0] is also called `r`",
     ),
+    (
+        "rules: [{ name: a, audit: never }]",
+        "rules[0].audit: `never` is not one of `always`",
+    ),
     ("rules: [~]", "rules: an entry is empty"),
     (
         "paths: loose",

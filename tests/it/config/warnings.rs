@@ -31,6 +31,18 @@ fn one_by_one() {
             "3:89: providers[1].fetch.startup_grace: warning: has no effect, because `required: false`",
         ),
         (
+            rule("audit: always"),
+            "rules[0].audit: warning: nothing is written without a `decision_log`",
+        ),
+        (
+            with("decision_log: { path: a, claims: ['*'] }"),
+            "decision_log.claims[0]: warning: `*` is the name of one claim: list each claim to write",
+        ),
+        (
+            with("decision_log: { path: a, claims: act.refresh_token }"),
+            "decision_log.claims: warning: `act.refresh_token` looks like a secret, which must not be in a log",
+        ),
+        (
             rule("access: public"),
             "2:9: rules[0]: warning: without a `path`, every path is open to requests without a token",
         ),

@@ -105,6 +105,8 @@ choice! {
     Spoofed ["remove", "refuse"], "What happens to a header that must not reach the upstream.";
     LogLevel crate::LogLevel::ALL.map(crate::LogLevel::name), "The importance of log lines.";
     LogSubject ["plain", "hash", "omit"], "How callers are named.";
+    LoggedAllows ["all", "none", "sampled"], "Which requests that pass are written.";
+    Audit ["always"], "Which decisions the decision log always has.";
     OtlpProtocol crate::OtlpProtocol::ALL.map(crate::OtlpProtocol::name), "A transport of OTLP.";
     BodyForm ["json", "problem", "text", "none"],
         "The form of a body; `problem` is RFC 9457.";

@@ -54,6 +54,10 @@ pub struct Rule {
     /// Whether the rule's denials take effect. `false` lets requests pass that would be denied, and
     /// reports them. Later rules are not applied to them. Default: `true`.
     pub enforce: Field<bool>,
+    /// `always` writes every decision by the rule to the decision log, whatever `decision_log.allow`
+    /// says. Default: as it says.
+    #[schemars(with = "forms::Audit")]
+    pub audit: Field<String>,
 }
 
 /// Which requests a rule matches. Every field must match.

@@ -34,6 +34,7 @@ impl Resolver<'_> {
             access,
             condition,
             is_enforced: _,
+            is_audited: _,
         } = rule;
         let Some(matcher) = matcher else {
             return;

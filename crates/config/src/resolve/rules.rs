@@ -156,6 +156,7 @@ impl Resolver<'_> {
             max_age,
             condition,
             enforce,
+            audit,
         } = rule;
         let demands = [
             ("scopes", location_of(&scopes)),
@@ -216,7 +217,11 @@ impl Resolver<'_> {
             access,
             condition: compiled,
             is_enforced: self.enforce(&enforce, why),
+            is_audited: self.choice(&audit, &[("always", true)]),
         };
+        if let (true, Some(location)) = (rule.is_audited, location_of(&audit)) {
+            self.audits.push(location);
+        }
         self.warn_of_rule(location, &rule, paths, hosts);
         Some(rule)
     }

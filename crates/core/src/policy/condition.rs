@@ -41,6 +41,7 @@ pub struct Condition {
     /// Every member that the expression names.
     members: Arc<BTreeSet<String>>,
     headers: Arc<BTreeSet<String>>,
+    other_headers: bool,
     patterns: Arc<Patterns>,
     uses: Uses,
 }
@@ -117,6 +118,7 @@ impl Condition {
             uses,
             members,
             headers,
+            other_headers,
             patterns,
         } = walk::check(&program, text)?;
         let mut expression = program.expression().clone();
@@ -137,6 +139,7 @@ impl Condition {
             expression: Arc::new(expression),
             members: Arc::new(members),
             headers: Arc::new(headers),
+            other_headers,
             patterns: Arc::new(patterns),
             uses,
         })
@@ -160,6 +163,17 @@ impl Condition {
     /// Whether the condition names this request header; `name` is in lower case.
     pub fn looks_at_header(&self, name: &str) -> bool {
         self.headers.contains(name)
+    }
+
+    /// The request headers that the condition names, in lower case.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().map(String::as_str)
+    }
+
+    /// Whether the condition looks at headers that it does not name:
+    /// `request.headers.exists(name, …)`.
+    pub fn looks_at_other_headers(&self) -> bool {
+        self.other_headers
     }
 
     /// Whether the condition holds for every request: `true`, `1 < 2`.

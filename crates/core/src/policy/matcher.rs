@@ -9,6 +9,7 @@ mod mcp;
 mod path_regex;
 
 pub use header::{HeaderPattern, Observed, SeenHeaders};
+pub(super) use mcp::HEADERS as MCP_HEADERS;
 pub use mcp::{McpCall, McpPattern, NAMED_METHODS, Unclear};
 pub use path_regex::PathRegex;
 

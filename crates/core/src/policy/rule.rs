@@ -18,6 +18,8 @@ pub struct Rule {
     pub condition: Option<Condition>,
     /// Whether denials by the rule take effect. Otherwise they are only reported.
     pub is_enforced: bool,
+    /// Whether the decision log has all decisions by the rule, whatever else it leaves out.
+    pub is_audited: bool,
 }
 
 impl Rule {

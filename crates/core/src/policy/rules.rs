@@ -115,6 +115,7 @@ impl Rules {
             access: Access::Required(Requirement::default()),
             condition: None,
             is_enforced: true,
+            is_audited: false,
         });
         let mut by_name = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {

@@ -6,11 +6,24 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use claimgate_core::token::json::{Json, Number};
+
+/// The JSON Schema (2020-12) of one line.
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<Line<'_>>().to_value();
+    if let Some(members) = schema.as_object_mut() {
+        let id = "https://claimgate/decision-log.schema.json";
+        members.insert("$id".to_owned(), id.into());
+    }
+    schema
+}
 
 /// One line of the decision log.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -131,6 +144,10 @@ pub struct StoppedRecord {
 /// Texts are as the client sent them. A part that looks like a token or a secret is left out, and
 /// [`withheld`](Self::withheld) names it.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each with a name of its own"
+)]
 pub struct DecisionRecord<'a> {
     /// The number of the decision: 1 for the first of an instance, and ascending without gaps. Lost
     /// decisions have numbers too.

@@ -20,6 +20,7 @@ mod bad_connections;
 mod checks;
 mod connections;
 mod counters;
+mod decision_log;
 mod duration;
 mod keys;
 mod lines;
@@ -33,6 +34,7 @@ use checks::Checks;
 pub use checks::{Outcomes, Totals};
 use connections::Transport;
 pub use connections::{BudgetMetrics, ConnectionMetrics};
+pub use decision_log::{DecisionLogMetrics, LostDecisions};
 use duration::{DurationCollector, Durations};
 pub use keys::{KeyMetrics, UnknownKeyOutcome};
 use lines::LineCollector;
@@ -60,6 +62,7 @@ pub struct Metrics {
     lines: Arc<Lines>,
     reloads: ReloadMetrics,
     spans: SpanMetrics,
+    decision_log: DecisionLogMetrics,
     transport: Transport,
 }
 
@@ -159,6 +162,7 @@ impl Metrics {
         registry.register_collector(Box::new(LineCollector(Arc::clone(&lines))));
         let reloads = ReloadMetrics::new(registry);
         let spans = SpanMetrics::new(registry);
+        let decision_log = DecisionLogMetrics::new(registry);
         let transport = Transport::new(registry);
         let dropped_claims = Counter::default();
         registry.register(
@@ -187,6 +191,7 @@ impl Metrics {
             lines,
             reloads,
             spans,
+            decision_log,
             transport,
         }
     }
@@ -211,6 +216,11 @@ impl Metrics {
     /// The metrics of lost spans.
     pub fn spans(&self) -> &SpanMetrics {
         &self.spans
+    }
+
+    /// The metrics of the decision log.
+    pub fn decision_log(&self) -> &DecisionLogMetrics {
+        &self.decision_log
     }
 
     /// The metrics of the token cache.

@@ -16,6 +16,7 @@ mod sampler;
 pub use check::{CheckSpan, Progress, Protocol};
 pub(crate) use fetch::FetchSpan;
 pub use sampler::Sampler;
+pub(crate) use sampler::is_in_share;
 
 use claimgate_core::request::TraceParent;
 use claimgate_core::time::UnixTime;

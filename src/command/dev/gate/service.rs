@@ -133,6 +133,7 @@ fn keep_to_loopback(config: &mut Config, issuers: &Issuers) -> Result<(), Failur
     config.admin.tls = None;
     config.admin.token_file = None;
     config.log.subject = LogSubject::Plain;
+    config.decision_log = None;
     config.telemetry = Telemetry::default();
     // Each check then verifies its token, and reports each step.
     config.token_cache.max_entries = 0;

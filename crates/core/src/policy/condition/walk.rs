@@ -93,6 +93,8 @@ pub(super) struct Found {
     pub(super) members: BTreeSet<String>,
     /// The request headers that the expression names.
     pub(super) headers: BTreeSet<String>,
+    /// Whether the expression uses `request.headers` other than by literal names.
+    pub(super) other_headers: bool,
     /// The patterns that the expression matches texts with.
     pub(super) patterns: Patterns,
 }
@@ -110,9 +112,12 @@ pub(super) fn check(program: &Program, text: &str) -> Result<Found, ConditionErr
             uses: Uses::default(),
             members: BTreeSet::new(),
             headers: BTreeSet::new(),
+            other_headers: false,
             patterns: Patterns::new(),
         },
         scope: Vec::new(),
+        header_maps: 0,
+        header_names: 0,
         loops: 0,
         repeats: 1,
         makers: 0,
@@ -132,7 +137,11 @@ pub(super) fn check(program: &Program, text: &str) -> Result<Found, ConditionErr
     };
     match other {
         Some(other) => Err(walk.wrong(root, format!("{other} is neither true nor false"))),
-        None => Ok(walk.found),
+        None => {
+            // Each literal name stands beside one `request.headers`.
+            walk.found.other_headers = walk.header_maps > walk.header_names;
+            Ok(walk.found)
+        }
     }
 }
 
@@ -142,6 +151,10 @@ struct Walk<'p> {
     found: Found,
     /// The variables of the enclosing macros.
     scope: Vec<&'p str>,
+    /// How often `request.headers` stands in the expression.
+    header_maps: usize,
+    /// How often a header is named.
+    header_names: usize,
     /// The number of enclosing macros that go through something as large as the request.
     loops: usize,
     /// How often literal lists make this part run.

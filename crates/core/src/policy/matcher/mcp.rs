@@ -41,6 +41,9 @@ const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
 const VERSION: &str = "mcp-protocol-version";
 
+/// The headers that tell calls apart.
+pub(in crate::policy) const HEADERS: [&str; 3] = [METHOD, NAME, VERSION];
+
 /// What the headers of a request say about an MCP call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum McpCall<'r> {

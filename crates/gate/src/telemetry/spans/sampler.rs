@@ -16,23 +16,25 @@ impl Sampler {
     pub(super) fn records(self, trace_id: u128, caller: Option<TraceParent>) -> bool {
         match caller {
             Some(caller) if self.follows_caller => caller.is_sampled,
-            _ => self.is_in_share(trace_id),
+            _ => is_in_share(trace_id, self.ratio),
         }
     }
+}
 
-    /// The lower half of a trace id is random (W3C Trace Context §3.2.2.3). OpenTelemetry's SDKs
-    /// compare 63 bits of it.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "the ratio is from 0 to 1, and a rounded limit is as good"
-    )]
-    fn is_in_share(self, trace_id: u128) -> bool {
-        let random = (trace_id as u64) >> 1;
-        let limit = self.ratio.clamp(0.0, 1.0) * (1_u64 << 63) as f64;
-        random < limit as u64
-    }
+/// Whether a trace belongs to this share, from 0 to 1, of all traces.
+///
+/// The lower half of a trace id is random (W3C Trace Context §3.2.2.3). OpenTelemetry's SDKs
+/// compare 63 bits of it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "the ratio is from 0 to 1, and a rounded limit is as good"
+)]
+pub(crate) fn is_in_share(trace_id: u128, ratio: f64) -> bool {
+    let random = (trace_id as u64) >> 1;
+    let limit = ratio.clamp(0.0, 1.0) * (1_u64 << 63) as f64;
+    random < limit as u64
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ impl<'p> Walk<'p> {
                 self.found.uses.path |= is("path");
                 self.found.uses.query |= is("query");
                 self.found.uses.host |= is("host");
+                self.header_maps += usize::from(is("headers"));
                 &names::REQUEST
             }
             "source" => {
@@ -103,6 +104,7 @@ impl<'p> Walk<'p> {
             }
             _ => {
                 self.found.headers.insert(lower);
+                self.header_names += 1;
                 Ok(())
             }
         }
