@@ -99,10 +99,11 @@ test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm $(PLAYWRIGHT) etcd ipr
 		cargo test --locked --offline --test real -- --ignored --test-threads=1 \
 		manifests cluster_tokens contour keycloak hydra compose grpc_java
 
-test-meshes: $(ENVOY) $(VENV)/bin/kubectl $(OIDC) $(PLAYWRIGHT) etcd chromium ## Run the tests with istiod and Envoy Gateway, which Go builds once
+test-meshes: $(ENVOY) $(VENV)/bin/kubectl $(OIDC) $(PLAYWRIGHT) etcd iproute chromium ## Run the tests with istiod and Envoy Gateway, which Go builds once
 	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway
-	$(REAL) CHROMIUM_BIN=$(CHROMIUM) .ci/totals cargo test --locked --test real -- --ignored --test-threads=1 \
-		istio envoy_gateway
+	cargo test --locked --test real --no-run
+	$(REAL) CHROMIUM_BIN=$(CHROMIUM) .ci/with-pods .ci/totals cargo test --locked --offline --test real -- --ignored \
+		--test-threads=1 istio envoy_gateway
 
 manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool openssl ## Render, validate and compare the Kubernetes manifests and the Helm chart
 	cargo test --quiet --locked --no-run --test it

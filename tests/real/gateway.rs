@@ -48,6 +48,14 @@ impl Backends {
         self.issuer.mint(claims.as_object().unwrap()).unwrap()
     }
 
+    /// The sum of the counters of claimgate whose names and labels begin so.
+    pub async fn count(&self, series: &str) -> u64 {
+        let metrics = self.claimgate.as_ref().unwrap().metrics().await;
+        let lines = metrics.lines().filter(|line| line.starts_with(series));
+        let counts = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>());
+        counts.map(Result::unwrap).sum()
+    }
+
     /// Waits until the gateway asks claimgate.
     pub async fn are_behind(&self, gateway: SocketAddr) {
         eventually("the gateway listens", async || {

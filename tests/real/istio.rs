@@ -1,5 +1,7 @@
 //! istiod programs a real Envoy with deploy/istio and deploy/kubernetes/overlays/istio.
 
+mod whole_mesh;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -187,11 +189,12 @@ async fn a_waypoint_runs(api: &ApiServer) {
         pod,
     ];
     api.apply("the cluster", &stream(&cluster)).await;
-    runs(api, "waypoint").await;
+    runs(api, "orders", "waypoint", "127.0.0.1").await;
     let address = json!({ "type": "Hostname", "value": "waypoint.orders.svc.cluster.local" });
     let status = json!({ "status": { "addresses": [address] } });
     patch_status(
         api,
+        "orders",
         &["gateways.gateway.networking.k8s.io", "waypoint"],
         &status,
     )
@@ -377,25 +380,26 @@ async fn register_the_proxy(api: &ApiServer) {
         }),
     ];
     api.apply("the pod", &stream(&objects)).await;
-    runs(api, "orders-api").await;
+    runs(api, "orders", "orders-api", "127.0.0.1").await;
 }
 
-/// Says that a pod of namespace `orders` runs on this machine.
-async fn runs(api: &ApiServer, pod: &str) {
+/// Says that a pod runs on this machine, at this address.
+async fn runs(api: &ApiServer, namespace: &str, pod: &str, address: &str) {
     let status = json!({ "status": {
         "phase": "Running",
-        "podIP": "127.0.0.1",
-        "podIPs": [{ "ip": "127.0.0.1" }],
+        "podIP": address,
+        "podIPs": [{ "ip": address }],
         "conditions": [{ "type": "Ready", "status": "True" }],
     } });
-    patch_status(api, &["pod", pod], &status).await;
+    patch_status(api, namespace, &["pod", pod], &status).await;
 }
 
-async fn patch_status(api: &ApiServer, object: &[&str], status: &Value) {
+async fn patch_status(api: &ApiServer, namespace: &str, object: &[&str], status: &Value) {
     let status = status.to_string();
     let mut arguments = vec![
         "patch",
-        "--namespace=orders",
+        "--namespace",
+        namespace,
         "--subresource=status",
         "--type=merge",
     ];

@@ -217,7 +217,7 @@ fn helm() -> Command {
 }
 
 /// The pod that a Deployment would create.
-fn pod_of(deployment: &Value) -> Value {
+pub fn pod_of(deployment: &Value) -> Value {
     let template = &deployment["spec"]["template"];
     let mut metadata = template["metadata"].clone();
     metadata["name"] = deployment["metadata"]["name"].clone();

@@ -184,11 +184,25 @@ impl Envoy {
 
     /// Every object of a type in Envoy's current configuration.
     pub async fn configured(&self, kind: &str) -> Vec<Value> {
-        let dump = http(self.admin, "GET /config_dump", &[]).await;
-        // The admin port answers in chunks.
-        let dump = unchunked(&dump.head, &dump.body);
+        let dump = self.admin("/config_dump").await;
         let dump: Value = serde_json::from_str(&dump).unwrap();
         objects_of(&dump, kind)
+    }
+
+    /// The value of one of Envoy's counters, which must exist.
+    pub async fn counter(&self, name: &str) -> u64 {
+        let counters = self.admin("/stats?type=Counters").await;
+        let counter = counters
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let counter = counter.unwrap_or_else(|| panic!("no `{name}`:\n{counters}"));
+        counter.parse().unwrap()
+    }
+
+    /// What Envoy's admin port says, in chunks or not.
+    async fn admin(&self, path: &str) -> String {
+        let answer = http(self.admin, &format!("GET {path}"), &[]).await;
+        unchunked(&answer.head, &answer.body)
     }
 }
 
