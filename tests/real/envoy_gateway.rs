@@ -1,6 +1,8 @@
 //! Envoy Gateway, without a cluster, programs a real Envoy with deploy/kubernetes/overlays/envoy-gateway, and with
 //! overlays/envoy-gateway-login, where a person logs in with a headless browser.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -232,7 +234,7 @@ impl Gateway {
 struct Running {
     address: SocketAddr,
     process: Process,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Running {
@@ -286,8 +288,15 @@ impl Running {
         Self {
             address,
             process,
-            _directory: directory,
+            directory,
         }
+    }
+
+    /// Gives it other objects, all at once: without its objects, it would end its Envoy.
+    fn replace(&self, objects: &[Value]) {
+        let at = |name: &str| self.directory.path().join(name);
+        std::fs::write(at("objects.yaml"), stream(objects)).unwrap();
+        std::fs::rename(at("objects.yaml"), at("resources/objects.yaml")).unwrap();
     }
 
     /// Ends Envoy Gateway, which ends its Envoy.

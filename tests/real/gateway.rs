@@ -23,6 +23,15 @@ pub struct Backends {
 impl Backends {
     /// `guide` is a document with a block `yaml title=claimgate.yaml`.
     pub async fn start(guide: &str) -> Self {
+        Self::run(guide, None).await
+    }
+
+    /// The same, with this section `server`.
+    pub async fn with_server(guide: &str, server: &Value) -> Self {
+        Self::run(guide, Some(server)).await
+    }
+
+    async fn run(guide: &str, server: Option<&Value>) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let issuer = Issuer::start(any, "orders-api").await.unwrap();
         let text = std::fs::read_to_string(crate::file(guide)).unwrap();
@@ -30,6 +39,9 @@ impl Backends {
         let (yaml, _) = after.split_once("```").unwrap();
         let mut configuration = crate::documents(yaml).remove(0);
         configuration["providers"][0]["issuer"] = issuer.url().into();
+        if let Some(server) = server {
+            configuration["server"] = server.clone();
+        }
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("claimgate.yaml");
         std::fs::write(&file, configuration.to_string()).unwrap();
