@@ -32,6 +32,7 @@ CARGO_FUZZ   := 0.13.2
 
 # Where the tests with real servers find them.
 REAL = REAL_SERVERS=$(TOOLS)/real KUBECTL_BIN=$(VENV)/bin/kubectl HELM_BIN=$(TOOLS)/bin/helm ENVOY_BIN=$(ENVOY)
+TEST_REAL = cargo test --locked --offline --test real -- --ignored --test-threads=1
 
 # What a release says of itself. A container and an archive of the sources have no history: set it there.
 build dist image reproduce wheel: export CLAIMGATE_COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2> /dev/null || echo unknown)
@@ -95,15 +96,13 @@ test-wheel: $(PYTHON)/pytest $(PYTHON)/maturin ## Install the wheel WHEEL in a f
 test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm $(PLAYWRIGHT) etcd iproute chromium ## Run the tests with a Kubernetes API server, Contour, Keycloak, Ory Hydra and grpc-java; needs Go, Java and Node
 	.ci/real-servers $(TOOLS)/real kube-apiserver contour keycloak hydra go-httpbin compose-spec grpc-java
 	cargo test --locked --test real --no-run
-	$(REAL) CHROMIUM_BIN=$(CHROMIUM) .ci/with-pods .ci/totals \
-		cargo test --locked --offline --test real -- --ignored --test-threads=1 \
+	$(REAL) CHROMIUM_BIN=$(CHROMIUM) .ci/with-pods .ci/totals $(TEST_REAL) \
 		manifests cluster_tokens contour keycloak hydra compose grpc_java
 
 test-meshes: $(ENVOY) $(VENV)/bin/kubectl $(OIDC) $(PLAYWRIGHT) etcd iproute chromium ## Run the tests with istiod and Envoy Gateway, which Go builds once
 	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway
 	cargo test --locked --test real --no-run
-	$(REAL) CHROMIUM_BIN=$(CHROMIUM) .ci/with-pods .ci/totals cargo test --locked --offline --test real -- --ignored \
-		--test-threads=1 istio envoy_gateway
+	$(REAL) CHROMIUM_BIN=$(CHROMIUM) .ci/totals sh -ec '.ci/with-pods $(TEST_REAL) istio; $(TEST_REAL) envoy_gateway'
 
 manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool openssl ## Render, validate and compare the Kubernetes manifests and the Helm chart
 	cargo test --quiet --locked --no-run --test it
