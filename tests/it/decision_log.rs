@@ -524,6 +524,18 @@ async fn full_files_are_renamed() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_renamed_grows() {
+    let logged = Logged::start("max_bytes: 1MiB, rotate: 1", "").await;
+    std::fs::create_dir(logged.directory.path().join("log.1")).unwrap();
+    let path = format!("/{}", "a".repeat(8_000));
+    for _ in 0..200 {
+        logged.check(&request(&path, &[])).await;
+    }
+    logged.stop().await;
+    assert_eq!(account(&logged.read("log"), 1), (200, 0));
+}
+
+#[tokio::test]
 async fn another_program_may_move_the_file() {
     let logged = Logged::start("rotate: 0", "").await;
     let file = logged.directory.path().join("log");

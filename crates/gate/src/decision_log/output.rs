@@ -243,6 +243,13 @@ impl Output {
         }
         self.file = Some(file);
         let cause = std::mem::replace(&mut self.cause, Cause::Reopened);
+        if matches!(cause, Cause::Started | Cause::Reloaded) {
+            let file = match &destination.target {
+                DecisionTarget::Stdout => "standard output".into(),
+                DecisionTarget::File(settings) => settings.path.to_string_lossy(),
+            };
+            tracing::info!(%file, "writing the decision log");
+        }
         self.push_head_for(cause, first_number(&rest).unwrap_or(self.next));
         self.buffer.extend_from_slice(&rest);
         Ok(())
