@@ -14,8 +14,11 @@ use tokio::time::timeout;
 mod compose;
 mod file;
 mod output;
+mod parts;
 mod queue;
 pub mod record;
+mod sample;
+mod token_state;
 mod writer;
 
 pub(crate) use compose::Recorder;

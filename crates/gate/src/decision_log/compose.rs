@@ -6,35 +6,28 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
+use super::parts::{self, Withheld};
 use super::queue::Queue;
-use super::record::{
-    Cause, ClaimValue, ConfigurationRecord, DecisionRecord, HeaderValue, Part, PathBytes,
-    TokenState, Verdict,
-};
+use super::record::{Cause, ClaimValue, ConfigurationRecord, DecisionRecord, HeaderValue, Verdict};
+use super::sample::is_sampled;
+use super::token_state::{bearer, token_state};
 use super::{DecisionLog, Destination};
 use crate::subjects::Subjects;
-use crate::telemetry::spans::is_in_share;
 use crate::{Circumstances, Judged};
 use claimgate_config::{Config, ConfigHash, DecisionLog as Settings, LoggedAllows};
 use claimgate_core::answer;
-use claimgate_core::decision::{Decision, Denial, Fault};
+use claimgate_core::decision::{Decision, Fault};
 use claimgate_core::identity::Bearer;
+use claimgate_core::policy::Policy;
 use claimgate_core::policy::inputs::Inputs;
-use claimgate_core::policy::requirement::Access;
 use claimgate_core::policy::rules::RULE_EXTENSION;
-use claimgate_core::policy::{CorsPreflight, Policy};
+use claimgate_core::request::Request;
 use claimgate_core::request::by_header_name::ByHeaderName;
-use claimgate_core::request::pseudo::Conflict;
-use claimgate_core::request::{Request, path};
-use claimgate_core::secrets::{BEGINS_JWT, looks_like_token, names_secret};
+use claimgate_core::secrets::{looks_like_token, names_secret};
 use claimgate_core::time::UnixTime;
-use claimgate_core::token::bearer::CredentialError;
 use claimgate_core::token::claims::ClaimPath;
-use claimgate_core::token::json::Json;
 use claimgate_core::token::source::TokenSource;
 
 /// How a record begins. The writer puts the number in.
@@ -42,13 +35,6 @@ pub(super) const BODY_START: &[u8] = br#"{"n":0,"#;
 
 /// The size in bytes that is reserved for a record. Most are smaller.
 const USUAL_BYTES: usize = 768;
-
-/// The maximum length of a path in bytes. Envoy accepts 60 KiB for all headers, but rules with regular
-/// expressions read no more than this either.
-const MAX_PATH_BYTES: usize = 8 * 1024;
-
-/// The maximum length of any other text in bytes, and of a claim as JSON.
-const MAX_TEXT_BYTES: usize = 4 * 1024;
 
 /// The maximum length of all header values in bytes, so that no record takes more than some 64 KiB.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -162,9 +148,9 @@ impl Recorder {
         let decision = judged.decision();
         let denial = decision.denial();
         let bearer = bearer(decision);
-        let mut withheld = Withheld(Vec::new());
+        let mut withheld = Withheld::default();
         let (path, query) = request.split_path();
-        let (path, path_cut) = shown_path(path);
+        let (path, path_cut) = parts::shown_path(path);
         let query = !query.is_empty() || request.path.contains('?');
         if query && self.inputs.query {
             withheld.note("query");
@@ -216,9 +202,9 @@ impl Recorder {
             host: withheld.unless_secret("host", request.host),
             path,
             path_cut,
-            path_bytes: path_bytes(request),
+            path_bytes: parts::path_bytes(request),
             query,
-            conflict: request.conflict.map(part),
+            conflict: request.conflict.map(parts::part),
             grpc: request.is_grpc(),
             preflight: request.is_cors_preflight(),
             headers: self.headers(request, &mut withheld),
@@ -251,7 +237,7 @@ impl Recorder {
             let Some(value) = claims.at(path) else {
                 continue;
             };
-            match is_writable(value) {
+            match parts::is_writable(value) {
                 true => {
                     found.insert(Cow::Borrowed(name.as_str()), ClaimValue::InToken(value));
                 }
@@ -278,7 +264,7 @@ impl Recorder {
             if treatments.is_empty() {
                 continue;
             }
-            let name = lower_case(name);
+            let name = parts::lower_case(name);
             bytes += value.len();
             let is_withheld = treatments.contains(&Treatment::Withhold)
                 || bytes > MAX_HEADER_BYTES
@@ -288,7 +274,7 @@ impl Recorder {
                 withheld.note(name);
                 continue;
             }
-            let value = header_value(value);
+            let value = parts::header_value(value);
             match found.entry(name) {
                 Entry::Occupied(mut lines) => lines.get_mut().push(value),
                 Entry::Vacant(first) => {
@@ -309,9 +295,9 @@ impl Recorder {
             if !self.inputs.context && *name != RULE_EXTENSION {
                 continue;
             }
-            let is_secret = names_secret(name) || is_unfit(name) || is_unfit(value);
+            let is_secret = names_secret(name) || parts::is_unfit(name) || parts::is_unfit(value);
             match is_secret {
-                true if is_unfit(name) => withheld.note("context"),
+                true if parts::is_unfit(name) => withheld.note("context"),
                 true => withheld.note(format!("context.{name}")),
                 false => {
                     found.insert(Cow::Borrowed(*name), Cow::Borrowed(*value));
@@ -328,47 +314,6 @@ pub(super) fn append(line: &mut Vec<u8>, record: &impl Serialize) {
     if let Err(error) = serde_json::to_writer(&mut *line, record) {
         line.truncate(before);
         tracing::error!(%error, "cannot write a line of the decision log; this is a bug");
-    }
-}
-
-/// The parts of a request that a record leaves out, each once.
-struct Withheld<'r>(Vec<Cow<'r, str>>);
-
-impl<'r> Withheld<'r> {
-    fn has(&self, part: &str) -> bool {
-        self.0.iter().any(|known| known == part)
-    }
-
-    fn note(&mut self, part: impl Into<Cow<'r, str>>) {
-        let part = part.into();
-        if !self.has(&part) {
-            self.0.push(part);
-        }
-    }
-
-    /// The text, or nothing if it looks like a token or is too long.
-    fn unless_secret(&mut self, part: &'static str, text: &'r str) -> Cow<'r, str> {
-        match is_unfit(text) {
-            true => {
-                self.note(part);
-                Cow::Borrowed("")
-            }
-            false => Cow::Borrowed(text),
-        }
-    }
-}
-
-fn is_unfit(text: &str) -> bool {
-    text.len() > MAX_TEXT_BYTES || looks_like_token(text)
-}
-
-fn is_writable(value: Json<'_>) -> bool {
-    match value {
-        Json::String(text) => !is_unfit(text),
-        Json::Null | Json::Bool(_) | Json::Number(_) => true,
-        Json::Array(_) | Json::Object(_) => {
-            value.min_text_bytes() <= MAX_TEXT_BYTES && !is_unfit(&value.to_string())
-        }
     }
 }
 
@@ -408,132 +353,6 @@ fn treatments(inputs: &Inputs, policy: &Policy) -> ByHeaderName<Treatment> {
         treatments.insert(name, treatment);
     }
     treatments
-}
-
-/// Whether a request is in the share that is written. Requests of one trace are written together, and
-/// repeats of one request too.
-fn is_sampled(circumstances: Circumstances<'_, '_>, ratio: f64) -> bool {
-    let request = circumstances.request;
-    let trace = request
-        .and_then(Request::trace_id)
-        .and_then(|id| u128::from_str_radix(id, 16).ok());
-    let by_id = || request.and_then(Request::id).map(scattered);
-    let id = trace.or_else(by_id).or(circumstances.trace_id);
-    is_in_share(id.unwrap_or_else(|| fastrand::u128(..)), ratio)
-}
-
-/// A number that depends on the text alone, and on all its bytes (FNV-1a, then the finalizer of
-/// `SplitMix64`).
-fn scattered(id: &str) -> u128 {
-    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325, fold);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    u128::from(hash ^ (hash >> 31))
-}
-
-/// The bearer of a valid token, whatever was decided.
-fn bearer(decision: &Decision) -> Option<&Bearer> {
-    match decision {
-        Decision::Allow(permit) => permit.bearer(),
-        Decision::Deny(denial) => denial.bearer.as_ref(),
-        Decision::Respond(_) => None,
-    }
-}
-
-fn token_state(decision: &Decision, policy: &Policy, request: &Request<'_>) -> TokenState {
-    if bearer(decision).is_some() {
-        return TokenState::Valid;
-    }
-    match decision.denial() {
-        Some(denial) => state_of_denied(denial, decision, policy, request),
-        None => state_of_anonymous(decision, policy, request),
-    }
-}
-
-fn state_of_denied(
-    denial: &Denial,
-    decision: &Decision,
-    policy: &Policy,
-    request: &Request<'_>,
-) -> TokenState {
-    match &denial.fault {
-        Fault::Credential(CredentialError::Missing(_)) => TokenState::Absent,
-        Fault::Credential(_)
-        | Fault::Token(_)
-        | Fault::UnknownIssuer(_)
-        | Fault::Misplaced { .. } => TokenState::Rejected,
-        Fault::KeysUnavailable | Fault::KeyNotLookedUp { .. } => TokenState::Unverified,
-        Fault::Refused(_) => state_of_anonymous(decision, policy, request),
-        Fault::NoPath
-        | Fault::Conflict(_)
-        | Fault::SpoofedHeader(_)
-        | Fault::NoRule(_)
-        | Fault::CheckTooLarge(_)
-        | Fault::CheckUnreadable(_)
-        | Fault::Overloaded
-        | Fault::Internal => TokenState::Unread,
-    }
-}
-
-/// Whether a token was looked for, if a request passed its rule's access without one.
-fn state_of_anonymous(decision: &Decision, policy: &Policy, request: &Request<'_>) -> TokenState {
-    let rule = decision.rule().and_then(|id| policy.rule(id));
-    let is_free = policy.cors_preflight() == CorsPreflight::Allow && request.is_cors_preflight();
-    match rule.map(|rule| &rule.access) {
-        Some(Access::Optional(_) | Access::Required(_)) if !is_free => TokenState::Absent,
-        _ => TokenState::Unread,
-    }
-}
-
-/// The path without tokens and an encoded query, and whether anything is missing.
-fn shown_path(path: &str) -> (Cow<'_, str>, bool) {
-    let has_query = |path: &str| {
-        let mut threes = path.as_bytes().windows(3);
-        threes.any(|three| three.eq_ignore_ascii_case(b"%3f"))
-    };
-    if path.len() <= MAX_PATH_BYTES && !path.contains(BEGINS_JWT) && !has_query(path) {
-        return (Cow::Borrowed(path), false);
-    }
-    let mut shown = crate::denials::without_tokens(path, MAX_PATH_BYTES);
-    if shown.len() < path.len() && !shown.contains('…') {
-        shown.push('…');
-    }
-    (Cow::Owned(shown), true)
-}
-
-fn path_bytes(request: &Request<'_>) -> PathBytes {
-    match request.path_bytes {
-        Some(_) if path::as_sent(request).is_err() => PathBytes::Replaced,
-        Some(sent) if sent != request.path.as_bytes() => PathBytes::QueryReplaced,
-        Some(_) if request.split_path().0.contains('!') => PathBytes::Same,
-        Some(_) | None => PathBytes::Usual,
-    }
-}
-
-fn part(conflict: Conflict) -> Part {
-    match conflict {
-        Conflict::Method => Part::Method,
-        Conflict::Host => Part::Host,
-        Conflict::Path => Part::Path,
-        Conflict::Query => Part::Query,
-    }
-}
-
-fn header_value(value: &[u8]) -> HeaderValue<'_> {
-    match str::from_utf8(value) {
-        Ok(text) => HeaderValue::Text(Cow::Borrowed(text)),
-        Err(_) => HeaderValue::Bytes {
-            base64: BASE64_STANDARD.encode(value).into(),
-        },
-    }
-}
-
-fn lower_case(name: &str) -> Cow<'_, str> {
-    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => name.to_ascii_lowercase().into(),
-        false => Cow::Borrowed(name),
-    }
 }
 
 fn micros(took: Duration) -> u64 {
