@@ -20,6 +20,7 @@ mod completions;
 mod dev;
 mod doctor;
 mod http;
+mod import;
 mod man;
 mod schema;
 mod serve;
@@ -68,6 +69,8 @@ enum Command {
     Why(why::Arguments),
     /// Probe a gateway: is claimgate asked, and is Envoy configured safely
     Doctor(doctor::Arguments),
+    /// Turn the token check of Envoy into a configuration
+    Import(import::Arguments),
     /// Print the JSON Schema of the configuration or of the decision log
     Schema(schema::Arguments),
     /// Print the completion script of a shell
@@ -95,6 +98,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Test(arguments) => suite::run(arguments).await,
         Command::Why(arguments) => why::run(arguments).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,
+        Command::Import(arguments) => import::run(arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -28,6 +28,7 @@ mod guide;
 
 pub mod ext_authz;
 pub mod http2;
+pub mod import;
 
 mod admin;
 mod listener;

@@ -30,6 +30,7 @@ mod forged;
 mod generation;
 mod guides;
 mod hostile;
+mod import;
 mod incidents;
 mod key_sources;
 mod keyring;

@@ -1,0 +1,145 @@
+//! `claimgate import`: writes the configuration that replaces another token check.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Failure, complain, say};
+use crate::import::model::{Kind, Note};
+use crate::import::source::{MAX_BYTES, Source};
+use crate::import::{Imported, Options, import, write};
+
+/// Turns the token check of Envoy into a configuration of claimgate.
+///
+/// Reads Envoy's `jwt_authn` filter in a static configuration or a `config_dump`, in YAML or JSON. The kind of
+/// the files is found from their content. Whatever has no equivalent is left out so that fewer requests pass,
+/// never more. A comment in the configuration and a line on standard error name it.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    claimgate import envoy.yaml -o claimgate.yaml --tests policy.test.yaml --changes changes.yaml\n  \
+    curl -s localhost:9901/config_dump | claimgate import -\n  \
+    claimgate test policy.test.yaml\n\n\
+    Exit codes: 0 everything was imported, 1 something was left out (0 with --partial), 2 nothing was imported")]
+pub(super) struct Arguments {
+    /// The files; `-` for standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// Write the configuration to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Write tests for `claimgate test` to this file
+    #[arg(long, value_name = "FILE")]
+    tests: Option<PathBuf>,
+
+    /// Write to this file what changes in the files that were read
+    #[arg(long, value_name = "FILE")]
+    changes: Option<PathBuf>,
+
+    /// Import the filter of this listener, if the listeners of Envoy differ
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+
+    /// Exit with 0 although something was left out
+    #[arg(long)]
+    partial: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments {
+        files,
+        output,
+        tests,
+        changes,
+        listener,
+        partial,
+    } = arguments;
+    let sources: Vec<Source> = files
+        .iter()
+        .map(|file| read(file))
+        .collect::<Result<_, _>>()?;
+    let options = Options {
+        config: config_for(tests.as_deref(), output.as_deref()),
+        listener,
+    };
+    let imported = import(&sources, &options)?;
+    let Imported {
+        configuration,
+        tests: cases,
+        changes: changed,
+        notes,
+    } = &imported;
+    match &output {
+        Some(file) => save(file, configuration)?,
+        None => say(configuration.trim_end())?,
+    }
+    for (file, text) in [(&tests, cases), (&changes, changed)] {
+        if let Some(file) = file {
+            save(file, text)?;
+        }
+    }
+    for note in notes {
+        complain(&described(note));
+    }
+    let all: Vec<&Note> = notes.iter().collect();
+    complain(&write::summary(&all));
+    if changes.is_none() {
+        complain("`--changes FILE` writes what changes in the files that were read.");
+    }
+    let is_whole = notes.iter().all(|note| note.kind != Kind::LeftOut);
+    Ok(ExitCode::from(u8::from(!is_whole && !partial)))
+}
+
+fn described(note: &Note) -> String {
+    let what = match note.kind {
+        Kind::LeftOut => "left out",
+        Kind::Differs => "differs",
+    };
+    format!("{what}: {}", write::printable(&note.line()))
+}
+
+/// Reads a file, or standard input, of bounded size.
+fn read(file: &Path) -> Result<Source, Failure> {
+    let is_input = file == Path::new("-");
+    let name = match is_input {
+        true => "standard input".to_owned(),
+        false => file.display().to_string(),
+    };
+    let cannot = |error: std::io::Error| format!("cannot read `{name}`: {error}");
+    let mut text = String::new();
+    // One byte more than allowed, so that a larger file is noticed.
+    let max = u64::try_from(MAX_BYTES)?.saturating_add(1);
+    match is_input {
+        true => std::io::stdin().take(max).read_to_string(&mut text),
+        false => {
+            std::fs::File::open(file).and_then(|file| file.take(max).read_to_string(&mut text))
+        }
+    }
+    .map_err(cannot)?;
+    Ok(Source { name, text })
+}
+
+fn save(file: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(file, text)
+        .map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
+    Ok(())
+}
+
+/// The name of the configuration for the tests, relative to their file.
+fn config_for(tests: Option<&Path>, output: Option<&Path>) -> String {
+    let Some(output) = output else {
+        return "claimgate.yaml".to_owned();
+    };
+    let folder = |file: &Path| file.parent().map(Path::to_owned).unwrap_or_default();
+    let is_beside = tests.is_some_and(|tests| folder(tests) == folder(output));
+    match (is_beside, output.file_name()) {
+        (true, Some(name)) => name.to_string_lossy().into_owned(),
+        _ => std::path::absolute(output)
+            .unwrap_or_else(|_| output.to_owned())
+            .display()
+            .to_string(),
+    }
+}

@@ -1,0 +1,75 @@
+//! Turns the configuration of other token checks into claimgate's. No I/O: texts in, texts out.
+//!
+//! Each format is a module that reads [`source`] documents into a [`model`]. [`repair`] replaces what
+//! claimgate does not accept by something stricter, [`mod@write`] writes the configuration, and [`suite`] its
+//! tests. What cannot be expressed never lets more requests pass: it becomes a denial, and a note.
+
+use claimgate_config::Config;
+
+mod envoy;
+pub mod model;
+mod repair;
+pub mod source;
+mod suite;
+pub mod write;
+
+use model::{Model, Note};
+use source::{Document, Source};
+
+/// What to import, besides the files.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The name of the configuration's file, for the tests. Relative to their file.
+    pub config: String,
+    /// The listener whose filter counts, if there are several.
+    pub listener: Option<String>,
+}
+
+/// The result.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// claimgate's configuration, in YAML. It is valid.
+    pub configuration: String,
+    /// Tests of it for `claimgate test`, derived from the source.
+    pub tests: String,
+    /// What changes in the files of the source.
+    pub changes: String,
+    /// Everything that has no equivalent, and everything that differs.
+    pub notes: Vec<Note>,
+}
+
+/// Why nothing is imported.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub String);
+
+/// What a format's module reads: the model, and what changes in the files of the source.
+struct Import {
+    model: Model,
+    changes: String,
+}
+
+/// Imports files of one kind, which is found from their content.
+///
+/// # Errors
+///
+/// Fails if a file is neither YAML nor JSON, if nothing in the files is known, or if the result would not be
+/// a valid configuration.
+pub fn import(sources: &[Source], options: &Options) -> Result<Imported, Error> {
+    let mut documents: Vec<Document> = Vec::new();
+    for source in sources {
+        documents.extend(source.documents().map_err(Error)?);
+    }
+    let Import { mut model, changes } = envoy::read(&documents, options)?;
+    let config = repair::repair(&mut model).map_err(Error)?;
+    Ok(finished(&model, &config, changes, options))
+}
+
+fn finished(model: &Model, config: &Config, changes: String, options: &Options) -> Imported {
+    Imported {
+        configuration: write::configuration(model),
+        tests: suite::tests(model, config, &options.config),
+        changes,
+        notes: model.all_notes().into_iter().cloned().collect(),
+    }
+}
