@@ -27,6 +27,7 @@ mod http2;
 mod load;
 mod login;
 mod mcp;
+mod migrate;
 mod production;
 mod rules;
 mod setup;
