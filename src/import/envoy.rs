@@ -13,7 +13,7 @@ mod changes;
 mod find;
 mod matcher;
 mod path;
-mod provider;
+pub(super) mod provider;
 mod requirement;
 mod rules;
 
@@ -553,7 +553,7 @@ fn mentions(found: &Found<'_>, notes: &mut Vec<Note>) {
 
 /// What the upstream receives. claimgate's headers are for the tokens of all providers, so those that are not
 /// the same for all of them are only removed.
-fn upstream(providers: &[EnvoyProvider]) -> Upstream {
+pub(super) fn upstream(providers: &[EnvoyProvider]) -> Upstream {
     let mut upstream = Upstream {
         forward_token: !providers.is_empty()
             && providers.iter().all(|provider| provider.forwards_token),

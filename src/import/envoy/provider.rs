@@ -12,10 +12,10 @@ use crate::keyring::KeySet;
 
 /// A provider, and those of its settings that claimgate has elsewhere.
 #[derive(Clone, Debug)]
-pub(super) struct EnvoyProvider {
+pub(in crate::import) struct EnvoyProvider {
     /// Its name in the source.
     pub(super) key: String,
-    pub(super) model: Provider,
+    pub(in crate::import) model: Provider,
     pub(super) subject: Option<StringMatcher>,
     pub(super) forwards_token: bool,
     pub(super) payload_header: Option<String>,
@@ -34,7 +34,7 @@ const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 ];
 
-pub(super) fn read(
+pub(in crate::import) fn read(
     key: &str,
     reader: &Reader<'_>,
     clusters: &BTreeMap<&str, &Node>,
@@ -108,8 +108,16 @@ pub(super) fn read(
 }
 
 /// An issuer of no token (RFC 6761 §6.4).
-fn nobody(name: &str) -> String {
-    format!("https://{}.invalid", name.to_ascii_lowercase())
+pub(in crate::import) fn nobody(name: &str) -> String {
+    let host = name.chars().map(|c| match c.is_ascii_alphanumeric() {
+        true => c.to_ascii_lowercase(),
+        false => '-',
+    });
+    let host: String = host.take(60).collect();
+    match host.trim_matches('-') {
+        "" => "https://idp.invalid".to_owned(),
+        host => format!("https://{host}.invalid"),
+    }
 }
 
 pub(super) fn audiences(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Vec<String> {
