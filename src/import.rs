@@ -6,11 +6,17 @@
 
 use claimgate_config::Config;
 
+mod decide;
 mod envoy;
+mod envoy_gateway;
+mod istio;
 pub mod model;
+pub mod predicate;
+mod providers;
 mod repair;
 pub mod source;
 mod suite;
+mod synthetic;
 pub mod write;
 
 use model::{Model, Note};
@@ -23,6 +29,8 @@ pub struct Options {
     pub config: String,
     /// The listener whose filter counts, if there are several.
     pub listener: Option<String>,
+    /// The workload whose policies of Istio count, if there are several: `shop/app=orders`.
+    pub workload: Option<String>,
 }
 
 /// The result.
@@ -60,9 +68,24 @@ pub fn import(sources: &[Source], options: &Options) -> Result<Imported, Error> 
     for source in sources {
         documents.extend(source.documents().map_err(Error)?);
     }
-    let Import { mut model, changes } = envoy::read(&documents, options)?;
+    let Import { mut model, changes } = read(&documents, options)?;
     let config = repair::repair(&mut model).map_err(Error)?;
     Ok(finished(&model, &config, changes, options))
+}
+
+/// Reads the documents by the module for their kind.
+fn read(documents: &[Document], options: &Options) -> Result<Import, Error> {
+    let is_istio = documents.iter().any(istio::is_policy);
+    let is_gateway = documents.iter().any(envoy_gateway::is_policy);
+    match (is_istio, is_gateway) {
+        (true, true) => Err(Error(
+            "policies of Istio and of Envoy Gateway: import each into its own configuration"
+                .to_owned(),
+        )),
+        (true, false) => istio::read(documents, options),
+        (false, true) => envoy_gateway::read(documents),
+        (false, false) => envoy::read(documents, options),
+    }
 }
 
 fn finished(model: &Model, config: &Config, changes: String, options: &Options) -> Imported {

@@ -11,15 +11,16 @@ use crate::import::model::{Kind, Note};
 use crate::import::source::{MAX_BYTES, Source};
 use crate::import::{Imported, Options, import, write};
 
-/// Turns the token check of Envoy into a configuration of claimgate.
+/// Turns the token check of Envoy, Istio or Envoy Gateway into a configuration of claimgate.
 ///
-/// Reads Envoy's `jwt_authn` filter in a static configuration or a `config_dump`, in YAML or JSON. The kind of
-/// the files is found from their content. Whatever has no equivalent is left out so that fewer requests pass,
+/// Reads Envoy's `jwt_authn` filter in a static configuration or a `config_dump`, Istio's `RequestAuthentication`
+/// and `AuthorizationPolicy`, or Envoy Gateway's `SecurityPolicy`, in YAML or JSON. The kind of the files is found from their content. Whatever has no equivalent is left out so that fewer requests pass,
 /// never more. A comment in the configuration and a line on standard error name it.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     claimgate import envoy.yaml -o claimgate.yaml --tests policy.test.yaml --changes changes.yaml\n  \
     curl -s localhost:9901/config_dump | claimgate import -\n  \
+    kubectl get requestauthentications,authorizationpolicies -A -o yaml | claimgate import - --workload shop/app=orders\n  \
     claimgate test policy.test.yaml\n\n\
     Exit codes: 0 everything was imported, 1 something was left out (0 with --partial), 2 nothing was imported")]
 pub(super) struct Arguments {
@@ -43,6 +44,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
 
+    /// Import Istio's policies for this workload, if they are for several
+    #[arg(long, value_name = "NAMESPACE/LABEL=VALUE,…")]
+    workload: Option<String>,
+
     /// Exit with 0 although something was left out
     #[arg(long)]
     partial: bool,
@@ -55,6 +60,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         tests,
         changes,
         listener,
+        workload,
         partial,
     } = arguments;
     let sources: Vec<Source> = files
@@ -64,6 +70,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let options = Options {
         config: config_for(tests.as_deref(), output.as_deref()),
         listener,
+        workload,
     };
     let imported = import(&sources, &options)?;
     let Imported {

@@ -2,6 +2,8 @@
 //!
 //! Each format turns its source into a [`Model`]. [`write`](super::write) turns a model into files.
 
+use super::predicate::Predicate;
+
 /// Everything that is imported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
@@ -128,6 +130,8 @@ pub struct Rule {
     pub condition: Option<String>,
     /// Whether its denials take effect.
     pub is_observed: bool,
+    /// What the source says of its requests, for the tests. `None` if that is the access alone.
+    pub meaning: Option<Predicate>,
     /// Claims of tokens that meet claims and condition, for the tests.
     pub example: Vec<Example>,
     /// What has no equivalent, and what differs.

@@ -4,8 +4,11 @@
 use serde_json::{Map, Value, json};
 
 use super::model::{Access, Example, Model, PathPattern, Provider, Rule};
+use super::predicate::Predicate;
+use super::predicate::sample::Sample;
 use super::write::{Lines, scalar};
 use crate::config::Config;
+use crate::request::path::canonical;
 use crate::request::{Headers, Peer, Request};
 
 /// The host of requests to rules that match none.
@@ -77,13 +80,13 @@ struct Case {
 
 /// A request that a rule decides.
 #[derive(Clone, Debug, Default)]
-struct SampleRequest {
-    method: String,
-    host: String,
-    path: String,
-    headers: Vec<(String, String)>,
+pub(super) struct SampleRequest {
+    pub(super) method: String,
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) headers: Vec<(String, String)>,
     /// The rule that the route names.
-    named: Option<String>,
+    pub(super) named: Option<String>,
 }
 
 impl Case {
@@ -158,6 +161,9 @@ fn cases_of(model: &Model, rule: &Rule, request: &SampleRequest) -> Vec<Case> {
     };
     let allow = || vec![("decision", json!("allow")), ("rule", json!(rule.name))];
     let deny = |reason: &str| vec![("reason", json!(reason)), ("rule", json!(rule.name))];
+    if let Some(meaning) = &rule.meaning {
+        return cases_by_meaning(model, rule, request, meaning);
+    }
     let mut cases = Vec::new();
     match rule.access {
         Access::Public => cases.push(case("no token is needed".to_owned(), None, allow())),
@@ -206,6 +212,72 @@ fn cases_of(model: &Model, rule: &Rule, request: &SampleRequest) -> Vec<Case> {
 
 fn accepts(rule: &Rule, provider: &Provider) -> bool {
     rule.providers.is_empty() || rule.providers.contains(&provider.name)
+}
+
+/// What the source says of the request without a token, and with one of each provider.
+fn cases_by_meaning(
+    model: &Model,
+    rule: &Rule,
+    request: &SampleRequest,
+    meaning: &Predicate,
+) -> Vec<Case> {
+    let path = canonical(request.path.split('?').next().unwrap_or_default());
+    let method = match request.method.as_str() {
+        "" => "GET",
+        method => method,
+    };
+    let Ok(path) = path else {
+        return Vec::new();
+    };
+    let decision = |claims: Option<&Map<String, Value>>| {
+        let sample = Sample {
+            method,
+            host: &request.host,
+            path: &path,
+            headers: &request.headers,
+            claims,
+        };
+        meaning.holds(&sample)
+    };
+    let case = |what: String, token: Option<Value>, allows: bool| Case {
+        name: format!("{}: {what}", rule.name),
+        request: request.clone(),
+        token,
+        expect: vec![
+            ("decision", json!(if allows { "allow" } else { "deny" })),
+            ("rule", json!(rule.name)),
+        ],
+    };
+    let mut cases = Vec::new();
+    let needs_token = rule.access == Access::Required;
+    let without = decision(None).map(|allows| allows && !needs_token);
+    if let Some(allows) = without.filter(|_| rule.access != Access::Deny) {
+        cases.push(case("without a token".to_owned(), None, allows));
+    }
+    if matches!(rule.access, Access::Public | Access::Deny) {
+        if rule.access == Access::Deny {
+            cases.push(case("nothing passes".to_owned(), None, false));
+        }
+        return cases;
+    }
+    for provider in &model.providers {
+        let name = &provider.name;
+        let token = token_of(model, provider, rule);
+        let claims = token.get("claims").and_then(Value::as_object);
+        let mut claims = claims.cloned().unwrap_or_default();
+        claims.entry("sub").or_insert_with(|| json!("someone"));
+        let token = json!({"provider": name, "claims": claims});
+        // Each token of a test has these.
+        claims.insert("iss".to_owned(), json!(provider.issuer));
+        if let Some(audience) = provider.audiences.first() {
+            claims.entry("aud").or_insert_with(|| json!(audience));
+        }
+        if let Some(allows) = decision(Some(&claims)) {
+            let what = format!("a token of `{name}`");
+            cases.push(case(what, Some(token), allows && accepts(rule, provider)));
+        }
+    }
+    cases
 }
 
 /// Tokens of the rule's first provider that it must refuse, with the reason.
@@ -387,7 +459,7 @@ fn below(path: &str) -> String {
 }
 
 /// The name of the rule that decides the request.
-fn selected(sample: &SampleRequest, config: &Config) -> Option<String> {
+pub(super) fn selected(sample: &SampleRequest, config: &Config) -> Option<String> {
     let headers: Headers<'_> = sample.headers.iter().collect();
     let method = match sample.method.as_str() {
         "" => "GET",

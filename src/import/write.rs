@@ -189,6 +189,7 @@ fn write_rule(out: &mut Lines, rule: &Rule) {
         claims,
         condition,
         is_observed,
+        meaning: _,
         example: _,
         notes,
     } = rule;

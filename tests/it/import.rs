@@ -21,6 +21,7 @@ fn imported(text: &str) -> Result<Imported, String> {
     let options = Options {
         config: "claimgate.yaml".to_owned(),
         listener: None,
+        workload: None,
     };
     import(&[source], &options).map_err(|error| error.to_string())
 }
