@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::front::{APPLICATION, browse};
 use crate::gateway::{Backends, claim_headers};
 use crate::manifests::render;
-use crate::process::{Process, free_port, server};
+use crate::process::{Envoy, Process, free_port, server};
 use crate::setup::{Claimgate, Provider, bearer, envoy_binary, eventually, http};
 use crate::{file, read, stream};
 
@@ -231,7 +231,7 @@ impl Gateway {
 }
 
 /// Envoy Gateway and its Envoy. It always listens on port 18000 itself, so only one runs at a time.
-struct Running {
+pub struct Running {
     address: SocketAddr,
     process: Process,
     directory: TempDir,
@@ -239,7 +239,7 @@ struct Running {
 
 impl Running {
     /// With these objects, of which a Gateway listens on this port.
-    async fn start(port: u16, objects: &[Value]) -> Self {
+    pub async fn start(port: u16, objects: &[Value]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::create_dir(at("resources")).unwrap();
@@ -299,8 +299,23 @@ impl Running {
         std::fs::rename(at("objects.yaml"), at("resources/objects.yaml")).unwrap();
     }
 
+    /// Its Envoy, once that has written where its admin port is.
+    pub async fn envoy(&self) -> Envoy {
+        let mut admin = None;
+        eventually("Envoy has an admin port", async || {
+            let runs = std::fs::read_dir(self.directory.path().join("run"));
+            let runs = runs.into_iter().flatten().flatten();
+            let mut written =
+                runs.map(|run| std::fs::read_to_string(run.path().join("admin-address.txt")));
+            admin = written.find_map(|text| text.ok()?.trim().parse().ok());
+            admin.is_some()
+        })
+        .await;
+        Envoy::at(admin.unwrap())
+    }
+
     /// Ends Envoy Gateway, which ends its Envoy.
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.process.signal("-TERM").await;
         self.process.ends("Envoy Gateway ends").await;
     }
@@ -326,7 +341,7 @@ fn policy() -> Value {
 }
 
 /// Stands for the cluster: the Gateway `public`, the route `orders`, and where claimgate and the API are.
-fn wiring(port: u16, check: SocketAddr, upstream: SocketAddr) -> Vec<Value> {
+pub fn wiring(port: u16, check: SocketAddr, upstream: SocketAddr) -> Vec<Value> {
     let gateway_api = "gateway.networking.k8s.io/v1";
     let own = "gateway.envoyproxy.io/v1alpha1";
     let of = |version: &str, kind: &str, name: &str, spec: Value| {

@@ -294,14 +294,14 @@ impl Mesh {
 }
 
 /// A running istiod.
-struct Istiod {
-    xds: SocketAddr,
+pub struct Istiod {
+    pub xds: SocketAddr,
     _process: Process,
 }
 
 impl Istiod {
     /// With `objects`, it reads Istio's objects from this directory, otherwise from the API server.
-    async fn start(api: &ApiServer, mut mesh: Value, objects: Option<&Path>) -> Self {
+    pub async fn start(api: &ApiServer, mut mesh: Value, objects: Option<&Path>) -> Self {
         // Envoy as it is released has no filter for Istio's own telemetry.
         mesh["defaultProviders"] = json!({ "metrics": [], "accessLogging": [], "tracing": [] });
         // No agent serves certificates here.
@@ -366,25 +366,29 @@ async fn register_the_proxy(api: &ApiServer) {
             "metadata": { "name": "orders-api", "namespace": "orders", "labels": { "app": "orders-api" } },
             "spec": { "nodeName": "node", "containers": [{ "name": "api", "image": "orders-api" }] },
         }),
-        // Envoy waits for endpoints of every Service.
-        json!({
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": "kubernetes", "namespace": "default",
-                "labels": { "kubernetes.io/service-name": "kubernetes" },
-            },
-            "addressType": "IPv4",
-            "ports": [{ "name": "https", "port": 6443, "protocol": "TCP" }],
-            "endpoints": [{ "addresses": ["192.0.2.1"] }],
-        }),
+        endpoints_of_kubernetes(),
     ];
     api.apply("the pod", &stream(&objects)).await;
     runs(api, "orders", "orders-api", "127.0.0.1").await;
 }
 
+/// Envoy waits for endpoints of every Service.
+pub fn endpoints_of_kubernetes() -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": { "kubernetes.io/service-name": "kubernetes" },
+        },
+        "addressType": "IPv4",
+        "ports": [{ "name": "https", "port": 6443, "protocol": "TCP" }],
+        "endpoints": [{ "addresses": ["192.0.2.1"] }],
+    })
+}
+
 /// Says that a pod runs on this machine, at this address.
-async fn runs(api: &ApiServer, namespace: &str, pod: &str, address: &str) {
+pub async fn runs(api: &ApiServer, namespace: &str, pod: &str, address: &str) {
     let status = json!({ "status": {
         "phase": "Running",
         "podIP": address,

@@ -29,6 +29,7 @@ mod gateway;
 mod grpc_java;
 mod guarded;
 mod hydra;
+mod import;
 mod istio;
 mod keycloak;
 mod manifests;

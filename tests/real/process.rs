@@ -116,7 +116,7 @@ pub fn free_port() -> u16 {
 
 /// An Envoy that a control plane programs.
 pub struct Envoy {
-    _process: Process,
+    _process: Option<Process>,
     admin: SocketAddr,
 }
 
@@ -177,8 +177,16 @@ impl Envoy {
             })
             .await;
         Self {
-            _process: process,
+            _process: Some(process),
             admin: admin.unwrap(),
+        }
+    }
+
+    /// An Envoy that something else runs, by its admin port.
+    pub fn at(admin: SocketAddr) -> Self {
+        Self {
+            _process: None,
+            admin,
         }
     }
 
