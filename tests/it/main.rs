@@ -31,6 +31,7 @@ mod generation;
 mod guides;
 mod hostile;
 mod import;
+mod import_meshes;
 mod incidents;
 mod key_sources;
 mod keyring;
