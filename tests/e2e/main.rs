@@ -24,6 +24,7 @@ mod front;
 mod grpc;
 mod guide;
 mod http2;
+mod import_meshes;
 mod load;
 mod login;
 mod mcp;
