@@ -178,6 +178,11 @@ impl Policy {
         self.rules.get(id)
     }
 
+    /// The resources with metadata.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().map(|resource| &**resource)
+    }
+
     /// The resource whose metadata the request asks for (RFC 9728 §3.1). Includes a browser's
     /// preflight for it.
     pub fn metadata_for(&self, target: &Target<'_>) -> Option<&Arc<Resource>> {

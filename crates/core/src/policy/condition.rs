@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use cel::{Context, ExecutionError, IdedExpr, Value};
 
+pub mod facts;
+
 mod cost;
 mod functions;
 mod names;
@@ -174,6 +176,11 @@ impl Condition {
     /// `request.headers.exists(name, …)`.
     pub fn looks_at_other_headers(&self) -> bool {
         self.other_headers
+    }
+
+    /// What the condition compares. Each fact that it reads is in at least one comparison.
+    pub fn comparisons(&self) -> Vec<facts::Comparison> {
+        facts::comparisons(&self.expression)
     }
 
     /// Whether the condition holds for every request: `true`, `1 < 2`.

@@ -174,6 +174,11 @@ impl Rules {
         })
     }
 
+    /// How paths are read.
+    pub fn paths(&self) -> PathMode {
+        self.paths
+    }
+
     /// The cost of the rules' regular expressions.
     pub fn expressions(&self) -> Expressions {
         self.expressions

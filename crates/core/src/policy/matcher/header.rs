@@ -51,7 +51,7 @@ impl HeaderPattern {
     }
 
     /// The accepted values. If empty, any value is accepted.
-    pub(in crate::policy) fn values(&self) -> &[String] {
+    pub fn values(&self) -> &[String] {
         &self.values
     }
 
