@@ -18,6 +18,7 @@ mod check;
 mod completions;
 #[cfg(feature = "dev")]
 mod dev;
+mod diff;
 mod doctor;
 mod http;
 mod import;
@@ -65,6 +66,8 @@ enum Command {
     Validate(validate::Arguments),
     /// Run the tests of a configuration: requests with expected decisions
     Test(suite::Arguments),
+    /// Compare two configurations: which requests are judged otherwise
+    Diff(diff::Arguments),
     /// Ask a running instance why it denied a request
     Why(why::Arguments),
     /// Probe a gateway: is claimgate asked, and is Envoy configured safely
@@ -96,6 +99,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Check(arguments) => check::run(arguments).await,
         Command::Validate(arguments) => validate::run(arguments).await,
         Command::Test(arguments) => suite::run(arguments).await,
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Why(arguments) => why::run(arguments).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Import(arguments) => import::run(arguments),

@@ -22,6 +22,7 @@ pub use claimgate_dev as dev;
 pub use claimgate_gate as gate;
 pub use claimgate_gate::{jwks, telemetry, token_cache};
 
+pub mod diff;
 mod explain;
 mod file_watch;
 mod guide;

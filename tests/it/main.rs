@@ -23,6 +23,7 @@ mod denials;
 mod deploy;
 mod dev;
 mod dev_gate;
+mod diff;
 mod doctor;
 mod documents;
 mod fetch_errors;

@@ -18,7 +18,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The duration in its largest whole unit: `90s`, `15m`, `24h`, `365d`.
-pub(crate) fn in_words(duration: Duration) -> String {
+pub fn in_words(duration: Duration) -> String {
     let units = [
         (86_400_000, "d"),
         (3_600_000, "h"),
