@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 mod config;
 mod denials;
+mod diff;
 mod explain;
 mod guard;
 mod health;
@@ -213,6 +214,7 @@ fn routes(admin: Admin, access: Arc<Access>, bad: Arc<BadConnections>) -> Router
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
         .route("/config", get(config::config))
+        .route("/diff", get(diff::diff))
         .route("/providers", get(providers::providers))
         .route("/denials", get(denials::newest))
         .route("/denials/{id}", get(denials::by_id))

@@ -16,8 +16,22 @@ use crate::lifecycle::systemd::Systemd;
 use crate::logging::{self, Filter};
 use crate::policy::Provider;
 
-/// Reads the configuration.
-type Load = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+/// Reads the configuration, as it would be put in force.
+#[derive(Clone)]
+pub(crate) struct Load(Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>);
+
+impl Load {
+    /// Reads the file now. Blocks: compiling 10,000 rules takes a while.
+    pub(crate) fn read(&self) -> Result<Config, ConfigError> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Load {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Load")
+    }
+}
 
 /// The configuration file that the service uses, and the signal to read it again.
 pub struct ConfigFile {
@@ -34,6 +48,8 @@ pub(crate) struct FileState {
     pub(crate) rejected: Arc<ArcSwapOption<String>>,
     /// The sections of the file that only a restart puts into force.
     pub(crate) restart_for: Arc<ArcSwapOption<Vec<&'static str>>>,
+    /// Reads the file. `None` if there is none.
+    pub(crate) load: Option<Load>,
 }
 
 impl FileState {
@@ -77,7 +93,7 @@ impl ConfigFile {
         Self::of(Some(Watched {
             loaded: Stamp::of(&path),
             path,
-            load: Arc::new(load),
+            load: Load(Arc::new(load)),
         }))
     }
 
@@ -91,10 +107,14 @@ impl ConfigFile {
     }
 
     fn of(file: Option<Watched>) -> io::Result<Self> {
+        let state = FileState {
+            load: file.as_ref().map(|file| file.load.clone()),
+            ..FileState::default()
+        };
         Ok(Self {
             file,
             hangup: signal(SignalKind::hangup())?,
-            state: FileState::default(),
+            state,
             log: None,
         })
     }
@@ -202,8 +222,8 @@ impl Reloader {
     /// The configuration in the file. Compiling 10,000 rules takes a while, so it does not happen
     /// where requests are decided.
     async fn load(&self) -> Result<Config, String> {
-        let load = Arc::clone(&self.load);
-        let loaded = spawn_blocking(move || load()).await;
+        let load = self.load.clone();
+        let loaded = spawn_blocking(move || load.read()).await;
         match loaded {
             Ok(Ok(config)) => Ok(config),
             Ok(Err(error)) => Err(error.to_string()),

@@ -26,6 +26,8 @@ use crate::version::VERSION;
 struct Page<'a> {
     version: &'static str,
     hash: String,
+    /// Whether there is a configuration file, which can be compared.
+    has_file: bool,
     not_ready: Vec<String>,
     problems: Vec<String>,
     totals: &'a Totals,
@@ -90,6 +92,7 @@ pub(super) fn respond(
     let page = Page {
         version: VERSION,
         hash: generation.hash.to_string(),
+        has_file: admin.file.load.is_some(),
         problems: view::problems(admin, &generation, &not_ready),
         not_ready,
         totals: &totals,

@@ -294,3 +294,39 @@ async fn without_a_file_sighup_is_ignored() {
     assert_eq!(run(&arguments, &token).await.code, Some(0));
     assert_eq!(terminate(child).await, Some(0));
 }
+
+/// `/diff` compares the file with what is in force, also if the file is wrong.
+#[tokio::test]
+async fn the_file_beside_what_is_in_force() {
+    let (issuer, _) = issuer_and_token().await;
+    let open = provider(&issuer, "acme", "");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("claimgate.yaml");
+    replace(&file, &open);
+    let mut running = Running::start(&file).await;
+    let compare = async |running: &Running| -> Value {
+        let answer = running.page("/diff").await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
+    };
+    assert_eq!(compare(&running).await["equal"], true);
+    // A slow machine may put a file in force before it is compared, so the next one differs again.
+    let mut texts = [format!("{open}{DENY}"), open.clone()].into_iter().cycle();
+    let found = loop {
+        replace(&file, &texts.next().unwrap());
+        let found = compare(&running).await;
+        if found["equal"] == false {
+            break found;
+        }
+    };
+    let effects = found["differences"][0]["effects"].as_array();
+    assert_eq!(found["differences"][0]["name"], "closed", "{found:#}");
+    assert!(!effects.unwrap().is_empty(), "{found:#}");
+    running.logs(RELOADED).await;
+    replace(&file, "providers: []\n");
+    running.logs(REJECTED).await;
+    let found = compare(&running).await;
+    let why = found["file_rejected"].as_str().unwrap();
+    assert!(why.contains("providers"), "{found:#}");
+    terminate(running.child).await;
+}
