@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api_server::ApiServer;
 use crate::envoy_gateway::{Running, wiring};
-use crate::istio::{Istiod, endpoints_of_kubernetes, runs_in};
+use crate::istio::{Istiod, endpoints_of_kubernetes, runs};
 use crate::process::{Envoy, free_port};
 use crate::setup::eventually;
 use crate::{documents, file, read, stream};
@@ -52,7 +52,7 @@ async fn istio(sources: &[PathBuf]) -> Vec<String> {
     pods.push(endpoints_of_kubernetes());
     api.apply("the pods", &stream(&pods)).await;
     for source in sources {
-        runs_in(&api, &name_of(source), "orders-api").await;
+        runs(&api, &name_of(source), "orders-api", "127.0.0.1").await;
     }
 
     let port = free_port();
