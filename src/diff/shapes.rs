@@ -27,8 +27,11 @@ const MCP_REVISION: &str = "2026-07-28";
 /// The maximum number of requests for one changed rule.
 const MAX_OF_CHANGED: usize = 2000;
 
-/// The maximum number of requests for one rule that did not change.
-const MAX_OF_OTHER: usize = 60;
+/// The minimum number of requests for one rule that did not change, unless the limit of all is reached.
+const MIN_OF_OTHER: usize = 60;
+
+/// The maximum number of changed rules whose values are combined with those of other rules.
+const MAX_NEAR: usize = 8;
 
 type Lines = Vec<(String, String)>;
 
@@ -125,8 +128,9 @@ pub(super) fn shapes(
     everything.add(&outside);
     let everything = everything.parts();
     special(&mut collector, policies, &everything);
+    let of_each = (max / 2 / of_changed.len().max(1)).clamp(1, MAX_OF_CHANGED);
     for parts in &of_changed {
-        collector.combine(&parts.with(&outside), MAX_OF_CHANGED);
+        collector.combine(&parts.with(&outside), of_each);
     }
     let combinations = everything.count();
     if combinations.is_some_and(|count| count <= max.saturating_sub(collector.all.len())) {
@@ -135,10 +139,22 @@ pub(super) fn shapes(
         collector.combine(&everything, usize::MAX);
     } else {
         collector.is_complete = false;
-        for parts in &others {
-            collector.combine(&parts.with(&outside), MAX_OF_OTHER);
-        }
         // Rules that did not change may lie inside those that did.
+        let mut near = outside.clone();
+        for parts in of_changed.iter().take(MAX_NEAR) {
+            let parts = Parts {
+                hosts: parts.hosts.iter().take(2).cloned().collect(),
+                methods: parts.methods.iter().take(2).cloned().collect(),
+                paths: Vec::new(),
+                headers: parts.headers.iter().take(1).cloned().collect(),
+            };
+            near.extend(&parts);
+        }
+        let left = max.saturating_sub(collector.all.len());
+        let of_each = (left / others.len().max(1)).clamp(MIN_OF_OTHER, MAX_OF_CHANGED);
+        for parts in &others {
+            collector.combine(&parts.with(&near), of_each);
+        }
         let wide = Parts {
             hosts: vec![HOST.to_owned()],
             methods: outside.methods.clone(),
@@ -264,10 +280,7 @@ fn unmentioned(methods: &[String]) -> String {
 }
 
 fn parts_of(rule: &Rule, is_as_is: bool) -> Parts {
-    let mut parts = Parts {
-        headers: vec![Lines::new()],
-        ..Parts::default()
-    };
+    let mut parts = Parts::default();
     if let Some(matcher) = &rule.matcher {
         for host in &matcher.hosts {
             add_new(&mut parts.hosts, &hosts_of(host));
@@ -286,6 +299,8 @@ fn parts_of(rule: &Rule, is_as_is: bool) -> Parts {
             add_new(&mut parts.methods, &["POST".to_owned()]);
         }
     }
+    // Headers that meet the rule come first, because not every combination may be tried.
+    add_new(&mut parts.headers, &[Lines::new()]);
     let comparisons = rule.condition.iter();
     for comparison in comparisons.flat_map(Condition::comparisons) {
         let texts = texts_of(&comparison.probe);
