@@ -234,10 +234,15 @@ fn no_cause_no_warning() {
     }
 }
 
-/// The shipped configurations cause no warnings.
+/// The shipped configurations cause no warnings. What is imported means what its source means: if that
+/// leaves something open, so does the result, and a warning says so.
 #[test]
 fn no_example_has_one() {
+    let is_imported = |yaml: &str| yaml.starts_with("# `claimgate import` made this");
     for (origin, yaml) in configurations() {
+        if is_imported(&yaml) {
+            continue;
+        }
         assert_eq!(warnings(&yaml), [""; 0], "{origin}\n{yaml}");
     }
 }
