@@ -25,6 +25,7 @@ mod grpc;
 mod guide;
 mod http2;
 mod import_meshes;
+mod late_routes;
 mod load;
 mod login;
 mod mcp;

@@ -37,6 +37,7 @@ mod incidents;
 mod key_sources;
 mod keyring;
 mod kubernetes;
+mod last_routes;
 mod layering;
 mod leaks;
 mod lifecycle;
