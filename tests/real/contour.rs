@@ -3,6 +3,8 @@
 //! An API server takes no loopback address as the address of a pod, so these tests run in a network
 //! namespace of their own, with the address [`POD`].
 
+mod global;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -214,6 +216,8 @@ struct Contour {
     tls: SocketAddr,
     /// Plain HTTP, with the host of the `HTTPProxy`.
     plain: SocketAddr,
+    /// What a client of the host trusts.
+    roots: RootCertStore,
     port: u16,
     api: ApiServer,
     _processes: [Process; 2],
@@ -304,8 +308,9 @@ impl Contour {
         roots.add(certificate.der().clone()).unwrap();
         Self {
             backends,
-            tls: front(behind(tls_port.parse().unwrap()), Some(roots)).await,
+            tls: front(behind(tls_port.parse().unwrap()), Some(roots.clone())).await,
             plain: front(behind(port), None).await,
+            roots,
             port,
             api,
             _processes: [contour, envoy],
