@@ -1,6 +1,7 @@
 //! Envoy Gateway, without a cluster, programs a real Envoy with deploy/kubernetes/overlays/envoy-gateway, and with
 //! overlays/envoy-gateway-login, where a person logs in with a headless browser.
 
+mod merged;
 mod tls;
 
 use std::net::SocketAddr;
