@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::time::sleep;
 
+use crate::late_routes::lua;
 use crate::setup::{Claimgate, configure_for, envoy_binary};
 
 /// A rule that uses paths.
@@ -183,7 +184,7 @@ async fn doctor_names_mistakes_from_outside() {
         // Envoy refuses gRPC health checks over HTTP/1.
         cluster.remove("health_checks");
     };
-    let sabotages: [Sabotage; 10] = [
+    let sabotages: [Sabotage; 11] = [
         (
             "without the filter",
             example(|manager, _| {
@@ -207,6 +208,20 @@ async fn doctor_names_mistakes_from_outside() {
                 "SecurityPolicy",
                 "AuthorizationPolicy",
             ],
+        ),
+        (
+            "a route only after the check",
+            example(|manager, _| {
+                manager["route_config"]["virtual_hosts"][0]["routes"][0]["match"]["prefix"] =
+                    "/v2/".into();
+                let change = lua(r#"replace(":path", "/v2/orders")"#);
+                manager["http_filters"]
+                    .as_array_mut()
+                    .unwrap()
+                    .insert(1, change);
+            }),
+            "not_asked",
+            &["routes"],
         ),
         (
             "filter_enabled",

@@ -189,7 +189,7 @@ fn configuration(row: &Row, others: Others) -> Value {
 }
 
 /// Changes the headers, and has Envoy choose the route again.
-fn lua(change: &str) -> Value {
+pub fn lua(change: &str) -> Value {
     let code = format!(
         "function envoy_on_request(handle)
            handle:headers():{change}

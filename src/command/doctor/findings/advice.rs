@@ -34,7 +34,15 @@ changes! {
          everything), and that no `notPaths` or `from` leaves this request out";
     GATEWAY_POLICY: "SecurityPolicy",
         "under Envoy Gateway: a policy of the HTTPRoute replaces that of the Gateway; set `mergeType: \
-         StrategicMerge` or repeat `extAuth`; and a policy whose status is not `Accepted` leaves its route open";
+         StrategicMerge` and no `extAuth`, or repeat the Gateway's `extAuth`; and a policy whose status is not \
+         `Accepted` leaves its route open";
+    CONTOUR_TLS: "globalExtAuth",
+        "under Contour: with TLS, it covers only an HTTPProxy; put one in place of an Ingress with `tls`, or of a route \
+         on an HTTPS listener";
+    LATE_ROUTE: "routes",
+        "if a filter behind `ext_authz` changes the path or the host, Envoy may find the route only then, and does not \
+         ask before: move the filter before `ext_authz`, or add a last route `prefix: \"/\"` to each virtual host, and \
+         a virtual host `*`";
     PLAIN_PORT: "permitInsecure",
         "under Contour: remove it from the route, or use `globalExtAuth`; otherwise guard the plain listener as well, or \
          let it redirect (`require_tls: ALL`)";

@@ -1,9 +1,9 @@
 //! Whether claimgate is asked at all.
 
 use super::advice::{
-    ADDRESS, ADMIN, ADMIN_PORT, CACHE, Change, DISABLED, ENFORCE, FAILURE_MODE_AND_ADDRESS, FILTER,
-    FILTER_ENABLED, GATEWAY_POLICY, HTTP2, ISTIO_SELECTOR, OPEN_CONNECTIONS, PLAIN_PORT,
-    PROTECTED_PATH, SHADOW, TIMEOUT,
+    ADDRESS, ADMIN, ADMIN_PORT, CACHE, CONTOUR_TLS, Change, DISABLED, ENFORCE,
+    FAILURE_MODE_AND_ADDRESS, FILTER, FILTER_ENABLED, GATEWAY_POLICY, HTTP2, ISTIO_SELECTOR,
+    LATE_ROUTE, OPEN_CONNECTIONS, PLAIN_PORT, PROTECTED_PATH, SHADOW, TIMEOUT,
 };
 use super::headers::spoofed;
 use super::{Finding, Instance, Seen, Told, Verdict};
@@ -123,6 +123,8 @@ fn causes(seen: &Seen<'_>) -> Vec<Change> {
         FILTER_ENABLED,
         ISTIO_SELECTOR,
         GATEWAY_POLICY,
+        CONTOUR_TLS,
+        LATE_ROUTE,
     ];
     let mut causes = Vec::new();
     match &seen.all.instance {

@@ -21,6 +21,8 @@ const OFF: &[&str] = &[
     "filter_enabled",
     "AuthorizationPolicy",
     "SecurityPolicy",
+    "globalExtAuth",
+    "routes",
     "failure_mode_allow",
     "shadow_mode",
     "--drain-strategy",
