@@ -200,7 +200,7 @@ impl<'e> Walk<'e> {
             }
             return true;
         }
-        let (Some(fact), Expr::List(list)) = (self.fact(element), &list.expr) else {
+        let (Some(fact), Expr::List(list)) = (self.fact(element), &uncharged(list).expr) else {
             return false;
         };
         self.add(&fact, Probe::Presence);
@@ -367,6 +367,16 @@ fn cidr(at: &IdedExpr) -> Option<String> {
         ("cidr", Some(text)) => literal(text)?.as_str().map(str::to_owned),
         (BOUNDED | CHARGED, Some(inner)) => cidr(inner),
         _ => None,
+    }
+}
+
+/// The expression without the calls that charge for it.
+fn uncharged(at: &IdedExpr) -> &IdedExpr {
+    match &at.expr {
+        Expr::Call(call) if matches!(call.func_name.as_str(), BOUNDED | CHARGED) => {
+            call.args.first().map_or(at, uncharged)
+        }
+        _ => at,
     }
 }
 
