@@ -1,6 +1,7 @@
 //! Settings of rules and providers as words, so that two of them can be compared setting by setting.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -9,9 +10,10 @@ use crate::escaped::{Escaped, listed};
 use crate::keyring::ProviderId;
 use crate::policy::Provider;
 use crate::policy::condition::Condition;
-use crate::policy::matcher::{HostPattern, McpPattern, PathPattern};
+use crate::policy::matcher::{HeaderPattern, McpPattern, PathPattern};
 use crate::policy::requirement::{Access, Requirement};
 use crate::policy::rule::Rule;
+use crate::token::claims::ClaimPath;
 use crate::token::{Audiences, RequiredClaim, Tenants, Terms};
 
 /// One setting, by the name that it has in the file.
@@ -25,27 +27,81 @@ pub(super) struct Field {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Setting {
     /// One value. `None` if it is not set.
-    One(Option<String>),
+    One(Option<Item>),
     /// A list whose order does not count.
-    Many(Vec<String>),
+    Many(Vec<Item>),
+}
+
+/// A value as it is compared and as it is shown. Two values are the same only if their keys are: words
+/// such as `or` can stand in a value, too.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// The value with its structure: strings are quoted in it.
+    key: String,
+    text: String,
+}
+
+impl PartialEq for Item {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Item {}
+
+impl Item {
+    /// A value that is shown as it stands in the file.
+    fn plain(value: impl fmt::Display) -> Self {
+        let text = value.to_string();
+        let key = format!("{text:?}");
+        Self { key, text }
+    }
+
+    /// A value that is shown as `text`, which leaves out some of its structure.
+    fn shown_as(value: &impl fmt::Debug, text: String) -> Self {
+        let key = format!("{value:?}");
+        Self { key, text }
+    }
+
+    fn escaped(&self) -> Escaped {
+        Escaped::from(self.text.trim())
+    }
 }
 
 fn one(name: &'static str, value: impl fmt::Display) -> Field {
-    let value = Setting::One(Some(value.to_string()));
-    Field { name, value }
+    maybe(name, Some(value))
 }
 
 fn maybe(name: &'static str, value: Option<impl fmt::Display>) -> Field {
-    let value = Setting::One(value.map(|value| value.to_string()));
+    let value = Setting::One(value.map(Item::plain));
+    Field { name, value }
+}
+
+fn duration(name: &'static str, value: Option<Duration>) -> Field {
+    let item = |value: Duration| Item::shown_as(&value, in_words(value));
+    let value = Setting::One(value.map(item));
     Field { name, value }
 }
 
 fn many(name: &'static str, values: impl IntoIterator<Item = impl fmt::Display>) -> Field {
-    let mut values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
-    values.sort();
+    items(name, values.into_iter().map(Item::plain))
+}
+
+fn items(name: &'static str, values: impl IntoIterator<Item = Item>) -> Field {
+    let mut values: Vec<Item> = values.into_iter().collect();
+    values.sort_by(|one, other| one.key.cmp(&other.key));
     values.dedup();
     let value = Setting::Many(values);
     Field { name, value }
+}
+
+/// One of several values in a text: quoted if it could be read as more than one.
+fn word(value: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.:/@+*#=~%&?!".contains(c);
+    match !value.is_empty() && value.chars().all(is_plain) {
+        true => value.to_owned(),
+        false => format!("{value:?}"),
+    }
 }
 
 /// The settings that differ, in words: `scopes`: `write` removed.
@@ -58,9 +114,9 @@ fn change(old: &Field, new: &Field) -> String {
     let name = old.name;
     match (&old.value, &new.value) {
         (Setting::Many(old), Setting::Many(new)) => {
-            let only = |these: &[String], others: &[String]| -> Vec<Escaped> {
-                let only = these.iter().filter(|text| !others.contains(text));
-                only.map(|text| Escaped::from(text.as_str())).collect()
+            let only = |these: &[Item], others: &[Item]| -> Vec<Escaped> {
+                let only = these.iter().filter(|item| !others.contains(item));
+                only.map(Item::escaped).collect()
             };
             let (removed, added) = (only(old, new), only(new, old));
             let side = |texts: &[Escaped], what: &str| match texts.is_empty() {
@@ -78,8 +134,8 @@ fn change(old: &Field, new: &Field) -> String {
         }
         (old, new) => {
             let shown = |value: &Setting| match value {
-                Setting::One(Some(text)) => format!("`{}`", Escaped::from(text.trim())),
-                Setting::Many(texts) if !texts.is_empty() => listed(texts, ", "),
+                Setting::One(Some(item)) => format!("`{}`", item.escaped()),
+                Setting::Many(items) if !items.is_empty() => list(items),
                 Setting::One(None) | Setting::Many(_) => "not set".to_owned(),
             };
             format!("`{name}`: {} → {}", shown(old), shown(new))
@@ -92,42 +148,48 @@ pub(super) fn summary(fields: &[Field]) -> Vec<String> {
     let shown = fields.iter().filter_map(|field| {
         let name = field.name;
         match &field.value {
-            Setting::One(Some(text)) => Some(format!("`{name}`: `{}`", Escaped::from(text.trim()))),
-            Setting::Many(texts) if !texts.is_empty() => {
-                let texts: Vec<Escaped> = texts.iter().map(|text| text.as_str().into()).collect();
-                Some(format!("`{name}`: {}", listed(&texts, ", ")))
-            }
+            Setting::One(Some(item)) => Some(format!("`{name}`: `{}`", item.escaped())),
+            Setting::Many(items) if !items.is_empty() => Some(format!("`{name}`: {}", list(items))),
             Setting::One(None) | Setting::Many(_) => None,
         }
     });
     shown.collect()
 }
 
+fn list(items: &[Item]) -> String {
+    let texts: Vec<Escaped> = items.iter().map(Item::escaped).collect();
+    listed(&texts, ", ")
+}
+
 /// What selects a rule: the fields of its `match`.
 pub(super) fn matcher(rule: &Rule) -> Vec<Field> {
     let own = rule.matcher.clone().unwrap_or_default();
     let McpPattern { methods, names } = own.mcp.unwrap_or_default();
-    let host = |host: &HostPattern| host.to_string();
-    let path = |path: &PathPattern| match path {
-        PathPattern::Exact(path) => format!("exact {path}"),
-        PathPattern::Prefix(path) if path.is_empty() => "prefix /".to_owned(),
-        PathPattern::Prefix(path) => format!("prefix {path}"),
-        PathPattern::Regex(regex) => format!("regex {}", regex.text()),
+    let path = |path: &PathPattern| {
+        let (kind, text) = match path {
+            PathPattern::Exact(path) => ("exact", path.as_str()),
+            PathPattern::Prefix(path) if path.is_empty() => ("prefix", "/"),
+            PathPattern::Prefix(path) => ("prefix", path.as_str()),
+            PathPattern::Regex(regex) => ("regex", regex.text()),
+        };
+        Item::shown_as(&(kind, text), format!("{kind} {text}"))
     };
-    let headers = own.headers.iter().map(|header| {
-        let mut values = header.values().to_vec();
-        values.sort();
-        match values.is_empty() {
-            true => format!("{}: any value", header.name()),
-            false => format!("{}: {}", header.name(), values.join(" or ")),
-        }
-    });
+    let header = |header: &HeaderPattern| {
+        let mut values: Vec<&str> = header.values().iter().map(String::as_str).collect();
+        values.sort_unstable();
+        let words = match values.is_empty() {
+            true => "any value".to_owned(),
+            false => any_of(&values),
+        };
+        let text = format!("{}: {words}", header.name());
+        Item::shown_as(&(header.name(), values), text)
+    };
     vec![
         maybe("only_by_name", rule.matcher.is_none().then_some("true")),
-        many("match.hosts", own.hosts.iter().map(host)),
+        many("match.hosts", &own.hosts),
         many("match.methods", &own.methods),
-        many("match.path", own.paths.iter().map(path)),
-        many("match.headers", headers),
+        items("match.path", own.paths.iter().map(path)),
+        items("match.headers", own.headers.iter().map(header)),
         many("match.mcp.methods", methods),
         many("match.mcp.names", names),
     ]
@@ -160,18 +222,28 @@ pub(super) fn requirement(rule: &Rule, name_of: impl Fn(ProviderId) -> String) -
         many("providers", providers.iter().map(|id| name_of(*id))),
         many("scopes", scopes),
         many("any_scope", any_scope),
-        many("claims", claims.iter().map(claim)),
+        items("claims", claims.iter().map(claim)),
         many("acr", acr),
-        maybe("max_age", max_age.map(in_words)),
+        duration("max_age", *max_age),
         maybe("condition", rule.condition.as_ref().map(Condition::text)),
         one("enforce", rule.is_enforced),
     ]
 }
 
-fn claim(claim: &RequiredClaim) -> String {
-    let mut any_of = claim.any_of.clone();
-    any_of.sort();
-    format!("{} is {}", claim.path, any_of.join(" or "))
+fn claim(claim: &RequiredClaim) -> Item {
+    let mut values: Vec<&str> = claim.any_of.iter().map(String::as_str).collect();
+    values.sort_unstable();
+    let text = format!("{} is {}", path_word(&claim.path), any_of(&values));
+    Item::shown_as(&(&claim.path, values), text)
+}
+
+fn path_word(path: &ClaimPath) -> String {
+    word(&path.to_string())
+}
+
+fn any_of(values: &[&str]) -> String {
+    let words: Vec<String> = values.iter().map(|value| word(value)).collect();
+    words.join(" or ")
 }
 
 /// What a provider's tokens must satisfy, and where they may be.
@@ -191,37 +263,42 @@ pub(super) fn terms(provider: &Provider) -> Vec<Field> {
         required_claims,
         scope_claims,
     } = &provider.terms;
-    let any = vec!["any".to_owned()];
+    let any = || vec![Item::plain("any")];
+    let these = |values: &[String]| -> Vec<Item> { values.iter().map(Item::plain).collect() };
     let tenants = match tenants {
-        Tenants::None => &Vec::new(),
-        Tenants::AnyOf(tenants) => tenants,
-        Tenants::Any => &any,
+        Tenants::None => Vec::new(),
+        Tenants::AnyOf(tenants) => these(tenants),
+        Tenants::Any => any(),
     };
     let audiences = match audiences {
-        Audiences::AnyOf(audiences) => audiences,
-        Audiences::Any => &any,
+        Audiences::AnyOf(audiences) => these(audiences),
+        Audiences::Any => any(),
     };
     let mut types: Vec<String> = token_types
         .iter()
         .map(|typ| typ.to_ascii_lowercase())
         .collect();
     types.sort();
-    let scope_claims: Vec<String> = scope_claims.iter().map(ToString::to_string).collect();
+    let scope_words: Vec<String> = scope_claims.iter().map(path_word).collect();
+    let scope_claims = Item::shown_as(scope_claims, scope_words.join(", "));
     vec![
         one("issuer", issuer),
         many("issuer_aliases", issuer_aliases),
-        many("tenants", tenants),
-        many("audiences", audiences),
+        items("tenants", tenants),
+        items("audiences", audiences),
         one("audience_claim", audience_claim),
         many("algorithms", algorithms.iter()),
         many("token_types", types),
         many("also_accept", also_accept.iter().map(|kind| kind.name())),
-        one("clock_skew", in_words(*clock_skew)),
-        maybe("max_lifetime", max_lifetime.map(in_words)),
+        duration("clock_skew", Some(*clock_skew)),
+        duration("max_lifetime", *max_lifetime),
         one("max_token_bytes", max_token_bytes),
-        many("required_claims", required_claims.iter().map(claim)),
-        one("scope_claims", scope_claims.join(", ")),
-        many("token_from", provider.token_from.iter()),
+        items("required_claims", required_claims.iter().map(claim)),
+        Field {
+            name: "scope_claims",
+            value: Setting::One(Some(scope_claims)),
+        },
+        many("token_from", &provider.token_from),
         one("enforce", provider.is_enforced),
     ]
 }

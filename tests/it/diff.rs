@@ -169,6 +169,66 @@ fn rules_in_words() {
     }
 }
 
+/// Two rules or providers that would read alike if their values were shown without quotes, and the words
+/// for the change.
+#[test]
+fn values_that_read_alike() {
+    let rule = |own: &str| {
+        with_rules(&format!(
+            "  - {{ name: a, match: {{ path: {{ prefix: /a }} }}, {own} }}"
+        ))
+    };
+    let matching = |own: &str| {
+        with_rules(&format!(
+            "  - {{ name: a, match: {{ path: {{ prefix: /a }}, {own} }}, access: public }}"
+        ))
+    };
+    let provider = |own: &str| {
+        format!(
+            "providers:\n  - {{ name: acme, issuer: https://idp.example.com, {own} }}\n\
+             rules: [{{ name: a, scopes: x, match: {{ path: {{ prefix: /a }} }} }}]\n"
+        )
+    };
+    for (old, new, expected) in [
+        (
+            rule("claims: { team: ['a or b'] }"),
+            rule("claims: { team: [a, b] }"),
+            "`claims`: `team is \"a or b\"` removed, `team is a or b` added",
+        ),
+        (
+            rule("claims: { a: ['b is c'] }"),
+            rule("claims: { 'a is b': [c] }"),
+            "`claims`: `a is \"b is c\"` removed, `\"a is b\" is c` added",
+        ),
+        (
+            matching("headers: { x-env: ['any value'] }"),
+            matching("headers: { x-env: any }"),
+            "`match.headers`: `x-env: \"any value\"` removed, `x-env: any value` added",
+        ),
+        (
+            matching("headers: { x-env: ['a or b'] }"),
+            matching("headers: { x-env: [a, b] }"),
+            "`match.headers`: `x-env: \"a or b\"` removed, `x-env: a or b` added",
+        ),
+        (
+            provider("audiences: [api], scope_claims: ['a, b']"),
+            provider("audiences: [api], scope_claims: [a, b]"),
+            "`scope_claims`: `\"a, b\"` → `a, b`",
+        ),
+        (
+            provider("audiences: [api], required_claims: { ver: ['1 or 2'] }"),
+            provider("audiences: [api], required_claims: { ver: ['1', '2'] }"),
+            "`required_claims`: `ver is \"1 or 2\"` removed, `ver is 1 or 2` added",
+        ),
+    ] {
+        let differences = compare(&old, &new, Limits::default());
+        let text = differences.text();
+        for line in [expected, "widened"] {
+            assert!(text.contains(line), "no {line:?} for\n{old}\n{new}\n{text}");
+        }
+    }
+}
+
 /// A setting of a provider, or of everything, and lines of the report.
 #[test]
 fn settings_in_words() {

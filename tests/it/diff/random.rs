@@ -9,8 +9,9 @@ use super::NOW;
 const HOSTS: [&str; 3] = ["a.example.com", "*.example.org", "*.b.example.org"];
 const METHODS: [&str; 3] = ["GET", "POST", "PUT"];
 const SCOPES: [&str; 3] = ["r", "w", "x"];
-const ROLES: [&str; 3] = ["admin", "user", "guest"];
-const ENVS: [&str; 3] = ["dev", "test", "prod"];
+// One value that reads as the other two: only a comparison by value tells them apart.
+const ROLES: [&str; 3] = ["admin", "admin or user", "user"];
+const ENVS: [&str; 3] = ["dev", "dev or test", "test"];
 const CONDITIONS: [&str; 12] = [
     "claims.level >= 3",
     "claims.level > 3",
