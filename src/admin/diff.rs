@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::Admin;
 use crate::config::Config;
@@ -40,15 +40,9 @@ pub(super) async fn diff(State(admin): State<Admin>, headers: HeaderMap) -> Resp
         let why = "there is no configuration file: flags or variables configure the service";
         return refuse(StatusCode::NOT_FOUND, why);
     };
-    let Ok(_running) = RUNNING.try_acquire() else {
-        return refuse(
-            StatusCode::TOO_MANY_REQUESTS,
-            "another comparison is running: try again in a second",
-        );
-    };
     let generation = admin.gate.generation();
     let now = admin.gate.now();
-    let compared = spawn_blocking(move || match load.read() {
+    let compared = alone(&RUNNING, move || match load.read() {
         Ok(config) => compare(&generation, &config, now)
             .map(Box::new)
             .map(Compared::Differences),
@@ -57,11 +51,29 @@ pub(super) async fn diff(State(admin): State<Admin>, headers: HeaderMap) -> Resp
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let is_browser = accept.is_some_and(|accept| accept.contains("text/html"));
     match compared.await {
-        Ok(Ok(compared)) => compared.respond(is_browser, admin.file.restart_needed()),
-        Ok(Err(error)) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Some(Ok(Ok(compared))) => compared.respond(is_browser, admin.file.restart_needed()),
+        Some(Ok(Err(error))) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         // The process is ending, or the comparison has a bug.
-        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the comparison failed"),
+        Some(Err(_)) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the comparison failed"),
+        None => refuse(
+            StatusCode::TOO_MANY_REQUESTS,
+            "another comparison is running: try again in a second",
+        ),
     }
+}
+
+/// Does the work on a thread that may block. `None` if other work runs, even if the client that asked
+/// for it has gone.
+async fn alone<T: Send + 'static>(
+    running: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<Result<T, JoinError>> {
+    let permit = running.try_acquire().ok()?;
+    let work = spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    Some(work.await)
 }
 
 fn refuse(status: StatusCode, why: &str) -> Response {
@@ -105,6 +117,29 @@ impl Compared {
                 let text = format!("{report:#}\n");
                 ([(CONTENT_TYPE, "application/json")], text).into_response()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use tokio::time::{Duration, timeout};
+
+    use super::*;
+
+    /// A client that goes away does not let the next one start a second comparison.
+    #[tokio::test]
+    async fn one_at_a_time() {
+        static RUNNING: Semaphore = Semaphore::const_new(1);
+        let (end, ended) = channel::<()>();
+        let first = alone(&RUNNING, move || ended.recv());
+        assert!(timeout(Duration::ZERO, first).await.is_err());
+        assert!(alone(&RUNNING, || ()).await.is_none());
+        end.send(()).unwrap();
+        while alone(&RUNNING, || ()).await.is_none() {
+            tokio::task::yield_now().await;
         }
     }
 }
