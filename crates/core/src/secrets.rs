@@ -6,14 +6,15 @@ pub const BEGINS_JWT: &str = "eyJ";
 /// Schemes of `Authorization` (RFC 9110 §11.1) whose credentials are secrets.
 const SCHEMES: [&str; 4] = ["basic ", "bearer ", "dpop ", "token "];
 
-/// Words in the names of headers, claims and parameters that hold secrets, in lower case and without
-/// separators.
-const SECRET_WORDS: [&str; 14] = [
+/// Words in the names of headers, claims and parameters that hold secrets or client certificates, in
+/// lower case and without separators.
+const SECRET_WORDS: [&str; 15] = [
     "accesskey",
     "apikey",
     "assertion",
     "authorization",
     "bearer",
+    "clientcert",
     "cookie",
     "credential",
     "jwt",
@@ -34,7 +35,8 @@ pub fn looks_like_token(text: &str) -> bool {
     text.contains(BEGINS_JWT) || SCHEMES.iter().any(has_scheme)
 }
 
-/// Whether what has this name is probably a secret: `x-api-key`, `clientSecret`.
+/// Whether what has this name is probably a secret or a client certificate: `x-api-key`,
+/// `clientSecret`, `x-forwarded-client-cert`.
 pub fn names_secret(name: &str) -> bool {
     let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
     let letters: Vec<u8> = letters.map(|letter| letter.to_ascii_lowercase()).collect();
@@ -75,6 +77,11 @@ mod tests {
             ("proxy-authorization", true),
             ("set-cookie", true),
             ("x-password", true),
+            ("x-forwarded-client-cert", true),
+            ("client-cert-chain", true),
+            ("ssl-client-cert", true),
+            ("x-amzn-mtls-clientcert-leaf", true),
+            ("x-client-id", false),
             ("x-env", false),
             ("idempotency-key", false),
             ("sub", false),

@@ -1,17 +1,19 @@
 //! The ids of a request, by which its caller, the operator and the log speak of it.
 
 use super::Request;
+use crate::secrets::looks_like_token;
 
 /// The maximum length of an id in bytes. Envoy's own have 36.
 const MAX_BYTES: usize = 128;
 
 impl<'a> Request<'a> {
     /// The request's id: `x-request-id`, else the trace id. `None` if it brings no usable one. An
-    /// id with other characters than letters, digits and `-_.:=+/@~` is not used, because it goes
-    /// into headers and logs.
+    /// id with other characters than letters, digits and `-_.:=+/@~`, or with something like a JWT,
+    /// is not used, because it goes into headers and logs.
     pub fn id(&self) -> Option<&'a str> {
         self.only_line("x-request-id")
             .filter(|id| (1..=MAX_BYTES).contains(&id.len()) && id.bytes().all(is_safe))
+            .filter(|id| !looks_like_token(id))
             .or_else(|| self.trace_id())
     }
 
@@ -62,6 +64,7 @@ mod tests {
             (&[("x-request-id", "a\"")], None),
             (&[("x-request-id", &long)], None),
             (&[("x-request-id", "a,b")], None),
+            (&[("x-request-id", "eyJhbGciOiJub25lIn0.e30.")], None),
             (&[("traceparent", &TRACE.to_uppercase())], None),
             (&[("traceparent", &TRACE.replacen("00", "ff", 1))], None),
             (

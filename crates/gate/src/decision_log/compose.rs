@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::parts::{self, Withheld};
-use super::queue::Queue;
+use super::queue::{LINE_BYTES, Queue};
 use super::record::{Cause, ClaimValue, ConfigurationRecord, DecisionRecord, HeaderValue, Verdict};
 use super::sample::is_sampled;
 use super::token_state::{bearer, token_state};
@@ -33,14 +33,8 @@ use claimgate_core::token::source::TokenSource;
 /// How a record begins. The writer puts the number in.
 pub(super) const BODY_START: &[u8] = br#"{"n":0,"#;
 
-/// The size in bytes that is reserved for a record. Most are smaller.
-const USUAL_BYTES: usize = 768;
-
 /// The maximum length of all header values in bytes, so that no record takes more than some 64 KiB.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-
-/// Headers that carry credentials, whatever the configuration.
-const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 /// Makes the records of one configuration.
 #[derive(Debug)]
@@ -114,7 +108,7 @@ impl Recorder {
         if !self.writes(judged, circumstances) {
             return;
         }
-        let mut line = Vec::with_capacity(USUAL_BYTES);
+        let mut line = Vec::with_capacity(LINE_BYTES);
         let unread = Request::default();
         let request = circumstances.request.unwrap_or(&unread);
         append(
@@ -344,8 +338,7 @@ fn treatments(inputs: &Inputs, policy: &Policy) -> ByHeaderName<Treatment> {
     let mut treatments = ByHeaderName::default();
     for name in &inputs.headers {
         let name = name.as_str();
-        let is_secret =
-            CREDENTIALS.contains(&name) || carriers.contains(&name) || names_secret(name);
+        let is_secret = carriers.contains(&name) || names_secret(name);
         let treatment = match is_secret {
             true => Treatment::Withhold,
             false => Treatment::Write,

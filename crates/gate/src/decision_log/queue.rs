@@ -8,12 +8,14 @@ use std::thread::Thread;
 use super::Destination;
 use crate::telemetry::metrics::DecisionLogMetrics;
 
-/// The maximum size of all waiting lines in bytes: at a disk that hangs, some 10,000 decisions.
+/// The maximum memory of all waiting lines in bytes: at a disk that hangs, some 10,000 decisions.
 pub(super) const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// The maximum number of waiting lines. The smallest line has some 300 bytes, so this limit is about
-/// the same.
-const MAX_LINES: usize = 32 * 1024;
+/// The memory in bytes that is reserved for a line. Most are shorter.
+pub(super) const LINE_BYTES: usize = 768;
+
+/// The maximum number of waiting lines. No line takes less memory, so the other limit comes first.
+const MAX_LINES: usize = MAX_BYTES / LINE_BYTES;
 
 /// The size of waiting lines at which the writer is woken before its time.
 const WAKE_BYTES: usize = 1024 * 1024;
@@ -64,7 +66,7 @@ impl Queue {
 
     /// Puts a line in, or drops and counts it.
     pub(super) fn put(&self, line: Vec<u8>) {
-        let bytes = line.len();
+        let bytes = line.capacity();
         let waiting = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if waiting > MAX_BYTES || self.lines.try_send(line).is_err() {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -129,8 +131,8 @@ impl Queue {
     }
 
     /// Makes room for further lines.
-    pub(super) fn took(&self, line: &[u8]) {
-        self.bytes.fetch_sub(line.len(), Ordering::Relaxed);
+    pub(super) fn took(&self, line: &Vec<u8>) {
+        self.bytes.fetch_sub(line.capacity(), Ordering::Relaxed);
     }
 
     /// The number of lines that were dropped since the last call.
@@ -142,5 +144,25 @@ impl Queue {
     pub(super) fn set_blocked(&self, is_blocked: bool) {
         self.is_blocked.store(is_blocked, Ordering::Relaxed);
         self.metrics.blocked.set(i64::from(is_blocked));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    /// Short lines may hold much memory: that counts.
+    #[test]
+    fn memory_is_limited() {
+        let metrics = DecisionLogMetrics::new(&mut Registry::default());
+        let (queue, waiting) = Queue::new(metrics);
+        for _ in 0..100 {
+            let mut line = Vec::with_capacity(MAX_BYTES / 4);
+            line.push(b'a');
+            queue.put(line);
+        }
+        assert_eq!((waiting.try_iter().count(), queue.take_lost()), (4, 96));
     }
 }

@@ -36,7 +36,7 @@ struct Labels {
 }
 
 impl DecisionLogMetrics {
-    pub(super) fn new(registry: &mut Registry) -> Self {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("decision_log");
         let (lines, bytes, blocked) = (Counter::default(), Counter::default(), Gauge::default());
         registry.register("lines", "Lines written to the decision log", lines.clone());
