@@ -39,27 +39,28 @@ pub struct Side<'c> {
     pub policy: &'c Policy,
     /// What a refused caller receives.
     pub denials: &'c Denials,
-    /// The configuration as an operator reads it: with defaults, and without secrets.
-    pub effective: Value,
+    /// The configuration as [`Config::comparable`] gives it: with defaults, and with marks in place of
+    /// secrets.
+    pub settings: Value,
     is_old: bool,
 }
 
 impl<'c> Side<'c> {
     /// The configuration before the change.
-    pub fn old(policy: &'c Policy, denials: &'c Denials, effective: Value) -> Self {
+    pub fn old(policy: &'c Policy, denials: &'c Denials, settings: Value) -> Self {
         Self {
             policy,
             denials,
-            effective,
+            settings,
             is_old: true,
         }
     }
 
     /// The configuration after it.
-    pub fn new(policy: &'c Policy, denials: &'c Denials, effective: Value) -> Self {
+    pub fn new(policy: &'c Policy, denials: &'c Denials, settings: Value) -> Self {
         Self {
             is_old: false,
-            ..Self::old(policy, denials, effective)
+            ..Self::old(policy, denials, settings)
         }
     }
 }
@@ -111,8 +112,8 @@ pub fn configs(
     now: UnixTime,
     limits: Limits,
 ) -> Result<Differences, Error> {
-    let before = Side::old(&old.policy, &old.denials, old.effective());
-    let after = Side::new(&new.policy, &new.denials, new.effective());
+    let before = Side::old(&old.policy, &old.denials, old.comparable());
+    let after = Side::new(&new.policy, &new.denials, new.comparable());
     compare(&before, &after, now, limits)
 }
 

@@ -85,9 +85,11 @@ fn compare(
     file: &Config,
     now: UnixTime,
 ) -> Result<Differences, diff::Error> {
-    let effective: Value = serde_json::from_str(&generation.effective).unwrap_or_default();
-    let in_force = Side::old(&generation.policy, &generation.denials, effective);
-    let on_disk = Side::new(&file.policy, &file.denials, file.effective());
+    let comparable = generation.comparable.as_ref();
+    let comparable = comparable.unwrap_or(&generation.effective);
+    let settings: Value = serde_json::from_str(comparable).unwrap_or_default();
+    let in_force = Side::old(&generation.policy, &generation.denials, settings);
+    let on_disk = Side::new(&file.policy, &file.denials, file.comparable());
     diff::compare(&in_force, &on_disk, now, LIMITS)
 }
 

@@ -119,8 +119,8 @@ const MAX_LINE_BYTES: u64 = 1024 * 1024;
 
 /// Judges the requests of these logs anew.
 fn replay(old: &Config, new: &Config, files: &[PathBuf]) -> Result<Predictions, Failure> {
-    let before = Side::old(&old.policy, &old.denials, old.effective());
-    let after = Side::new(&new.policy, &new.denials, new.effective());
+    let before = Side::old(&old.policy, &old.denials, old.comparable());
+    let after = Side::new(&new.policy, &new.denials, new.comparable());
     let mut replay = Replay::new(&before, &after, old.hash.to_string(), SystemClock.now())?;
     for file in files {
         let unreadable = |error: io::Error| format!("cannot read `{}`: {error}", file.display());

@@ -131,7 +131,7 @@ fn providers(old: &Side<'_>, new: &Side<'_>) -> Vec<ProviderPair> {
                 let differing = both.filter(|(before, after)| before != after);
                 pair.differing = differing.map(|(before, _)| before.name).collect();
                 let effective = |side: &Side<'_>, id: ProviderId| {
-                    let all = side.effective.get("providers")?.as_array()?;
+                    let all = side.settings.get("providers")?.as_array()?;
                     all.get(id.0).cloned()
                 };
                 let before = effective(old, id).unwrap_or_default();

@@ -292,7 +292,20 @@ fn settings_in_words() {
         (
             provider(""),
             provider(", jwks: { uri: 'https://idp.example.com/keys?secret=1' }"),
-            &["`jwks.uri`: not set → ", "secret=(redacted)"],
+            &["`jwks.uri`: not set → ", "secret=(redacted:"],
+        ),
+        (
+            provider(", jwks: { uri: 'https://idp.example.com/keys?secret=1' }"),
+            provider(", jwks: { uri: 'https://idp.example.com/keys?secret=2' }"),
+            &[
+                "differ, but no request was found",
+                "`jwks.uri`: `https://idp.example.com/keys?secret=(redacted:",
+            ],
+        ),
+        (
+            provider(", fetch: { proxy: 'http://user:1@proxy.example.com' }"),
+            provider(", fetch: { proxy: 'http://user:2@proxy.example.com' }"),
+            &["differ, but no request", "`fetch.proxy`: `"],
         ),
         (
             provider(""),

@@ -1,9 +1,11 @@
 //! The configuration in force, for an operator who reads it: as written, with defaults, and without
 //! secrets.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 use url::Url;
@@ -16,7 +18,8 @@ use super::{
     ListenAddress, LogSubject, Proxy, Refresh, Server, TokenCache, UnixSocket,
 };
 
-/// A configuration as written. It may contain secrets, so only [`Config::effective`] reads it.
+/// A configuration as written. It may contain secrets, so only [`Config::effective`] and [`Config::comparable`]
+/// read it.
 #[derive(Clone, Default)]
 pub struct Written(Arc<str>);
 
@@ -33,14 +36,31 @@ impl fmt::Debug for Written {
 }
 
 /// What replaces a secret.
-const REDACTED: &str = "(redacted)";
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The same words for every secret.
+    Same,
+    /// Words that differ if the secrets differ. They are keyed for this process, so that nobody finds the
+    /// secret by trying.
+    Digest,
+}
+
+impl Mark {
+    fn of(self, secret: &str) -> String {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        match self {
+            Self::Same => "(redacted)".to_owned(),
+            Self::Digest => format!("(redacted:{:016x})", KEY.hash_one(secret)),
+        }
+    }
+}
 
 /// The members of a JWK that are secret (RFC 7518 §6.2.2, §6.3.2, §6.4).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// What the file says, with the defaults of server, admin, token cache, providers' names, fetching
 /// and algorithms. Files that it names are not read, and secrets are left out.
-pub(super) fn effective(config: &Config) -> Value {
+pub(super) fn effective(config: &Config, mark: Mark) -> Value {
     let Config {
         server,
         admin,
@@ -56,7 +76,7 @@ pub(super) fn effective(config: &Config) -> Value {
         written: Written(written),
     } = config;
     let mut all: Value = serde_saphyr::from_str(written).unwrap_or_default();
-    redact(&mut all);
+    redact(&mut all, mark);
     // Flags may have replaced the addresses in the file.
     for section in ["server", "admin"] {
         if let Some(section) = all.get_mut(section).and_then(Value::as_object_mut) {
@@ -85,10 +105,14 @@ pub(super) fn effective(config: &Config) -> Value {
     let providers = all.get_mut("providers").and_then(Value::as_array_mut);
     for (provider, settings) in providers.into_iter().flatten().zip(keys) {
         // The forms of a URL are many, so a proxy is never shown as written.
-        if let Some(fetch) = provider.get_mut("fetch").and_then(Value::as_object_mut) {
-            fetch.remove("proxy");
-        }
+        let fetch = provider.get_mut("fetch").and_then(Value::as_object_mut);
+        let proxy = fetch.and_then(|fetch| fetch.remove("proxy"));
         fill(provider, provider_defaults(settings));
+        if let (Mark::Digest, Some(proxy)) = (mark, proxy)
+            && let Some(Value::String(shown)) = provider.pointer_mut("/fetch/proxy")
+        {
+            shown.push_str(&mark.of(&proxy.to_string()));
+        }
     }
     all
 }
@@ -225,20 +249,20 @@ fn fill(written: &mut Value, defaults: Value) {
 
 /// Removes user names, passwords and the values of queries from URLs, and private members from
 /// keys.
-fn redact(value: &mut Value) {
+fn redact(value: &mut Value, mark: Mark) {
     match value {
         Value::String(text) => {
-            if let Some(shown) = redacted_url(text) {
+            if let Some(shown) = redacted_url(text, mark) {
                 *text = shown;
             }
         }
-        Value::Array(list) => list.iter_mut().for_each(redact),
+        Value::Array(list) => list.iter_mut().for_each(|member| redact(member, mark)),
         Value::Object(members) => {
             let is_key = members.contains_key("kty");
             for (name, member) in members {
                 match is_key && PRIVATE_MEMBERS.contains(&name.as_str()) {
-                    true => *member = Value::from(REDACTED),
-                    false => redact(member),
+                    true => *member = Value::from(mark.of(&member.to_string())),
+                    false => redact(member, mark),
                 }
             }
         }
@@ -247,30 +271,31 @@ fn redact(value: &mut Value) {
 }
 
 /// A URL without its secrets. `None` if the text is no URL, or has none.
-fn redacted_url(text: &str) -> Option<String> {
+fn redacted_url(text: &str, mark: Mark) -> Option<String> {
     let mut url = Url::parse(text).ok()?;
-    let has_user = !url.username().is_empty() || url.password().is_some();
+    let user = format!("{}:{}", url.username(), url.password().unwrap_or_default());
+    let has_user = user.len() > 1;
     if !has_user && url.query().is_none() {
         return None;
     }
     if url.set_username("").is_err() || url.set_password(None).is_err() {
-        return Some(REDACTED.to_owned());
+        return Some(mark.of(text));
     }
     if let Some(query) = url.query() {
         let shown = query
             .split('&')
             .map(|parameter| match parameter.split_once('=') {
-                Some((name, _)) => format!("{name}={REDACTED}"),
-                None => REDACTED.to_owned(),
+                Some((name, value)) => format!("{name}={}", mark.of(value)),
+                None => mark.of(parameter),
             });
         let shown = shown.collect::<Vec<_>>().join("&");
         url.set_query(Some(&shown));
     }
-    let user = if has_user { "(redacted)@" } else { "" };
+    let user = has_user.then(|| mark.of(&user) + "@").unwrap_or_default();
     let shown = url.to_string();
     Some(match shown.split_once("://") {
         Some((scheme, rest)) => format!("{scheme}://{user}{rest}"),
-        None => REDACTED.to_owned(),
+        None => mark.of(text),
     })
 }
 
@@ -301,7 +326,11 @@ mod tests {
                 Some("https://idp.example.com/keys?p=(redacted)&code=(redacted)&(redacted)"),
             ),
         ] {
-            assert_eq!(redacted_url(text).as_deref(), expected, "{text}");
+            assert_eq!(
+                redacted_url(text, Mark::Same).as_deref(),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -311,7 +340,7 @@ mod tests {
             {"kty": "RSA", "kid": "a", "n": "1", "d": "secret", "oth": [{"r": "secret"}]},
             {"kty": "oct", "k": "secret"},
         ]}, "match": {"p": "stays"}});
-        redact(&mut value);
+        redact(&mut value, Mark::Same);
         let shown = value.to_string();
         assert!(
             !shown.contains("secret") && shown.contains("stays"),

@@ -19,6 +19,7 @@ mod settings;
 pub mod values;
 
 pub use document::{Location, Problem, Severity};
+use effective::Mark;
 pub use effective::Written;
 pub use hash::ConfigHash;
 pub use settings::{
@@ -147,7 +148,13 @@ impl Config {
 
     /// What the file says, with defaults and without secrets, for an operator who reads it.
     pub fn effective(&self) -> Value {
-        effective::effective(self)
+        effective::effective(self, Mark::Same)
+    }
+
+    /// The same, but the marks in place of secrets differ if the secrets do. Only for comparisons within
+    /// this process, which has the key of the marks.
+    pub fn comparable(&self) -> Value {
+        effective::effective(self, Mark::Digest)
     }
 }
 

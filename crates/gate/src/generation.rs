@@ -22,6 +22,8 @@ pub struct Generation {
     pub hash: ConfigHash,
     /// The configuration as an operator reads it: JSON with defaults and without secrets.
     pub effective: Box<str>,
+    /// The same as [`Config::comparable`]. `None` if it equals `effective`, because there are no secrets.
+    pub comparable: Option<Box<str>>,
     /// Settings that work as written but are probably not what the operator wants.
     pub warnings: Vec<Problem>,
     /// The rules and the providers.
@@ -52,7 +54,9 @@ impl Generation {
         earlier: Option<&Self>,
     ) -> Self {
         let recorder = Recorder::start(&config, decision_log).await;
-        let effective = config.effective().to_string().into();
+        let effective: Box<str> = config.effective().to_string().into();
+        let comparable: Box<str> = config.comparable().to_string().into();
+        let comparable = (comparable != effective).then_some(comparable);
         let Config {
             server: _,
             admin: _,
@@ -72,6 +76,7 @@ impl Generation {
         Self {
             hash,
             effective,
+            comparable,
             warnings,
             jwks: Jwks::start(keys, clock, &series, tracer, changed, earlier).await,
             token_cache: TokenCache::new(&token_cache, metrics.token_cache().clone()),

@@ -110,7 +110,7 @@ impl Search<'_> {
 
     fn setting_entries(&self, examples: &mut BTreeMap<Subject, Vec<Example>>) -> Vec<Entry> {
         let [old, new] = self.sides;
-        let mut changed = words::other_settings(&old.effective, &new.effective);
+        let mut changed = words::other_settings(&old.settings, &new.settings);
         let left: Vec<Subject> = examples.keys().cloned().collect();
         for subject in left {
             let Subject::Setting(name) = &subject else {
