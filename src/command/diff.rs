@@ -138,8 +138,7 @@ fn replay(old: &Config, new: &Config, files: &[PathBuf]) -> Result<Predictions, 
                 break;
             }
             // Of a longer line, each part counts as a line that cannot be read.
-            let text = String::from_utf8_lossy(&line);
-            replay.line(text.trim_end_matches(['\n', '\r']))?;
+            replay.line(&line)?;
         }
     }
     Ok(replay.finish())

@@ -4,12 +4,13 @@
 //! outcome cannot be told, and the report counts why.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 mod claims;
 mod comparison;
 mod facts;
+mod lines;
 mod needs;
+mod ranges;
 mod rebuilt;
 mod report;
 mod sequence;
@@ -29,9 +30,10 @@ use crate::time::UnixTime;
 use crate::token::source::TokenSource;
 use comparison::Comparison;
 use facts::{Facts, Listed, names};
+use lines::Read;
 use rebuilt::Rebuilt;
 use report::Tally;
-use sequence::Sequences;
+use sequence::{Place, Sequences};
 
 /// What the new configuration decides about a logged request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,15 +65,16 @@ pub struct Replay<'s> {
     hash: String,
     /// The usual token of each provider, and its place on the new side.
     tokens: Vec<Option<TokenSpec>>,
-    configurations: HashMap<String, Listed>,
+    /// What the records of the old configuration hold, as far as lines have said it.
+    listed: Option<Listed>,
     sequences: Sequences,
     tally: Tally,
     /// The time at which tokens are minted, so that one token serves many records.
     now: UnixTime,
 }
 
-/// The maximum number of configurations whose lists are remembered.
-const MAX_CONFIGURATIONS: usize = 64;
+/// What some programs put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 type Known<T> = Result<T, Cow<'static, str>>;
 
@@ -118,7 +121,7 @@ impl<'s> Replay<'s> {
             mint,
             hash,
             tokens,
-            configurations: HashMap::new(),
+            listed: None,
             sequences: Sequences::default(),
             tally: Tally::default(),
             now,
@@ -135,24 +138,37 @@ impl<'s> Replay<'s> {
     /// # Errors
     ///
     /// See [`Error`]. A line that is none of the log's is counted.
-    pub fn line(&mut self, text: &str) -> Result<(), Error> {
-        if text.is_empty() {
+    pub fn line(&mut self, line: &[u8]) -> Result<(), Error> {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        if line.is_empty() {
             return Ok(());
         }
-        match Line::read(text) {
-            Err(_) => self.sequences.unreadable(),
-            Ok(Line::Configuration(record)) => {
+        match lines::read(line) {
+            Read::Unreadable => self.sequences.unreadable(),
+            Read::NoInstance => self.sequences.unknown_configuration(),
+            Read::NewerKind => self.sequences.unknown_kind(),
+            Read::Line(Line::Configuration(record)) => {
                 self.sequences.configuration(&record);
                 self.tally.configuration(&record);
                 self.remember(record);
             }
-            Ok(Line::Lost(record)) => self.sequences.lost(record.n, record.count),
-            Ok(Line::Stopped(record)) => self.sequences.stopped(record.n),
-            Ok(Line::Decision(record)) => {
-                self.sequences.decision(record.n);
-                let prediction = self.predict(&record)?;
-                self.tally.add(&record, &prediction);
-            }
+            Read::Line(Line::Lost(record)) => self.sequences.lost(record.n, record.count),
+            Read::Line(Line::Stopped(record)) => self.sequences.stopped(record.n),
+            Read::NewerDecision { n } => match self.sequences.decision(n) {
+                Place::New => self.tally.cannot_tell(NEWER),
+                Place::Unknown => self.tally.cannot_tell(HEADLESS),
+                Place::ReadBefore => {}
+            },
+            Read::Line(Line::Decision(record)) => match self.sequences.decision(record.n) {
+                Place::New => {
+                    let prediction = self.predict(&record)?;
+                    self.tally.add(&record, &prediction);
+                }
+                Place::Unknown => self.tally.cannot_tell(HEADLESS),
+                Place::ReadBefore => {}
+            },
         }
         Ok(())
     }
@@ -163,15 +179,14 @@ impl<'s> Replay<'s> {
     }
 
     fn remember(&mut self, record: ConfigurationRecord) {
-        if self.configurations.len() >= MAX_CONFIGURATIONS {
-            self.configurations.clear();
+        if record.configuration != self.hash {
+            return;
         }
         let paths = record.claims.iter();
-        let listed = Listed {
+        self.listed = Some(Listed {
             claims: paths.filter_map(|path| names(path)).collect(),
             headers: record.headers,
-        };
-        self.configurations.insert(record.configuration, listed);
+        });
     }
 
     /// What the new configuration decides about the request of a record.
@@ -187,12 +202,20 @@ impl<'s> Replay<'s> {
             );
             return Ok(Prediction::CannotTell(why.into()));
         }
-        Ok(match self.outcome(record)? {
+        let Some(listed) = self.listed.clone() else {
+            return Ok(Prediction::CannotTell(UNLISTED.into()));
+        };
+        Ok(match self.outcome(record, &listed)? {
             Ok(told) => Prediction::Told(told),
             Err(why) => Prediction::CannotTell(why),
         })
     }
-    fn outcome(&mut self, record: &DecisionRecord<'_>) -> Result<Known<Told>, Error> {
+
+    fn outcome(
+        &mut self,
+        record: &DecisionRecord<'_>,
+        listed: &Listed,
+    ) -> Result<Known<Told>, Error> {
         let logged = logged(record);
         // No rule decides about these.
         if matches!(
@@ -201,12 +224,7 @@ impl<'s> Replay<'s> {
         ) {
             return Ok(Ok(logged));
         }
-        let listed = self.configurations.get(&*record.configuration);
-        let listed = listed.cloned().unwrap_or_default();
-        let facts = Facts {
-            record,
-            listed: &listed,
-        };
+        let facts = Facts { record, listed };
         if let Err(why) = self.compared.can_be_selected(&facts) {
             return Ok(Err(why));
         }
@@ -433,6 +451,18 @@ impl<'s> Replay<'s> {
         }
     }
 }
+
+/// Why a decision before a file's first `configuration` line is not judged: it may be one that another
+/// file has too.
+const HEADLESS: &str =
+    "the file's `configuration` line is missing: give the file from its beginning";
+
+/// Why a decision is not judged if the `configuration` line of OLD was not read before it.
+const UNLISTED: &str =
+    "no `configuration` line before it is about OLD: give the earlier file, and give it first";
+
+/// Why a decision with an unknown value is not judged.
+const NEWER: &str = "a newer version of claimgate wrote it: compare with that version";
 
 /// Why a record is not judged although it seems to be complete.
 const DISAGREE: &str = "the log and OLD disagree about the request";

@@ -101,19 +101,11 @@ impl Tally {
     }
 
     pub(super) fn add(&mut self, record: &DecisionRecord<'_>, prediction: &Prediction) {
-        self.requests += 1;
         let told = match prediction {
             Prediction::Told(told) => told,
-            Prediction::CannotTell(why) => {
-                let is_new = !self.cannot_tell.contains_key(&**why);
-                let why = match is_new && self.cannot_tell.len() >= MAX_ROWS {
-                    true => OTHERS,
-                    false => why,
-                };
-                *self.cannot_tell.entry(why.to_owned()).or_default() += 1;
-                return;
-            }
+            Prediction::CannotTell(why) => return self.cannot_tell(why),
         };
+        self.requests += 1;
         let before = logged(record);
         let mut count = Count::default();
         match (before.outcome, told.outcome) {
@@ -144,6 +136,17 @@ impl Tally {
         let (before, after) = (reason(&before), reason(told));
         add(&mut self.reasons, format!("{before} → {after}"), count);
         add(&mut self.clients, client(record), count);
+    }
+
+    /// Counts a decision that cannot be told.
+    pub(super) fn cannot_tell(&mut self, why: &str) {
+        self.requests += 1;
+        let is_new = !self.cannot_tell.contains_key(why);
+        let why = match is_new && self.cannot_tell.len() >= MAX_ROWS {
+            true => OTHERS,
+            false => why,
+        };
+        *self.cannot_tell.entry(why.to_owned()).or_default() += 1;
     }
 
     pub(super) fn finish(self, missing: Missing) -> Predictions {
@@ -250,29 +253,7 @@ impl Predictions {
                 lines.push(format!("  {:>12}  {why}", grouped(*count)));
             }
         }
-        let mut notes = Vec::new();
-        let Missing {
-            lost,
-            gaps,
-            unreadable,
-            unclean_ends,
-        } = missing;
-        for (count, what) in [
-            (*lost, "decisions are missing, as the log itself says"),
-            (
-                *gaps,
-                "decisions are missing without a word: were all files given?",
-            ),
-            (*unreadable, "lines cannot be read"),
-            (
-                *unclean_ends,
-                "times an instance ended without its last word, so its last decisions may be missing",
-            ),
-        ] {
-            if count > 0 {
-                notes.push(format!("{} {what}", grouped(count)));
-            }
-        }
+        let mut notes = notes(missing);
         if *is_partial {
             notes.push(
                 "the log does not have all requests that passed (`decision_log.allow`)".to_owned(),
@@ -312,8 +293,13 @@ impl Predictions {
         let Missing {
             lost,
             gaps,
+            late_instances,
+            earlier,
             unreadable,
             unclean_ends,
+            read_before,
+            unknown_kinds,
+            is_unchecked,
         } = missing;
         json!({
             "requests": requests,
@@ -330,10 +316,72 @@ impl Predictions {
                 "gaps": gaps,
                 "unreadable_lines": unreadable,
                 "unclean_ends": unclean_ends,
+                "begins_later": {"instances": late_instances, "decisions": earlier},
             },
+            "read_before": read_before,
+            "unknown_kinds": unknown_kinds,
+            "all_numbers_are_checked": !is_unchecked,
             "all_allows_are_logged": !is_partial,
         })
     }
+}
+
+/// What is missing in the log, in words.
+fn notes(missing: &Missing) -> Vec<String> {
+    let Missing {
+        lost,
+        gaps,
+        late_instances,
+        earlier,
+        unreadable,
+        unclean_ends,
+        read_before,
+        unknown_kinds,
+        is_unchecked,
+    } = *missing;
+    let counted = |count: u64, what: &str| {
+        let text = format!("{} {what}", grouped(count));
+        (count > 0).then_some(text)
+    };
+    let begins = match late_instances {
+        0 => None,
+        1 => Some(format!(
+            "the log begins at decision {} of an instance: the {} before are not in these files",
+            grouped(earlier.saturating_add(1)),
+            grouped(earlier),
+        )),
+        several => Some(format!(
+            "of {} instances, the log has no first decisions: {} are not in these files",
+            grouped(several),
+            grouped(earlier),
+        )),
+    };
+    let notes = [
+        counted(
+            read_before,
+            "decisions were read twice, and counted once: files are the same or overlap",
+        ),
+        counted(lost, "decisions are missing, as the log itself says"),
+        counted(
+            gaps,
+            "decisions are missing without a word: were all files given?",
+        ),
+        begins,
+        counted(unreadable, "lines cannot be read"),
+        counted(
+            unknown_kinds,
+            "lines are of kinds that only newer versions know",
+        ),
+        counted(
+            unclean_ends,
+            "times an instance ended without its last word, so its last decisions may be missing",
+        ),
+        is_unchecked.then(|| {
+            "there are too many instances or gaps to find every decision that was read twice"
+                .to_owned()
+        }),
+    ];
+    notes.into_iter().flatten().collect()
 }
 
 fn percent(part: u64, all: u64) -> f64 {

@@ -1,105 +1,228 @@
-//! Finds out what is missing in logs: numbers that are skipped, lines that a crash has cut.
+//! Finds out what is missing in logs, and what was read twice: each instance numbers its decisions.
 
 use std::collections::HashMap;
 
+use super::ranges::Ranges;
 use crate::gate::decision_log::record::{Cause, ConfigurationRecord};
 
 /// The maximum number of instances whose numbers are remembered.
 const MAX_INSTANCES: usize = 10_000;
 
-/// What was seen of each instance.
+/// The maximum number of ranges that are remembered for all instances together. Whole files have one
+/// for each instance.
+const MAX_RANGES: usize = 100_000;
+
+/// What was seen of each instance. The memory does not grow with the number of lines.
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
-    /// The instance that writes the lines that are read, and the number that its next line should have.
-    current: Option<(String, u64)>,
+    /// The instance that writes the lines that are read. `None` before the first `configuration` line.
+    current: Option<String>,
+    /// The number that the file's next line should have.
+    expected: u64,
+    /// Whether a line that cannot be read may have been a `configuration` line.
+    is_doubtful: bool,
     /// Whether the last line of the file so far is an orderly end.
     is_stopped: bool,
     is_first: bool,
-    /// The highest number of each instance, and how many numbers of it were seen or reported lost.
-    seen: HashMap<String, (u64, u64)>,
+    seen: HashMap<String, Instance>,
+    ranges: usize,
     missing: Missing,
 }
 
-/// What is missing.
+/// The numbers of one instance.
+#[derive(Debug)]
+struct Instance {
+    decisions: Ranges,
+    lost: Ranges,
+    /// The lowest number that is known to exist, or that would be next.
+    first: u64,
+    /// One more than the highest number that is known to exist.
+    next: u64,
+    /// Whether it began where another instance had not ended in order.
+    follows_unclean_end: bool,
+}
+
+/// Whether a decision counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is read for the first time.
+    New,
+    /// Another line had the same number of the same instance.
+    ReadBefore,
+    /// Nobody knows which instance wrote it.
+    Unknown,
+}
+
+/// What is missing, and what was left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Missing {
     /// Decisions that the log itself counts as lost.
     pub lost: u64,
     /// Decisions whose numbers are missing without a word.
     pub gaps: u64,
+    /// Instances whose first decisions are not in the files.
+    pub late_instances: u64,
+    /// The decisions of these instances before the first one in the files.
+    pub earlier: u64,
     /// Lines that cannot be read: cut by a crash, or of another program.
     pub unreadable: u64,
     /// Ends of an instance without its last word, so that some decisions may be missing.
     pub unclean_ends: u64,
+    /// Decisions that were read before, in another file or the same.
+    pub read_before: u64,
+    /// Lines of kinds that only newer versions know.
+    pub unknown_kinds: u64,
+    /// Whether there were too many instances or gaps to find all that was read before.
+    pub is_unchecked: bool,
 }
 
 impl Sequences {
     pub(super) fn begin_file(&mut self) {
         self.current = None;
+        self.expected = 0;
+        self.is_doubtful = false;
         self.is_stopped = false;
         self.is_first = true;
     }
 
     pub(super) fn configuration(&mut self, record: &ConfigurationRecord) {
-        let goes_on = match &self.current {
-            Some((instance, _)) => *instance == record.instance,
-            None => false,
-        };
-        if !goes_on {
-            let is_start = record.cause == Cause::Started;
-            if is_start && !self.is_first && !self.is_stopped {
-                self.missing.unclean_ends += 1;
-            }
-            self.current = Some((record.instance.clone(), record.n));
-        }
-        self.is_first = false;
-        self.is_stopped = false;
+        let goes_on = self.current.as_ref() == Some(&record.instance);
+        let is_unclean =
+            !goes_on && record.cause == Cause::Started && !self.is_first && !self.is_stopped;
+        self.current = Some(record.instance.clone());
+        self.is_doubtful = false;
+        self.advance(record.n);
+        let known = self.instance(record.n);
+        let is_known = known.is_some_and(|instance| {
+            instance.first = instance.first.min(record.n);
+            instance.next = instance.next.max(record.n);
+            is_unclean && std::mem::replace(&mut instance.follows_unclean_end, true)
+        });
+        self.missing.unclean_ends += u64::from(is_unclean && !is_known);
     }
 
-    pub(super) fn decision(&mut self, n: u64) {
-        self.advance(n, 1);
+    /// A `configuration` line that does not name its instance.
+    pub(super) fn unknown_configuration(&mut self) {
+        self.unreadable();
+        self.current = None;
+    }
+
+    pub(super) fn decision(&mut self, n: u64) -> Place {
+        if self.is_doubtful && n < self.expected {
+            self.current = None;
+        }
+        self.advance(n.saturating_add(1));
+        if self.current.is_none() {
+            return Place::Unknown;
+        }
+        let place = match self.add(n, n, |instance| &mut instance.decisions) {
+            Some(0) => Place::ReadBefore,
+            Some(_) | None => Place::New,
+        };
+        self.missing.read_before += u64::from(place == Place::ReadBefore);
+        place
     }
 
     pub(super) fn lost(&mut self, n: u64, count: u64) {
-        self.missing.lost += count;
-        self.advance(n, count);
+        self.advance(n.saturating_add(count));
+        if let Some(more) = count.checked_sub(1) {
+            self.add(n, n.saturating_add(more), |instance| &mut instance.lost);
+        }
     }
 
     pub(super) fn stopped(&mut self, n: u64) {
-        self.advance(n, 0);
+        self.advance(n);
+        if let Some(instance) = self.instance(n) {
+            instance.next = instance.next.max(n);
+        }
         self.is_stopped = true;
     }
 
     pub(super) fn unreadable(&mut self) {
         self.missing.unreadable += 1;
+        self.is_doubtful = true;
         self.is_first = false;
     }
 
-    fn advance(&mut self, n: u64, count: u64) {
+    pub(super) fn unknown_kind(&mut self) {
+        self.missing.unknown_kinds += 1;
+        self.is_first = false;
+    }
+
+    fn advance(&mut self, next: u64) {
+        self.expected = next;
         self.is_first = false;
         self.is_stopped = false;
-        let end = n.saturating_add(count);
-        if let Some((instance, next)) = &mut self.current {
-            *next = end;
-            if self.seen.len() < MAX_INSTANCES || self.seen.contains_key(instance) {
-                let (highest, seen) = self.seen.entry(instance.clone()).or_default();
-                *highest = (*highest).max(end.saturating_sub(1));
-                *seen += count;
-            }
-        }
     }
 
-    /// Numbers below the highest of an instance that no line has, its files taken together. The first
-    /// numbers of an instance whose first file was not given count too.
-    pub(super) fn finish(self) -> Missing {
-        let gaps = self.seen.values();
-        let gaps = gaps
-            .map(|(highest, seen)| highest.saturating_sub(*seen))
-            .sum();
-        Missing {
-            gaps,
-            ..self.missing
+    /// The instance that writes. `first` is a number of it. `None` if it is unknown, or if too many
+    /// are remembered.
+    fn instance(&mut self, first: u64) -> Option<&mut Instance> {
+        let name = self.current.as_ref()?;
+        if !self.seen.contains_key(name) {
+            if self.seen.len() >= MAX_INSTANCES {
+                self.missing.is_unchecked = true;
+                return None;
+            }
+            let instance = Instance {
+                decisions: Ranges::default(),
+                lost: Ranges::default(),
+                first,
+                next: first,
+                follows_unclean_end: false,
+            };
+            self.seen.insert(name.clone(), instance);
         }
+        self.seen.get_mut(name)
+    }
+
+    /// Adds numbers of the instance that writes. Returns how many of them are new. `None` if they are
+    /// not remembered.
+    fn add(
+        &mut self,
+        first: u64,
+        last: u64,
+        of: impl FnOnce(&mut Instance) -> &mut Ranges,
+    ) -> Option<u64> {
+        let room = MAX_RANGES.saturating_sub(self.ranges);
+        let instance = self.instance(first)?;
+        instance.first = instance.first.min(first);
+        instance.next = instance.next.max(last.saturating_add(1));
+        let ranges = of(instance);
+        let before = ranges.count();
+        if room == 0 && !ranges.touches(first, last) {
+            self.missing.is_unchecked = true;
+            return None;
+        }
+        let added = ranges.add(first, last);
+        let after = ranges.count();
+        self.ranges = self.ranges.saturating_sub(before) + after;
+        Some(added)
+    }
+
+    pub(super) fn finish(self) -> Missing {
+        let mut missing = self.missing;
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        for instance in self.seen.into_values() {
+            let Instance {
+                decisions,
+                lost,
+                first,
+                next,
+                follows_unclean_end: _,
+            } = instance;
+            let written = decisions.total();
+            let told = decisions.with(&lost).total();
+            add(&mut missing.lost, told.saturating_sub(written));
+            let all = next.saturating_sub(first);
+            add(&mut missing.gaps, all.saturating_sub(told));
+            // An instance counts from 1.
+            if let Some(earlier @ 1..) = first.checked_sub(1) {
+                missing.late_instances += 1;
+                add(&mut missing.earlier, earlier);
+            }
+        }
+        missing
     }
 }
 
@@ -123,34 +246,256 @@ mod tests {
         }
     }
 
+    /// A line of a file.
+    #[derive(Clone, Copy)]
+    enum Step {
+        File,
+        Head(&'static str, u64, Cause),
+        Decisions(u64, u64),
+        Lost(u64, u64),
+        Stopped(u64),
+        Unreadable,
+        UnknownHead,
+    }
+
+    /// What is missing after these lines, and which decisions counted.
+    fn read(steps: &[Step]) -> (Missing, Vec<Place>) {
+        let mut sequences = Sequences::default();
+        let mut places = Vec::new();
+        for step in steps {
+            match *step {
+                Step::File => sequences.begin_file(),
+                Step::Head(instance, n, cause) => {
+                    sequences.configuration(&head(instance, n, cause));
+                }
+                Step::Decisions(first, last) => {
+                    places.extend((first..=last).map(|n| sequences.decision(n)));
+                }
+                Step::Lost(n, count) => sequences.lost(n, count),
+                Step::Stopped(n) => sequences.stopped(n),
+                Step::Unreadable => sequences.unreadable(),
+                Step::UnknownHead => sequences.unknown_configuration(),
+            }
+        }
+        (sequences.finish(), places)
+    }
+
     #[test]
     fn what_is_missing() {
+        use Cause::{Reopened, Rotated, Started};
+        use Step::*;
+        let nothing = Missing::default();
+        for (what, steps, expected) in [
+            (
+                "files in any order",
+                &[
+                    File,
+                    Head("a", 4, Rotated),
+                    Decisions(4, 4),
+                    Lost(5, 3),
+                    Decisions(8, 8),
+                    Stopped(9),
+                    Head("b", 1, Started),
+                    Decisions(1, 1),
+                    Decisions(3, 3),
+                    Unreadable,
+                    Head("c", 1, Started),
+                    File,
+                    Head("a", 1, Started),
+                    Decisions(1, 3),
+                ][..],
+                Missing {
+                    lost: 3,
+                    gaps: 1,
+                    unreadable: 1,
+                    unclean_ends: 1,
+                    ..nothing
+                },
+            ),
+            (
+                "a file given twice counts once, with all that it says",
+                &[
+                    File,
+                    Head("z", 1, Started),
+                    Head("a", 1, Started),
+                    Decisions(1, 3),
+                    Lost(4, 2),
+                    Decisions(8, 9),
+                    File,
+                    Head("z", 1, Started),
+                    Head("a", 1, Started),
+                    Decisions(1, 3),
+                    Lost(4, 2),
+                    Decisions(8, 9),
+                ],
+                Missing {
+                    lost: 2,
+                    gaps: 2,
+                    read_before: 5,
+                    unclean_ends: 1,
+                    ..nothing
+                },
+            ),
+            (
+                "files that overlap do not hide a gap",
+                &[
+                    File,
+                    Head("a", 1, Started),
+                    Decisions(1, 5),
+                    File,
+                    Head("a", 3, Reopened),
+                    Decisions(3, 5),
+                    Decisions(9, 9),
+                ],
+                Missing {
+                    gaps: 3,
+                    read_before: 3,
+                    ..nothing
+                },
+            ),
+            (
+                "the numbers of another instance are others",
+                &[
+                    File,
+                    Head("a", 1, Started),
+                    Decisions(1, 2),
+                    Stopped(3),
+                    Head("b", 1, Started),
+                    Decisions(1, 2),
+                    Stopped(3),
+                ],
+                nothing,
+            ),
+            (
+                "earlier files were removed",
+                &[
+                    File,
+                    Head("a", 101, Rotated),
+                    Decisions(101, 104),
+                    Decisions(106, 106),
+                ],
+                Missing {
+                    gaps: 1,
+                    late_instances: 1,
+                    earlier: 100,
+                    ..nothing
+                },
+            ),
+            (
+                "the end of a file was removed",
+                &[
+                    File,
+                    Head("a", 1, Started),
+                    Decisions(1, 2),
+                    File,
+                    Head("a", 6, Rotated),
+                    Stopped(8),
+                ],
+                Missing { gaps: 5, ..nothing },
+            ),
+            (
+                "a count that no log reaches",
+                &[
+                    File,
+                    Head("a", 1, Started),
+                    Lost(1, u64::MAX),
+                    Lost(u64::MAX, u64::MAX),
+                    Lost(0, 0),
+                    Decisions(5, 5),
+                    Decisions(u64::MAX, u64::MAX),
+                    Stopped(u64::MAX),
+                    Head("b", u64::MAX, Rotated),
+                    Head("c", u64::MAX, Rotated),
+                ],
+                Missing {
+                    lost: u64::MAX - 2,
+                    late_instances: 2,
+                    earlier: u64::MAX,
+                    ..nothing
+                },
+            ),
+        ] {
+            let (missing, places) = read(steps);
+            assert_eq!(missing, expected, "{what}");
+            let counted = places.iter().filter(|place| **place == Place::ReadBefore);
+            assert_eq!(counted.count() as u64, expected.read_before, "{what}");
+        }
+    }
+
+    /// Decisions do not count for an instance that did not write them.
+    #[test]
+    fn whose_decisions() {
+        use Cause::Started;
+        use Place::{New, Unknown};
+        use Step::*;
+        for (what, steps, expected) in [
+            (
+                "no first line",
+                &[
+                    File,
+                    Decisions(4, 5),
+                    Head("a", 1, Started),
+                    Decisions(1, 1),
+                ][..],
+                &[Unknown, Unknown, New][..],
+            ),
+            (
+                "the earlier file's instance is not this one's",
+                &[File, Head("a", 1, Started), File, Decisions(1, 1)],
+                &[Unknown],
+            ),
+            (
+                "an unknown first line",
+                &[
+                    File,
+                    Head("a", 1, Started),
+                    Decisions(1, 1),
+                    UnknownHead,
+                    Decisions(2, 2),
+                ],
+                &[New, Unknown],
+            ),
+            (
+                "a line that may have been the first of another instance",
+                &[
+                    File,
+                    Head("a", 1, Started),
+                    Decisions(1, 2),
+                    Unreadable,
+                    Decisions(1, 1),
+                ],
+                &[New, New, Unknown],
+            ),
+            (
+                "a decision that cannot be read",
+                &[
+                    File,
+                    Head("a", 1, Started),
+                    Decisions(1, 1),
+                    Unreadable,
+                    Decisions(3, 3),
+                ],
+                &[New, New],
+            ),
+        ] {
+            assert_eq!(read(steps).1, expected, "{what}");
+        }
+    }
+
+    /// Neither instances nor gaps take memory without a limit.
+    #[test]
+    fn memory_is_limited() {
         let mut sequences = Sequences::default();
-        // Files in any order.
-        sequences.begin_file();
-        sequences.configuration(&head("a", 4, Cause::Rotated));
-        sequences.decision(4);
-        sequences.lost(5, 3);
-        sequences.decision(8);
-        sequences.stopped(9);
-        sequences.configuration(&head("b", 1, Cause::Started));
-        sequences.decision(1);
-        sequences.decision(3);
-        sequences.unreadable();
-        sequences.configuration(&head("c", 1, Cause::Started));
-        sequences.begin_file();
         sequences.configuration(&head("a", 1, Cause::Started));
-        sequences.decision(1);
-        sequences.decision(2);
-        sequences.decision(3);
-        assert_eq!(
-            sequences.finish(),
-            Missing {
-                lost: 3,
-                gaps: 1,
-                unreadable: 1,
-                unclean_ends: 1,
-            }
-        );
+        for n in 1..=MAX_RANGES as u64 + 10 {
+            assert_eq!(sequences.decision(2 * n), Place::New);
+        }
+        assert!(sequences.ranges <= MAX_RANGES);
+        assert_eq!(sequences.decision(2), Place::ReadBefore);
+        for instance in 0..=MAX_INSTANCES {
+            sequences.configuration(&head(&instance.to_string(), 1, Cause::Started));
+        }
+        assert!(sequences.seen.len() <= MAX_INSTANCES);
+        assert!(sequences.finish().is_unchecked);
     }
 }

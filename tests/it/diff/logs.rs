@@ -127,7 +127,7 @@ async fn predict(old: &Value, new: &Value, requests: &[Value]) -> (usize, usize,
     let hash = old_config.hash.to_string();
     let mut replay = Replay::new(&old_side, &new_side, hash, NOW).unwrap();
     replay.begin_file();
-    replay.line(&before[0]).unwrap();
+    replay.line(before[0].as_bytes()).unwrap();
     let (before, after) = (decisions(&before), decisions(&after));
     assert_eq!(
         (before.len(), after.len()),
@@ -273,4 +273,177 @@ async fn the_command_reads_logs() {
     assert!(outcome.out.contains("not by OLD"), "{}", outcome.out);
     let outcome = run(&["diff", &old, &new, "--log", "/nonexistent"], "").await;
     assert_eq!(outcome.code, Some(2), "{}", outcome.out);
+}
+
+/// What is missing, read twice, or of a newer version is counted as such, and nothing else changes.
+#[tokio::test]
+async fn the_command_tells_what_files_lack() {
+    let directory = tempfile::tempdir().unwrap();
+    let (old, new) = random::pair_of_values(3);
+    let old = logging(&old, directory.path(), "log");
+    let new = logging(&new, directory.path(), "other");
+    let lines = decide(&old, &random::requests(3), &directory.path().join("log")).await;
+    let write = |name: &str, text: &[u8]| {
+        let file = directory.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let (old, new) = (
+        write("old.yaml", old.as_bytes()),
+        write("new.yaml", new.as_bytes()),
+    );
+    let whole = lines.join("\n");
+    let with = |position: usize, line: &str| {
+        let mut lines = lines.clone();
+        lines.insert(position, line.to_owned());
+        lines.join("\n").into_bytes()
+    };
+    let changed = |position: usize, from: &str, to: &str| {
+        let mut lines = lines.clone();
+        assert!(lines[position].contains(from), "{}", lines[position]);
+        lines[position] = lines[position].replacen(from, to, 1);
+        lines.join("\n")
+    };
+    // The first ten decisions are in a file that was removed.
+    let rotated = |n: u64| {
+        let first = lines[0].replacen("\"n\":1,", &format!("\"n\":{n},"), 1);
+        let first = first.replacen("started", "rotated", 1);
+        [&[first][..], &lines[11..]].concat().join("\n")
+    };
+    let not_utf8 = changed(4, "\"path\":\"/", "\"path\":\"/\u{1}").replace('\u{1}', "\u{fffd}");
+    let not_utf8: Vec<u8> = {
+        let at = not_utf8.find('\u{fffd}').unwrap();
+        let (before, after) = not_utf8.as_bytes().split_at(at);
+        [before, b"\xff", &after["\u{fffd}".len()..]].concat()
+    };
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    let cases: [(&str, Vec<Vec<u8>>, &[(&str, u64)]); 13] = [
+        ("whole", vec![bytes(&whole)], &[]),
+        (
+            "twice",
+            vec![bytes(&whole), bytes(&whole)],
+            &[("/read_before", 40)],
+        ),
+        (
+            "a copy from before",
+            vec![bytes(&lines[..21].join("\n")), bytes(&whole)],
+            &[("/read_before", 20)],
+        ),
+        (
+            "two parts with a gap that a copy hides",
+            vec![
+                bytes(&lines[..21].join("\n")),
+                bytes(&lines[..21].join("\n")),
+                bytes(&rotated(11).replacen(&lines[23], "", 1)),
+            ],
+            &[
+                ("/read_before", 30),
+                ("/requests", 39),
+                ("/missing/gaps", 1),
+            ],
+        ),
+        (
+            "without its first line",
+            vec![bytes(&lines[1..].join("\n"))],
+            &[("/cannot_tell/requests", 40)],
+        ),
+        (
+            "with a byte order mark and other line ends",
+            vec![bytes(&format!(
+                "\u{feff}{}\r\n",
+                whole.replace('\n', "\r\n")
+            ))],
+            &[],
+        ),
+        (
+            "without what was rotated away",
+            vec![bytes(&rotated(11))],
+            &[
+                ("/requests", 30),
+                ("/missing/begins_later/instances", 1),
+                ("/missing/begins_later/decisions", 10),
+            ],
+        ),
+        (
+            "without lines after its first",
+            vec![bytes(&rotated(9))],
+            &[
+                ("/requests", 30),
+                ("/missing/gaps", 2),
+                ("/missing/begins_later/instances", 1),
+                ("/missing/begins_later/decisions", 8),
+            ],
+        ),
+        (
+            "with a kind of line that is not known",
+            vec![with(4, "{\"kind\":\"pause\",\"n\":4}")],
+            &[("/unknown_kinds", 1)],
+        ),
+        (
+            "with a value that is not known",
+            vec![bytes(&changed(4, "\"token\":\"", "\"token\":\"more_"))],
+            &[("/cannot_tell/requests", 1)],
+        ),
+        (
+            "with bytes that are not UTF-8",
+            vec![not_utf8],
+            &[
+                ("/requests", 39),
+                ("/missing/gaps", 1),
+                ("/missing/unreadable_lines", 1),
+            ],
+        ),
+        (
+            "with a count that no log reaches",
+            vec![with(
+                41,
+                &format!(
+                    "{{\"kind\":\"lost\",\"n\":41,\"time\":\"\",\"count\":{}}}",
+                    u64::MAX
+                ),
+            )],
+            &[("/missing/lost", u64::MAX - 40)],
+        ),
+        (
+            "with a reason for its first line that is not known",
+            vec![bytes(&changed(0, "started", "moved"))],
+            &[],
+        ),
+    ];
+    for (what, files, differing) in cases {
+        let mut arguments = vec!["diff", &old, &new, "--output", "json"];
+        let files: Vec<String> = (files.iter().enumerate())
+            .map(|(at, text)| write(&format!("log{at}"), text))
+            .collect();
+        for file in &files {
+            arguments.extend(["--log", file]);
+        }
+        let outcome = run(&arguments, "").await;
+        assert_eq!(outcome.code, Some(0), "{what}: {}", outcome.err);
+        let report: Value = serde_json::from_str(&outcome.out).unwrap();
+        let report = &report["log"];
+        for pointer in [
+            "/requests",
+            "/cannot_tell/requests",
+            "/missing/lost",
+            "/missing/gaps",
+            "/missing/unreadable_lines",
+            "/missing/unclean_ends",
+            "/missing/begins_later/instances",
+            "/missing/begins_later/decisions",
+            "/read_before",
+            "/unknown_kinds",
+        ] {
+            let usual = if pointer == "/requests" { 40 } else { 0 };
+            let own = differing.iter().find(|(name, _)| *name == pointer);
+            let expected = own.map_or(usual, |(_, count)| *count);
+            let found = report.pointer(pointer).and_then(Value::as_u64);
+            assert_eq!(found, Some(expected), "{what}: {pointer}\n{report:#}");
+        }
+        assert_eq!(report["all_numbers_are_checked"], true, "{what}");
+    }
+    let log = write("log", lines[1..].join("\n").as_bytes());
+    let outcome = run(&["diff", &old, &new, "--log", &log], "").await;
+    let cause = "the file's `configuration` line is missing";
+    assert!(outcome.out.contains(cause), "{}", outcome.out);
 }
