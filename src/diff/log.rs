@@ -237,7 +237,10 @@ impl<'s> Replay<'s> {
         let old_rule = old.rule.map(|id| id.0);
         let names_of_old = old_rule.and_then(|index| self.compared.rule_name(0, index));
         if names_of_old != logged.rule.as_deref() {
-            return Ok(Err(DISAGREE.into()));
+            return Ok(Err(match record.withheld.is_empty() {
+                true => DISAGREE.into(),
+                false => "what OLD looked at is withheld".into(),
+            }));
         }
         let Some(new_rule) = new.rule.map(|id| id.0) else {
             // Refused before any rule, or answered with metadata.
@@ -415,7 +418,7 @@ impl<'s> Replay<'s> {
             let Some(needs) = rule.and_then(|rule| self.compared.needs.get(side)?.get(rule)) else {
                 continue;
             };
-            paths.extend(needs.claims.iter().cloned());
+            paths.extend(needs.all_named_claims().cloned());
             if needs.scopes {
                 paths.extend(self.compared.scope_claims(side, pair));
             }

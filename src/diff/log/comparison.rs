@@ -10,6 +10,7 @@ use crate::diff::structure::{ProviderPair, Structure};
 use crate::gate::decision_log::record::{DecisionRecord, TokenState};
 use crate::identity::Spoofed;
 use crate::policy::condition::Uses;
+use crate::policy::rules::RULE_EXTENSION;
 
 /// Both configurations beside each other.
 #[derive(Debug)]
@@ -96,11 +97,9 @@ impl<'s> Comparison<'s> {
         if facts.record.path_cut {
             return Err("the path is cut".into());
         }
-        for part in ["host", "method"] {
-            if facts.is_withheld(part) {
-                return Err(format!("the {part} is withheld").into());
-            }
-        }
+        facts.part("host")?;
+        facts.part("method")?;
+        facts.context(RULE_EXTENSION)?;
         for name in &self.matched_headers {
             facts.header(name)?;
         }
@@ -122,13 +121,22 @@ impl<'s> Comparison<'s> {
             return Err("a condition uses the query, which is never logged".into());
         }
         // A present certificate is named as withheld, but only if a rule of OLD looks at the sender.
-        if needs.certificate && (facts.is_withheld("source.certificate") || !self.old_source) {
+        let certificate = facts.part("source.certificate");
+        if needs.certificate && (certificate.is_err() || !self.old_source) {
             return Err("a condition uses the certificate, which is never logged".into());
         }
-        if needs.context && !self.old_context {
+        // The name of a rule is always logged.
+        let mut others = needs.context.iter().filter(|name| *name != RULE_EXTENSION);
+        if !self.old_context && (needs.all_context || others.next().is_some()) {
             let why =
                 "a condition uses `context`, which is not logged, because no rule of OLD does";
             return Err(why.into());
+        }
+        if needs.all_context {
+            facts.all_context()?;
+        }
+        for name in &needs.context {
+            facts.context(name)?;
         }
         if needs.all_headers {
             return Err("a condition uses headers that it does not name".into());
@@ -136,10 +144,11 @@ impl<'s> Comparison<'s> {
         for name in &needs.headers {
             facts.header(name)?;
         }
-        for part in ["source.address", "source.principal"] {
-            if facts.is_withheld(part) {
-                return Err(format!("`{part}` is withheld").into());
-            }
+        if needs.address {
+            facts.part("source.address")?;
+        }
+        if needs.principal {
+            facts.part("source.principal")?;
         }
         let Some(pair) = pair else {
             return Ok(());
@@ -147,14 +156,14 @@ impl<'s> Comparison<'s> {
         if needs.all_claims {
             return Err("a condition counts or goes through all claims".into());
         }
-        for path in &needs.claims {
+        for path in needs.all_named_claims() {
             facts.claim(path)?;
         }
         if needs.scopes {
             // The first one that is present counts.
             for path in self.scope_claims(side, pair) {
                 facts.claim(&path)?;
-                if facts.has_claim(&path) {
+                if facts.value(&path).is_some() {
                     break;
                 }
             }
@@ -197,7 +206,7 @@ impl<'s> Comparison<'s> {
                     let why = "NEW also looks for tokens in other places, which are not logged";
                     return Err(why.into());
                 }
-                change.of_valid(|path| facts.claim(path))
+                change.of_valid(|path| facts.claim(path).map(drop))
             }
             TokenState::Rejected | TokenState::Unverified => {
                 let reason = facts

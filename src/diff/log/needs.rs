@@ -14,8 +14,11 @@ use crate::policy::rule::Rule;
     reason = "a set, whose members have names of their own"
 )]
 pub(super) struct Needs {
-    /// The claims, by the names on the way to them.
+    /// The claims that its requirement compares, by the names on the way to them. A requirement does
+    /// not tell `null` from an absent claim.
     pub(super) claims: BTreeSet<Vec<String>>,
+    /// The claims that its condition sees as they are.
+    pub(super) seen_claims: BTreeSet<Vec<String>>,
     /// Whether it counts or goes through all claims.
     pub(super) all_claims: bool,
     /// Whether it asks for scopes, which are in claims that the provider's settings name.
@@ -25,7 +28,11 @@ pub(super) struct Needs {
     pub(super) query: bool,
     pub(super) path: bool,
     pub(super) certificate: bool,
-    pub(super) context: bool,
+    pub(super) address: bool,
+    pub(super) principal: bool,
+    /// The context extensions, by name.
+    pub(super) context: BTreeSet<String>,
+    pub(super) all_context: bool,
     /// Whether the answer depends on the time, or on times in the token.
     pub(super) time: bool,
     /// Whether the rule reads tokens at all.
@@ -54,11 +61,18 @@ impl Needs {
         if let Some(condition) = &rule.condition {
             needs.of_condition(condition);
         }
-        needs.time |= needs.claims.iter().any(|path| {
+        let is_time = |path: &Vec<String>| {
             let first = path.first().map(String::as_str);
             first.is_some_and(|first| TIMES.contains(&first))
-        });
+        };
+        let names_time = needs.all_named_claims().any(is_time);
+        needs.time |= names_time;
         needs
+    }
+
+    /// All claims that it names.
+    pub(super) fn all_named_claims(&self) -> impl Iterator<Item = &Vec<String>> {
+        self.claims.iter().chain(&self.seen_claims)
     }
 
     fn of_condition(&mut self, condition: &Condition) {
@@ -73,7 +87,7 @@ impl Needs {
                     let path: Vec<String> = names.collect();
                     match path.is_empty() {
                         true => self.all_claims = true,
-                        false => drop(self.claims.insert(path)),
+                        false => drop(self.seen_claims.insert(path)),
                     }
                 }
                 Fact::Header(name) => drop(self.headers.insert(name)),
@@ -81,16 +95,19 @@ impl Needs {
                 Fact::Query => self.query = true,
                 Fact::Path => self.path = true,
                 Fact::Certificate => self.certificate = true,
-                Fact::Context(_) | Fact::AllContext => self.context = true,
+                Fact::Context(name) => drop(self.context.insert(name)),
+                Fact::AllContext => self.all_context = true,
+                Fact::Address => self.address = true,
+                Fact::Principal => self.principal = true,
                 Fact::Now => self.time = true,
-                Fact::Method | Fact::Host | Fact::Address | Fact::Principal => {}
+                Fact::Method | Fact::Host => {}
             }
         }
         // The walk names every fact; these flags come from another walk over the same expression.
         let uses = condition.uses();
         self.query |= uses.query;
         self.path |= uses.path;
-        self.context |= uses.context;
+        self.all_context |= uses.context && self.context.is_empty();
         self.time |= uses.now;
     }
 }
