@@ -42,6 +42,7 @@ use crate::support::issuer::Issuer;
 use crate::support::keys::signer;
 use crate::support::server::Server;
 
+mod cache;
 #[path = "../../deploy/callers/interceptor.rs"]
 mod interceptor;
 
@@ -441,13 +442,18 @@ async fn ask(gate: &Gate, check: &CheckRequest) -> (CheckResponse, bool) {
 
 /// A gate with one provider and these sections, and a good token.
 async fn start(sections: &str) -> (Started, String) {
+    let upstream = "forward_token: false, claim_headers: [{ header: x-auth-subject, claim: sub }]";
+    start_with(upstream, sections).await
+}
+
+/// The same with these fields of `upstream`.
+async fn start_with(upstream: &str, sections: &str) -> (Started, String) {
     let key = signer(EdDsa, "callers");
     let keys = json!({"keys": [key.jwk()]});
     let gate = Started::start(&format!(
         "providers: [{{ name: acme, issuer: 'https://idp.example.com', audiences: [api], \
          jwks: {{ inline: {keys} }}, token_from: [{{ header: authorization, scheme: Bearer }}, \
-         {{ query: access_token }}] }}]\nupstream: {{ forward_token: false, claim_headers: \
-         [{{ header: x-auth-subject, claim: sub }}] }}\n{sections}"
+         {{ query: access_token }}] }}]\nupstream: {{ {upstream} }}\n{sections}"
     ))
     .await;
     let claims =
