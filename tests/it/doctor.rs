@@ -1,6 +1,8 @@
 //! `claimgate doctor` as a client: TLS, time limits, exit codes. What it concludes is tested beside the code,
 //! and with a real Envoy in `tests/e2e`.
 
+mod cache;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -19,7 +19,8 @@ changes! {
         "add `envoy.filters.http.ext_authz` to the listener's HTTP filters, before the router";
     DISABLED: "typed_per_filter_config",
         "remove `disabled: true` for `envoy.filters.http.ext_authz` from the route and its virtual host \
-         (Contour: `authPolicy.disabled`); to open a path, use a rule with `access: public`";
+         (Contour: `authPolicy.disabled`); to open a path, use a rule with `access: public`; and if a filter before \
+         `ext_authz` has Envoy choose another route, turn the check on for each route";
     FILTER_ENABLED: "filter_enabled",
         "remove it from the `ext_authz` filter, or set it to 100 %";
     FAILURE_MODE: "failure_mode_allow",
@@ -36,22 +37,29 @@ changes! {
         "under Envoy Gateway: a policy of the HTTPRoute replaces that of the Gateway; set `mergeType: \
          StrategicMerge` and no `extAuth`, or repeat the Gateway's `extAuth`; and a policy whose status is not \
          `Accepted` leaves its route open";
+    CONTOUR_AUTHORIZATION: "authorization",
+        "under Contour: without `extensionRef.name`, it adds no check; beside `globalExtAuth`, its `extensionRef` asks \
+         another service";
+    CONTEXT: "claimgate.rule",
+        "if the route names the rule, it overrides each `match`: look at `context_extensions` (Contour: \
+         `authPolicy.context`, also in an HTTPProxy that the host includes; Envoy Gateway: `contextExtensions`)";
     CONTOUR_TLS: "globalExtAuth",
         "under Contour: with TLS, it covers only an HTTPProxy; put one in place of an Ingress with `tls`, or of a route \
          on an HTTPS listener";
     LATE_ROUTE: "routes",
         "if a filter behind `ext_authz` changes the path or the host, Envoy may find the route only then, and does not \
-         ask before: move the filter before `ext_authz`, or add a last route `prefix: \"/\"` to each virtual host, and \
-         a virtual host `*`";
+         ask before: add a last route `prefix: \"/\"` to each virtual host, and a virtual host `*`, with the check on \
+         for each route";
     PLAIN_PORT: "permitInsecure",
         "under Contour: remove it from the route, or use `globalExtAuth`; otherwise guard the plain listener as well, or \
          let it redirect (`require_tls: ALL`)";
     CACHE: "cache",
-        "remove it (agentgateway: `extAuthz.cache`), or put the method, the host, the path and every header that rules \
-         look at into its key; with the token alone, an allow for one path is an allow for all";
-    OPEN_CONNECTIONS: "--drain-strategy",
-        "connections that were open before the filter was added continue without checks: restart proxies in front \
-         of this gateway, or start Envoy with `--drain-strategy immediate`";
+        "remove it (agentgateway: `extAuthz.cache`): an answer is for one request. With a key that leaves out headers, \
+         a later request brings claim headers in spellings that the answer does not remove; with the token alone as the \
+         key, an allow for one path is an allow for all";
+    OPEN_CONNECTIONS: "--drain-time-s",
+        "connections that were open before the filter was added continue without checks: restart proxies in front of \
+         this gateway, or start Envoy with `--drain-time-s 5`";
 
     ADDRESS: "load_assignment",
         "check that claimgate runs, and the address and port in its cluster (Istio: `service` and `port` of the \
@@ -84,8 +92,7 @@ changes! {
         "without Istio: an RBAC filter before `ext_authz` refuses the request";
 
     MUTATION: "decoder_header_mutation_rules",
-        "allow every header that claimgate manages (`allow_expression: { google_re2: {}, regex: \
-         \"^(x-auth-|x_auth_).*\" }`), or remove the rules";
+        "remove it: an allow-list would have to name every spelling of every header that claimgate sets or removes";
     GATEWAY_BACKEND: "backendRefs",
         "under Envoy Gateway: the backend of `extAuth` must exist, have ready endpoints and, in another namespace, be \
          allowed by a ReferenceGrant";

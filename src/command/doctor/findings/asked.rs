@@ -1,9 +1,9 @@
 //! Whether claimgate is asked at all.
 
 use super::advice::{
-    ADDRESS, ADMIN, ADMIN_PORT, CACHE, CONTOUR_TLS, Change, DISABLED, ENFORCE,
-    FAILURE_MODE_AND_ADDRESS, FILTER, FILTER_ENABLED, GATEWAY_POLICY, HTTP2, ISTIO_SELECTOR,
-    LATE_ROUTE, OPEN_CONNECTIONS, PLAIN_PORT, PROTECTED_PATH, SHADOW, TIMEOUT,
+    ADDRESS, ADMIN, ADMIN_PORT, CACHE, CONTEXT, CONTOUR_AUTHORIZATION, CONTOUR_TLS, Change,
+    DISABLED, ENFORCE, FAILURE_MODE_AND_ADDRESS, FILTER, FILTER_ENABLED, GATEWAY_POLICY, HTTP2,
+    ISTIO_SELECTOR, LATE_ROUTE, OPEN_CONNECTIONS, PLAIN_PORT, PROTECTED_PATH, SHADOW, TIMEOUT,
 };
 use super::headers::spoofed;
 use super::{Finding, Instance, Seen, Told, Verdict};
@@ -78,7 +78,7 @@ fn passed(seen: &Seen<'_>, told: &Told<'_>) -> Finding {
              itself removes claim headers",
             format!("{answer}, and the spoofed claim headers did not reach the API"),
         )
-        .change(&[PROTECTED_PATH, DISABLED]);
+        .change(&[PROTECTED_PATH, DISABLED, CONTEXT]);
     }
     if let Some((garbage, _)) = seen.denial(Probe::Garbage) {
         return Finding::warning(
@@ -87,7 +87,7 @@ fn passed(seen: &Seen<'_>, told: &Told<'_>) -> Finding {
              optional`, or a route that is checked only if there is `authorization`",
             format!("{answer}; an unreadable token gets {}", garbage.shown()),
         )
-        .change(&[PROTECTED_PATH, DISABLED]);
+        .change(&[PROTECTED_PATH, DISABLED, CONTEXT]);
     }
     if matches!(status, 403 | 503) && told.answer.body.is_empty() {
         return Finding::problem(
@@ -123,6 +123,7 @@ fn causes(seen: &Seen<'_>) -> Vec<Change> {
         FILTER_ENABLED,
         ISTIO_SELECTOR,
         GATEWAY_POLICY,
+        CONTOUR_AUTHORIZATION,
         CONTOUR_TLS,
         LATE_ROUTE,
     ];
@@ -230,7 +231,7 @@ pub(super) fn elsewhere(seen: &Seen<'_>) -> Option<Finding> {
                 told.answer.status
             ),
         )
-        .change(&[DISABLED, ISTIO_SELECTOR, GATEWAY_POLICY]),
+        .change(&[DISABLED, ISTIO_SELECTOR, GATEWAY_POLICY, CONTEXT]),
         Origin::Envoy(_) | Origin::Unknown => Finding::unseen(
             "asked_elsewhere",
             "whether claimgate is asked about other paths: the gateway itself answers for \

@@ -1,6 +1,6 @@
 //! Whether claim headers of a client reach the API.
 
-use super::advice::{ALLOWED_HEADERS, CLAIM_HEADERS, MUTATION_IGNORED, UNDERSCORES};
+use super::advice::{ALLOWED_HEADERS, CACHE, CLAIM_HEADERS, MUTATION_IGNORED, UNDERSCORES};
 use super::{Finding, Seen};
 use crate::command::doctor::answer::{Local, Origin};
 use crate::command::doctor::probe::{Probe, UNDERSCORED};
@@ -66,6 +66,7 @@ pub(super) fn spellings(seen: &Seen<'_>) -> Finding {
             ALLOWED_HEADERS,
             CLAIM_HEADERS,
             MUTATION_IGNORED,
+            CACHE,
         ]);
     }
     match found.is_empty() {

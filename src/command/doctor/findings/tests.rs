@@ -223,6 +223,7 @@ fn a_public_path_is_no_open_gateway() {
     }));
     assert_eq!(findings[0].code, "public_path", "{findings:#?}");
     assert_eq!(findings[0].verdict, Verdict::CannotProbe);
+    assert!(settings(&findings[0]).contains(&"claimgate.rule"));
 }
 
 /// What a browser and a program with an unreadable token get, if a login is expected.

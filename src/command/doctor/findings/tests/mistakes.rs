@@ -21,11 +21,12 @@ const OFF: &[&str] = &[
     "filter_enabled",
     "AuthorizationPolicy",
     "SecurityPolicy",
+    "authorization",
     "globalExtAuth",
     "routes",
     "failure_mode_allow",
     "shadow_mode",
-    "--drain-strategy",
+    "--drain-time-s",
 ];
 
 const CLUSTER: &[&str] = &[
@@ -50,7 +51,7 @@ const MISTAKES: [Mistake; 36] = [
         Reply::Passed(200),
         Problem,
         "kept_connection",
-        &["filter_enabled", "--drain-strategy"],
+        &["filter_enabled", "--drain-time-s"],
     ),
     // Contour: `permitInsecure`.
     (
@@ -185,7 +186,7 @@ const MISTAKES: [Mistake; 36] = [
         Reply::Passed(200),
         Warning,
         "optional_path",
-        &["--through", "typed_per_filter_config"],
+        &["--through", "typed_per_filter_config", "claimgate.rule"],
     ),
     (
         "a sidecar's 503",
@@ -206,7 +207,13 @@ const MISTAKES: [Mistake; 36] = [
         Reply::Passed(404),
         Warning,
         "passes_elsewhere",
-        &["typed_per_filter_config", "AuthorizationPolicy"],
+        // Contour: an included HTTPProxy that names a public rule.
+        &[
+            "typed_per_filter_config",
+            "AuthorizationPolicy",
+            "SecurityPolicy",
+            "claimgate.rule",
+        ],
     ),
     (
         "authorization removed",
@@ -286,7 +293,14 @@ const MISTAKES: [Mistake; 36] = [
         Reply::Echo("/", "x_auth_subject"),
         Problem,
         "spelling_spoofed",
-        &["headers_with_underscores_action", "allowed_headers"],
+        // `cache`: an answer that was remembered for a request without these headers.
+        &[
+            "headers_with_underscores_action",
+            "allowed_headers",
+            "upstream.claim_headers",
+            "decoder_header_mutation_rules",
+            "cache",
+        ],
     ),
     (
         "raw dots refused",
