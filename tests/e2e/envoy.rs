@@ -2,8 +2,9 @@
 
 use claimgate::dev::envoy::EXAMPLE;
 use claimgate::dev::issuer::Issuer;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::late_routes::{self, MANAGER};
 use crate::setup::{Claimgate, Mesh, bearer, configure_for, eventually, http};
 
 /// Killing an instance of claimgate costs only the requests that Envoy was sending to it.
@@ -55,4 +56,25 @@ async fn a_killed_instance_costs_hardly_a_request() {
     }
     // Each of Envoy's two workers may have to notice by itself.
     assert!(refused <= 4, "{refused} of 300 requests were refused");
+}
+
+/// An allow-list for mutations holds for removals, too: it lacks the spelling that a client invents.
+#[tokio::test]
+#[ignore = "needs Envoy: run `make e2e`"]
+async fn an_allow_list_for_mutations_lets_a_spelling_through() {
+    let list = json!({ "google_re2": {}, "regex": "^(x-auth-|x_auth_).*" });
+    let list = json!({ "disallow_all": true, "allow_expression": list });
+    for (rules, arrives) in [(Value::Null, Value::Null), (list, json!("root"))] {
+        let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
+        let manager = example.pointer_mut(MANAGER).unwrap();
+        manager["common_http_protocol_options"]["headers_with_underscores_action"] = "ALLOW".into();
+        let filter = &mut manager["http_filters"][0]["typed_config"];
+        filter["decoder_header_mutation_rules"] = rules;
+        let mesh = late_routes::Mesh::start(&example).await;
+        let lines = [mesh.token(), "x-auth_subject: root".to_owned()];
+        let answer = mesh.ask("/orders", &lines).await;
+        let seen: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(seen["headers"]["x-auth-subject"], "alice", "{seen}");
+        assert_eq!(seen["headers"]["x-auth_subject"], arrives, "{seen}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Requests that find a route only after the check. Envoy does not ask about a request without a route, and a
 //! later filter can give it one. A last route for everything closes the gap, as in `deploy/envoy`.
 
+mod switches;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use claimgate::dev::envoy::{EXAMPLE, Envoy, Wiring};
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::setup::{Answer, Claimgate, bearer, configure_for, envoy_binary, http};
 
-const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+pub const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 const HTTP_FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
 
 /// A filter behind `ext_authz` that changes `GET /orders`, so that the only route matches.
@@ -62,8 +64,10 @@ enum Others {
 #[ignore = "needs Envoy: run `make e2e`"]
 async fn a_request_without_a_route_is_not_checked() {
     for row in &ROWS {
-        let mesh = Mesh::start(row, Others::NoRoute).await;
-        let answer = mesh.ask(&["x-auth-subject: root".to_owned()]).await;
+        let mesh = Mesh::start(&configuration(row, Others::NoRoute)).await;
+        let answer = mesh
+            .ask("/orders", &["x-auth-subject: root".to_owned()])
+            .await;
         assert_eq!(answer.status, 200, "{}: {answer:?}", row.arrives);
         let expected = json!({ "path": row.arrives, "subject": "root" });
         assert_eq!(arrived(&answer), expected);
@@ -76,16 +80,16 @@ async fn a_request_without_a_route_is_not_checked() {
 async fn a_last_route_for_everything_has_it_checked() {
     for row in &ROWS {
         for others in [Others::NotFound, Others::Api] {
-            let mesh = Mesh::start(row, others).await;
+            let mesh = Mesh::start(&configuration(row, others)).await;
             let forged = "x-auth-subject: root".to_owned();
-            let denied = mesh.ask(std::slice::from_ref(&forged)).await;
+            let denied = mesh.ask("/orders", std::slice::from_ref(&forged)).await;
             assert_eq!(
                 denied.status, 401,
                 "{}, {others:?}: {denied:?}",
                 row.arrives
             );
             assert!(denied.body.contains("missing_token"), "{denied:?}");
-            let allowed = mesh.ask(&[mesh.token(), forged]).await;
+            let allowed = mesh.ask("/orders", &[mesh.token(), forged]).await;
             assert_eq!(
                 allowed.status, 200,
                 "{}, {others:?}: {allowed:?}",
@@ -104,8 +108,8 @@ fn arrived(answer: &Answer) -> Value {
     json!({ "path": seen["path"], "subject": seen["headers"]["x-auth-subject"] })
 }
 
-/// Envoy with a row's filter and routes, between a client and an API that echoes requests.
-struct Mesh {
+/// Envoy between a client and an API that echoes requests.
+pub struct Mesh {
     envoy: Envoy,
     claimgate: Claimgate,
     issuer: Issuer,
@@ -114,7 +118,7 @@ struct Mesh {
 }
 
 impl Mesh {
-    async fn start(row: &Row, others: Others) -> Self {
+    pub async fn start(configuration: &Value) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let issuer = Issuer::start(any, "urn:orders-api").await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -128,7 +132,7 @@ impl Mesh {
             claimgate: claimgate.check.into(),
             upstream: upstream.address(),
         };
-        let configuration = configuration(row, others).to_string();
+        let configuration = configuration.to_string();
         let envoy = Envoy::start(&envoy_binary(), &configuration, &wiring).await;
         Self {
             envoy: envoy.unwrap(),
@@ -139,11 +143,11 @@ impl Mesh {
         }
     }
 
-    async fn ask(&self, lines: &[String]) -> Answer {
-        http(self.envoy.address(), "GET /orders", lines).await
+    pub async fn ask(&self, path: &str, lines: &[String]) -> Answer {
+        http(self.envoy.address(), &format!("GET {path}"), lines).await
     }
 
-    fn token(&self) -> String {
+    pub fn token(&self) -> String {
         let claims = json!({ "sub": "alice" });
         bearer(&self.issuer.mint(claims.as_object().unwrap()).unwrap())
     }
@@ -190,12 +194,14 @@ fn configuration(row: &Row, others: Others) -> Value {
 
 /// Changes the headers, and has Envoy choose the route again.
 pub fn lua(change: &str) -> Value {
-    let code = format!(
-        "function envoy_on_request(handle)
-           handle:headers():{change}
-           handle:clearRouteCache()
-         end"
-    );
+    script(&format!(
+        "handle:headers():{change} handle:clearRouteCache()"
+    ))
+}
+
+/// Runs this for each request, with `handle`.
+fn script(code: &str) -> Value {
+    let code = format!("function envoy_on_request(handle) {code} end");
     json!({
         "name": "envoy.filters.http.lua",
         "typed_config": {

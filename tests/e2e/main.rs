@@ -19,6 +19,7 @@ mod authority;
 mod certificates;
 mod configurations;
 mod doctor;
+mod draining;
 mod envoy;
 mod front;
 mod grpc;
