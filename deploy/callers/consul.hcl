@@ -13,6 +13,7 @@ EnvoyExtensions = [
   {
     Name      = "builtin/ext-authz"
     # If Consul cannot apply the extension, it keeps the listener back. Without this line, it leaves the check out.
+    # No `EnvoyVersion` and `ConsulVersion`: where they do not match, Consul may leave the check out all the same.
     Required  = true
     Arguments = {
       ProxyType = "connect-proxy"
