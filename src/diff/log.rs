@@ -10,6 +10,7 @@ mod comparison;
 mod facts;
 mod lines;
 mod needs;
+mod predictor;
 mod ranges;
 mod rebuilt;
 mod report;
@@ -18,20 +19,15 @@ mod terms;
 
 pub use report::{Count, Predictions};
 
-use super::judge::{Judge, Mint, Outcome, Verdict};
-use super::knobs::Carried;
-use super::request::TokenSpec;
-use super::tokens::usual;
+use super::judge::Outcome;
 use super::{Error, Side};
 use crate::gate::decision_log::record::{
-    ConfigurationRecord, DecisionRecord, Line, TokenState, Verdict as Logged,
+    ConfigurationRecord, DecisionRecord, Line, Verdict as Logged,
 };
 use crate::time::UnixTime;
-use crate::token::source::TokenSource;
-use comparison::Comparison;
 use facts::{Facts, Listed, names};
 use lines::Read;
-use rebuilt::Rebuilt;
+use predictor::{Predictor, Stop};
 use report::Tally;
 use sequence::{Place, Sequences};
 
@@ -57,20 +53,13 @@ pub struct Told {
 /// Reads decision logs line by line. The memory does not grow with the log.
 #[derive(Debug)]
 pub struct Replay<'s> {
-    compared: Comparison<'s>,
-    old: Judge<'s>,
-    new: Judge<'s>,
-    mint: Mint,
+    predictor: Predictor<'s>,
     /// The hash of the old configuration.
     hash: String,
-    /// The usual token of each provider, and its place on the new side.
-    tokens: Vec<Option<TokenSpec>>,
     /// What the records of the old configuration hold, as far as lines have said it.
     listed: Option<Listed>,
     sequences: Sequences,
     tally: Tally,
-    /// The time at which tokens are minted, so that one token serves many records.
-    now: UnixTime,
 }
 
 /// What some programs put before UTF-8.
@@ -90,41 +79,12 @@ impl<'s> Replay<'s> {
         hash: String,
         now: UnixTime,
     ) -> Result<Self, Error> {
-        let compared = Comparison::of(old, new);
-        let mut mint = Mint::default();
-        let tokens: Vec<Option<TokenSpec>> = compared
-            .structure
-            .providers
-            .iter()
-            .map(|pair| {
-                let before = pair.old.and_then(|id| old.policy.provider(id))?;
-                let after = pair.new.and_then(|id| new.policy.provider(id));
-                let sides: Vec<_> = [before].into_iter().chain(after).collect();
-                match usual(&pair.name, &sides) {
-                    Carried::Token(spec, _) => Some(*spec),
-                    Carried::Nothing | Carried::Garbage => None,
-                }
-            })
-            .collect();
-        let mut judges = [old, new].map(|side| Judge::new(side.policy, side.denials));
-        let algorithms = tokens.iter().flatten().map(|spec| spec.alg);
-        if let Some(keys) = mint.prepare(algorithms)? {
-            for judge in &mut judges {
-                judge.trust(&keys);
-            }
-        }
-        let [old_judge, new_judge] = judges;
         Ok(Self {
-            compared,
-            old: old_judge,
-            new: new_judge,
-            mint,
+            predictor: Predictor::new(old, new, now)?,
             hash,
-            tokens,
             listed: None,
             sequences: Sequences::default(),
             tally: Tally::default(),
-            now,
         })
     }
 
@@ -202,255 +162,14 @@ impl<'s> Replay<'s> {
             );
             return Ok(Prediction::CannotTell(why.into()));
         }
-        let Some(listed) = self.listed.clone() else {
+        let Some(listed) = &self.listed else {
             return Ok(Prediction::CannotTell(UNLISTED.into()));
         };
-        Ok(match self.outcome(record, &listed)? {
-            Ok(told) => Prediction::Told(told),
-            Err(why) => Prediction::CannotTell(why),
-        })
-    }
-
-    fn outcome(
-        &mut self,
-        record: &DecisionRecord<'_>,
-        listed: &Listed,
-    ) -> Result<Known<Told>, Error> {
-        let logged = logged(record);
-        // No rule decides about these.
-        if matches!(
-            logged.reason.as_deref(),
-            Some("check_too_large" | "check_unreadable" | "overloaded" | "internal")
-        ) {
-            return Ok(Ok(logged));
-        }
         let facts = Facts { record, listed };
-        if let Err(why) = self.compared.can_be_selected(&facts) {
-            return Ok(Err(why));
-        }
-        let plain = match Rebuilt::of(record) {
-            Ok(plain) => plain,
-            Err(why) => return Ok(Err(why)),
-        };
-        let old = plain.judge(&self.old, None, self.now);
-        let new = plain.judge(&self.new, None, self.now);
-        let old_rule = old.rule.map(|id| id.0);
-        let names_of_old = old_rule.and_then(|index| self.compared.rule_name(0, index));
-        if names_of_old != logged.rule.as_deref() {
-            return Ok(Err(match record.withheld.is_empty() {
-                true => DISAGREE.into(),
-                false => "what OLD looked at is withheld".into(),
-            }));
-        }
-        let Some(new_rule) = new.rule.map(|id| id.0) else {
-            // Refused before any rule, or answered with metadata.
-            return Ok(Ok(self.told(&new, None)));
-        };
-        let pair = record
-            .provider
-            .as_deref()
-            .map(|name| self.compared.pair_of(name));
-        let pair = match pair {
-            Some(None) => return Ok(Err(DISAGREE.into())),
-            Some(Some(index)) => Some(index),
-            None => None,
-        };
-        let is_token_same = match self.compared.is_token_judged_alike(&facts, pair) {
-            Ok(same) => same,
-            Err(why) if self.compared.reads_token(1, new_rule, record) => return Ok(Err(why)),
-            Err(_) => false,
-        };
-        // The same requirement, of the same request and token.
-        let is_enforced_alike = pair.is_none_or(|pair| {
-            let change = self.compared.terms.get(pair);
-            change.is_some_and(terms::Change::is_enforced_alike)
-        });
-        let is_rule_same = self
-            .compared
-            .structure
-            .require_the_same(old_rule, Some(new_rule))
-            && self.compared.same_enforcement
-            && is_enforced_alike
-            && (self.compared.same_preflight || !record.preflight);
-        if is_rule_same && is_token_same {
-            return Ok(Ok(Told {
-                rule: self.compared.rule_name(1, new_rule).map(str::to_owned),
-                ..logged
-            }));
-        }
-        self.judge_anew(facts, &plain, [old_rule, Some(new_rule)], pair)
-    }
-
-    /// Judges with a token like the logged one.
-    fn judge_anew(
-        &mut self,
-        facts: Facts<'_>,
-        plain: &Rebuilt<'_>,
-        [old_rule, new_rule]: [Option<usize>; 2],
-        pair: Option<usize>,
-    ) -> Result<Known<Told>, Error> {
-        let record = facts.record;
-        let index = new_rule.unwrap_or(0);
-        if !self.compared.reads_token(1, index, record) {
-            // The answer does not depend on a token.
-            if let Err(why) = self.compared.knows(&facts, 1, index, None) {
-                return Ok(Err(why));
-            }
-            let now = match self.compared.is_about_time(1, index) {
-                true => time(record).unwrap_or(self.now),
-                false => self.now,
-            };
-            let verdict = plain.judge(&self.new, None, now);
-            return Ok(Ok(self.told(&verdict, None)));
-        }
-        match record.token {
-            TokenState::Unread => {
-                return Ok(Err("the token was not read, so it is not known".into()));
-            }
-            TokenState::Absent if self.compared.new_places => {
-                let why = "NEW also looks for tokens in other places, which are not logged";
-                return Ok(Err(why.into()));
-            }
-            TokenState::Absent => {
-                if let Err(why) = self.compared.knows(&facts, 1, index, None) {
-                    return Ok(Err(why));
-                }
-                let verdict = plain.judge(&self.new, None, self.now_for(record, 1, index));
-                return Ok(Ok(self.told(&verdict, None)));
-            }
-            TokenState::Rejected | TokenState::Unverified => {
-                return self.judge_rejected(record, plain, pair);
-            }
-            TokenState::Valid => {}
-        }
-        let Some(pair) = pair else {
-            return Ok(Err(DISAGREE.into()));
-        };
-        if let Err(why) = self.compared.knows(&facts, 1, index, Some(pair)) {
-            return Ok(Err(why));
-        }
-        let asks_times = self
-            .compared
-            .terms
-            .get(pair)
-            .is_some_and(terms::Change::asks_times);
-        let now = match asks_times {
-            true => time(record).unwrap_or(self.now),
-            false => self.now_for(record, 1, index),
-        };
-        let spec = match self.spec(&facts, [old_rule, new_rule], pair) {
-            Ok(spec) => spec,
-            Err(why) => return Ok(Err(why)),
-        };
-        let token = self.mint.token(&spec, now)?;
-        let token = (token.as_str(), &spec.place);
-        // The old configuration must say what the log says, as far as the record tells.
-        if let Some(old_rule) = old_rule
-            && self.compared.knows(&facts, 0, old_rule, Some(pair)).is_ok()
-            && self.compared.is_about_time(0, old_rule) == self.compared.is_about_time(1, index)
-        {
-            let verdict = plain.judge(&self.old, Some(token), now);
-            let reason = verdict.reason.map(|reason| reason.code().to_owned());
-            let logged = logged(record);
-            if verdict.outcome != logged.outcome || reason != logged.reason {
-                return Ok(Err(DISAGREE.into()));
-            }
-        }
-        let verdict = plain.judge(&self.new, Some(token), now);
-        if verdict.is_token_refused
-            && self
-                .compared
-                .terms
-                .get(pair)
-                .is_some_and(terms::Change::keeps_valid)
-        {
-            return Ok(Err("a token like the logged one cannot be made".into()));
-        }
-        Ok(Ok(self.told(&verdict, None)))
-    }
-
-    /// A refused token is refused again for the same reason. Whether that takes effect is decided with
-    /// another token of the same provider that is refused.
-    fn judge_rejected(
-        &mut self,
-        record: &DecisionRecord<'_>,
-        plain: &Rebuilt<'_>,
-        pair: Option<usize>,
-    ) -> Result<Known<Told>, Error> {
-        let verdict = match pair.and_then(|pair| self.tokens.get(pair).cloned().flatten()) {
-            Some(mut spec) => {
-                spec.iat = Some(-200_000);
-                spec.exp = Some(-100_000);
-                let token = self.mint.token(&spec, self.now)?;
-                plain.judge(&self.new, Some((&token, &spec.place)), self.now)
-            }
-            None => {
-                let place = self.compared.new.policy.token_places().first();
-                let place =
-                    place.map_or_else(TokenSource::authorization, |place| (**place).clone());
-                plain.judge(&self.new, Some(("garbage", &place)), self.now)
-            }
-        };
-        let reason = logged(record).reason;
-        Ok(Ok(self.told(&verdict, reason)))
-    }
-
-    fn now_for(&self, record: &DecisionRecord<'_>, side: usize, rule: usize) -> UnixTime {
-        match self.compared.is_about_time(side, rule) {
-            true => time(record).unwrap_or(self.now),
-            false => self.now,
-        }
-    }
-
-    /// A token with the logged claims that the rules ask for.
-    fn spec(&self, facts: &Facts<'_>, rules: [Option<usize>; 2], pair: usize) -> Known<TokenSpec> {
-        let record = facts.record;
-        let mut spec = self.tokens.get(pair).cloned().flatten().ok_or(DISAGREE)?;
-        if let Some(place) = &record.token_from {
-            let places = self.compared.old.policy.token_places().all();
-            let found = places.iter().find(|own| own.to_string() == **place);
-            spec.place = (**found.ok_or(DISAGREE)?).clone();
-        } else {
-            spec.place = TokenSource::authorization();
-        }
-        let mut paths: Vec<Vec<String>> = Vec::new();
-        for (side, rule) in rules.into_iter().enumerate() {
-            let Some(needs) = rule.and_then(|rule| self.compared.needs.get(side)?.get(rule)) else {
-                continue;
-            };
-            paths.extend(needs.all_named_claims().cloned());
-            if needs.scopes {
-                paths.extend(self.compared.scope_claims(side, pair));
-            }
-        }
-        if let Some(change) = self.compared.terms.get(pair) {
-            paths.extend(change.asked().iter().cloned());
-        }
-        for own in &facts.listed.claims {
-            let is_asked = paths
-                .iter()
-                .any(|path| path.starts_with(own) || own.starts_with(path));
-            if is_asked {
-                spec.add_logged(record, own)?;
-            }
-        }
-        Ok(spec)
-    }
-
-    /// The verdict in the words of the log, with another reason if one is given.
-    fn told(&self, verdict: &Verdict, reason: Option<String>) -> Told {
-        let own = verdict.reason.map(|reason| reason.code().to_owned());
-        let reason = match (own, reason) {
-            (Some(_), Some(other)) => Some(other),
-            (own, _) => own,
-        };
-        Told {
-            outcome: verdict.outcome,
-            reason,
-            rule: verdict
-                .rule
-                .and_then(|id| self.compared.rule_name(1, id.0))
-                .map(str::to_owned),
+        match self.predictor.outcome(&facts) {
+            Ok(told) => Ok(Prediction::Told(told)),
+            Err(Stop::CannotTell(why)) => Ok(Prediction::CannotTell(why)),
+            Err(Stop::Failed(error)) => Err(error),
         }
     }
 }
@@ -467,9 +186,6 @@ const UNLISTED: &str =
 /// Why a decision with an unknown value is not judged.
 const NEWER: &str = "a newer version of claimgate wrote it: compare with that version";
 
-/// Why a record is not judged although it seems to be complete.
-const DISAGREE: &str = "the log and OLD disagree about the request";
-
 /// The decision that a record tells.
 fn logged(record: &DecisionRecord<'_>) -> Told {
     let reason = record.reason.as_deref().or(record.would_be.as_deref());
@@ -482,10 +198,4 @@ fn logged(record: &DecisionRecord<'_>) -> Told {
         reason: reason.map(str::to_owned),
         rule: record.rule.as_deref().map(str::to_owned),
     }
-}
-
-fn time(record: &DecisionRecord<'_>) -> Option<UnixTime> {
-    let time = humantime::parse_rfc3339(&record.time).ok()?;
-    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(UnixTime::from_duration(since))
 }

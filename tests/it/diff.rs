@@ -8,6 +8,7 @@ use claimgate::diff::{self, Differences, Limits};
 use claimgate::time::UnixTime;
 use serde_json::Value;
 
+mod log_cases;
 mod logs;
 mod random;
 mod verify;

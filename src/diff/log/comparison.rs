@@ -1,16 +1,21 @@
 //! What differs between OLD and NEW as far as logged requests show it, and what a record must hold
 //! so that NEW can judge it.
 
+use std::collections::BTreeSet;
+
 use super::facts::Facts;
 use super::needs::Needs;
-use super::{DISAGREE, Known, terms};
+use super::predictor::{DISAGREE, OTHER_PLACES};
+use super::{Known, terms};
 use crate::decision::Reason;
 use crate::diff::Side;
 use crate::diff::structure::{ProviderPair, Structure};
 use crate::gate::decision_log::record::{DecisionRecord, TokenState};
-use crate::identity::Spoofed;
+use crate::identity::{Spoofed, Upstream};
+use crate::keyring::ProviderId;
 use crate::policy::condition::Uses;
 use crate::policy::rules::RULE_EXTENSION;
+use crate::request::Request;
 
 /// Both configurations beside each other.
 #[derive(Debug)]
@@ -31,8 +36,10 @@ pub(super) struct Comparison<'s> {
     pub(super) terms: Vec<terms::Change>,
     global_terms: bool,
     pub(super) new_places: bool,
-    pub(super) same_enforcement: bool,
-    pub(super) same_preflight: bool,
+    same_enforcement: bool,
+    same_preflight: bool,
+    /// Whether conditions see paths alike.
+    same_paths: bool,
     old_context: bool,
     old_source: bool,
 }
@@ -74,6 +81,7 @@ impl<'s> Comparison<'s> {
             new_places: new_places.iter().any(|place| !old_places.contains(place)),
             same_enforcement: old.policy.is_enforced() == new.policy.is_enforced(),
             same_preflight: old.policy.cors_preflight() == new.policy.cors_preflight(),
+            same_paths: old.policy.rules().paths() == new.policy.rules().paths(),
             old_context: uses(|uses| uses.context),
             old_source: uses(|uses| uses.source),
             obstacle: obstacle(old, new),
@@ -192,9 +200,7 @@ impl<'s> Comparison<'s> {
     ) -> Known<bool> {
         match facts.record.token {
             TokenState::Absent => match self.new_places {
-                true => {
-                    Err("NEW also looks for tokens in other places, which are not logged".into())
-                }
+                true => Err(OTHER_PLACES.into()),
                 false => Ok(true),
             },
             // The rule did not look at it, and neither does the same rule now.
@@ -203,8 +209,7 @@ impl<'s> Comparison<'s> {
                 let change = pair.and_then(|pair| self.terms.get(pair));
                 let change = change.ok_or(DISAGREE)?;
                 if self.new_places {
-                    let why = "NEW also looks for tokens in other places, which are not logged";
-                    return Err(why.into());
+                    return Err(OTHER_PLACES.into());
                 }
                 change.of_valid(|path| facts.claim(path).map(drop))
             }
@@ -229,14 +234,41 @@ impl<'s> Comparison<'s> {
         }
     }
 
-    /// Whether a rule looks at the token of this request.
-    pub(super) fn reads_token(
+    /// Whether a rule of NEW requires of a request what a rule of OLD did, and the refusals of both
+    /// take effect alike.
+    pub(super) fn requires_the_same(
         &self,
-        side: usize,
-        rule: usize,
         record: &DecisionRecord<'_>,
+        old_rule: Option<usize>,
+        new_rule: usize,
+        pair: Option<usize>,
     ) -> bool {
-        let needs = self.needs.get(side).and_then(|rules| rules.get(rule));
+        let is_enforced_alike = pair.is_none_or(|pair| {
+            let change = self.terms.get(pair);
+            change.is_some_and(terms::Change::is_enforced_alike)
+        });
+        let needs = self.needs.get(1).and_then(|rules| rules.get(new_rule));
+        let reads_path = needs.is_none_or(|needs| needs.path);
+        let same_rule = self.structure.require_the_same(old_rule, Some(new_rule));
+        same_rule
+            && self.same_enforcement
+            && is_enforced_alike
+            && (self.same_preflight || !record.preflight)
+            && (self.same_paths || !reads_path)
+    }
+
+    /// The provider of a pair on one side.
+    pub(super) fn provider(&self, side: usize, pair: usize) -> Option<ProviderId> {
+        let pair = self.structure.providers.get(pair)?;
+        match side {
+            0 => pair.old,
+            _ => pair.new,
+        }
+    }
+
+    /// Whether a rule of NEW looks at the token of this request.
+    pub(super) fn reads_token(&self, rule: usize, record: &DecisionRecord<'_>) -> bool {
+        let needs = self.needs.get(1).and_then(|rules| rules.get(rule));
         let is_free = record.preflight
             && self.new.policy.cors_preflight() == crate::policy::CorsPreflight::Allow;
         needs.is_some_and(|needs| needs.token) && !is_free
@@ -258,11 +290,38 @@ impl<'s> Comparison<'s> {
     }
 }
 
-/// Settings that depend on headers that are not logged, if they differ.
+/// Why no record can be judged: NEW refuses requests with headers that are not logged, and OLD does not
+/// refuse all of these.
 fn obstacle(old: &Side<'_>, new: &Side<'_>) -> Option<&'static str> {
     let refuses = |side: &Side<'_>| side.policy.upstream().spoofed == Spoofed::Refuse;
-    let managed = |side: &Side<'_>| format!("{:?}", side.policy.upstream().claim_headers);
-    let differs = managed(old) != managed(new) || !refuses(old);
-    (refuses(new) && differs)
+    let managed = |side: &Side<'_>| -> BTreeSet<String> {
+        let Upstream {
+            claim_headers,
+            scope_header,
+            payload_header,
+            ..
+        } = side.policy.upstream();
+        let names = claim_headers.iter().map(|(name, _)| name);
+        let names = names.chain(scope_header).chain(payload_header);
+        names
+            .map(|name| name.as_str().to_ascii_lowercase())
+            .collect()
+    };
+    let carriers = |side: &Side<'_>| -> BTreeSet<String> {
+        let places = side.policy.token_places().all().iter();
+        places
+            .filter_map(|place| place.header().map(str::to_owned))
+            .collect()
+    };
+    // If the proxy's route names a rule, both refuse these.
+    let misleading = |side: &Side<'_>| {
+        let headers = side.policy.rules().misleading_headers(&Request::default());
+        !headers.is_empty()
+    };
+    let refused_before = refuses(old)
+        && managed(new).is_subset(&managed(old))
+        && carriers(new).is_subset(&carriers(old))
+        && (misleading(old) || !misleading(new));
+    (refuses(new) && !refused_before)
         .then_some("NEW refuses requests with certain headers, which are not logged")
 }

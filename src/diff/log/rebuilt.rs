@@ -6,12 +6,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::Known;
+use super::facts::Facts;
 use crate::decision::Decision;
 use crate::diff::judge::{Judge, Verdict};
 use crate::explain::place::put;
 use crate::gate::decision_log::record::{DecisionRecord, HeaderValue, Part, PathBytes};
 use crate::request::pseudo::Conflict;
-use crate::request::{Peer, Request};
+use crate::request::{Peer, Request, is_spelling};
 use crate::time::UnixTime;
 use crate::token::source::TokenSource;
 
@@ -23,8 +24,8 @@ pub(super) struct Rebuilt<'r> {
 }
 
 impl<'r> Rebuilt<'r> {
-    pub(super) fn of(record: &'r DecisionRecord<'_>) -> Known<Self> {
-        let record: &'r DecisionRecord<'r> = record;
+    pub(super) fn of(facts: &Facts<'r>) -> Known<Self> {
+        let record = facts.record;
         let mut lines = Vec::new();
         for (name, values) in &record.headers {
             for value in values {
@@ -44,6 +45,17 @@ impl<'r> Rebuilt<'r> {
                     lines.push((name.to_owned(), b"x".to_vec()));
                 }
             }
+        }
+        // Some other header says that it was none: one that announces a body.
+        if !record.preflight && is_cors_preflight(record, &lines) {
+            let is_unlisted = |name: &&str| {
+                let mut listed = facts.listed.headers.iter();
+                !listed.any(|own| is_spelling(own, name))
+            };
+            let names = ["transfer-encoding", "content-type"];
+            let name = names.into_iter().find(is_unlisted);
+            let name = name.ok_or("it is not known which header makes it no preflight")?;
+            lines.push((name.to_owned(), b"x".to_vec()));
         }
         Ok(Self {
             record,
@@ -108,4 +120,15 @@ impl<'r> Rebuilt<'r> {
         let decision: Decision = judge.decide(&request, now);
         Verdict::of(&decision)
     }
+}
+
+fn is_cors_preflight(record: &DecisionRecord<'_>, lines: &[(String, Vec<u8>)]) -> bool {
+    let lines = lines.iter();
+    let headers = lines.map(|(name, value)| (name.as_str(), value.as_slice()));
+    let request = Request {
+        method: &record.method,
+        headers: headers.collect(),
+        ..Request::default()
+    };
+    request.is_cors_preflight()
 }

@@ -19,19 +19,25 @@ use crate::support::gate::Gate;
 use crate::support::keys::signer;
 
 /// Every claim of the random tokens.
-const CLAIMS: [&str; 11] = [
+pub const CLAIMS: [&str; 11] = [
     "iss", "aud", "exp", "iat", "nbf", "scope", "role", "level", "staff", "groups", "ver",
 ];
 
-/// The configuration with keys, and with a decision log in a file of the directory.
+/// The configuration with keys, and with a decision log in a file of the directory that has all
+/// claims.
 fn logging(config: &Value, directory: &Path, name: &str) -> String {
+    logging_claims(config, &CLAIMS, directory, name)
+}
+
+/// The same with these claims.
+fn logging_claims(config: &Value, claims: &[&str], directory: &Path, name: &str) -> String {
     let mut config = config.clone();
     let keys = json!({"keys": [signer(Es256, "verify").jwk()]});
     for provider in config["providers"].as_array_mut().unwrap() {
         provider["jwks"] = json!({"inline": keys});
     }
     let path = directory.join(name);
-    config["decision_log"] = json!({"path": path, "claims": CLAIMS});
+    config["decision_log"] = json!({"path": path, "claims": claims});
     config.to_string()
 }
 
@@ -57,6 +63,10 @@ async fn decide(yaml: &str, requests: &[Value], log: &Path) -> Vec<String> {
         let (method, host) = (text(&request["method"], "GET"), text(&request["host"], ""));
         let path = text(&request["path"], "/");
         let address = text(&request["source"]["address"], "192.0.2.1");
+        let mut context = Vec::new();
+        for (name, value) in request["context"].as_object().into_iter().flatten() {
+            context.push((name.as_str(), value.as_str().unwrap()));
+        }
         let check = compose(&Request {
             method: &method,
             host: &host,
@@ -64,8 +74,10 @@ async fn decide(yaml: &str, requests: &[Value], log: &Path) -> Vec<String> {
             headers: lines.iter().collect(),
             source: Peer {
                 address: &address,
+                principal: request["source"]["principal"].as_str().unwrap_or_default(),
                 ..Peer::default()
             },
+            context,
             ..Request::default()
         });
         gate.service
@@ -107,9 +119,19 @@ fn outcome(record: &DecisionRecord<'_>) -> (String, Option<String>, Option<Strin
 /// Logs under the first, predicts the second, and compares with what the second decides. Returns how
 /// many could be told, how many of those are judged otherwise, and why others cannot be told.
 async fn predict(old: &Value, new: &Value, requests: &[Value]) -> (usize, usize, Vec<String>) {
+    predict_with(old, new, &CLAIMS, requests).await
+}
+
+/// The same with these logged claims.
+pub async fn predict_with(
+    old: &Value,
+    new: &Value,
+    claims: &[&str],
+    requests: &[Value],
+) -> (usize, usize, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
-    let old = logging(old, directory.path(), "old");
-    let new = logging(new, directory.path(), "new");
+    let old = logging_claims(old, claims, directory.path(), "old");
+    let new = logging_claims(new, claims, directory.path(), "new");
     let before = decide(&old, requests, &directory.path().join("old")).await;
     let after = decide(&new, requests, &directory.path().join("new")).await;
     let load = |text: &str| Config::from_yaml(text).unwrap();
@@ -200,7 +222,7 @@ async fn nearly_every_request_is_told() {
         json!([]),
     );
     let mut new = rules(
-        json!({"name": "write", "match": {"methods": ["POST", "PUT"], "path": {"prefix": "/a"}}, "any_scope": ["w", "x"], "condition": "has(claims.staff)"}),
+        json!({"name": "write", "match": {"methods": ["POST", "PUT"], "path": {"prefix": "/a"}}, "any_scope": ["w", "x"], "condition": "has(claims.staff) && claims.staff in [true, false]"}),
         json!([{"name": "read", "match": {"path": {"prefix": "/a"}}, "scopes": ["r"]}]),
     );
     new["providers"][1]["audiences"] = json!(["api", "web"]);
