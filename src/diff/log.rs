@@ -109,19 +109,26 @@ impl<'s> Replay<'s> {
             Read::Unreadable => self.sequences.unreadable(),
             Read::NoInstance => self.sequences.unknown_configuration(),
             Read::NewerKind => self.sequences.unknown_kind(),
-            Read::Line(Line::Configuration(record)) => {
-                self.sequences.configuration(&record);
-                self.tally.configuration(&record);
-                self.remember(record);
-            }
-            Read::Line(Line::Lost(record)) => self.sequences.lost(record.n, record.count),
-            Read::Line(Line::Stopped(record)) => self.sequences.stopped(record.n),
             Read::NewerDecision { n } => match self.sequences.decision(n) {
                 Place::New => self.tally.cannot_tell(NEWER),
                 Place::Unknown => self.tally.cannot_tell(HEADLESS),
                 Place::ReadBefore => {}
             },
-            Read::Line(Line::Decision(record)) => match self.sequences.decision(record.n) {
+            Read::Line(line) => self.known_line(*line)?,
+        }
+        Ok(())
+    }
+
+    fn known_line(&mut self, line: Line<'_>) -> Result<(), Error> {
+        match line {
+            Line::Configuration(record) => {
+                self.sequences.configuration(&record);
+                self.tally.configuration(&record);
+                self.remember(record);
+            }
+            Line::Lost(record) => self.sequences.lost(record.n, record.count),
+            Line::Stopped(record) => self.sequences.stopped(record.n),
+            Line::Decision(record) => match self.sequences.decision(record.n) {
                 Place::New => {
                     let prediction = self.predict(&record)?;
                     self.tally.add(&record, &prediction);

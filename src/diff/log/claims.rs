@@ -325,7 +325,8 @@ mod tests {
             ("12345678901234567890123", false),
             ("0.1000000000000000000001", false),
             (r#"{"b":[1e400],"a":1}"#, false),
-            ("1e30", false),
+            ("1E+30", true),
+            ("0.99999999999999999999", false),
         ] {
             assert_eq!(exact("a", text).is_ok(), expected, "{text}");
         }

@@ -24,7 +24,7 @@ impl<'r> Facts<'r> {
     /// Whether a part is left out that is neither a header nor a claim.
     pub(super) fn part(&self, part: &str) -> Known<()> {
         match self.record.withheld.iter().any(|withheld| withheld == part) {
-            true => Err(format!("the {part} is withheld").into()),
+            true => Err(format!("`{part}` is withheld").into()),
             false => Ok(()),
         }
     }

@@ -11,7 +11,7 @@ use crate::gate::decision_log::record::{
 #[derive(Debug)]
 pub(super) enum Read {
     /// A line that this version understands.
-    Line(Line<'static>),
+    Line(Box<Line<'static>>),
     /// A decision with a value that this version does not know.
     NewerDecision {
         /// Its number.
@@ -34,7 +34,7 @@ pub(super) fn read(line: &[u8]) -> Read {
         return unreadable(line);
     };
     match Line::read(text) {
-        Ok(line) => Read::Line(line),
+        Ok(line) => Read::Line(Box::new(line)),
         Err(_) => newer(text).unwrap_or_else(|| unreadable(line)),
     }
 }
@@ -52,15 +52,16 @@ fn newer(text: &str) -> Option<Read> {
     let number = |name: &str| members.get(name).and_then(Value::as_u64);
     let kind = members.get("kind")?.as_str()?;
     let n = number("n");
+    let line = |line| Read::Line(Box::new(line));
     Some(match kind {
         "decision" => Read::NewerDecision { n: n? },
-        "configuration" => Read::Line(Line::Configuration(configuration(&members, n?)?)),
-        "lost" => Read::Line(Line::Lost(LostRecord {
+        "configuration" => line(Line::Configuration(configuration(&members, n?)?)),
+        "lost" => line(Line::Lost(LostRecord {
             n: n?,
             time: String::new(),
             count: number("count")?,
         })),
-        "stopped" => Read::Line(Line::Stopped(StoppedRecord {
+        "stopped" => line(Line::Stopped(StoppedRecord {
             n: n?,
             time: String::new(),
         })),
@@ -135,12 +136,14 @@ mod tests {
             (r#"{"kind":"configuration","n":7"#.to_owned(), "no instance"),
         ] {
             let found = match read(line.as_bytes()) {
-                Read::Line(Line::Lost(lost)) => format!("lost {} {}", lost.n, lost.count),
-                Read::Line(Line::Configuration(head)) => format!(
-                    "head {} {} {:?} {:?} {:?} {}",
-                    head.instance, head.n, head.cause, head.claims, head.headers, head.allow
-                ),
-                Read::Line(line) => format!("{line:?}"),
+                Read::Line(line) => match *line {
+                    Line::Lost(lost) => format!("lost {} {}", lost.n, lost.count),
+                    Line::Configuration(head) => format!(
+                        "head {} {} {:?} {:?} {:?} {}",
+                        head.instance, head.n, head.cause, head.claims, head.headers, head.allow
+                    ),
+                    other => format!("{other:?}"),
+                },
                 Read::NewerDecision { n } => format!("decision {n}"),
                 Read::NewerKind => "kind".to_owned(),
                 Read::NoInstance => "no instance".to_owned(),

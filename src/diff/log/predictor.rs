@@ -69,6 +69,9 @@ pub(super) const NO_SUCH_TOKEN: &str = "a token like the logged one cannot be ma
 pub(super) const OTHER_PLACES: &str =
     "NEW also looks for tokens in other places, which are not logged";
 
+/// Why a record is not judged if the settings that were compared are those of another provider.
+pub(super) const OTHER_PROVIDER: &str = "another provider of NEW may accept the token's issuer";
+
 const OPEN_CLAIMS: &str =
     "a claim is absent or `null`, which the log does not tell apart, but a condition does";
 
@@ -260,7 +263,7 @@ impl<'s> Predictor<'s> {
                 }
                 let verdict = plain.judge(&self.new, Some(token), now);
                 if verdict.provider.is_some() && verdict.provider != new_provider {
-                    return Err("another provider of NEW accepts the token's issuer".into());
+                    return Err(OTHER_PROVIDER.into());
                 }
                 if verdict.is_token_refused && keeps_valid {
                     return Err(NO_SUCH_TOKEN.into());

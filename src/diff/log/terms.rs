@@ -2,14 +2,22 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use super::Known;
+use super::predictor::OTHER_PROVIDER;
 use crate::diff::Side;
 use crate::diff::structure::ProviderPair;
+use crate::keyring::ProviderId;
 use crate::token::claims::ClaimPath;
 use crate::token::{Audiences, RequiredClaim, Tenants, Terms};
 
 /// The change of one provider's settings.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each with a name of its own"
+)]
 pub(super) struct Change {
     /// Whether no setting of its tokens differs.
     is_nothing: bool,
@@ -18,6 +26,8 @@ pub(super) struct Change {
     /// The claims that tell whether it is.
     asked: Vec<Vec<String>>,
     is_gone: bool,
+    /// Whether other keys may have been known at the time of a decision.
+    are_keys_in_doubt: bool,
     is_enforced_alike: bool,
     /// The first check of a token that a setting changes.
     first: Check,
@@ -78,6 +88,7 @@ impl Change {
             obstacle: None,
             asked: Vec::new(),
             is_gone: false,
+            are_keys_in_doubt: false,
             is_enforced_alike: !pair.differing.contains(&"enforce"),
             first: pair
                 .differing
@@ -86,29 +97,58 @@ impl Change {
                 .min()
                 .unwrap_or(Check::Rules),
         };
-        if pair.old.is_none() {
+        let (Some(old_id), Some(before)) =
+            (pair.old, pair.old.and_then(|id| old.policy.provider(id)))
+        else {
             return change;
-        }
-        if pair.new.is_none() {
-            change.is_nothing = false;
-            change.is_gone = true;
-            change.first = Check::Form;
-            return change;
-        }
-        let before = pair.old.and_then(|id| old.policy.provider(id));
+        };
         let after = pair.new.and_then(|id| new.policy.provider(id));
-        if let (Some(before), Some(after)) = (before, after) {
-            for setting in &pair.differing {
-                change.add(setting, &before.terms, &after.terms);
-            }
+        let (Some(new_id), Some(after)) = (pair.new, after) else {
+            let is_accepted = |issuer: &str| new.policy.by_issuer(issuer).is_some();
+            let is_taken_over = before.terms.issuers().any(is_accepted)
+                || is_taken_over(old_id, &before.terms, old, new, |_| true);
+            change.remove(is_taken_over, &before.terms, new);
+            return change;
+        };
+        for setting in &pair.differing {
+            change.add(setting, &before.terms, &after.terms);
         }
-        if pair.words.iter().any(|words| is_about_keys(words)) {
+        if is_taken_over(old_id, &before.terms, old, new, |id| id != new_id) {
+            change.is_nothing = false;
+            change.ask_issuer(&before.terms);
+        }
+        let keys = Keys::of(effective(old, old_id), effective(new, new_id));
+        // Without a source, the issuer's own metadata names the keys.
+        let is_elsewhere = keys.are_elsewhere
+            || (keys.are_discovered && before.terms.issuer != after.terms.issuer);
+        change.are_keys_in_doubt = is_elsewhere || keys.are_fetched_otherwise;
+        if is_elsewhere {
             change.is_nothing = false;
             change.first = change.first.min(Check::Signature);
             let why = format!("the keys of `{}` come from elsewhere", pair.name);
             change.obstacle = Some(why.into());
         }
         change
+    }
+
+    fn remove(&mut self, is_taken_over: bool, old: &Terms, new: &Side<'_>) {
+        self.is_nothing = false;
+        self.is_gone = true;
+        self.first = Check::Form;
+        if is_taken_over {
+            self.obstacle = Some(OTHER_PROVIDER.into());
+        } else if new.policy.max_token_bytes() < old.max_token_bytes {
+            self.obstacle = Some("`max_token_bytes` is smaller now".into());
+        }
+    }
+
+    /// The issuer of an accepted token matters.
+    fn ask_issuer(&mut self, old: &Terms) {
+        self.asked.push(vec!["iss".to_owned()]);
+        // A token of a trust domain may have no `iss`.
+        if old.issuers().any(is_domain) {
+            self.asked.push(vec!["sub".to_owned()]);
+        }
     }
 
     fn add(&mut self, setting: &str, old: &Terms, new: &Terms) {
@@ -118,13 +158,17 @@ impl Change {
         match setting {
             "issuer" | "issuer_aliases" => {
                 let own: Vec<&str> = new.issuers().collect();
-                if !old.issuers().all(|issuer| own.contains(&issuer)) {
-                    self.asked.push(one("iss"));
+                if !old.issuers().all(|issuer| own.contains(&issuer)) || asks_subject(old, new) {
+                    self.ask_issuer(old);
+                }
+                if asks_subject(old, new) {
+                    self.asked.push(one("sub"));
                 }
             }
             "tenants" => {
                 let keeps = match (&old.tenants, &new.tenants) {
-                    (_, Tenants::Any) => true,
+                    // Without tenants, `tid` is not checked.
+                    (Tenants::AnyOf(_) | Tenants::Any, Tenants::Any) => true,
                     (Tenants::AnyOf(old), Tenants::AnyOf(new)) => {
                         old.iter().all(|tenant| is_in(new, tenant))
                     }
@@ -201,7 +245,10 @@ impl Change {
     /// Whether a token that was refused for this reason is refused for it again: no earlier check, and
     /// not that one, is changed.
     pub(super) fn refuses_again(&self, reason: Option<&str>) -> bool {
-        self.is_nothing || reason.is_some_and(|reason| Check::of_reason(reason) < self.first)
+        let check = reason.map(Check::of_reason);
+        let is_before = check.is_some_and(|check| check < self.first);
+        let is_for_keys = check == Some(Check::Signature) && self.are_keys_in_doubt;
+        (self.is_nothing || is_before) && !is_for_keys
     }
 
     /// Whether an accepted token is accepted now.
@@ -239,8 +286,71 @@ impl Change {
     }
 }
 
-fn is_about_keys(words: &str) -> bool {
-    words.starts_with("`jwks") || words.starts_with("`discovery_url")
+/// How the settings of a provider's keys differ.
+struct Keys {
+    are_elsewhere: bool,
+    are_discovered: bool,
+    are_fetched_otherwise: bool,
+}
+
+impl Keys {
+    /// Of two providers as an operator reads them.
+    fn of(old: Option<&Value>, new: Option<&Value>) -> Self {
+        let of = |side: Option<&Value>, name: &str| {
+            let found = side.and_then(|side| side.get(name)).cloned();
+            found.unwrap_or_default()
+        };
+        let differs = |name: &&str| of(old, name) != of(new, name);
+        let mut sources = KEY_SOURCES.iter();
+        Self {
+            are_elsewhere: KEY_SOURCES.iter().any(|name| differs(name)),
+            are_discovered: sources.all(|name| of(new, name).is_null()),
+            are_fetched_otherwise: KEY_FETCHES.iter().any(|name| differs(name)),
+        }
+    }
+}
+
+fn effective<'s>(side: &'s Side<'_>, id: ProviderId) -> Option<&'s Value> {
+    let all = side.effective.get("providers")?.as_array()?;
+    all.get(id.0)
+}
+
+/// The settings that say where keys come from. Without one, the issuer's metadata says it.
+const KEY_SOURCES: [&str; 2] = ["discovery_url", "jwks"];
+
+/// The settings that say when they are fetched.
+const KEY_FETCHES: [&str; 3] = ["fetch", "refresh", "required"];
+
+/// Whether a token's `sub` decides now: with trust domains, every token must be for a workload of one
+/// of them.
+fn asks_subject(old: &Terms, new: &Terms) -> bool {
+    let domains = |terms: &Terms| -> Vec<String> {
+        let issuers = terms.issuers().filter(|issuer| is_domain(issuer));
+        issuers.map(str::to_owned).collect()
+    };
+    let (before, after) = (domains(old), domains(new));
+    let keeps = !before.is_empty() && before.iter().all(|domain| after.contains(domain));
+    !after.is_empty() && !keeps
+}
+
+fn is_domain(issuer: &str) -> bool {
+    issuer.starts_with("spiffe://")
+}
+
+/// Whether one of these providers of NEW may accept tokens that this provider of OLD has accepted.
+fn is_taken_over(
+    id: ProviderId,
+    terms: &Terms,
+    old: &Side<'_>,
+    new: &Side<'_>,
+    is_other: impl Fn(ProviderId) -> bool,
+) -> bool {
+    let is_own = |issuer: &str| {
+        let found = old.policy.by_issuer(issuer);
+        found.is_some_and(|(found, _)| found == id) || terms.issuers().any(|own| own == issuer)
+    };
+    let mut others = new.policy.providers().filter(|(id, _)| is_other(*id));
+    others.any(|(_, other)| other.terms.issuers().any(is_own))
 }
 
 /// Whether a change of this provider may matter for tokens of others, or of none: another issuer, or

@@ -397,6 +397,84 @@ async fn open_requests() {
     .await;
 }
 
+/// Which provider judges a token, and by which keys.
+#[tokio::test]
+async fn other_providers() {
+    let provider = |name: &str, issuer: &str, audience: &str| {
+        json!({
+            "name": name, "issuer": format!("https://{issuer}.example.com"),
+            "audiences": [audience],
+        })
+    };
+    let with_providers =
+        |providers: Value| with(rules(&json!({})), &json!({"providers": providers}));
+    let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+    let tenants = json!({
+        "name": "tenants", "issuer": "https://login.example.com/{tenantid}/v2.0",
+        "tenants": "any", "audiences": ["api"],
+    });
+    let acme = || with_claims(&json!({}));
+    let of_tenant = with_claims(&json!({
+        "iss": format!("https://login.example.com/{tenant}/v2.0"), "tid": tenant,
+    }));
+    let both = json!([
+        provider("acme", "acme", "api"),
+        provider("beta", "beta", "web")
+    ]);
+    let mut with_alias = both.clone();
+    with_alias[1]["issuer_aliases"] = json!(["https://acme.example.com"]);
+    check(vec![
+        Case {
+            what: "providers change their names",
+            old: with_providers(both.clone()),
+            new: with_providers(json!([
+                provider("beta", "acme", "cli"),
+                provider("acme", "beta", "api"),
+            ])),
+            claims: &["iss"],
+            requests: vec![(acme(), false)],
+        },
+        Case {
+            what: "a provider takes over the issuer of a removed one",
+            old: with_providers(both.clone()),
+            new: with_providers(json!([with_alias[1]])),
+            claims: &["iss"],
+            requests: vec![(acme(), false)],
+        },
+        Case {
+            what: "a removed provider",
+            old: with_providers(both.clone()),
+            new: with_providers(json!([both[1]])),
+            claims: &["jti"],
+            requests: vec![(acme(), true)],
+        },
+        Case {
+            what: "a provider for one tenant of another",
+            old: with_providers(json!([tenants])),
+            new: with_providers(json!([
+                tenants,
+                {
+                    "name": "own", "issuer": format!("https://login.example.com/{tenant}/v2.0"),
+                    "audiences": ["web"],
+                },
+            ])),
+            claims: &["iss", "tid"],
+            requests: vec![(of_tenant, false)],
+        },
+        Case {
+            what: "a trust domain beside the issuer asks for `sub`",
+            old: with_providers(json!([both[0]])),
+            new: with_providers(json!([with(
+                both[0].clone(),
+                &json!({"issuer_aliases": ["spiffe://example.org"]})
+            )])),
+            claims: &["iss"],
+            requests: vec![(with_claims(&json!({"sub": "a"})), false)],
+        },
+    ])
+    .await;
+}
+
 /// Conditions on what records leave open.
 const CONDITIONS: [&str; 14] = [
     "has(claims.staff)",
