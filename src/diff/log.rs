@@ -21,6 +21,7 @@ pub use report::{Count, Predictions};
 
 use super::judge::Outcome;
 use super::{Error, Side};
+use crate::escaped::Escaped;
 use crate::gate::decision_log::record::{
     ConfigurationRecord, DecisionRecord, Line, Verdict as Logged,
 };
@@ -165,7 +166,8 @@ impl<'s> Replay<'s> {
         if record.configuration != self.hash {
             let why = format!(
                 "it was decided by the configuration {}, not by OLD ({})",
-                record.configuration, self.hash
+                Escaped::from(&*record.configuration),
+                self.hash
             );
             return Ok(Prediction::CannotTell(why.into()));
         }

@@ -141,7 +141,10 @@ impl<'s> Predictor<'s> {
         let new = plain.judge(&self.new, None, self.now);
         let old_rule = old.rule.map(|id| id.0);
         let names_of_old = old_rule.and_then(|index| self.compared.rule_name(0, index));
-        if names_of_old != logged.rule.as_deref() {
+        // Before any rule, the request alone decides.
+        let is_alike = names_of_old == logged.rule.as_deref()
+            && (old_rule.is_some() || is_logged(&old, record));
+        if !is_alike {
             return Err(match record.withheld.is_empty() {
                 true => DISAGREE.into(),
                 false => "what OLD looked at is withheld".into(),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::sequence::Missing;
 use super::{Prediction, Told, logged};
 use crate::diff::judge::Outcome;
+use crate::escaped::Escaped;
 use crate::gate::decision_log::record::{ConfigurationRecord, DecisionRecord, TokenState};
 
 /// The maximum number of rows of one table. Further ones are counted together.
@@ -116,7 +117,7 @@ impl Tally {
         }
         self.otherwise.add(count);
         let rule = |rule: &Option<String>| match rule {
-            Some(rule) => format!("`{rule}`"),
+            Some(rule) => format!("`{}`", Escaped::from(rule.as_str())),
             None => "(no rule)".to_owned(),
         };
         let (old, new) = (rule(&before.rule), rule(&told.rule));
@@ -129,8 +130,10 @@ impl Tally {
             count,
         );
         let reason = |told: &Told| match (told.outcome, &told.reason) {
-            (Outcome::Allow, Some(reason)) => format!("allow (not enforced: {reason})"),
-            (Outcome::Deny, Some(reason)) => reason.clone(),
+            (Outcome::Allow, Some(reason)) => {
+                format!("allow (not enforced: {})", Escaped::from(reason.as_str()))
+            }
+            (Outcome::Deny, Some(reason)) => Escaped::from(reason.as_str()).to_string(),
             (outcome, _) => outcome.name().to_owned(),
         };
         let (before, after) = (reason(&before), reason(told));

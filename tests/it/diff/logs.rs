@@ -464,6 +464,14 @@ async fn the_command_tells_what_files_lack() {
         }
         assert_eq!(report["all_numbers_are_checked"], true, "{what}");
     }
+    // What a log says reaches no terminal as it is.
+    let hash = lines[1].find("\"configuration\":\"").unwrap() + "\"configuration\":\"".len();
+    let mut forged = lines.clone();
+    forged[1].insert_str(hash, "\\u001b[2J");
+    let log = write("log", forged.join("\n").as_bytes());
+    let outcome = run(&["diff", &old, &new, "--log", &log], "").await;
+    assert!(outcome.out.contains("not by OLD"), "{}", outcome.out);
+    assert!(!outcome.out.contains('\u{1b}'), "{}", outcome.out);
     let log = write("log", lines[1..].join("\n").as_bytes());
     let outcome = run(&["diff", &old, &new, "--log", &log], "").await;
     let cause = "the file's `configuration` line is missing";
