@@ -27,7 +27,7 @@ use claimgate::ext_authz::service::Service;
 use claimgate::gate::Gate;
 use claimgate::identity::{HeaderName, Upstream};
 use claimgate::keyring::Algorithm::EdDsa;
-use claimgate::request::is_spelling;
+use claimgate::request::{grpc_metadata_name, is_spelling};
 use claimgate::time::UnixTime;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -289,6 +289,7 @@ impl Sent {
                 name.replace('-', "_"),
                 name.replacen('-', "_", 1),
                 name.replace('-', "."),
+                format!("grpc-metadata-{name}"),
             ];
             let lines = spellings.map(|name| (name, b"evil".to_vec()));
             spoofed.lines.extend(lines);
@@ -348,7 +349,7 @@ fn forged(
         let is_ours = |sent: &str| match caller {
             // claimgate cannot remove spellings that it does not see, apart from these two.
             Caller::AllowedHeadersOnly => sent == name || sent == name.replace('-', "_"),
-            _ => is_spelling(name, sent),
+            _ => is_spelling(name, grpc_metadata_name(sent).unwrap_or(sent)),
         };
         let mut expected = set.get(name).copied();
         for (sent, value) in arrived.iter().filter(|(sent, _)| is_ours(sent)) {
@@ -427,6 +428,34 @@ async fn no_client_chooses_a_claim_header() {
         );
     }
     assert!(without_refuse > 50, "the model sees no forged header");
+}
+
+/// A header that a caller does not show is neither refused nor removed.
+#[tokio::test]
+async fn a_header_that_is_not_shown_passes() {
+    let upstream = "spoofed: refuse, claim_headers: [{ header: x-auth-subject, claim: sub }]";
+    let (claimgate, token) = start_with(upstream, "").await;
+    for (value, passes) in [(&b"root"[..], false), (b"r\xf6\xf6t", true)] {
+        let sent = Sent {
+            method: "GET".to_owned(),
+            host: "api.example.com".to_owned(),
+            path: b"/orders".to_vec(),
+            lines: vec![
+                (
+                    "authorization".to_owned(),
+                    format!("Bearer {token}").into_bytes(),
+                ),
+                ("x-auth-subject".to_owned(), value.to_vec()),
+            ],
+            address: String::new(),
+            context: HashMap::new(),
+        };
+        let check = tonic::Request::new(Caller::StructuredProxy.check(&sent));
+        let answer = claimgate.service.check(check).await.unwrap().into_inner();
+        let arrived = Caller::StructuredProxy.forwards(&sent, &answer);
+        let is_forged = arrived.is_some_and(|lines| lines.contains(&sent.lines[1]));
+        assert_eq!(is_forged, passes, "{value:?}");
+    }
 }
 
 /// The answer, and whether the decision is an allow.

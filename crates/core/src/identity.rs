@@ -16,7 +16,7 @@ pub use known_token::{CachedAnswer, KnownToken};
 use value::{TooLong, header_value};
 
 use crate::keyring::ProviderId;
-use crate::request::{Headers, Request, is_alias, is_spelling};
+use crate::request::{Headers, Request, grpc_metadata_name, is_alias, is_spelling};
 use crate::token::VerifiedToken;
 use crate::token::claims::ClaimPath;
 use crate::token::json::Json;
@@ -161,11 +161,17 @@ impl Upstream {
     }
 
     /// Whether `sent` must be removed: a misspelling of a managed header or of a header that may
-    /// carry a token, or any spelling of a misleading header.
+    /// carry a token, any spelling of these that grpc-gateway would pass on, or any spelling of a
+    /// misleading header.
     fn is_unwanted(&self, places: &TokenPlaces, misleading: &[&str], sent: &str) -> bool {
         self.managed().any(|name| is_alias(name.as_str(), sent))
             || places.is_alias(sent)
             || misleading.iter().any(|name| is_spelling(name, sent))
+            || grpc_metadata_name(sent).is_some_and(|passed_on| {
+                let mut managed = self.managed();
+                managed.any(|name| is_spelling(name.as_str(), passed_on))
+                    || places.is_spelling(passed_on)
+            })
     }
 
     fn manage_headers<'a>(&'a self, bearer: Option<&'a Bearer>, changes: &mut Changes<'a>) {

@@ -151,6 +151,14 @@ pub fn is_alias(own: &str, sent: &str) -> bool {
     is_spelling(own, sent) && !sent.eq_ignore_ascii_case(own)
 }
 
+/// The name under which grpc-gateway passes the header on to a gRPC service, without the prefix by which clients ask
+/// for that. `None` if `sent` has no such prefix.
+pub fn grpc_metadata_name(sent: &str) -> Option<&str> {
+    const PREFIX: &str = "grpc-metadata-";
+    let (prefix, name) = sent.split_at_checked(PREFIX.len())?;
+    is_spelling(PREFIX, prefix).then_some(name)
+}
+
 /// Whether `sent` is the name `own` or an alias of it.
 pub fn is_spelling(own: &str, sent: &str) -> bool {
     sent.len() == own.len()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::spelling::{self, Lengths, Readings};
 use super::{TokenSource, cookie, header, query, websocket};
 use crate::request::by_header_name::ByHeaderName;
-use crate::request::{Headers, Request, is_alias};
+use crate::request::{Headers, Request, is_alias, is_spelling};
 
 /// All places that may carry a token, in the order of the configuration.
 #[derive(Clone, Debug)]
@@ -42,14 +42,23 @@ impl TokenPlaces {
 
     /// Whether `sent` is another spelling of the name of a header that may carry a token.
     pub(crate) fn is_alias(&self, sent: &str) -> bool {
+        self.has_header(sent, is_alias)
+    }
+
+    /// Whether `sent` is the name of a header that may carry a token, or another spelling of it.
+    pub(crate) fn is_spelling(&self, sent: &str) -> bool {
+        self.has_header(sent, is_spelling)
+    }
+
+    fn has_header(&self, sent: &str, is_own: impl Fn(&str, &str) -> bool) -> bool {
         match &self.lookup {
             Some(lookup) => {
                 let mut of_name = lookup.headers.get(sent).iter();
-                of_name.any(|header| is_alias(&header.name, sent))
+                of_name.any(|header| is_own(&header.name, sent))
             }
             None => {
                 let mut names = self.places.iter().filter_map(|place| place.header());
-                names.any(|name| is_alias(name, sent))
+                names.any(|name| is_own(name, sent))
             }
         }
     }
