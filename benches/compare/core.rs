@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use claimgate::config::{Config, KeySource, TokenCache as Settings};
+use claimgate::config::{
+    Config, DecisionFile, DecisionLog, DecisionTarget, KeySource, LogSubject, LoggedAllows,
+    TokenCache as Settings,
+};
 use claimgate::decision::{Decision, Memory, decide};
 use claimgate::dev::signer::Signer;
 use claimgate::ext_authz::service::Service;
@@ -107,8 +110,25 @@ impl Core {
 
     /// The service for this policy, which takes and returns bytes.
     pub fn service(&self) -> Service {
-        let gate = block_on(Gate::start(self.config.clone(), Arc::new(SystemClock)));
-        Service { gate }
+        serve(self.config.clone())
+    }
+
+    /// The same service, which also writes a decision log.
+    pub fn service_with_log(&self) -> Service {
+        let log = DecisionLog {
+            target: DecisionTarget::File(DecisionFile {
+                path: "/dev/null".into(),
+                max_bytes: 100 * 1024 * 1024,
+                keep: 4,
+            }),
+            allow: LoggedAllows::All,
+            claims: Vec::new(),
+            subject: LogSubject::Hash(None),
+        };
+        serve(Config {
+            decision_log: Some(log),
+            ..self.config.clone()
+        })
     }
 
     /// `count` verified tokens.
@@ -132,6 +152,11 @@ pub fn answer_under(config: &Path, check: &[u8]) -> Vec<u8> {
     });
     // Without gRPC's prefix of five bytes.
     answer[5..].to_vec()
+}
+
+fn serve(config: Config) -> Service {
+    let gate = block_on(Gate::start(config, Arc::new(SystemClock)));
+    Service { gate }
 }
 
 /// The answer to a check that does not have to wait for anything.

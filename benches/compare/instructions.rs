@@ -24,10 +24,11 @@ const TOLERANCE: f64 = 3.0;
 const TIMES: usize = 1_000;
 
 /// The cases to count.
-const CASES: [&str; 6] = [
+const CASES: [&str; 7] = [
     "decide, token remembered",
     "decide, token remembered, 10,000 rules",
     "answer, token remembered",
+    "answer, token remembered, decision log",
     "answer, no token",
     "answer, not a token",
     "token read",
@@ -50,6 +51,11 @@ pub fn run(case: &str) {
         }
         "answer, token remembered" => {
             let service = core.service();
+            watched(|| answered(&service, &core.check));
+        }
+        // What the thread that answers does; another one writes the lines.
+        "answer, token remembered, decision log" => {
+            let service = core.service_with_log();
             watched(|| answered(&service, &core.check));
         }
         "answer, no token" => {

@@ -429,7 +429,7 @@ async fn subjects_and_claims_are_written_as_configured() {
         (
             format!("subject_key_file: '{key}', claims: [a.b, /c.d, empty, x]"),
             json!("fdbf8b1cacd3d578e062d0e41104357d"),
-            json!({"a.b": [1], "/c.d": "e"}),
+            json!({"a.b": [1], "/c.d": "e", "empty": null}),
         ),
         (
             "subject: plain, claims: a".to_owned(),

@@ -1,7 +1,7 @@
 //! The claims of a token like the logged one: those that the record tells, and what it leaves open.
 //!
-//! A listed claim that a record lacks was absent or `null`, or what it should lie in was no object.
-//! Requirements do not tell these apart, but conditions do: `has(claims.a)`, `!has(claims.a.b)`.
+//! A listed claim that a record lacks was absent. For `a.b` the record does not say whether `a` was an
+//! object. Requirements do not tell these apart, but conditions do: `!has(claims.a.b)`.
 
 use std::collections::BTreeMap;
 
@@ -121,7 +121,7 @@ impl Open {
     /// What may be at this name.
     fn states(&self) -> Known<Vec<State>> {
         if self.is_listed {
-            return Ok(vec![State::Absent, State::Value(Value::Null)]);
+            return Ok(vec![State::Absent]);
         }
         let mut states = match self.is_object {
             true => Vec::new(),
@@ -141,8 +141,8 @@ impl Open {
         for (name, inside) in &self.inside {
             let states = inside.states()?;
             if ways.len() * states.len() > MAX_WAYS {
-                let why = "too many claims that conditions see are absent or `null`, which the log \
-                           does not tell apart";
+                let why = "too many claims that conditions see are absent, and the log does not say \
+                           what they would lie in";
                 return Err(why.into());
             }
             let with = |way: &Way, state: &State| {

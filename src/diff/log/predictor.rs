@@ -73,7 +73,7 @@ pub(super) const OTHER_PLACES: &str =
 pub(super) const OTHER_PROVIDER: &str = "another provider of NEW may accept the token's issuer";
 
 const OPEN_CLAIMS: &str =
-    "a claim is absent or `null`, which the log does not tell apart, but a condition does";
+    "a claim is absent, and the log does not say what it would lie in, but a condition asks";
 
 const OPEN_TIME: &str = "the decision depends on the moment at which it was made";
 

@@ -311,7 +311,7 @@ impl Keys {
 }
 
 fn effective<'s>(side: &'s Side<'_>, id: ProviderId) -> Option<&'s Value> {
-    let all = side.effective.get("providers")?.as_array()?;
+    let all = side.settings.get("providers")?.as_array()?;
     all.get(id.0)
 }
 

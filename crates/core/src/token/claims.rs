@@ -52,6 +52,11 @@ impl Claims {
 
     /// The claim at `path`. A `null` counts as absent.
     pub fn at(&self, path: &ClaimPath) -> Option<Json<'_>> {
+        self.at_or_null(path).filter(|value| !value.is_null())
+    }
+
+    /// The claim at `path`, which may be `null`.
+    pub fn at_or_null(&self, path: &ClaimPath) -> Option<Json<'_>> {
         let (first, rest) = path.0.split_first()?;
         rest.iter()
             .try_fold(self.members().get(first)?, |value, name| match value {
@@ -59,7 +64,6 @@ impl Claims {
                 Json::Array(elements) => elements.get(name.parse::<usize>().ok()?),
                 _ => None,
             })
-            .filter(|value| !value.is_null())
     }
 
     /// The subject. Of the claims, only this one and the client may appear in logs.

@@ -228,7 +228,7 @@ impl Recorder {
         let mut found = BTreeMap::new();
         let claims = bearer.token().claims();
         for (name, path) in &self.claims {
-            let Some(value) = claims.at(path) else {
+            let Some(value) = claims.at_or_null(path) else {
                 continue;
             };
             match parts::is_writable(value) {
