@@ -144,6 +144,25 @@ impl<'a> FromIterator<&'a (String, String)> for Headers<'a> {
     }
 }
 
+/// A path with its query, without the parameters that have these names. The rest stays as it is.
+pub fn without_parameters(path: &[u8], names: &[&str]) -> Vec<u8> {
+    let Some(start) = path.iter().position(|byte| *byte == b'?') else {
+        return path.to_vec();
+    };
+    let (path, query) = path.split_at(start);
+    let query = query.get(1..).unwrap_or_default();
+    let kept = query.split(|byte| *byte == b'&').filter(|parameter| {
+        let name = parameter.split(|byte| *byte == b'=').next();
+        !names.iter().any(|removed| name == Some(removed.as_bytes()))
+    });
+    let mut left = path.to_vec();
+    for (index, parameter) in kept.enumerate() {
+        left.push(if index == 0 { b'?' } else { b'&' });
+        left.extend_from_slice(parameter);
+    }
+    left
+}
+
 /// Whether servers in the CGI tradition mistake `sent` for `own`: the names differ only in the
 /// characters that are neither letters nor digits. False if they differ in case alone, because that
 /// is the same name.
@@ -191,6 +210,21 @@ mod tests {
                 ..Request::default()
             };
             assert_eq!(request.is_grpc(), expected, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_removed() {
+        for (path, expected) in [
+            (&b"/orders"[..], &b"/orders"[..]),
+            (b"/orders?token=a", b"/orders"),
+            (b"/orders?a=1&token=a&b", b"/orders?a=1&b"),
+            (b"/orders?token=a&token=b&%74oken=c", b"/orders?%74oken=c"),
+            (b"/orders?token", b"/orders"),
+            (b"/orders?tokens=a", b"/orders?tokens=a"),
+            (b"/\xff?token=a&q=\xfe", b"/\xff?q=\xfe"),
+        ] {
+            assert_eq!(without_parameters(path, &["token", "t"]), expected);
         }
     }
 

@@ -15,7 +15,7 @@ use claimgate_core::answer::{Answer, DirectResponse};
 use claimgate_core::identity::Changes;
 use claimgate_core::keyring::ProviderId;
 use claimgate_core::policy::Policy;
-use claimgate_core::request::Request;
+use claimgate_core::request::{Request, without_parameters};
 use claimgate_core::time::{Clock, SystemClock, UnixTime};
 use claimgate_gate::Circumstances;
 
@@ -191,26 +191,10 @@ fn put<V: AsRef<str>>(from: &[(&str, V)], into: &mut HeaderMap) {
 
 /// The URI without these parameters. `None` if the result is not a valid URI.
 fn uri_without(uri: &Uri, names: &[&str]) -> Option<Uri> {
-    let path = without_parameters(uri.path_and_query()?.as_str(), names);
+    let path = without_parameters(uri.path_and_query()?.as_str().as_bytes(), names);
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(path.parse().ok()?);
+    parts.path_and_query = Some(path.as_slice().try_into().ok()?);
     Uri::from_parts(parts).ok()
-}
-
-/// A path with its query, without these parameters of the query.
-pub fn without_parameters(path: &str, names: &[&str]) -> String {
-    let Some((path, query)) = path.split_once('?') else {
-        return path.to_owned();
-    };
-    let kept = query.split('&').filter(|pair| {
-        let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-        !names.contains(&name)
-    });
-    let kept: Vec<&str> = kept.collect();
-    match kept.is_empty() {
-        true => path.to_owned(),
-        false => format!("{path}?{}", kept.join("&")),
-    }
 }
 
 /// Shows the time that it is told, in whole seconds.

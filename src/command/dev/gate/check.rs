@@ -7,12 +7,11 @@ use tokio::time::Instant;
 
 use super::protocol::Check;
 use crate::answer::Answer;
-use crate::dev::gate::without_parameters;
 use crate::explain::{Explained, Steps, explain_judged};
 use crate::gate::{Circumstances, Gate};
 use crate::identity::Changes;
 use crate::request::pseudo::PseudoHeaders;
-use crate::request::{Headers, Peer, Request};
+use crate::request::{Headers, Peer, Request, without_parameters};
 
 /// The decision, its explanation, and the request that the upstream gets.
 pub(super) async fn answer(gate: &Gate, check: &Check) -> Value {
@@ -93,8 +92,9 @@ fn upstream(changes: &Changes<'_>, path: &str, lines: &[(String, String)]) -> Va
         headers.push(((*name).to_owned(), value.clone().into_owned()));
     }
     headers.retain(|(name, _)| !remove.iter().any(|removed| removed == name));
+    let path = without_parameters(path.as_bytes(), remove_query);
     json!({
-        "path": without_parameters(path, remove_query),
+        "path": String::from_utf8_lossy(&path),
         "headers": headers,
     })
 }
