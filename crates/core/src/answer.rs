@@ -9,7 +9,7 @@ use std::borrow::Cow;
 mod body;
 mod challenge;
 pub mod denials;
-mod metadata;
+pub mod metadata;
 mod reason;
 
 pub use metadata::Metadata;

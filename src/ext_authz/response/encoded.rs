@@ -3,10 +3,9 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use prost_types::Struct;
+use prost::encoding::encode_varint;
 
-use super::super::proto::auth::CheckResponse;
-use super::{Rendered, metadata, pass, render};
+use super::{Rendered, pass, render};
 use crate::answer::{Answer, Metadata, Pass};
 use crate::identity::CachedAnswer;
 
@@ -31,23 +30,30 @@ pub(in crate::ext_authz) fn encode(
     let Rendered {
         response,
         oversized,
-    } = render(answer, metadata);
-    (message(&response), oversized.len())
+    } = render(answer, None);
+    let metadata = metadata.map(|metadata| metadata.encode());
+    let metadata = metadata.as_deref().map(|metadata| [metadata, &[]]);
+    (
+        message(&response.encode_to_vec(), metadata),
+        oversized.len(),
+    )
 }
 
-/// A message after its prefix.
-fn message(response: &CheckResponse) -> Bytes {
-    let length = response.encoded_len();
-    let mut bytes = start(length);
-    response.encode_raw(&mut bytes);
-    bytes.into()
-}
-
-fn start(length: usize) -> Vec<u8> {
+/// A message after its prefix: the answer and its metadata, which is in two parts.
+fn message(response: &[u8], metadata: Option<[&[u8]; 2]>) -> Bytes {
+    let of_metadata = metadata.map(|parts| parts.map(<[u8]>::len).iter().sum());
+    let field = of_metadata.map_or(0, |length| 1 + prost::length_delimiter_len(length) + length);
+    let length = response.len() + field;
     let mut bytes = Vec::with_capacity(PREFIX_BYTES + length);
     bytes.push(0); // not compressed
     bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    bytes
+    bytes.extend_from_slice(response);
+    if let (Some(parts), Some(length)) = (metadata, of_metadata) {
+        bytes.push(DYNAMIC_METADATA);
+        encode_varint(length as u64, &mut bytes);
+        bytes.extend(parts.into_iter().flatten());
+    }
+    bytes.into()
 }
 
 /// The allow, from its cached parts. `None` if it depends on more than the token and the rule, or
@@ -72,34 +78,17 @@ fn cached(pass: &Pass<'_>, metadata: Option<Metadata<'_>>) -> Option<(Bytes, usi
         metadata: entries,
         oversized,
     } = answer;
-    let Some(metadata) = metadata else {
-        let mut bytes = start(response.len());
-        bytes.extend_from_slice(response);
-        return Some((bytes.into(), *oversized));
-    };
-    let rule = metadata.rule().map(|rule| metadata::one("rule", rule));
-    let rule = rule.unwrap_or_default();
-    let length = entries.len() + rule.encoded_len();
-    let mut bytes = start(response.len() + 1 + prost::length_delimiter_len(length) + length);
-    bytes.extend_from_slice(response);
-    bytes.push(DYNAMIC_METADATA);
-    // The buffer is large enough for everything.
-    prost::encode_length_delimiter(length, &mut bytes).ok()?;
-    bytes.extend_from_slice(entries);
-    rule.encode_raw(&mut bytes);
-    Some((bytes.into(), *oversized))
+    let rule = metadata.map(|metadata| metadata.only_rule());
+    let metadata = rule.as_deref().map(|rule| [&**entries, rule]);
+    Some((message(response, metadata), *oversized))
 }
 
 fn cached_answer(pass: &Pass<'_>, metadata: Option<Metadata<'_>>) -> CachedAnswer {
     let changes = pass.changes();
-    let metadata = metadata.map(|metadata| metadata::to_struct(&metadata.without_rule()));
+    let metadata = metadata.map(|metadata| metadata.without_rule().encode());
     CachedAnswer {
         response: self::pass(pass, &changes).encode_to_vec().into(),
-        metadata: metadata
-            .as_ref()
-            .map(Struct::encode_to_vec)
-            .unwrap_or_default()
-            .into(),
+        metadata: metadata.unwrap_or_default().into(),
         oversized: changes.oversized.len(),
     }
 }

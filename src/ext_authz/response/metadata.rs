@@ -1,63 +1,24 @@
-//! Converts metadata to Envoy's `dynamic_metadata`, a `google.protobuf.Struct`.
-//!
-//! The only numbers in a `Struct` are doubles, so an integer that shares its double with another
-//! one becomes text. A value that is nested too deep becomes JSON text.
+//! Metadata as Envoy's `dynamic_metadata`, a `google.protobuf.Struct`.
 
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value};
+use prost::Message as _;
+use prost_types::Struct;
 
 use crate::answer::Metadata;
-use crate::token::json::Json;
-
-/// The maximum depth at which claims keep their structure, counting the outermost object. Envoy
-/// reads messages of up to 100 levels, and each level of JSON takes three. Envoy treats a message
-/// that it cannot read as an error, which `failure_mode_allow` turns into an allow.
-const MAX_DEPTH: usize = 17;
 
 /// The metadata as a `Struct`.
 pub(super) fn to_struct(metadata: &Metadata<'_>) -> Struct {
-    fields(metadata.entries(), MAX_DEPTH)
-}
-
-/// A `Struct` with one text.
-pub(super) fn one(name: &str, text: &str) -> Struct {
-    fields([(name, Json::String(text))], MAX_DEPTH)
-}
-
-fn fields<'n, 'j>(members: impl IntoIterator<Item = (&'n str, Json<'j>)>, depth: usize) -> Struct {
-    let members = members.into_iter();
-    Struct {
-        fields: members
-            .map(|(name, json)| (name.to_owned(), value(json, depth)))
-            .collect(),
-    }
-}
-
-fn value(json: Json<'_>, depth: usize) -> Value {
-    let text = Kind::StringValue;
-    let kind = match (json, depth.checked_sub(1)) {
-        (json, None) => text(json.to_string()),
-        (Json::Null, _) => Kind::NullValue(0),
-        (Json::Bool(truth), _) => Kind::BoolValue(truth),
-        (Json::Number(number), _) => match number.as_distinct_f64() {
-            Some(double) => Kind::NumberValue(double),
-            None => text(number.to_text()),
-        },
-        (Json::String(string), _) => text(string.to_owned()),
-        (Json::Array(elements), Some(inside)) => Kind::ListValue(ListValue {
-            values: elements.iter().map(|json| value(json, inside)).collect(),
-        }),
-        (Json::Object(members), Some(inside)) => Kind::StructValue(fields(members.iter(), inside)),
-    };
-    Value { kind: Some(kind) }
+    // A `Struct` with all that can be read of it, and this can all be read.
+    Struct::decode(metadata.encode().as_slice()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use prost_types::value::Kind;
     use serde_json::json;
 
     use super::*;
-    use crate::token::json::ClaimsDocument;
+    use crate::answer::metadata::encoding::encode;
+    use crate::token::json::{ClaimsDocument, Json};
 
     /// A value of a `Struct` as JSON.
     fn said(kind: Option<Kind>) -> serde_json::Value {
@@ -116,7 +77,8 @@ mod tests {
         ] {
             let document = ClaimsDocument::object(json.to_string().as_bytes()).unwrap();
             let claims = Json::Object(document.members());
-            let found = all(fields([("claims", claims)], 4));
+            let bytes = encode([("claims", claims)], 4);
+            let found = all(Struct::decode(bytes.as_slice()).unwrap());
             assert_eq!(found, json!({"claims": expected}), "{json}");
         }
     }

@@ -1,5 +1,7 @@
 //! Facts for the proxy's other filters and its access log. Clients cannot set them.
 
+pub mod encoding;
+
 use crate::decision::Decision;
 use crate::identity::Bearer;
 use crate::policy::Policy;
@@ -51,15 +53,22 @@ impl<'a> Metadata<'a> {
         })
     }
 
-    /// The rule that applies, if one was found.
-    pub fn rule(&self) -> Option<&'a str> {
-        self.rule
-    }
-
     /// The same without the rule.
     #[must_use]
     pub fn without_rule(self) -> Self {
         Self { rule: None, ..self }
+    }
+
+    /// The bytes of a `google.protobuf.Struct`. Those of [`Self::without_rule`], followed by those of
+    /// [`Self::only_rule`], have the same meaning.
+    pub fn encode(&self) -> Vec<u8> {
+        encoding::encode(self.entries(), encoding::MAX_DEPTH)
+    }
+
+    /// The same with nothing but the rule. Empty if no rule was found.
+    pub fn only_rule(&self) -> Vec<u8> {
+        let rule = self.rule.map(|rule| ("rule", Json::String(rule)));
+        encoding::encode(rule, encoding::MAX_DEPTH)
     }
 
     /// Each name with its value.
