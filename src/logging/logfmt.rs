@@ -7,6 +7,8 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
+use crate::escaped::{write_message, write_value};
+
 /// Formats fields: a value that is not one plain word is quoted, and control characters are escaped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Logfmt;
@@ -41,17 +43,14 @@ impl Line<'_> {
             self.writer.write_char(' ')?;
         }
         match name {
-            "message" => value.chars().try_for_each(|c| match c.is_control() {
-                true => write!(self.writer, "{}", c.escape_debug()),
-                false => self.writer.write_char(c),
-            }),
+            "message" => write_message(&mut self.writer, value),
             name if self.writer.has_ansi_escapes() => {
                 write!(self.writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m")?;
-                quoted(&mut self.writer, value)
+                write_value(&mut self.writer, value)
             }
             name => {
                 write!(self.writer, "{name}=")?;
-                quoted(&mut self.writer, value)
+                write_value(&mut self.writer, value)
             }
         }
     }
@@ -70,45 +69,12 @@ impl Visit for Line<'_> {
     }
 }
 
-/// Writes a value, in quotes unless it is one plain word.
-fn quoted(into: &mut impl fmt::Write, value: &str) -> fmt::Result {
-    let is_plain = |c: char| !(c.is_whitespace() || c.is_control() || "\"\\=".contains(c));
-    match !value.is_empty() && value.chars().all(is_plain) {
-        true => into.write_str(value),
-        false => write!(into, "{value:?}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;
-
-    #[test]
-    fn a_value_cannot_pretend_to_be_fields() {
-        for (value, expected) in [
-            ("expired", "expired"),
-            (
-                "https://idp.example.com/realms/acme",
-                "https://idp.example.com/realms/acme",
-            ),
-            ("Müller", "Müller"),
-            ("", r#""""#),
-            ("two words", r#""two words""#),
-            ("a=b", r#""a=b""#),
-            (r#"say "x" reason=none"#, r#""say \"x\" reason=none""#),
-            (r#""a" b="c""#, r#""\"a\" b=\"c\"""#),
-            ("one\nlevel=ERROR", r#""one\nlevel=ERROR""#),
-            ("\u{1b}[31m", r#""\u{1b}[31m""#),
-            (r"back\slash", r#""back\\slash""#),
-        ] {
-            let mut text = String::new();
-            quoted(&mut text, value).unwrap();
-            assert_eq!(text, expected);
-        }
-    }
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);

@@ -69,9 +69,59 @@ pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&
         .map(|(_, known)| known)
 }
 
+/// Writes a value of a log line (logfmt): in quotes unless it is one plain word, so that no value can
+/// pretend to be another field.
+///
+/// # Errors
+///
+/// Fails as `into` does.
+pub fn write_value(into: &mut impl fmt::Write, value: &str) -> fmt::Result {
+    let is_plain = |c: char| !(c.is_whitespace() || c.is_control() || "\"\\=".contains(c));
+    match !value.is_empty() && value.chars().all(is_plain) {
+        true => into.write_str(value),
+        false => write!(into, "{value:?}"),
+    }
+}
+
+/// Writes the message of a log line, with its control characters escaped.
+///
+/// # Errors
+///
+/// Fails as `into` does.
+pub fn write_message(into: &mut impl fmt::Write, message: &str) -> fmt::Result {
+    message.chars().try_for_each(|c| match c.is_control() {
+        true => write!(into, "{}", c.escape_debug()),
+        false => into.write_char(c),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_cannot_pretend_to_be_fields() {
+        for (value, expected) in [
+            ("expired", "expired"),
+            (
+                "https://idp.example.com/realms/acme",
+                "https://idp.example.com/realms/acme",
+            ),
+            ("Müller", "Müller"),
+            ("", r#""""#),
+            ("two words", r#""two words""#),
+            ("a=b", r#""a=b""#),
+            (r#"say "x" reason=none"#, r#""say \"x\" reason=none""#),
+            (r#""a" b="c""#, r#""\"a\" b=\"c\"""#),
+            ("one\nlevel=ERROR", r#""one\nlevel=ERROR""#),
+            ("\u{1b}[31m", r#""\u{1b}[31m""#),
+            (r"back\slash", r#""back\\slash""#),
+        ] {
+            let mut text = String::new();
+            write_value(&mut text, value).unwrap();
+            assert_eq!(text, expected);
+        }
+    }
 
     #[test]
     fn shown() {
