@@ -154,6 +154,16 @@ impl Gate {
         self.changed.subscribe()
     }
 
+    /// Decides a request without waiting. `None` if newer keys may change the decision: then
+    /// [`Self::decide`] asks for them.
+    pub fn decide_now(&self, request: &Request<'_>) -> Option<Judged> {
+        let generation = self.current.load();
+        match self.ask(&generation, request, &mut ()) {
+            Outcome::Decided(decision) => Some(Judged::new(generation, decision, request)),
+            Outcome::Needs(_) => None,
+        }
+    }
+
     /// Decides a request. Waits for newer keys if they may change the decision, but no longer than
     /// `unknown_key_wait` and `max_wait`.
     pub async fn decide(&self, request: &Request<'_>, max_wait: Duration) -> Judged {
