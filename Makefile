@@ -1,7 +1,7 @@
 # `make` lists the targets. CI calls some of them, and nothing else: .github/workflows/ci.yml.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit test-fips e2e test-python wheel test-wheel test-real test-meshes manifests copies \
+.PHONY: help build module demo test unit test-fips e2e test-python wheel test-wheel test-real test-meshes manifests copies \
 	observability fuzz soak bench bench-peers bench-quick bench-accept lint fmt tools msrv advisories dist image \
 	reproduce publish-dry-run valgrind promtool openssl etcd iproute chromium image-tools clean
 
@@ -53,12 +53,15 @@ help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-15s %s\n", $$1, $$2 }'
 
 build: ## Build the release binary, target/release/claimgate
-	cargo build --release --locked
+	cargo build --release --locked --bin claimgate
+
+module: ## Build the module for Envoy, target/release/libclaimgate_envoy.so
+	cargo build --release --locked --package claimgate-envoy-module
 
 demo: ## Run claimgate behind a real Envoy on this machine, and print commands to try
 	@test -x target/debug/claimgate || echo 'The first build takes 5 to 10 minutes on two cores, and downloads Envoy. Later ones take seconds.'
 	@$(MAKE) --silent $(ENVOY)
-	cargo build --locked
+	cargo build --locked --bin claimgate
 	target/debug/claimgate dev --envoy --envoy-bin $(ENVOY)
 
 test: ## Run every test: unit, integration, end to end, Python, manifests, alerts

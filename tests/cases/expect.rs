@@ -22,9 +22,24 @@ fn same(
     }
 }
 
-pub fn compare(expect: &Expect, response: CheckResponse) -> Result<(), String> {
-    let metadata = response.dynamic_metadata.clone().map(json);
-    let answer = Answer::read(response);
+/// An answer with its metadata.
+pub struct Answered {
+    pub answer: Answer,
+    pub metadata: Option<prost_types::Struct>,
+}
+
+impl From<CheckResponse> for Answered {
+    fn from(response: CheckResponse) -> Self {
+        Self {
+            metadata: response.dynamic_metadata.clone(),
+            answer: Answer::read(response),
+        }
+    }
+}
+
+pub fn compare(expect: &Expect, answered: Answered) -> Result<(), String> {
+    let Answered { answer, metadata } = answered;
+    let metadata = metadata.map(json);
     let headers = match (&answer, expect.enforced()) {
         (
             Answer::Allow {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::file::{Case, File, files, read};
-use super::run::{configuration, requests, run};
+use super::run::{configuration, requests, run, service};
 
 /// Fields that no single decision can show, with the tests that cover them.
 const SHOWN_ELSEWHERE: [(&str, &str); 13] = [
@@ -58,7 +58,10 @@ async fn fails_without(file: &File, case: &Case, config: &Value, field: &str) ->
     let mut without = config.clone();
     remove(&mut without, &names);
     for (_, request) in requests(file, case) {
-        if run(file, case, without.clone(), request).await.is_err() {
+        if run(file, case, without.clone(), request, service)
+            .await
+            .is_err()
+        {
             return true;
         }
     }

@@ -1,4 +1,5 @@
-//! Decisions as data: every case of `tests/cases/*.yaml` is a test, through the service itself.
+//! Decisions as data: every case of `tests/cases/*.yaml` is a test, through the service itself and through
+//! the module for Envoy.
 //!
 //! `cargo test --test cases expired` runs the cases that expect this reason or have it in their
 //! names. `-- --list` lists all.
@@ -16,6 +17,7 @@ mod decision_log;
 mod expect;
 mod fields;
 mod file;
+mod inside;
 mod run;
 mod second_opinion;
 mod support;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use file::{Case, File, files, read, test_name};
-use run::{CLOCK_FAILS, configuration, requests, run};
+use run::{CLOCK_FAILS, configuration, is_for_module, requests, run};
 
 fn main() -> ExitCode {
     hide_failing_clocks();
@@ -82,9 +84,13 @@ fn trial(name: &str, test: fn()) -> Trial {
 async fn passes(file: &File, case: &Case) -> Result<(), Failed> {
     let mut failures = Vec::new();
     for (form, request) in requests(file, case) {
-        if let Err(why) = run(file, case, configuration(file, case), request).await {
-            failures.push(format!("{form}: {why}"));
+        let config = configuration(file, case);
+        if is_for_module(form, case) {
+            let answered = run(file, case, config.clone(), request.clone(), inside::module).await;
+            failures.extend(answered.err().map(|why| format!("in the module: {why}")));
         }
+        let answered = run(file, case, config, request, run::service).await;
+        failures.extend(answered.err().map(|why| format!("{form}: {why}")));
     }
     match failures.is_empty() {
         true => Ok(()),

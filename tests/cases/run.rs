@@ -17,11 +17,16 @@ use claimgate::time::{Clock, UnixTime};
 use serde_json::{Map, Value, json};
 
 use super::decision_log::Records;
-use super::expect;
-use super::file::{Case, File, SourceSpec};
+use super::expect::{self, Answered};
+use super::file::{Case, Expect, File, SourceSpec};
 use crate::support::call::{check, raw_check, with_http};
 use crate::support::keys::signer;
 use crate::support::log::Log;
+
+/// Whether the module can get such a request. Envoy shows it raw headers only, and no certificate.
+pub fn is_for_module(form: &str, case: &Case) -> bool {
+    form == "raw" && case.request.source.certificate.is_empty()
+}
 
 /// Runs both forms in which Envoy may describe the request. Their results must be equal.
 pub fn requests(file: &File, case: &Case) -> Vec<(&'static str, CheckRequest)> {
@@ -256,12 +261,24 @@ fn secret(request: &CheckRequest) -> String {
     lines.map(String::from_utf8_lossy).collect()
 }
 
-/// Runs a case with this configuration.
+/// Asks the service.
+pub async fn service(
+    service: &Service,
+    request: &CheckRequest,
+    _: &Expect,
+) -> Result<Answered, String> {
+    let answer = service.check(tonic::Request::new(request.clone())).await;
+    let answer = answer.map_err(|status| format!("a gRPC error, which may fail open: {status}"))?;
+    Ok(answer.into_inner().into())
+}
+
+/// Runs a case with this configuration. `ask` gets an answer.
 pub async fn run(
     file: &File,
     case: &Case,
     config: Value,
     request: CheckRequest,
+    ask: impl AsyncFn(&Service, &CheckRequest, &Expect) -> Result<Answered, String>,
 ) -> Result<(), String> {
     let records = Records::default();
     let config = records.of(with_keys(file, config)).to_string();
@@ -271,17 +288,13 @@ pub async fn run(
         gate: Gate::start(config, Arc::new(clock)).await,
     };
     let log = Log::start("info");
-    let ask = async || {
-        let answer = service.check(tonic::Request::new(request.clone())).await;
-        answer.map_err(|status| format!("a gRPC error, which may fail open: {status}"))
-    };
-    let answer = ask().await?;
-    expect::compare(&case.expect, answer.into_inner())?;
+    let ask = async || ask(&service, &request, &case.expect).await;
+    expect::compare(&case.expect, ask().await?)?;
     expect::logged(&case.expect, &log.take(), &secret(&request))?;
     expect::counted(&case.expect, &service.gate.metrics)?;
     // Cached state of a token changes no answer.
     for _ in 0..2 {
-        expect::compare(&case.expect, ask().await?.into_inner())?;
+        expect::compare(&case.expect, ask().await?)?;
     }
     service.gate.stop_decision_log(PATIENCE).await;
     records.check(&case.expect, &request, 3)

@@ -13,7 +13,7 @@ struct Crate {
     without: &'static [&'static str],
 }
 
-const CRATES: [Crate; 5] = [
+const CRATES: [Crate; 6] = [
     Crate {
         folder: "crates/core",
         knows: &[],
@@ -53,6 +53,11 @@ const CRATES: [Crate; 5] = [
         without: &["tonic", "prost", "reqwest", "clap"],
     },
     Crate {
+        folder: "crates/envoy-module",
+        knows: &["core", "config", "gate"],
+        without: &["tonic", "prost", "reqwest", "hyper", "axum", "clap"],
+    },
+    Crate {
         folder: ".",
         knows: &["core", "config", "gate", "dev"],
         without: &["reqwest"],
@@ -66,7 +71,7 @@ struct Reserved {
     why: &'static str,
 }
 
-const RESERVED: [Reserved; 7] = [
+const RESERVED: [Reserved; 8] = [
     Reserved {
         word: "ParsedPublicKey",
         files: &["crates/core/src/keyring/"],
@@ -112,8 +117,17 @@ const RESERVED: [Reserved; 7] = [
     },
     Reserved {
         word: "claimgate_gate::",
-        files: &["src/lib.rs", "crates/dev/"],
+        files: &["src/lib.rs", "crates/dev/", "crates/envoy-module/"],
         why: "the program names its crates in one place",
+    },
+    Reserved {
+        word: "unsafe ",
+        files: &[
+            "crates/envoy-module/src/abi.rs",
+            "crates/envoy-module/src/envoy.rs",
+            "crates/envoy-module/src/envoy/",
+        ],
+        why: "Envoy's C interface is the only unsafe code",
     },
     Reserved {
         word: "SystemTime::now",
@@ -205,6 +219,11 @@ fn violations_are_found() {
         ("crates/gate/src/lib.rs", "use prost::Message;", "prost"),
         ("crates/gate/src/jwks/fetch.rs", "use reqwest::Client;", ""),
         ("src/admin.rs", "use claimgate_gate::Gate;", "one place"),
+        (
+            "crates/envoy-module/src/filter.rs",
+            "unsafe { run() }",
+            "C interface",
+        ),
         (
             "src/http2.rs",
             "use crate::ext_authz::proto::auth;",

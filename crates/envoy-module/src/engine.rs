@@ -1,0 +1,157 @@
+//! What all filters of a process share: the threads that fetch keys, and one gate per configuration.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use crate::filter::Judge;
+use claimgate_config::{Config, ConfigError};
+use claimgate_core::time::SystemClock;
+use claimgate_gate::Gate;
+
+/// The threads that fetch keys, and that decide what takes waiting.
+const THREADS: usize = 2;
+
+/// The maximum time that Envoy waits for the keys of a configuration before it uses it. Meanwhile,
+/// Envoy's main thread does nothing else, but requests are handled by the configuration before.
+const MAX_HOLD: Duration = Duration::from_secs(5);
+
+/// Where a configuration is written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ConfigSource {
+    /// In this file. It is read again when it changes.
+    File(PathBuf),
+    /// Here, as YAML.
+    Text(String),
+}
+
+/// The prefix of the path of a file.
+const FILE: &str = "file:";
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum LoadError {
+    /// Nothing is configured.
+    Empty,
+    /// The configuration is wrong.
+    Config(ConfigError),
+    /// The threads cannot be started.
+    Runtime(String),
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str(
+                "`filter_config` is empty: it is a `google.protobuf.StringValue` with claimgate's \
+                 configuration, or with `file:` and the path of one",
+            ),
+            Self::Config(error) => write!(f, "{error}"),
+            Self::Runtime(error) => write!(f, "cannot start threads: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl ConfigSource {
+    /// Reads the text of a filter's configuration. It may be a JSON string: Envoy Gateway writes
+    /// every text so.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is empty.
+    pub fn read(text: &str) -> Result<Self, LoadError> {
+        let unquoted: Option<String> = serde_json::from_str(text).ok();
+        let text = unquoted.as_deref().unwrap_or(text).trim();
+        match text.strip_prefix(FILE) {
+            _ if text.is_empty() => Err(LoadError::Empty),
+            Some(path) => Ok(Self::File(path.trim().into())),
+            None => Ok(Self::Text(text.to_owned())),
+        }
+    }
+
+    /// The configuration. Blocks: compiling 10,000 rules takes a while.
+    ///
+    /// # Errors
+    ///
+    /// Lists every problem with its place.
+    pub fn load(&self) -> Result<Config, LoadError> {
+        let loaded = match self {
+            Self::File(path) => Config::load(path),
+            Self::Text(yaml) => Config::from_yaml(yaml),
+        };
+        loaded.map_err(LoadError::Config)
+    }
+}
+
+/// Everything that a process has once.
+#[derive(Debug)]
+pub struct Engine {
+    runtime: Runtime,
+    /// What decides by each configuration that is in use.
+    judges: Mutex<HashMap<ConfigSource, Weak<Judge>>>,
+}
+
+impl Engine {
+    /// The engine of this process.
+    ///
+    /// # Errors
+    ///
+    /// Fails if its threads cannot be started.
+    pub fn get() -> Result<&'static Self, LoadError> {
+        static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
+        let engine = ENGINE.get_or_init(|| Self::start().map_err(|error| error.to_string()));
+        engine
+            .as_ref()
+            .map_err(|error| LoadError::Runtime(error.clone()))
+    }
+
+    fn start() -> std::io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("claimgate")
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            runtime,
+            judges: Mutex::default(),
+        })
+    }
+
+    /// What decides by a configuration. The same for all filters with the same configuration, so that
+    /// each key is fetched once. Waits a while for the keys.
+    pub fn judge(&self, source: &ConfigSource, config: Config) -> Arc<Judge> {
+        let mut judges = self.judges.lock().unwrap_or_else(PoisonError::into_inner);
+        judges.retain(|_, judge| judge.strong_count() > 0);
+        if let Some(judge) = judges.get(source).and_then(Weak::upgrade) {
+            return judge;
+        }
+        let judge = self.runtime.block_on(async {
+            let gate = Gate::start(config, Arc::new(SystemClock)).await;
+            // Missing keys may arrive later.
+            let _ = timeout(MAX_HOLD, keys_arrive(&gate)).await;
+            gate
+        });
+        let judge = Arc::new(Judge {
+            gate: judge,
+            runtime: self.runtime.handle().clone(),
+        });
+        judges.insert(source.clone(), Arc::downgrade(&judge));
+        judge
+    }
+}
+
+/// Waits until no provider delays readiness.
+async fn keys_arrive(gate: &Gate) {
+    let mut changed = gate.changed();
+    while !gate.generation().jwks.awaited().is_empty() {
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
+}

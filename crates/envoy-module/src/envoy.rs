@@ -1,0 +1,295 @@
+//! Envoy as the host: a safe wrapper of its functions. [`hooks`] has those that Envoy calls.
+
+#![expect(unsafe_code, reason = "calls Envoy's C functions")]
+
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::OnceLock;
+
+use tracing::Level;
+
+mod hooks;
+
+use crate::abi::{
+    EnvoyBuffer, Functions, Header, ModuleBuffer, SchedulerPtr, StreamPtr, attribute, header_type,
+    log_level,
+};
+use crate::filter::Context;
+use crate::lines::Log;
+use crate::stream::{Line, Response, Source, Stream, Wake};
+use claimgate_core::answer::metadata::encoding;
+
+/// The namespace of the metadata: that of `ext_authz`, so that other filters and access logs need no
+/// change.
+const NAMESPACE: &str = "envoy.filters.http.ext_authz";
+
+/// Envoy's functions. Empty outside Envoy.
+static ENVOY: OnceLock<Functions> = OnceLock::new();
+
+impl ModuleBuffer {
+    fn of(bytes: &[u8]) -> Self {
+        Self {
+            ptr: bytes.as_ptr(),
+            length: bytes.len(),
+        }
+    }
+
+    /// No bytes at all, which is not the same as an empty text.
+    const NONE: Self = Self {
+        ptr: ptr::null(),
+        length: 0,
+    };
+}
+
+/// Bytes in Envoy's memory.
+///
+/// # Safety
+///
+/// Unless `ptr` is null, `length` bytes there must be valid during `'a`.
+unsafe fn bytes<'a>(ptr: *const u8, length: usize) -> &'a [u8] {
+    match ptr.is_null() {
+        true => &[],
+        // SAFETY: the caller promises it.
+        false => unsafe { std::slice::from_raw_parts(ptr, length) },
+    }
+}
+
+/// Envoy's filter of one stream, during one hook.
+///
+/// INVARIANT: made by a hook for the pointer that Envoy passes to it, and gone when the hook returns.
+/// Envoy keeps the stream during a hook until it is answered or resumed, and both take the value.
+#[derive(Debug)]
+struct EnvoyStream<'h> {
+    envoy: &'static Functions,
+    stream: StreamPtr,
+    _during_hook: PhantomData<&'h ()>,
+}
+
+impl EnvoyStream<'_> {
+    fn set_header(&mut self, kind: u32, name: &str, value: ModuleBuffer) {
+        let name = ModuleBuffer::of(name.as_bytes());
+        // SAFETY: Envoy keeps the stream, and copies both buffers. No slice of the headers is in use,
+        // because those borrow from `self`.
+        unsafe { (self.envoy.http_set_header)(self.stream, kind, name, value) };
+    }
+
+    /// A text that Envoy knows about the connection. Empty if it does not.
+    fn attribute(&self, id: u32) -> &str {
+        let mut found = EnvoyBuffer {
+            ptr: ptr::null(),
+            length: 0,
+        };
+        // SAFETY: Envoy keeps the stream, and writes to `found` only.
+        let is_known = unsafe {
+            (self.envoy.http_filter_get_attribute_string)(self.stream, id, &raw mut found)
+        };
+        if !is_known {
+            return "";
+        }
+        // SAFETY: Envoy keeps the text during the hook.
+        let text = unsafe { bytes(found.ptr, found.length) };
+        str::from_utf8(text).unwrap_or_default()
+    }
+
+    /// What the route says about its requests. Empty if it says nothing.
+    fn context(&self) -> Context {
+        // SAFETY: Envoy keeps the stream.
+        let route = unsafe { (self.envoy.get_most_specific_route_config)(self.stream) };
+        if route.is_null() {
+            return Context::from([]);
+        }
+        // SAFETY: `hooks::route_new` made the pointer from a `Context`, which Envoy keeps at least
+        // as long as the route of this stream.
+        let context = unsafe { &*route.cast::<Context>() };
+        Context::clone(context)
+    }
+}
+
+impl Stream for EnvoyStream<'_> {
+    type Waker = Scheduler;
+
+    fn request_headers(&self) -> Vec<Line<'_>> {
+        let kind = header_type::REQUEST;
+        // SAFETY: Envoy keeps the stream.
+        let count = unsafe { (self.envoy.http_get_headers_size)(self.stream, kind) };
+        let empty = Header {
+            name: ptr::null(),
+            name_length: 0,
+            value: ptr::null(),
+            value_length: 0,
+        };
+        let mut headers = vec![empty; count];
+        // SAFETY: Envoy keeps the stream, and writes as many headers as it has counted.
+        let found =
+            unsafe { (self.envoy.http_get_headers)(self.stream, kind, headers.as_mut_ptr()) };
+        if !found {
+            return Vec::new();
+        }
+        let text = |ptr, length| {
+            // SAFETY: Envoy keeps the headers until they are changed, which takes `&mut self`.
+            unsafe { bytes(ptr, length) }
+        };
+        headers
+            .iter()
+            .map(|header| {
+                let name = text(header.name, header.name_length);
+                (name, text(header.value, header.value_length))
+            })
+            .collect()
+    }
+
+    fn source(&self) -> Source<'_> {
+        let names = [
+            attribute::URI_SAN_PEER_CERTIFICATE,
+            attribute::DNS_SAN_PEER_CERTIFICATE,
+            attribute::SUBJECT_PEER_CERTIFICATE,
+        ];
+        let mut names = names.into_iter().map(|id| self.attribute(id));
+        Source {
+            address: self.attribute(attribute::SOURCE_ADDRESS),
+            principal: names.find(|name| !name.is_empty()).unwrap_or_default(),
+        }
+    }
+
+    fn waker(&mut self) -> Scheduler {
+        // SAFETY: Envoy keeps the stream.
+        let scheduler = unsafe { (self.envoy.http_filter_scheduler_new)(self.stream) };
+        Scheduler {
+            envoy: self.envoy,
+            scheduler,
+        }
+    }
+
+    fn set_request_header(&mut self, name: &str, value: &[u8]) {
+        self.set_header(header_type::REQUEST, name, ModuleBuffer::of(value));
+    }
+
+    fn remove_request_header(&mut self, name: &str) {
+        self.set_header(header_type::REQUEST, name, ModuleBuffer::NONE);
+    }
+
+    fn set_response_header(&mut self, name: &str, value: &[u8]) {
+        self.set_header(header_type::RESPONSE, name, ModuleBuffer::of(value));
+    }
+
+    fn set_metadata(&mut self, metadata: &[u8]) {
+        let namespace = ModuleBuffer::of(NAMESPACE.as_bytes());
+        if let Some(set) = self.envoy.http_set_dynamic_metadata_struct {
+            // SAFETY: Envoy keeps the stream, and copies both buffers.
+            unsafe { set(self.stream, namespace, ModuleBuffer::of(metadata)) };
+            return;
+        }
+        // Envoy 1.38 and 1.39 take no structure from a module, so the claims are missing there.
+        for (name, text) in encoding::texts(metadata) {
+            let (name, text) = (name.as_bytes(), text.as_bytes());
+            // SAFETY: as above.
+            unsafe {
+                (self.envoy.http_set_dynamic_metadata_string)(
+                    self.stream,
+                    namespace,
+                    ModuleBuffer::of(name),
+                    ModuleBuffer::of(text),
+                );
+            }
+        }
+    }
+
+    fn respond(self, response: Response<'_>) {
+        let Response {
+            status,
+            headers,
+            body,
+            details,
+        } = response;
+        let mut headers: Vec<Header> = headers
+            .iter()
+            .map(|(name, value)| Header {
+                name: name.as_ptr(),
+                name_length: name.len(),
+                value: value.as_ptr(),
+                value_length: value.len(),
+            })
+            .collect();
+        let (body, details) = (body.as_bytes(), details.as_bytes());
+        // SAFETY: Envoy keeps the stream until now, and copies all buffers.
+        unsafe {
+            (self.envoy.http_send_response)(
+                self.stream,
+                status.into(),
+                headers.as_mut_ptr(),
+                headers.len(),
+                ModuleBuffer::of(body),
+                ModuleBuffer::of(details),
+            );
+        }
+    }
+
+    fn resume(self) {
+        // SAFETY: Envoy keeps the stream until now.
+        unsafe { (self.envoy.http_filter_continue_decoding)(self.stream) };
+    }
+}
+
+/// Wakes a stream of Envoy.
+///
+/// INVARIANT: dropped before the filter is gone. Later, the thread of the stream may be gone too.
+#[derive(Debug)]
+struct Scheduler {
+    envoy: &'static Functions,
+    scheduler: SchedulerPtr,
+}
+
+// SAFETY: Envoy's scheduler may be used on any thread.
+unsafe impl Send for Scheduler {}
+
+impl Wake for Scheduler {
+    fn wake(&self) {
+        // SAFETY: the scheduler exists until this value is dropped.
+        unsafe { (self.envoy.http_filter_scheduler_commit)(self.scheduler, 0) };
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the scheduler, and nothing uses it after this.
+        unsafe { (self.envoy.http_filter_scheduler_delete)(self.scheduler) };
+    }
+}
+
+/// Envoy's log.
+#[derive(Clone, Copy, Debug)]
+struct EnvoyLog(&'static Functions);
+
+impl Log for EnvoyLog {
+    fn is_enabled(&self, level: Level) -> bool {
+        // SAFETY: it takes no pointer.
+        unsafe { (self.0.log_enabled)(number(level)) }
+    }
+
+    fn write(&self, level: Level, line: &str) {
+        // SAFETY: Envoy copies the line.
+        unsafe { (self.0.log)(number(level), ModuleBuffer::of(line.as_bytes())) };
+    }
+}
+
+fn number(level: Level) -> u32 {
+    match level {
+        Level::ERROR => log_level::ERROR,
+        Level::WARN => log_level::WARN,
+        Level::INFO => log_level::INFO,
+        Level::DEBUG => log_level::DEBUG,
+        Level::TRACE => log_level::TRACE,
+    }
+}
+
+/// Whether Envoy only checks its configuration (`--mode validate`).
+fn only_validates(envoy: &Functions) -> bool {
+    // SAFETY: it takes no pointer. Hooks that create configurations run on the main thread.
+    unsafe { (envoy.is_validation_mode)() }
+}
+
+/// A pointer for Envoy to keep.
+fn keep<T>(value: T) -> *const c_void {
+    Box::into_raw(Box::new(value)).cast_const().cast()
+}

@@ -1,0 +1,299 @@
+//! What Envoy calls. No panic leaves a hook: the request is denied, or the configuration refused.
+
+use std::ffi::{c_char, c_void};
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{ENVOY, EnvoyLog, EnvoyStream, Scheduler, bytes, keep, only_validates};
+use crate::abi::{ConfigPtr, EnvoyBuffer, Functions, StreamPtr, VERSION, headers_status};
+use crate::engine::{ConfigSource, Engine, LoadError};
+use crate::filter::{Filter, Judge, Next};
+use crate::lines::{Lines, Log as _};
+use crate::reply::DirectReply;
+use crate::route;
+
+/// The only filter of the module.
+const FILTER_NAME: &str = "claimgate";
+
+/// What decides for the filters of a configuration. `None` while Envoy only validates: then nothing
+/// passes.
+struct FilterConfig(Option<Arc<Judge>>);
+
+type EnvoyFilter = Filter<Scheduler>;
+
+/// Runs a hook. After a panic, the result is `otherwise`.
+fn guarded<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(hook)).unwrap_or(otherwise)
+}
+
+/// A text that Envoy passes to a hook.
+///
+/// # Safety
+///
+/// The buffer must be valid during `'a`.
+unsafe fn text<'a>(buffer: EnvoyBuffer) -> Result<&'a str, std::str::Utf8Error> {
+    // SAFETY: the caller promises it.
+    str::from_utf8(unsafe { bytes(buffer.ptr, buffer.length) })
+}
+
+fn stream<'h>(stream: StreamPtr) -> Option<EnvoyStream<'h>> {
+    Some(EnvoyStream {
+        envoy: ENVOY.get()?,
+        stream,
+        _during_hook: PhantomData,
+    })
+}
+
+/// The filter behind a pointer. It lives until this value is dropped, even if Envoy drops it meanwhile:
+/// Envoy does so while it answers.
+///
+/// # Safety
+///
+/// The pointer must be null or from [`filter_new`], and not have been destroyed.
+unsafe fn filter(filter: *const c_void) -> Option<Rc<EnvoyFilter>> {
+    if filter.is_null() {
+        return None;
+    }
+    let filter = filter.cast::<EnvoyFilter>();
+    // SAFETY: `filter_new` made the pointer from an `Rc`, on this thread, which is still counted.
+    unsafe { Rc::increment_strong_count(filter) };
+    // SAFETY: as above, and this value now has a count of its own.
+    Some(unsafe { Rc::from_raw(filter) })
+}
+
+/// Finds Envoy's functions and starts logging. Returns the version of the interface, or null if this
+/// Envoy lacks a function.
+#[unsafe(export_name = "envoy_dynamic_module_on_program_init")]
+extern "C" fn program_init() -> *const c_char {
+    guarded(ptr::null(), || {
+        let envoy = match Functions::find() {
+            Ok(envoy) => ENVOY.get_or_init(|| envoy),
+            Err(missing) => {
+                refuse(missing.0);
+                return ptr::null();
+            }
+        };
+        // In a process that loads the module twice, the first one logs.
+        let _ = tracing::subscriber::set_global_default(Lines(EnvoyLog(envoy)));
+        hide_panic_messages();
+        VERSION.as_ptr()
+    })
+}
+
+/// Says why the module cannot be used. Standard error is where Envoy logs unless told otherwise.
+#[expect(clippy::print_stderr, reason = "this Envoy's log is not known")]
+fn refuse(missing: &str) {
+    eprintln!(
+        "claimgate: this Envoy has no `envoy_dynamic_module_callback_{missing}`: the module is for \
+         Envoy 1.38 to 1.40"
+    );
+}
+
+/// A panic message may quote a request, so only its location is logged.
+fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "panicked; this is a bug");
+    }));
+}
+
+/// Reads a configuration. Null if it has a problem; each is logged.
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_config_new")]
+extern "C" fn config_new(
+    _config: ConfigPtr,
+    name: EnvoyBuffer,
+    config: EnvoyBuffer,
+) -> *const c_void {
+    guarded(ptr::null(), || {
+        let Some(envoy) = ENVOY.get() else {
+            return ptr::null();
+        };
+        // SAFETY: Envoy keeps both buffers during the hook.
+        let (name, config) = unsafe { (text(name), text(config)) };
+        match configure(envoy, name.unwrap_or_default(), config.unwrap_or_default()) {
+            Ok(judge) => keep(FilterConfig(judge)),
+            Err(error) => {
+                complain(envoy, &error);
+                ptr::null()
+            }
+        }
+    })
+}
+
+fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<Judge>>, String> {
+    if name != FILTER_NAME {
+        return Err(format!(
+            "`filter_name: {name}` is not a filter of this module; its filter is `{FILTER_NAME}`"
+        ));
+    }
+    let problem = |error: LoadError| error.to_string();
+    let source = ConfigSource::read(config).map_err(problem)?;
+    let config = source.load().map_err(problem)?;
+    for warning in &config.warnings {
+        tracing::warn!(%warning, "the configuration is probably not what you want");
+    }
+    if only_validates(envoy) {
+        return Ok(None);
+    }
+    let judge = Engine::get().map_err(problem)?.judge(&source, config);
+    Ok(Some(judge))
+}
+
+/// Logs each line of an error by itself, as problems of a configuration are listed.
+fn complain(envoy: &'static Functions, error: &str) {
+    for line in error.lines() {
+        EnvoyLog(envoy).write(tracing::Level::ERROR, &format!("claimgate: {line}"));
+    }
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_config_destroy")]
+extern "C" fn config_destroy(config: *const c_void) {
+    guarded((), || {
+        if !config.is_null() {
+            // SAFETY: `config_new` made the pointer from this type, and Envoy uses it no more.
+            drop(unsafe { Box::from_raw(config.cast_mut().cast::<FilterConfig>()) });
+        }
+    });
+}
+
+/// Reads the configuration of a route. Null if it has a problem, which is logged.
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_per_route_config_new")]
+extern "C" fn route_new(_name: EnvoyBuffer, config: EnvoyBuffer) -> *const c_void {
+    guarded(ptr::null(), || {
+        // SAFETY: Envoy keeps the buffer during the hook.
+        let config = unsafe { text(config) };
+        match route::read(config.unwrap_or_default()) {
+            Ok(context) => keep(context),
+            Err(error) => {
+                if let Some(envoy) = ENVOY.get() {
+                    complain(envoy, &error.to_string());
+                }
+                ptr::null()
+            }
+        }
+    })
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_per_route_config_destroy")]
+extern "C" fn route_destroy(config: *const c_void) {
+    guarded((), || {
+        if !config.is_null() {
+            let context = config.cast_mut().cast::<crate::filter::Context>();
+            // SAFETY: `route_new` made the pointer from this type, and Envoy uses it no more.
+            drop(unsafe { Box::from_raw(context) });
+        }
+    });
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_new")]
+extern "C" fn filter_new(config: *const c_void, _stream: StreamPtr) -> *const c_void {
+    guarded(ptr::null(), || {
+        let judge = match config.is_null() {
+            true => None,
+            false => {
+                // SAFETY: `config_new` made the pointer from this type, and Envoy keeps it as long
+                // as its filters.
+                let FilterConfig(judge) = unsafe { &*config.cast::<FilterConfig>() };
+                judge.clone()
+            }
+        };
+        Rc::into_raw(Rc::new(EnvoyFilter::new(judge))).cast()
+    })
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_destroy")]
+extern "C" fn filter_destroy(filter: *const c_void) {
+    guarded((), || {
+        if !filter.is_null() {
+            // SAFETY: `filter_new` made the pointer from an `Rc`, on this thread, and Envoy uses it
+            // no more.
+            drop(unsafe { Rc::from_raw(filter.cast::<EnvoyFilter>()) });
+        }
+    });
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_request_headers")]
+extern "C" fn request_headers(
+    stream_ptr: StreamPtr,
+    filter_ptr: *const c_void,
+    _end_of_stream: bool,
+) -> u32 {
+    let judged = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: Envoy calls no hook with a filter that it has destroyed.
+        let filter = unsafe { filter(filter_ptr) }?;
+        let stream = stream(stream_ptr)?;
+        let context = stream.context();
+        Some(filter.on_request_headers(stream, &context))
+    }));
+    match judged {
+        Ok(Some(Next::Continue)) => headers_status::CONTINUE,
+        Ok(Some(Next::Answered)) => headers_status::STOP_ITERATION,
+        Ok(Some(Next::Wait)) => headers_status::STOP_ALL_ITERATION_AND_WATERMARK,
+        Ok(None) | Err(_) => {
+            guarded((), || {
+                if let Some(stream) = stream(stream_ptr) {
+                    DirectReply::failed().send(stream);
+                }
+            });
+            headers_status::STOP_ITERATION
+        }
+    }
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_scheduled")]
+extern "C" fn scheduled(stream_ptr: StreamPtr, filter_ptr: *const c_void, _event: u64) {
+    guarded((), || {
+        // SAFETY: Envoy calls no hook with a filter that it has destroyed.
+        let filter = unsafe { filter(filter_ptr) };
+        if let (Some(filter), Some(stream)) = (filter, stream(stream_ptr)) {
+            filter.on_woken(stream);
+        }
+    });
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_response_headers")]
+extern "C" fn response_headers(
+    stream_ptr: StreamPtr,
+    filter_ptr: *const c_void,
+    _end_of_stream: bool,
+) -> u32 {
+    guarded((), || {
+        // SAFETY: Envoy calls no hook with a filter that it has destroyed.
+        let filter = unsafe { filter(filter_ptr) };
+        if let (Some(filter), Some(stream)) = (filter, stream(stream_ptr)) {
+            filter.on_response_headers(stream);
+        }
+    });
+    headers_status::CONTINUE
+}
+
+/// Declares hooks that Envoy demands and this module does not need. The status 0 is `Continue`.
+macro_rules! unused {
+    ($($hook:ident($($argument:ty),*) $(-> $status:ty)?;)*) => {
+        $(
+            #[unsafe(export_name = concat!("envoy_dynamic_module_on_http_filter_", stringify!($hook)))]
+            extern "C" fn $hook($(_: $argument),*) $(-> $status)? {
+                $(<$status>::default())?
+            }
+        )*
+    };
+}
+
+unused! {
+    request_body(StreamPtr, *const c_void, bool) -> u32;
+    request_trailers(StreamPtr, *const c_void) -> u32;
+    response_body(StreamPtr, *const c_void, bool) -> u32;
+    response_trailers(StreamPtr, *const c_void) -> u32;
+    stream_complete(StreamPtr, *const c_void);
+    http_callout_done(StreamPtr, *const c_void, u64, u32, *const c_void, usize, *const c_void, usize);
+    http_stream_headers(StreamPtr, *const c_void, u64, *const c_void, usize, bool);
+    http_stream_data(StreamPtr, *const c_void, u64, *const c_void, usize, bool);
+    http_stream_trailers(StreamPtr, *const c_void, u64, *const c_void, usize);
+    http_stream_complete(StreamPtr, *const c_void, u64);
+    http_stream_reset(StreamPtr, *const c_void, u64, u32);
+    downstream_above_write_buffer_high_watermark(StreamPtr, *const c_void);
+    downstream_below_write_buffer_low_watermark(StreamPtr, *const c_void);
+}
