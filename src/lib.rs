@@ -24,7 +24,6 @@ pub use claimgate_gate::{jwks, telemetry, token_cache};
 
 pub mod diff;
 mod explain;
-mod file_watch;
 mod guide;
 
 pub mod ext_authz;

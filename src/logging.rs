@@ -10,7 +10,6 @@ use tracing_subscriber::EnvFilter;
 mod logfmt;
 
 use crate::config::LogLevel;
-use crate::policy::Provider;
 use logfmt::Logfmt;
 
 /// The maximum number of lines that wait to be written.
@@ -58,15 +57,6 @@ impl Filter {
             replace(filter);
         }
     }
-}
-
-/// Logs that tokens of this provider are accepted from now on.
-pub(crate) fn trusting(provider: &Provider) {
-    tracing::info!(
-        provider = provider.name,
-        issuer = provider.terms.issuer,
-        "trusting this provider"
-    );
 }
 
 /// Starts logging to standard error, until the returned value is dropped. `filter` has the syntax

@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::spawn_blocking;
 
 use crate::config::{Admin, Config, ConfigError, Server, Telemetry};
-use crate::file_watch::{Changes, looks};
 use crate::gate::Gate;
+use crate::gate::file_watch::{Changes, looks};
 use crate::gate::files::{Files, Stamp};
+use crate::gate::reload::{Reloaded, read_elsewhere};
 use crate::lifecycle::systemd::Systemd;
-use crate::logging::{self, Filter};
-use crate::policy::Provider;
+use crate::logging::Filter;
 
 /// Reads the configuration, as it would be put in force.
 #[derive(Clone)]
@@ -219,69 +218,30 @@ impl Reloader {
         self.files.stamp(&self.path).await
     }
 
-    /// The configuration in the file. Compiling 10,000 rules takes a while, so it does not happen
-    /// where requests are decided.
-    async fn load(&self) -> Result<Config, String> {
-        let load = self.load.clone();
-        let loaded = spawn_blocking(move || load.read()).await;
-        match loaded {
-            Ok(Ok(config)) => Ok(config),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("reading it failed; this is a bug".to_owned()),
-        }
-    }
-
     async fn reload(&self, cause: Cause) {
-        let file = self.path.display();
-        let metrics = self.gate.metrics.reloads();
-        match self.load().await {
-            Ok(config) if cause == Cause::Change && config.hash == self.gate.generation().hash => {
-                tracing::info!(%file, "the configuration file has not changed");
-                metrics.reverted();
-                self.state.rejected.store(None);
+        let load = self.load.clone();
+        let read = read_elsewhere(move || load.read()).await;
+        let config = read.as_ref().ok();
+        let restart_for = config.map(|config| self.bound.changed(config));
+        let level = config.map(|config| config.log.level);
+        let then = || {
+            for section in restart_for.iter().flatten() {
+                tracing::warn!(section, "changes of this section require a restart");
             }
-            Ok(config) => {
-                for warning in &config.warnings {
-                    tracing::warn!(%warning, "the configuration is probably not what you want");
-                }
-                let restart_for = self.bound.changed(&config);
-                for section in &restart_for {
-                    tracing::warn!(section, "changes of this section require a restart");
-                }
-                let restart_for = Some(restart_for).filter(|sections| !sections.is_empty());
+            if let (Some(log), Some(level)) = (&self.log, level) {
+                log.configure(level);
+            }
+        };
+        let even_if_same = cause == Cause::Signal;
+        let reloading = self.gate.reload_file(&self.path, read, even_if_same, then);
+        match reloading.await {
+            Reloaded::Unchanged => self.state.rejected.store(None),
+            Reloaded::InForce => {
+                let restart_for = restart_for.filter(|sections| !sections.is_empty());
                 self.state.restart_for.store(restart_for.map(Arc::new));
-                let before = self.gate.generation();
-                let level = config.log.level;
-                self.gate.reload(config).await;
-                if let Some(log) = &self.log {
-                    log.configure(level);
-                }
-                let generation = self.gate.generation();
-                tracing::info!(
-                    %file,
-                    hash = %generation.hash,
-                    providers = generation.policy.providers().count(),
-                    rules = generation.policy.rules().configured(),
-                    "configuration reloaded"
-                );
-                let is_new = |provider: &&Provider| {
-                    let mut known = before.policy.providers();
-                    !known.any(|(_, known)| known.terms.issuer == provider.terms.issuer)
-                };
-                let providers = generation.policy.providers().map(|(_, it)| it);
-                providers.filter(is_new).for_each(logging::trusting);
-                metrics.succeeded();
                 self.state.rejected.store(None);
             }
-            Err(error) => {
-                tracing::error!(
-                    %file,
-                    %error,
-                    "the configuration file has problems; the previous configuration stays in force"
-                );
-                metrics.failed();
-                self.state.rejected.store(Some(Arc::new(error)));
-            }
+            Reloaded::Rejected(error) => self.state.rejected.store(Some(Arc::new(error))),
         }
     }
 }

@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use tokio::task::spawn_blocking;
 
 use crate::config::files::unreadable;
-use crate::file_watch::{Changes, looks};
+use crate::gate::file_watch::{Changes, looks};
 use crate::gate::files::{self, Files, Stamp};
 
 /// The minimum length in characters. 32 hex digits have 128 bits.

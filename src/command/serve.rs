@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 use super::{ConfigInput, Failure, complain};
 use crate::app::{self, App};
 use crate::config::{AdminListen, Config, ListenAddress, values};
+use crate::gate::reload;
 use crate::lifecycle::memory;
 use crate::lifecycle::signals::StopSignals;
 use crate::lifecycle::systemd::Systemd;
@@ -136,12 +137,8 @@ async fn start(arguments: Arguments) -> Result<(App, Logging), Failure> {
     if let Err(error) = memory::protect() {
         tracing::warn!(%error, "cannot turn off core dumps, which would contain tokens");
     }
-    for warning in &config.warnings {
-        tracing::warn!(%warning, "the configuration is probably not what you want");
-    }
-    for (_, provider) in config.policy.providers() {
-        logging::trusting(provider);
-    }
+    reload::warn_of(&config);
+    reload::log_providers(&config.policy, None);
     let app = app::bind(config, SystemClock).await?;
     let app = app
         .reloading(file.with_log(logging.filter.clone()))

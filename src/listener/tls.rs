@@ -17,7 +17,7 @@ pub(crate) mod identity;
 pub(crate) use files::{Material, TlsError};
 
 use crate::config;
-use crate::file_watch::{Changes, looks};
+use crate::gate::file_watch::{Changes, looks};
 use crate::gate::files::{Files, Stamp};
 use crate::http2::handshake::HandshakeError;
 

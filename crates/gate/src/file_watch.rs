@@ -2,10 +2,10 @@
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::gate::files::LOOK_INTERVAL;
+use crate::files::LOOK_INTERVAL;
 
 /// Ticks whenever it is time to look at a file.
-pub(crate) fn looks() -> Interval {
+pub fn looks() -> Interval {
     let mut ticks = interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
@@ -15,14 +15,14 @@ pub(crate) fn looks() -> Interval {
 /// at the second look that finds the same, so that nobody loads the half of a file that an editor
 /// or `cp` is still writing: half of a list of rules can be valid, and open.
 #[derive(Debug)]
-pub(crate) struct Changes<S> {
+pub struct Changes<S> {
     loaded: S,
     last: S,
 }
 
 impl<S: Clone + PartialEq> Changes<S> {
     /// Nothing has changed since `loaded`.
-    pub(crate) fn since(loaded: S) -> Self {
+    pub fn since(loaded: S) -> Self {
         Self {
             last: loaded.clone(),
             loaded,
@@ -30,7 +30,7 @@ impl<S: Clone + PartialEq> Changes<S> {
     }
 
     /// Whether a new version has stayed the same since the previous look.
-    pub(crate) fn settled(&mut self, now: S) -> bool {
+    pub fn settled(&mut self, now: S) -> bool {
         let before = std::mem::replace(&mut self.last, now);
         self.last != self.loaded && self.last == before
     }
