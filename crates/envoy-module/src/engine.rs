@@ -12,6 +12,9 @@ use crate::filter::Judge;
 use claimgate_config::{Config, ConfigError};
 use claimgate_core::time::SystemClock;
 use claimgate_gate::Gate;
+use claimgate_gate::file_watch::{Changes, looks};
+use claimgate_gate::files::{Files, Stamp};
+use claimgate_gate::reload::{log_providers, read_elsewhere};
 
 /// The threads that fetch keys, and that decide what takes waiting.
 const THREADS: usize = 2;
@@ -19,6 +22,9 @@ const THREADS: usize = 2;
 /// The maximum time that Envoy waits for the keys of a configuration before it uses it. Meanwhile,
 /// Envoy's main thread does nothing else, but requests are handled by the configuration before.
 const MAX_HOLD: Duration = Duration::from_secs(5);
+
+/// The maximum time to write the rest of the decision log.
+const MAX_FLUSH: Duration = Duration::from_secs(1);
 
 /// Where a configuration is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,18 +81,34 @@ impl ConfigSource {
         }
     }
 
-    /// The configuration. Blocks: compiling 10,000 rules takes a while.
+    /// Reads the configuration. Blocks: compiling 10,000 rules takes a while.
     ///
     /// # Errors
     ///
     /// Lists every problem with its place.
-    pub fn load(&self) -> Result<Config, LoadError> {
-        let loaded = match self {
-            Self::File(path) => Config::load(path),
-            Self::Text(yaml) => Config::from_yaml(yaml),
+    pub fn load(self) -> Result<Loaded, LoadError> {
+        let (stamp, read) = match &self {
+            // The state before it is read: a change after that is seen at the next look.
+            Self::File(path) => (Stamp::of(path), Config::load(path)),
+            Self::Text(yaml) => (None, Config::from_yaml(yaml)),
         };
-        loaded.map_err(LoadError::Config)
+        let config = read.map_err(LoadError::Config)?;
+        Ok(Loaded {
+            source: self,
+            stamp,
+            config,
+        })
     }
+}
+
+/// A configuration that was read.
+#[derive(Debug)]
+pub struct Loaded {
+    source: ConfigSource,
+    /// The state of the file before it was read.
+    stamp: Option<Stamp>,
+    /// The configuration.
+    pub config: Config,
 }
 
 /// Everything that a process has once.
@@ -125,24 +147,65 @@ impl Engine {
 
     /// What decides by a configuration. The same for all filters with the same configuration, so that
     /// each key is fetched once. Waits a while for the keys.
-    pub fn judge(&self, source: &ConfigSource, config: Config) -> Arc<Judge> {
+    pub fn judge(&self, loaded: Loaded) -> Arc<Judge> {
+        let Loaded {
+            source,
+            stamp,
+            config,
+        } = loaded;
         let mut judges = self.judges.lock().unwrap_or_else(PoisonError::into_inner);
         judges.retain(|_, judge| judge.strong_count() > 0);
-        if let Some(judge) = judges.get(source).and_then(Weak::upgrade) {
+        if let Some(judge) = judges.get(&source).and_then(Weak::upgrade) {
             return judge;
         }
-        let judge = self.runtime.block_on(async {
+        let gate = self.runtime.block_on(async {
+            log_providers(&config.policy, None);
             let gate = Gate::start(config, Arc::new(SystemClock)).await;
             // Missing keys may arrive later.
             let _ = timeout(MAX_HOLD, keys_arrive(&gate)).await;
             gate
         });
         let judge = Arc::new(Judge {
-            gate: judge,
+            gate,
             runtime: self.runtime.handle().clone(),
         });
-        judges.insert(source.clone(), Arc::downgrade(&judge));
+        if let ConfigSource::File(path) = &source {
+            let watching = watch(path.clone(), stamp, Arc::downgrade(&judge));
+            self.runtime.spawn(watching);
+        }
+        judges.insert(source, Arc::downgrade(&judge));
         judge
+    }
+
+    /// Ends what decided for filters, if no other filter uses it: writes the rest of its decision log.
+    pub fn end(&self, judge: Arc<Judge>) {
+        if let Some(judge) = Arc::into_inner(judge) {
+            self.runtime
+                .block_on(judge.gate.stop_decision_log(MAX_FLUSH));
+        }
+    }
+}
+
+/// Reloads the file whenever it changes. A file with a problem changes nothing. Ends when nothing
+/// decides by the file any more.
+async fn watch(path: PathBuf, loaded: Option<Stamp>, judge: Weak<Judge>) {
+    let files = Files::default();
+    let mut changes = Changes::since(loaded);
+    let mut looks = looks();
+    loop {
+        looks.tick().await;
+        let stamp = files.stamp(&path).await;
+        let Some(judge) = judge.upgrade() else {
+            return;
+        };
+        if !changes.settled(stamp) {
+            continue;
+        }
+        // Taken before the file is read: a change after that is seen at the next look.
+        changes = Changes::since(files.stamp(&path).await);
+        let file = path.clone();
+        let read = read_elsewhere(move || Config::load(&file)).await;
+        judge.gate.reload_file(&path, read, false, || ()).await;
     }
 }
 

@@ -14,6 +14,7 @@ use crate::filter::{Filter, Judge, Next};
 use crate::lines::{Lines, Log as _};
 use crate::reply::DirectReply;
 use crate::route;
+use claimgate_gate::reload::warn_of;
 
 /// The only filter of the module.
 const FILTER_NAME: &str = "claimgate";
@@ -131,15 +132,13 @@ fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<J
     }
     let problem = |error: LoadError| error.to_string();
     let source = ConfigSource::read(config).map_err(problem)?;
-    let config = source.load().map_err(problem)?;
-    for warning in &config.warnings {
-        tracing::warn!(%warning, "the configuration is probably not what you want");
-    }
+    let loaded = source.load().map_err(problem)?;
+    warn_of(&loaded.config);
     if only_validates(envoy) {
         return Ok(None);
     }
-    let judge = Engine::get().map_err(problem)?.judge(&source, config);
-    Ok(Some(judge))
+    let engine = Engine::get().map_err(problem)?;
+    Ok(Some(engine.judge(loaded)))
 }
 
 /// Logs each line of an error by itself, as problems of a configuration are listed.
@@ -154,7 +153,10 @@ extern "C" fn config_destroy(config: *const c_void) {
     guarded((), || {
         if !config.is_null() {
             // SAFETY: `config_new` made the pointer from this type, and Envoy uses it no more.
-            drop(unsafe { Box::from_raw(config.cast_mut().cast::<FilterConfig>()) });
+            let config = unsafe { Box::from_raw(config.cast_mut().cast::<FilterConfig>()) };
+            if let (FilterConfig(Some(judge)), Ok(engine)) = (*config, Engine::get()) {
+                engine.end(judge);
+            }
         }
     });
 }
