@@ -231,16 +231,16 @@ impl Reloader {
             if let (Some(log), Some(level)) = (&self.log, level) {
                 log.configure(level);
             }
+            // Pages say so before the log does.
+            let restart_for = restart_for.filter(|sections| !sections.is_empty());
+            self.state.restart_for.store(restart_for.map(Arc::new));
+            self.state.rejected.store(None);
         };
         let even_if_same = cause == Cause::Signal;
         let reloading = self.gate.reload_file(&self.path, read, even_if_same, then);
         match reloading.await {
             Reloaded::Unchanged => self.state.rejected.store(None),
-            Reloaded::InForce => {
-                let restart_for = restart_for.filter(|sections| !sections.is_empty());
-                self.state.restart_for.store(restart_for.map(Arc::new));
-                self.state.rejected.store(None);
-            }
+            Reloaded::InForce => {}
             Reloaded::Rejected(error) => self.state.rejected.store(Some(Arc::new(error))),
         }
     }

@@ -291,7 +291,10 @@ fn redacted_url(text: &str, mark: Mark) -> Option<String> {
         let shown = shown.collect::<Vec<_>>().join("&");
         url.set_query(Some(&shown));
     }
-    let user = has_user.then(|| mark.of(&user) + "@").unwrap_or_default();
+    let user = match has_user {
+        true => mark.of(&user) + "@",
+        false => String::new(),
+    };
     let shown = url.to_string();
     Some(match shown.split_once("://") {
         Some((scheme, rest)) => format!("{scheme}://{user}{rest}"),
