@@ -8,7 +8,7 @@ use super::envoy::provider::EnvoyProvider;
 use super::model::{Access, Kind, Model, Note, Place, Rule};
 use super::predicate::{Claim, Predicate, Shape, Test, Text};
 use super::providers::merge;
-use super::source::{Document, Reader};
+use super::source::{Document, Reader, Value};
 use super::{Error, Import};
 
 mod authorization;
@@ -131,12 +131,13 @@ fn policy<'n>(
 ) -> Option<Policy<'n>> {
     let (namespace, name) = named(document);
     let path = format!("SecurityPolicy {namespace}/{name}");
-    let root = Reader::at(&document.root, &document.file, path);
+    let root = Reader::kubernetes(&document.root, &document.file, path);
     root.ignore(&["apiVersion", "kind", "metadata", "status"]);
     let spec = root.get("spec");
     root.finish(whole);
     let spec = spec?;
-    if spec.get("jwt").is_none() && spec.get("authorization").is_none() {
+    let is_mapping = matches!(spec.node.value, Value::Map(_));
+    if is_mapping && spec.get("jwt").is_none() && spec.get("authorization").is_none() {
         return None;
     }
     let mut policy = Policy {
@@ -199,9 +200,8 @@ fn policy<'n>(
             token_of(name, &policy.providers, providers)
         });
     }
-    let before = notes.len();
-    spec.finish(&mut notes);
-    if notes.len() > before || !is_clear {
+    is_clear &= spec.finish(&mut notes);
+    if !is_clear {
         policy.authorization = Predicate::False;
     }
     policy.notes = notes;

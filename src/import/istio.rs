@@ -101,6 +101,7 @@ fn compiled(policies: &[&Policy<'_>], words: &[String], notes: &mut Vec<Note>) -
         .filter(|it| it.kind == "AuthorizationPolicy")
     {
         let spec = &policy.spec;
+        let has_target = spec.is_understood();
         let action = spec
             .text("action", notes)
             .unwrap_or_else(|| "ALLOW".to_owned());
@@ -142,7 +143,16 @@ fn compiled(policies: &[&Policy<'_>], words: &[String], notes: &mut Vec<Note>) -
                 }
             }
         }
-        spec.finish(notes);
+        let is_clear = spec.finish(notes) && has_target;
+        if !is_clear && !policy.is_dry_run && action != "AUDIT" {
+            let text = "everything is denied, because a part of the policy is not understood";
+            compiled.allows = true;
+            compiled.denials.push(Piece {
+                name: policy.name.clone(),
+                predicate: Predicate::True,
+                notes: vec![policy.note(Kind::LeftOut, text)],
+            });
+        }
     }
     compiled
 }

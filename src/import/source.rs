@@ -2,8 +2,10 @@
 //!
 //! JSON is YAML, so one reader serves both. Depth, nodes and bytes are bounded.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::rc::Rc;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -196,30 +198,87 @@ pub fn snake(name: &str) -> String {
     text
 }
 
-/// A value together with its place, and the notes about it. Importing reads every member by name; members
-/// that nothing has read are notes at the end, so no field is ever ignored silently.
+/// A value together with its place, and the notes about it. Importing reads every member by name. Members that
+/// nothing has read, and values that are not what their reader expects, are notes at the end, so no field is
+/// ever ignored silently.
 #[derive(Debug)]
 pub struct Reader<'n> {
     /// The value.
     pub node: &'n Node,
     file: &'n str,
     path: String,
+    dialect: Dialect,
     read: RefCell<Vec<&'static str>>,
+    defects: Rc<Defects>,
+}
+
+/// Which spellings a format accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    /// Envoy's files: a single value counts as a list of one, and names may be in camel case.
+    Proto,
+    /// Objects of Kubernetes, which refuses a single value in place of a list.
+    Kubernetes,
+}
+
+/// What was not understood in a value and in everything below it.
+#[derive(Debug, Default)]
+struct Defects {
+    count: Cell<usize>,
+    /// Those of them that no [`Reader::finish`] has reported.
+    unreported: Cell<usize>,
+    /// Notes that the next [`Reader::finish`] adds.
+    pending: RefCell<Vec<Note>>,
+    outer: Option<Rc<Self>>,
+}
+
+impl Defects {
+    fn below(outer: &Rc<Self>) -> Rc<Self> {
+        Rc::new(Self {
+            outer: Some(Rc::clone(outer)),
+            ..Self::default()
+        })
+    }
+
+    /// Counts one more, here and in everything around it.
+    fn add(&self) {
+        self.count.set(self.count.get() + 1);
+        self.unreported.set(self.unreported.get() + 1);
+        if let Some(outer) = &self.outer {
+            outer.add();
+        }
+    }
+
+    /// The number that nothing has reported before.
+    fn report(&self) -> usize {
+        let number = self.unreported.get();
+        let mut at = Some(self);
+        while let Some(defects) = at {
+            defects.unreported.set(defects.unreported.get() - number);
+            at = defects.outer.as_deref();
+        }
+        number
+    }
 }
 
 impl<'n> Reader<'n> {
-    /// Reads a document.
-    pub fn new(document: &'n Document) -> Self {
-        Self::at(&document.root, &document.file, String::new())
-    }
-
-    /// Reads a value at a path.
+    /// Reads a value of Envoy's configuration at a path.
     pub fn at(node: &'n Node, file: &'n str, path: String) -> Self {
         Self {
             node,
             file,
             path,
+            dialect: Dialect::Proto,
             read: RefCell::default(),
+            defects: Rc::default(),
+        }
+    }
+
+    /// Reads a value of an object of Kubernetes at a path.
+    pub fn kubernetes(node: &'n Node, file: &'n str, path: String) -> Self {
+        Self {
+            dialect: Dialect::Kubernetes,
+            ..Self::at(node, file, path)
         }
     }
 
@@ -252,29 +311,52 @@ impl<'n> Reader<'n> {
     }
 
     /// The first of these members that is present, with its name. They exclude each other, like those of a
-    /// `oneof`.
+    /// `oneof`, so a second one is a defect.
     pub fn one_of(&self, names: &[&'static str]) -> Option<(&'static str, Reader<'n>)> {
-        let found: Vec<_> = names
+        let found = names
             .iter()
-            .filter_map(|name| Some((*name, self.get(name)?)))
-            .collect();
-        found.into_iter().next()
+            .filter_map(|name| Some((*name, self.get(name)?)));
+        let mut found = found.collect::<Vec<_>>().into_iter();
+        let first = found.next();
+        for (name, second) in found {
+            let other = first.as_ref().map_or("", |(name, _)| *name);
+            let text = format!("`{name}` and `{other}` exclude each other");
+            self.later(second.note(Kind::LeftOut, text));
+        }
+        first
     }
 
     /// Every member of a mapping whose names are data, such as `providers`.
     pub fn members(&self) -> Vec<(&'n str, Reader<'n>)> {
+        if !matches!(self.node.value, Value::Map(_)) {
+            self.outer_later(self.expectation("a mapping"));
+        }
         let members = self.node.map().iter();
         members
             .map(|(name, node)| (name.as_str(), self.member(name, node)))
             .collect()
     }
 
-    /// Every element of a list. A single value counts as a list of one, as in proto's JSON.
+    /// Every element of a list. In Envoy's files, another value counts as a list of one, as in Envoy. In an
+    /// object of Kubernetes it is a defect of what contains it, because Kubernetes refuses it.
     pub fn elements(&self) -> Vec<Reader<'n>> {
-        let elements = self.node.list().iter().enumerate();
-        elements
-            .map(|(index, node)| Self::at(node, self.file, format!("{}[{index}]", self.path)))
-            .collect()
+        let element = |node, path| Self {
+            dialect: self.dialect,
+            defects: Defects::below(&self.defects),
+            ..Self::at(node, self.file, path)
+        };
+        match (&self.node.value, self.dialect) {
+            (Value::List(nodes), _) => nodes
+                .iter()
+                .enumerate()
+                .map(|(index, node)| element(node, format!("{}[{index}]", self.path)))
+                .collect(),
+            (_, Dialect::Proto) => vec![element(self.node, self.path.clone())],
+            (_, Dialect::Kubernetes) => {
+                self.outer_later(self.expectation("a list"));
+                Vec::new()
+            }
+        }
     }
 
     /// The elements of the list with this name; none if it is absent.
@@ -301,8 +383,13 @@ impl<'n> Reader<'n> {
 
     /// The truth of the member with this name; absent is false, as in proto.
     pub fn flag(&self, name: &'static str, notes: &mut Vec<Note>) -> bool {
+        self.flag_or(name, false, notes)
+    }
+
+    /// The truth of the member with this name, and what it is if it is absent.
+    pub fn flag_or(&self, name: &'static str, absent: bool, notes: &mut Vec<Note>) -> bool {
         let Some(member) = self.get(name) else {
-            return false;
+            return absent;
         };
         match &member.node.value {
             Value::Bool(truth) => *truth,
@@ -310,7 +397,7 @@ impl<'n> Reader<'n> {
             Value::Text(text) if text == "false" => false,
             _ => {
                 notes.push(member.expected("true or false"));
-                false
+                absent
             }
         }
     }
@@ -351,8 +438,14 @@ impl<'n> Reader<'n> {
 
     /// Text; a note if it is something else.
     pub fn as_text(&self, notes: &mut Vec<Note>) -> Option<String> {
+        let is_whole = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'-')
+        };
         match &self.node.value {
-            Value::Text(text) | Value::Number(text) => Some(text.clone()),
+            Value::Text(text) => Some(text.clone()),
+            // Other numbers have several spellings, and only the file knows which one was meant.
+            Value::Number(text) if is_whole(text) => Some(text.clone()),
             _ => {
                 notes.push(self.expected("text"));
                 None
@@ -360,9 +453,28 @@ impl<'n> Reader<'n> {
         }
     }
 
+    /// A note that this is something else than its reader expects. It counts as a defect.
     fn expected(&self, wanted: &str) -> Note {
+        self.defects.add();
+        self.expectation(wanted)
+    }
+
+    fn expectation(&self, wanted: &str) -> Note {
         let found = self.node.kind();
         self.note(Kind::LeftOut, format!("expected {wanted}, found {found}"))
+    }
+
+    /// A defect whose note [`finish`](Self::finish) adds.
+    fn later(&self, note: Note) {
+        self.defects.add();
+        self.defects.pending.borrow_mut().push(note);
+    }
+
+    /// The same, but for the `finish` of what contains this value, because nothing finishes a list.
+    fn outer_later(&self, note: Note) {
+        self.defects.add();
+        let outer = self.defects.outer.as_ref().unwrap_or(&self.defects);
+        outer.pending.borrow_mut().push(note);
     }
 
     /// Members that are known and change nothing here.
@@ -370,20 +482,35 @@ impl<'n> Reader<'n> {
         self.read.borrow_mut().extend(names);
     }
 
-    /// Adds a note for each member that nothing has read.
-    pub fn finish(&self, notes: &mut Vec<Note>) {
+    /// Adds a note for each member that nothing has read, and for each list or choice that is none. Returns
+    /// whether everything was understood, apart from what has said so by its own `finish`. What was not may
+    /// restrict what is beside it.
+    pub fn finish(&self, notes: &mut Vec<Note>) -> bool {
+        notes.append(&mut self.defects.pending.borrow_mut());
         let read = self.read.borrow();
         if !matches!(self.node.value, Value::Map(_) | Value::Null) {
             notes.push(self.expected("a mapping"));
         }
+        let mut names: BTreeSet<String> = BTreeSet::new();
         for (name, node) in self.node.map() {
             let spelled = snake(name);
             let is_read = read.iter().any(|read| *read == spelled || *read == name);
+            let member = || self.member(name, node);
             if !is_read && name != "@type" && !matches!(node.value, Value::Null) {
-                let member = self.member(name, node);
-                notes.push(member.note(Kind::LeftOut, format!("unknown field `{name}`")));
+                self.defects.add();
+                notes.push(member().note(Kind::LeftOut, format!("unknown field `{name}`")));
+            } else if self.dialect == Dialect::Proto && !names.insert(spelled) {
+                self.defects.add();
+                let text = format!("`{name}` is the second spelling of a field");
+                notes.push(member().note(Kind::LeftOut, text));
             }
         }
+        self.defects.report() == 0
+    }
+
+    /// Whether everything that was read here and below was what its reader expected.
+    pub fn is_understood(&self) -> bool {
+        self.defects.count.get() == 0
     }
 
     fn member(&self, name: &str, node: &'n Node) -> Reader<'n> {
@@ -391,7 +518,11 @@ impl<'n> Reader<'n> {
             "" => name.to_owned(),
             outer => format!("{outer}.{name}"),
         };
-        Self::at(node, self.file, path)
+        Self {
+            dialect: self.dialect,
+            defects: Defects::below(&self.defects),
+            ..Self::at(node, self.file, path)
+        }
     }
 }
 

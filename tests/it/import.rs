@@ -10,7 +10,9 @@ use claimgate::import::{Imported, Options, import};
 use crate::support::command::run;
 use crate::support::examples::{blocks, file};
 
+mod decisions;
 mod envoy;
+mod shapes;
 
 /// Imports one file.
 fn imported(text: &str) -> Result<Imported, String> {

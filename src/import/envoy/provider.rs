@@ -86,11 +86,11 @@ pub(in crate::import) fn read(
     reader.ignore(&["jwt_cache_config", "normalize_payload_in_metadata"]);
     let forwards_token = reader.flag("forward", &mut notes);
     let clears_route_cache = reader.flag("clear_route_cache", &mut notes);
-    let known = notes.len();
     reader.finish(&mut notes);
-    if notes.len() > known {
+    let has_matcher = subject.is_some() || reader.get("subjects").is_none();
+    if !reader.is_understood() && has_matcher {
         // What is not known may restrict tokens.
-        let text = "no token is accepted, because a field is not known; remove it, or write another `issuer`";
+        let text = "no token is accepted, because a part is not understood; remove it, or write another `issuer`";
         notes.push(reader.note(Kind::LeftOut, text));
         model.issuer = nobody(&model.name);
     }

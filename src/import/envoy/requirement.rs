@@ -41,10 +41,9 @@ impl Requirement {
             "extract_only_without_validation",
         ];
         let found = reader.one_of(&kinds);
-        let before = notes.len();
-        reader.finish(notes);
+        let is_known = reader.finish(notes);
         let requirement = match found {
-            _ if notes.len() > before || depth > MAX_DEPTH => Self::Unknown,
+            _ if !is_known || depth > MAX_DEPTH => Self::Unknown,
             None => Self::Nothing,
             Some(("provider_name", name)) => match name.as_text(notes) {
                 Some(name) => Self::Provider(name, None),
@@ -67,12 +66,9 @@ impl Requirement {
                 Self::ExtractOnly
             }
         };
-        match notes
-            .get(before..)
-            .is_some_and(|new| new.iter().any(is_unread))
-        {
-            true => Self::Unknown,
-            false => requirement,
+        match reader.is_understood() {
+            true => requirement,
+            false => Self::Unknown,
         }
     }
 
@@ -115,12 +111,6 @@ impl Requirement {
             | Self::Unknown => {}
         }
     }
-}
-
-/// Whether the note says that a part of a requirement was not understood.
-fn is_unread(note: &Note) -> bool {
-    note.kind == Kind::LeftOut
-        && (note.text.starts_with("unknown field") || note.text.starts_with("expected "))
 }
 
 /// What a request carries.

@@ -6,7 +6,7 @@ use super::matcher::{StringMatcher, literal, unmatched};
 use super::path::{self, Paths};
 use super::requirement::{Carried, Members, Requirement, Verdict, verdict};
 use crate::import::model::{Access, Example, Kind, Match, Note, Rule};
-use crate::import::source::{Reader, Value};
+use crate::import::source::Reader;
 
 /// A provider of the result, as far as rules look at it.
 #[derive(Clone, Debug)]
@@ -39,10 +39,7 @@ pub(super) fn matched(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Matched {
     let before = notes.len();
     let mut matches = Match::default();
     let mut is_impossible = false;
-    let is_case_sensitive = match reader.get("case_sensitive").map(|flag| &flag.node.value) {
-        Some(Value::Bool(truth)) => *truth,
-        _ => true,
-    };
+    let is_case_sensitive = reader.flag_or("case_sensitive", true, notes);
     let kinds = [
         "prefix",
         "path",
@@ -126,9 +123,11 @@ fn add_header(reader: &Reader<'_>, matches: &mut Match, notes: &mut Vec<Note>) -
     let mut unread = Vec::new();
     let is_inverted = reader.flag("invert_match", notes);
     let values = header_values(reader, &mut unread);
-    reader.ignore(&["treat_missing_header_as_empty"]);
+    // A header that is absent or empty is one that claimgate does not match.
+    let is_absent = reader.flag("treat_missing_header_as_empty", &mut unread);
+    let values = values.filter(|values| !is_absent && !values.iter().any(String::is_empty));
     reader.finish(&mut unread);
-    let Some(values) = values.filter(|_| unread.is_empty() && !is_inverted) else {
+    let Some(values) = values.filter(|_| reader.is_understood() && !is_inverted) else {
         let what = format!("claimgate cannot match the header `{name}` like this");
         notes.push(unmatched(reader, &what));
         return true;
@@ -177,34 +176,47 @@ fn add_header(reader: &Reader<'_>, matches: &mut Match, notes: &mut Vec<Note>) -
 
 /// The accepted values; empty for any. `None` if the matcher has no equivalent.
 fn header_values(reader: &Reader<'_>, unread: &mut Vec<Note>) -> Option<Vec<String>> {
-    if let Some(value) = reader.get("exact_match") {
-        return Some(vec![value.as_text(unread)?]);
-    }
-    if let Some(matcher) = reader.get("string_match") {
-        if let Some(value) = matcher.get("exact") {
-            let ignores_case = matcher.flag("ignore_case", unread);
-            matcher.finish(unread);
-            return (!ignores_case).then_some(vec![value.as_text(unread)?]);
-        }
-        let words = words(&matcher.get("safe_regex")?, unread)?;
-        matcher.finish(unread);
-        return Some(words);
-    }
-    if let Some(regex) = reader.get("safe_regex_match") {
-        return words(&regex, unread);
-    }
-    let others = [
+    let kinds = [
+        "exact_match",
+        "string_match",
+        "safe_regex_match",
+        "present_match",
         "range_match",
         "prefix_match",
         "suffix_match",
         "contains_match",
     ];
-    if reader.one_of(&others).is_some() {
-        return None;
+    let (kind, value) = match reader.one_of(&kinds) {
+        None => return Some(Vec::new()),
+        Some(found) => found,
+    };
+    match kind {
+        "exact_match" => Some(vec![value.as_text(unread)?]),
+        "string_match" => string_values(&value, unread),
+        "safe_regex_match" => words(&value, unread),
+        "present_match" => reader.flag("present_match", unread).then_some(Vec::new()),
+        _ => None,
     }
-    match reader.get("present_match") {
-        Some(_) if !reader.flag("present_match", unread) => None,
-        _ => Some(Vec::new()),
+}
+
+/// The texts that a `StringMatcher` accepts.
+fn string_values(matcher: &Reader<'_>, unread: &mut Vec<Note>) -> Option<Vec<String>> {
+    let ignores_case = matcher.flag("ignore_case", unread);
+    let kinds = [
+        "exact",
+        "prefix",
+        "suffix",
+        "safe_regex",
+        "contains",
+        "custom",
+    ];
+    let found = matcher.one_of(&kinds);
+    matcher.finish(unread);
+    let (kind, value) = found.filter(|_| !ignores_case)?;
+    match kind {
+        "exact" => Some(vec![value.as_text(unread)?]),
+        "safe_regex" => words(&value, unread),
+        _ => None,
     }
 }
 

@@ -33,13 +33,19 @@ pub(super) fn read(
     }
 }
 
-/// Ends reading. A field that nobody knows may restrict what it stands beside.
+/// Ends reading. A field that nobody knows, or a value of the wrong type, may restrict what it stands beside.
 fn finished(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
-    let before = notes.len();
-    reader.finish(notes);
-    match notes.len() == before {
+    match reader.finish(notes) {
         true => Predicate::True,
         false => Predicate::Unknown,
+    }
+}
+
+/// Ends reading of a test with a list of values. If one of them is not understood, so is the whole test.
+fn sealed(predicate: Predicate, reader: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
+    match finished(reader, notes) {
+        Predicate::True => predicate,
+        unknown => unknown,
     }
 }
 
@@ -77,8 +83,7 @@ fn operation_of(operation: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
     if let Some(path) = operation.get("path") {
         all.push(path_of(&path, notes));
     }
-    all.push(finished(operation, notes));
-    Predicate::all(all)
+    sealed(Predicate::all(all), operation, notes)
 }
 
 fn path_of(path: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
@@ -123,18 +128,16 @@ fn principal_of(
             .unwrap_or_default()
             .to_ascii_lowercase();
         let values = header.texts("values", notes);
-        all.push(Predicate::any(values.into_iter().map(
-            |value| match name.as_str() {
-                "" | "host" => Predicate::Unknown,
-                _ if name.starts_with(':') => Predicate::Unknown,
-                _ => Predicate::Test(Test::Header(Header {
-                    name: name.clone(),
-                    value: Text::Exact(value),
-                    is_any_line: false,
-                })),
-            },
-        )));
-        all.push(finished(&header, notes));
+        let values = Predicate::any(values.into_iter().map(|value| match name.as_str() {
+            "" | "host" => Predicate::Unknown,
+            _ if name.starts_with(':') => Predicate::Unknown,
+            _ => Predicate::Test(Test::Header(Header {
+                name: name.clone(),
+                value: Text::Exact(value),
+                is_any_line: false,
+            })),
+        }));
+        all.push(sealed(values, &header, notes));
     }
     if let Some(jwt) = principal.get("jwt") {
         all.push(token(&jwt, notes, token_of));
@@ -186,7 +189,7 @@ fn token(
         let values = entry.texts("values", notes);
         let kind = entry.text("valueType", notes);
         let is_words = name == "scope" || name == "scp";
-        all.push(match kind.as_deref() {
+        let values = match kind.as_deref() {
             // Envoy Gateway makes lists of these two.
             None | Some("String") if is_words => Predicate::False,
             None | Some("String") => claim(names, values, Shape::Text),
@@ -197,8 +200,8 @@ fn token(
                 notes.push(entry.note(Kind::LeftOut, text));
                 Predicate::Unknown
             }
-        });
-        all.push(finished(&entry, notes));
+        };
+        all.push(sealed(values, &entry, notes));
     }
     all.push(finished(jwt, notes));
     Predicate::all(all)

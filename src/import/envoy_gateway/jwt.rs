@@ -54,9 +54,8 @@ pub(super) fn read(
         let name = reader.text("name", &mut about).unwrap_or_default();
         recomputes_route |= reader.flag("recomputeRoute", &mut about);
         let (message, keys) = message(&reader, namespace, config_maps, &mut about);
-        let before = about.len();
         reader.finish(&mut about);
-        let is_known = about.len() == before;
+        let is_known = reader.is_understood();
         let place = reader.place();
         let synthetic = Reader::at(&message, &place.file, place.path.clone());
         let mut provider = provider::read(&name, &synthetic, &BTreeMap::new());
@@ -73,11 +72,9 @@ pub(super) fn read(
         own.push((name, all.len()));
         all.push((provider, place));
     }
-    let before = notes.len();
-    jwt.finish(notes);
     Jwt {
         is_optional,
-        is_clear: notes.len() == before,
+        is_clear: jwt.finish(notes),
         recomputes_route,
     }
 }

@@ -15,14 +15,15 @@ pub(super) fn read(
     words: &mut Vec<String>,
     notes: &mut Vec<Note>,
 ) {
+    // Without a clear target, it would be for too many workloads.
+    let has_target = policy.spec.is_understood();
     for (index, rule) in policy.spec.list("jwtRules").iter().enumerate() {
         let mut own = Vec::new();
         words.extend(rule.texts("spaceDelimitedClaims", &mut own));
         let keys = rule.one_of(&["jwks", "jwksUri"]);
         let (message, keys) = (message(rule, keys.as_ref(), &mut own), keys);
-        let before = own.len();
         rule.finish(&mut own);
-        let is_known = own.len() == before;
+        let is_known = has_target && rule.is_understood();
         let place = rule.place();
         let name = match index {
             0 => policy.name.clone(),

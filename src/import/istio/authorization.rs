@@ -53,11 +53,9 @@ pub(super) fn read(policy: &Policy<'_>, words: &[String]) -> Vec<Piece> {
     pieces
 }
 
-/// Ends reading. A field that nobody knows may restrict what it stands beside.
+/// Ends reading. A field that nobody knows, or a value of the wrong type, may restrict what it stands beside.
 fn finished(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
-    let before = notes.len();
-    reader.finish(notes);
-    match notes.len() == before {
+    match reader.finish(notes) {
         true => Predicate::True,
         false => Predicate::Unknown,
     }
@@ -73,11 +71,8 @@ fn listed(
 ) -> Predicate {
     let mut all = Vec::new();
     for (field, is_negated) in [(name, false), (negated, true)] {
-        let Some(list) = reader.get(field) else {
-            continue;
-        };
         let mut any = Vec::new();
-        for value in list.elements() {
+        for value in reader.list(field) {
             let Some(text) = value.as_text(notes) else {
                 any.push(Predicate::Unknown);
                 continue;

@@ -55,7 +55,7 @@ impl<'n> Policy<'n> {
         let namespace = text("namespace").unwrap_or("default").to_owned();
         let kind = document.root.text_of("kind").unwrap_or_default();
         let path = format!("{kind} {namespace}/{name}");
-        let root = Reader::at(&document.root, &document.file, path.clone());
+        let root = Reader::kubernetes(&document.root, &document.file, path.clone());
         let kind = match kind {
             "RequestAuthentication" => "RequestAuthentication",
             "AuthorizationPolicy" => "AuthorizationPolicy",
@@ -66,7 +66,7 @@ impl<'n> Policy<'n> {
         // An absent `spec` is an empty one.
         let spec = root
             .get("spec")
-            .unwrap_or_else(|| Reader::at(&EMPTY, &document.file, path));
+            .unwrap_or_else(|| Reader::kubernetes(&EMPTY, &document.file, path));
         root.finish(notes);
         let is_dry_run = metadata
             .and_then(|node| node.get("annotations"))
@@ -96,12 +96,12 @@ impl<'n> Policy<'n> {
 fn targets(spec: &Reader<'_>, notes: &mut Vec<Note>) -> Vec<Target> {
     if let Some(selector) = spec.get("selector") {
         let labels = selector.get("matchLabels");
-        selector.finish(notes);
         let labels: BTreeMap<String, String> = labels
             .iter()
             .flat_map(Reader::members)
             .filter_map(|(name, value)| Some((name.to_owned(), value.as_text(notes)?)))
             .collect();
+        selector.finish(notes);
         return vec![match labels.is_empty() {
             true => Target::Namespace,
             false => Target::Labels(labels),

@@ -133,7 +133,7 @@ const ROWS: &[Row] = &[
         &["issuer: https://acme.invalid"],
         &[
             "unknown field `required_claims`",
-            "no token is accepted, because a field is not known",
+            "no token is accepted, because a part is not understood",
         ],
         &[],
     ),
@@ -284,7 +284,10 @@ const ROWS: &[Row] = &[
         "cache_duration",
         "providers: { acme: { <id>, forward: true, remote_jwks: { http_uri: { uri: https://idp.example.com/keys, cluster: idp }, cache_duration: soon } } }\n<rules>",
         &["jwks: { uri:"],
-        &["remote_jwks.cache_duration (envoy.yaml:1): expected a duration"],
+        &[
+            "remote_jwks.cache_duration (envoy.yaml:1): expected a duration",
+            "no token is accepted, because a part is not understood",
+        ],
         &[],
     ),
     row(
