@@ -77,12 +77,36 @@ pub fn import(sources: &[Source], options: &Options) -> Result<Imported, Error> 
 fn read(documents: &[Document], options: &Options) -> Result<Import, Error> {
     let is_istio = documents.iter().any(istio::is_policy);
     let is_gateway = documents.iter().any(envoy_gateway::is_policy);
+    let envoy = envoy::filter(documents);
+    let all = [
+        (envoy.is_some(), "Envoy's `jwt_authn` filter"),
+        (is_istio, "policies of Istio"),
+        (is_gateway, "policies of Envoy Gateway"),
+    ];
+    let found: Vec<&str> = all
+        .into_iter()
+        .filter_map(|(is_there, what)| is_there.then_some(what))
+        .collect();
+    if found.len() > 1 {
+        let at = envoy.map(|place| format!(" (the filter: {}:{})", place.file, place.line));
+        return Err(Error(format!(
+            "{}: import each into its own configuration{}",
+            found.join(", and "),
+            at.unwrap_or_default()
+        )));
+    }
+    let kind = found.first().unwrap_or(&"nothing to import");
+    for (option, value, is_for) in [
+        ("listener", &options.listener, !is_istio && !is_gateway),
+        ("workload", &options.workload, is_istio),
+    ] {
+        if let (Some(value), false) = (value, is_for) {
+            let text = format!("`--{option} {value}` chooses nothing: the files hold {kind}");
+            return Err(Error(text));
+        }
+    }
     match (is_istio, is_gateway) {
-        (true, true) => Err(Error(
-            "policies of Istio and of Envoy Gateway: import each into its own configuration"
-                .to_owned(),
-        )),
-        (true, false) => istio::read(documents, options),
+        (true, _) => istio::read(documents, options),
         (false, true) => envoy_gateway::read(documents),
         (false, false) => envoy::read(documents, options),
     }

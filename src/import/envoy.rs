@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::model::{
-    Access, ClaimHeader, Kind, Match, Model, Note, Provider, Rule, TokenPlace, Upstream, unique,
+    Access, ClaimHeader, Kind, Match, Model, Names, Note, PathPattern, Place, Provider, Rule,
+    TokenPlace, Upstream, unique,
 };
 use super::source::{Document, Reader, Value};
 use super::{Error, Import, Options};
 
 mod changes;
+mod encoded;
 mod find;
 mod matcher;
 mod path;
@@ -26,6 +28,13 @@ use rules::{Matched, Merged, Providers};
 
 /// A claim that no token has, for headers that are only removed.
 const NO_CLAIM: &str = "not.imported";
+
+/// Where the first filter is.
+pub(super) fn filter(documents: &[Document]) -> Option<Place> {
+    let found = find::find(documents);
+    let filters = found.filters.iter().map(|filter| &filter.message);
+    filters.chain(&found.elsewhere).next().map(Reader::place)
+}
 
 /// Reads the one filter in the documents.
 pub(super) fn read(documents: &[Document], options: &Options) -> Result<Import, Error> {
@@ -45,20 +54,25 @@ pub(super) fn read(documents: &[Document], options: &Options) -> Result<Import, 
         .values()
         .map(|(requirement, _)| requirement)
         .collect();
-    let read_rules = requirement_rules(message, &requirements, &mut notes);
+    let read_rules = requirement_rules(message, &requirements);
     let all = read_rules.iter().map(|rule| &rule.requirement).chain(named);
     let (merged, known) = merge(&providers, &all.collect::<Vec<_>>(), &mut notes);
-    let mut rules = rules_of(&read_rules, &known);
+    let mut rules = rules_of(read_rules, &known, &mut notes);
     rest(message, &mut rules);
     let (named_rules, route_changes) = named_rules(&found.routes, &requirements, &known, &rules);
     rules.extend(named_rules);
-    let free_preflight = message.flag("bypass_cors_preflight", &mut notes);
+    let mut free_preflight = message.flag("bypass_cors_preflight", &mut notes);
     let silent_denials = message.flag("strip_failure_response", &mut notes);
     if let Some(prefix) = message.get("stat_prefix") {
         let text = "claimgate's metrics have fixed names, with the provider and the rule as labels";
         notes.push(prefix.note(Kind::Differs, text));
     }
-    message.finish(&mut notes);
+    if !message.finish(&mut notes) {
+        let text = "every request is denied, because a part of the filter is not understood, and may require more";
+        notes.push(message.note(Kind::LeftOut, text));
+        free_preflight = false;
+        rules = denied(rules);
+    }
     mentions(&found, &mut notes);
     let model = Model {
         origin: "Envoy's `jwt_authn` filter".to_owned(),
@@ -190,11 +204,7 @@ struct ReadRule<'n> {
     notes: Vec<Note>,
 }
 
-fn requirement_rules<'n>(
-    message: &Reader<'n>,
-    requirements: &RequirementMap,
-    notes: &mut Vec<Note>,
-) -> Vec<ReadRule<'n>> {
+fn requirement_rules<'n>(message: &Reader<'n>, requirements: &RequirementMap) -> Vec<ReadRule<'n>> {
     let mut rules = Vec::new();
     for reader in message.list("rules") {
         let mut own = Vec::new();
@@ -210,11 +220,11 @@ fn requirement_rules<'n>(
             Some(("requires", requires)) => Requirement::read(&requires, &mut own),
             Some((_, name)) => by_name(&name, requirements, &mut own),
         };
-        reader.finish(&mut own);
-        if matches!(matched, Matched::None) {
-            notes.append(&mut own);
-            continue;
-        }
+        let matched = match (reader.finish(&mut own), matched) {
+            // What is not known may require more, or match other requests.
+            (false, Matched::These(matches)) => Matched::AtMost(matches),
+            (_, matched) => matched,
+        };
         rules.push(ReadRule {
             reader,
             matched,
@@ -385,32 +395,72 @@ fn join(
     Ok(())
 }
 
-fn rules_of(read: &[ReadRule<'_>], known: &Providers) -> Vec<Rule> {
+fn rules_of(read: Vec<ReadRule<'_>>, known: &Providers, others: &mut Vec<Note>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
+    let mut refused: Option<Place> = None;
     for ReadRule {
         reader,
         matched,
         requirement,
-        notes,
+        mut notes,
     } in read
     {
-        let mut rule = match matched {
-            Matched::AtMost(_) => Rule {
-                access: Access::Deny,
-                ..Rule::default()
-            },
-            _ => rules::rule(requirement, known, reader),
+        let (matches, mut rule) = match matched {
+            Matched::These(matches) => (matches, rules::rule(&requirement, known, &reader)),
+            Matched::AtMost(matches) => {
+                let access = Access::Deny;
+                let rule = Rule {
+                    access,
+                    ..Rule::default()
+                };
+                (matches, rule)
+            }
+            Matched::Refused | Matched::Never => {
+                if matches!(matched, Matched::Refused)
+                    && !matches!(requirement, Requirement::Nothing)
+                {
+                    refused.get_or_insert_with(|| reader.place());
+                }
+                others.append(&mut notes);
+                continue;
+            }
         };
-        let (Matched::These(matches) | Matched::AtMost(matches)) = matched else {
-            continue;
-        };
-        rule.matches = matches.clone();
-        let names = rules.iter().map(|rule| rule.name.as_str());
-        rule.name = unique(&name_of(&rule), names);
-        rule.notes.splice(0..0, notes.iter().cloned());
+        rule.matches = matches;
+        rule.name = name_of(&rule);
+        rule.notes.splice(0..0, notes);
         rules.push(rule);
     }
+    rules.splice(0..0, refused.and_then(|place| strict_paths(&rules, place)));
+    let mut names = Names::default();
+    for rule in &mut rules {
+        rule.name = names.unique(&rule.name);
+    }
     rules
+}
+
+/// A rule that makes claimgate look at paths, so that it refuses those with two readings.
+fn strict_paths(rules: &[Rule], place: Place) -> Option<Rule> {
+    let all = Match::default();
+    let mut reached = rules.iter().take_while(|rule| rule.matches != all);
+    if reached.any(|rule| !rule.matches.paths.is_empty()) {
+        return None;
+    }
+    let text = "claimgate refuses ambiguous paths where a rule looks at paths, and this rule does, though no path \
+                has such characters";
+    Some(Rule {
+        name: "ambiguous-paths".to_owned(),
+        matches: Match {
+            paths: vec![PathPattern::Regex(r"/[\x00-\x1f]".to_owned(), None)],
+            ..all
+        },
+        access: Access::Deny,
+        notes: vec![Note {
+            kind: Kind::Differs,
+            place,
+            text: text.to_owned(),
+        }],
+        ..Rule::default()
+    })
 }
 
 /// A name that says which requests the rule is for.
@@ -422,11 +472,8 @@ fn name_of(rule: &Rule) -> String {
         headers,
         ..
     } = &rule.matches;
-    let path = paths
-        .first()
-        .map(super::model::PathPattern::text)
-        .unwrap_or_default();
-    let path = path.strip_prefix("(?i)").unwrap_or(path);
+    let path = paths.first().map(PathPattern::text).unwrap_or_default();
+    let path = path.strip_prefix("(?i-u:").unwrap_or(path);
     let words = methods
         .iter()
         .map(|method| method.to_ascii_lowercase())
@@ -441,6 +488,24 @@ fn name_of(rule: &Rule) -> String {
         true => "all".to_owned(),
         false => words.join("-"),
     }
+}
+
+/// Rules with which nothing passes: one for all requests, and those that routes name.
+fn denied(rules: Vec<Rule>) -> Vec<Rule> {
+    let deny = |name: String, only_by_name: bool, notes: Vec<Note>| Rule {
+        name,
+        only_by_name,
+        access: Access::Deny,
+        notes,
+        ..Rule::default()
+    };
+    let named = rules.into_iter().filter(|rule| rule.only_by_name);
+    let mut denied: Vec<Rule> = named
+        .map(|rule| deny(rule.name, true, rule.notes))
+        .collect();
+    let name = unique("all", denied.iter().map(|rule| rule.name.as_str()));
+    denied.insert(0, deny(name, false, Vec::new()));
+    denied
 }
 
 /// Without a rule, Envoy requires nothing.
@@ -476,6 +541,103 @@ fn rest(message: &Reader<'_>, rules: &mut Vec<Rule>) {
     });
 }
 
+/// What the settings of a route say.
+enum Wanted<'n> {
+    /// They switch the filter on, and nothing else.
+    On,
+    /// They switch it off.
+    Off,
+    /// A requirement of the map.
+    Named(String, Reader<'n>),
+    /// Nobody knows.
+    Unknown,
+}
+
+impl<'n> Wanted<'n> {
+    fn read(wrapper: &Reader<'n>, notes: &mut Vec<Note>) -> Self {
+        let type_of = |reader: &Reader<'_>| match reader.node.text_of("@type") {
+            Some(typed) => typed.rsplit('.').next().unwrap_or_default().to_owned(),
+            None => String::new(),
+        };
+        let (mut is_off, mut settings) = (false, None);
+        match type_of(wrapper).as_str() {
+            "PerRouteConfig" => {}
+            "TypedStruct" => match struct_of(wrapper) {
+                Some(inner) => settings = Some(Some(inner)),
+                None => return Self::Unknown,
+            },
+            "FilterConfig" => {
+                is_off = wrapper.flag("disabled", notes);
+                wrapper.ignore(&["is_optional"]);
+                settings = Some(wrapper.get("config"));
+            }
+            _ => return Self::Unknown,
+        }
+        let is_wrapped = settings.is_some();
+        let mut settings = settings.flatten();
+        if is_wrapped && let Some(inner) = &settings {
+            match type_of(inner).as_str() {
+                "PerRouteConfig" => {}
+                "TypedStruct" => match struct_of(inner) {
+                    Some(inner) => settings = Some(inner),
+                    None => return Self::Unknown,
+                },
+                "" if inner.node.map().is_empty() || type_of(wrapper) == "TypedStruct" => {}
+                _ => return Self::Unknown,
+            }
+        }
+        let settings = match (is_wrapped, settings) {
+            (false, _) => None,
+            (true, Some(inner)) => Some(inner),
+            // Without settings, a wrapper only switches.
+            (true, None) => {
+                let is_known = wrapper.finish(notes) && wrapper.is_understood();
+                return match (is_known, is_off) {
+                    (false, _) => Self::Unknown,
+                    (true, true) => Self::Off,
+                    (true, false) => Self::On,
+                };
+            }
+        };
+        let own = settings.as_ref().unwrap_or(wrapper);
+        let found = own.one_of(&["disabled", "requirement_name"]);
+        let named = match &found {
+            Some(("requirement_name", name)) => name.as_text(notes),
+            _ => None,
+        };
+        is_off |= own.flag("disabled", notes);
+        own.finish(notes);
+        if settings.is_some() {
+            wrapper.finish(notes);
+        }
+        match (found, named) {
+            _ if !wrapper.is_understood() => Self::Unknown,
+            _ if is_off => Self::Off,
+            (Some((_, name)), Some(text)) => Self::Named(text, name),
+            (_, _) => Self::On,
+        }
+    }
+
+    /// The name for its rule. `None` if there is none.
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::On => None,
+            Self::Off => Some("no-token"),
+            Self::Named(name, _) => Some(name),
+            Self::Unknown => Some("not-understood"),
+        }
+    }
+}
+
+/// The message in a `TypedStruct`, if it is one of settings for routes.
+fn struct_of<'n>(reader: &Reader<'n>) -> Option<Reader<'n>> {
+    let typed = reader
+        .get("type_url")
+        .and_then(|it| it.as_text(&mut Vec::new()));
+    let is_ours = typed.is_some_and(|typed| typed.ends_with(".jwt_authn.v3.PerRouteConfig"));
+    reader.get("value").filter(|_| is_ours)
+}
+
 /// Rules for routes with their own settings, which name them.
 fn named_rules(
     routes: &[PerRoute<'_>],
@@ -484,46 +646,32 @@ fn named_rules(
     others: &[Rule],
 ) -> (Vec<Rule>, Vec<RouteChange>) {
     let mut rules: Vec<Rule> = Vec::new();
-    let mut names: BTreeMap<Option<String>, String> = BTreeMap::new();
+    let mut names: BTreeMap<(bool, String), String> = BTreeMap::new();
     let mut changes = Vec::new();
     for route in routes {
         let mut notes = Vec::new();
         let wrapper = &route.message;
-        let is_wrapped = wrapper
-            .node
-            .text_of("@type")
-            .is_some_and(|typed| typed.ends_with(".FilterConfig"));
-        let inner = match is_wrapped {
-            true => wrapper.get("config"),
-            false => None,
+        let wanted = Wanted::read(wrapper, &mut notes);
+        let Some(wanted_name) = wanted.name() else {
+            changes.push(RouteChange::of(route, None));
+            continue;
         };
-        let settings = inner.as_ref().unwrap_or(wrapper);
-        let is_off = wrapper.flag("disabled", &mut notes) || settings.flag("disabled", &mut notes);
-        wrapper.ignore(&["is_optional"]);
-        let named = settings.get("requirement_name");
-        settings.finish(&mut notes);
-        wrapper.finish(&mut notes);
-        let wanted = match (is_off, &named) {
-            (true, _) => None,
-            (false, Some(name)) => name.as_text(&mut notes),
-            // Switches the filter on, and nothing else.
-            (false, None) => {
-                changes.push(RouteChange::of(route, None));
-                continue;
-            }
-        };
-        let name = match names.get(&wanted) {
+        let key = (matches!(wanted, Wanted::Named(..)), wanted_name.to_owned());
+        let name = match names.get(&key) {
             Some(name) => name.clone(),
             None => {
-                let requirement = match (&wanted, &named) {
-                    (Some(_), Some(name)) => by_name(name, requirements, &mut notes),
-                    _ => Requirement::Nothing,
+                let mut rule = match &wanted {
+                    Wanted::Named(_, name) => {
+                        let requirement = by_name(name, requirements, &mut notes);
+                        rules::rule(&requirement, known, name)
+                    }
+                    Wanted::Off | Wanted::On => rules::rule(&Requirement::Nothing, known, wrapper),
+                    Wanted::Unknown => rules::rule(&Requirement::Unknown, known, wrapper),
                 };
-                let mut rule = rules::rule(&requirement, known, named.as_ref().unwrap_or(wrapper));
                 rule.only_by_name = true;
                 let taken = others.iter().chain(&rules).map(|rule| rule.name.as_str());
-                rule.name = unique(wanted.as_deref().unwrap_or("no-token"), taken);
-                names.insert(wanted, rule.name.clone());
+                rule.name = unique(wanted_name, taken);
+                names.insert(key, rule.name.clone());
                 rule.notes.splice(0..0, notes.drain(..));
                 let name = rule.name.clone();
                 rules.push(rule);
@@ -564,7 +712,7 @@ pub(super) fn upstream(providers: &[EnvoyProvider]) -> Upstream {
     }
     let about = |text: String| Note {
         kind: Kind::LeftOut,
-        place: super::model::Place::default(),
+        place: Place::default(),
         text,
     };
     if !upstream.forward_token && providers.iter().any(|provider| provider.forwards_token) {

@@ -2,6 +2,8 @@
 //!
 //! Each format turns its source into a [`Model`]. [`write`](super::write) turns a model into files.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::predicate::Predicate;
 
 /// Everything that is imported.
@@ -265,6 +267,33 @@ pub fn name(text: &str) -> String {
         "" => "unnamed".to_owned(),
         "default" | "none" => format!("{name}-1"),
         _ => name,
+    }
+}
+
+/// Gives names that differ, however many there are.
+#[derive(Debug, Default)]
+pub struct Names {
+    taken: BTreeSet<String>,
+    /// The last number of each name.
+    numbers: BTreeMap<String, u32>,
+}
+
+impl Names {
+    /// A name that it has not given yet: with a number, if needed.
+    pub fn unique(&mut self, text: &str) -> String {
+        let first = name(text);
+        if self.taken.insert(first.clone()) {
+            return first;
+        }
+        let short: String = first.chars().take(54).collect();
+        let number = self.numbers.entry(short.clone()).or_insert(1);
+        loop {
+            *number += 1;
+            let numbered = format!("{short}-{number}");
+            if self.taken.insert(numbered.clone()) {
+                return numbered;
+            }
+        }
     }
 }
 

@@ -332,6 +332,195 @@ fn routes_and_mentions_are_changes() {
     assert_eq!(names, ["all", "no-token", "ops", "nobody", "default"]);
 }
 
+/// Settings of a route count whatever the filter is called. What is not understood in them denies the route.
+#[test]
+fn routes_find_their_filter_by_its_name() {
+    let per_route = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig";
+    let wrapper = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
+    let typed_struct = "type.googleapis.com/xds.type.v3.TypedStruct";
+    let own = filter(", requirement_map: { ops: { provider_name: acme } }").replacen(
+        "name: envoy.filters.http.jwt_authn",
+        "name: jwt",
+        1,
+    );
+    for (settings, rule) in [
+        (format!("{{ '@type': {wrapper}, config: {{}} }}"), None),
+        (
+            format!("{{ '@type': {wrapper}, disabled: true }}"),
+            Some("no-token"),
+        ),
+        (
+            format!(
+                "{{ '@type': {wrapper}, config: {{ '@type': {per_route}, requirement_name: ops }} }}"
+            ),
+            Some("ops"),
+        ),
+        (
+            format!(
+                "{{ '@type': {typed_struct}, type_url: {per_route}, value: {{ requirement_name: ops }} }}"
+            ),
+            Some("ops"),
+        ),
+        (
+            format!("{{ '@type': {per_route}, requirement: ops, bogus: 1 }}"),
+            Some("not-understood"),
+        ),
+        (
+            format!("{{ '@type': {per_route}, requirement_name: ops, bogus: 1 }}"),
+            Some("not-understood"),
+        ),
+        (
+            format!("{{ '@type': {per_route}, requirement_name: ops, disabled: true }}"),
+            Some("not-understood"),
+        ),
+        (
+            format!("{{ '@type': {per_route}, disabled: maybe }}"),
+            Some("not-understood"),
+        ),
+        (
+            format!("{{ '@type': {wrapper}, config: {{ requirement_name: ops }} }}"),
+            Some("not-understood"),
+        ),
+        (
+            format!("{{ '@type': {wrapper}, later: 1 }}"),
+            Some("not-understood"),
+        ),
+        (
+            format!("{{ '@type': {typed_struct}, type_url: other, value: {{}} }}"),
+            Some("not-understood"),
+        ),
+        ("{ '@type': other }".to_owned(), Some("not-understood")),
+    ] {
+        let routes = format!(
+            "[{{ match: {{ prefix: / }}, typed_per_filter_config: {{ jwt: {settings} }} }}]"
+        );
+        let found = imported(&envoy_with(&format!("[{own}]"), &routes)).unwrap();
+        let changes: serde_json::Value = serde_saphyr::from_str(&found.changes).unwrap();
+        let new = &changes["routes"][0]["typed_per_filter_config"]["envoy.filters.http.ext_authz"];
+        let named = new["check_settings"]["context_extensions"]["claimgate.rule"].as_str();
+        assert_eq!(named, rule, "{settings}\n{}", found.changes);
+        assert!(!new["@type"].is_null(), "{settings}");
+        let is_denied = found
+            .configuration
+            .contains("only_by_name: true\n    access: deny");
+        assert_eq!(
+            is_denied,
+            rule == Some("not-understood"),
+            "{settings}\n{}",
+            found.configuration
+        );
+        let left_out = notes(&found, Kind::LeftOut);
+        assert_eq!(left_out.is_empty(), !is_denied, "{settings}: {left_out:?}");
+    }
+}
+
+/// One call imports one kind, and options for another kind are mistakes.
+#[test]
+fn kinds_are_not_mixed() {
+    let envoy = envoy_with(&format!("[{}]", filter("")), "[]");
+    let istio = "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: { name: r, namespace: shop }\n\
+                 spec: { jwtRules: [{ issuer: 'https://idp.example.com' }] }\n";
+    let gateway = "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: SecurityPolicy\nmetadata: { name: p, namespace: shop }\n\
+                   spec: { jwt: { providers: [{ name: a, issuer: 'https://idp.example.com', remoteJWKS: { uri: 'https://a.example.com' } }] } }\n";
+    let with = |text: &str, listener: Option<&str>, workload: Option<&str>| {
+        let source = Source {
+            name: "all.yaml".to_owned(),
+            text: text.to_owned(),
+        };
+        let options = Options {
+            config: "claimgate.yaml".to_owned(),
+            listener: listener.map(str::to_owned),
+            workload: workload.map(str::to_owned),
+        };
+        import(&[source], &options)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    for (text, listener, workload, expected) in [
+        (
+            format!("{envoy}---\n{istio}"),
+            None,
+            None,
+            "Envoy's `jwt_authn` filter, and policies of Istio: import each",
+        ),
+        (
+            format!("{envoy}---\n{gateway}"),
+            None,
+            None,
+            "and policies of Envoy Gateway: import each",
+        ),
+        (
+            format!("{istio}---\n{gateway}"),
+            None,
+            None,
+            "policies of Istio, and policies of Envoy Gateway",
+        ),
+        (
+            istio.to_owned(),
+            Some("ingress"),
+            None,
+            "`--listener ingress` chooses nothing: the files hold policies of Istio",
+        ),
+        (
+            gateway.to_owned(),
+            None,
+            Some("shop"),
+            "`--workload shop` chooses nothing",
+        ),
+        (
+            envoy.clone(),
+            None,
+            Some("shop"),
+            "`--workload shop` chooses nothing: the files hold Envoy's",
+        ),
+    ] {
+        let error = with(&text, listener, workload).expect_err(expected);
+        assert!(error.contains(expected), "no `{expected}` in `{error}`");
+    }
+    assert_eq!(with(&envoy, Some("ingress"), None), Ok(()));
+    assert_eq!(with(istio, None, Some("shop")), Ok(()));
+}
+
+/// In a `config_dump`, only what is in force counts.
+#[test]
+fn rejected_and_old_listeners_do_not_count() {
+    let whole = envoy_with(&format!("[{}]", filter("")), "[]");
+    let other = envoy_with(&format!("[{}]", filter(", stat_prefix: x")), "[]");
+    let listener = |text: &str| {
+        let json: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+        serde_json::json!({"listener": json["static_resources"]["listeners"][0]})
+    };
+    let (active, old) = (listener(&whole), listener(&other));
+    let failed = serde_json::json!({"failed_configuration": old["listener"], "details": "bad"});
+    let dump = |states: serde_json::Value| {
+        let mut entry = states;
+        entry["name"] = "a".into();
+        serde_json::json!({"configs": [{
+            "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump",
+            "dynamic_listeners": [entry],
+        }]})
+        .to_string()
+    };
+    let expected = imported(&whole).unwrap().configuration;
+    for states in [
+        serde_json::json!({"active_state": active, "warming_state": old}),
+        serde_json::json!({"active_state": active, "draining_state": old}),
+        serde_json::json!({"active_state": active, "error_state": failed}),
+        serde_json::json!({"warming_state": active, "error_state": failed}),
+    ] {
+        let found = imported(&dump(states.clone()));
+        let found = found.unwrap_or_else(|error| panic!("{states}: {error}"));
+        assert_eq!(found.configuration, expected, "{states}");
+    }
+    for states in [
+        serde_json::json!({"error_state": failed}),
+        serde_json::json!({"draining_state": old}),
+    ] {
+        let error = imported(&dump(states)).unwrap_err();
+        assert!(error.contains("found no `jwt_authn` filter"), "{error}");
+    }
+}
+
 /// A filter that is off by default stays so, and what switches it on says so in the new filter's words.
 #[test]
 fn the_new_filter_is_switched_as_the_old_one() {

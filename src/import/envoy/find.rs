@@ -1,7 +1,7 @@
 //! Finds what matters in Envoy's configuration: the filters, their settings for routes, clusters, and whatever
 //! else names the filter. It finds them in a static configuration, in a `config_dump`, and in parts of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::import::source::{Document, Node, Reader, Value, snake};
 
@@ -18,6 +18,8 @@ pub(super) struct Found<'n> {
     pub(super) clusters: BTreeMap<&'n str, &'n Node>,
     /// Filters whose configuration is not in the files.
     pub(super) elsewhere: Vec<Reader<'n>>,
+    /// What the filters are called. Routes name their settings so.
+    names: BTreeSet<&'n str>,
 }
 
 /// A `jwt_authn` filter.
@@ -46,6 +48,10 @@ struct Around<'n> {
 
 pub(super) fn find(documents: &[Document]) -> Found<'_> {
     let mut found = Found::default();
+    found.names.insert(FILTER);
+    for document in documents {
+        found.add_names(&document.root);
+    }
     for document in documents {
         let around = Around {
             file: &document.file,
@@ -65,7 +71,30 @@ pub(super) fn find(documents: &[Document]) -> Found<'_> {
     found
 }
 
+/// Whether a message, or a `TypedStruct` in its place, is the filter's.
+fn is_filter(node: &Node) -> bool {
+    let has = |member: &str| {
+        let typed = node.text_of(member).unwrap_or_default();
+        typed.ends_with(".jwt_authn.v3.JwtAuthentication")
+    };
+    has("@type") || has("type_url")
+}
+
 impl<'n> Found<'n> {
+    fn add_names(&mut self, node: &'n Node) {
+        if let (Some(name), Some(config)) = (node.text_of("name"), node.get("typed_config"))
+            && is_filter(config)
+        {
+            self.names.insert(name);
+        }
+        for (_, node) in node.map() {
+            self.add_names(node);
+        }
+        for node in node.list() {
+            self.add_names(node);
+        }
+    }
+
     fn walk(&mut self, node: &'n Node, name: &'n str, path: &str, around: Around<'n>) {
         match &node.value {
             Value::Map(entries) => self.walk_map(node, entries, name, path, around),
@@ -95,6 +124,7 @@ impl<'n> Found<'n> {
         if typed.ends_with(".BootstrapConfigDump") {
             return;
         }
+        let is_active = node.get("active_state").is_some();
         if typed.ends_with(".jwt_authn.v3.JwtAuthentication") {
             return self.add_filter(node, around);
         }
@@ -128,6 +158,9 @@ impl<'n> Found<'n> {
                 _ => format!("{path}.{member}"),
             };
             match snake(member).as_str() {
+                // What Envoy has rejected or removes decides nothing, and what it prepares not yet.
+                "error_state" | "draining_state" => {}
+                "warming_state" if is_active => {}
                 "typed_per_filter_config" => {
                     self.per_filter(value, node, &inner, around);
                 }
@@ -147,12 +180,17 @@ impl<'n> Found<'n> {
     fn per_filter(&mut self, node: &'n Node, owner: &'n Node, path: &str, around: Around<'n>) {
         for (filter, value) in node.map() {
             let path = format!("{path}.{filter}");
-            let typed = value.text_of("@type").unwrap_or_default();
             let inner = value.get("config");
-            let of_inner = inner.and_then(|inner| inner.text_of("@type"));
-            let is_ours = typed.ends_with(".jwt_authn.v3.PerRouteConfig")
-                || of_inner.is_some_and(|typed| typed.ends_with(".jwt_authn.v3.PerRouteConfig"))
-                || (filter == FILTER && typed.ends_with(".route.v3.FilterConfig"));
+            let is_settings = |node: &Node| {
+                let types =
+                    ["@type", "type_url"].map(|name| node.text_of(name).unwrap_or_default());
+                types
+                    .iter()
+                    .any(|typed| typed.ends_with(".jwt_authn.v3.PerRouteConfig"))
+            };
+            let is_ours = self.names.contains(filter.as_str())
+                || is_settings(value)
+                || inner.is_some_and(is_settings);
             if !is_ours {
                 self.walk(value, filter, &path, around);
                 continue;

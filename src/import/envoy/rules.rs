@@ -30,15 +30,17 @@ pub(super) enum Matched {
     These(Match),
     /// These, of which an unknown part belongs to the rule.
     AtMost(Match),
-    /// None that claimgate would not refuse before.
-    None,
+    /// Requests with paths that claimgate refuses, if a rule looks at paths.
+    Refused,
+    /// None.
+    Never,
 }
 
 /// Which requests a `RouteMatch` of the filter fits.
 pub(super) fn matched(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Matched {
     let before = notes.len();
     let mut matches = Match::default();
-    let mut is_impossible = false;
+    let mut impossible = None;
     let is_case_sensitive = reader.flag_or("case_sensitive", true, notes);
     let kinds = [
         "prefix",
@@ -54,17 +56,30 @@ pub(super) fn matched(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Matched {
         Some((kind, value)) => match paths(kind, &value, is_case_sensitive, notes) {
             Some(Paths::All) => {}
             Some(Paths::These(pattern)) => matches.paths.push(pattern),
-            Some(Paths::None) => {
-                is_impossible = true;
-                let text = "claimgate refuses every such request (400 `ambiguous_path`), so there is no rule \
-                            for them";
+            Some(Paths::AtMost(pattern)) => {
+                matches.paths.extend(pattern);
+                let what = "claimgate compares decoded paths, and no pattern for them is known to mean the same";
+                notes.push(unmatched(&value, what));
+            }
+            Some(Paths::Refused) => {
+                impossible = Some(Matched::Refused);
+                let text = "there is no rule for such requests, because claimgate refuses all of them where a rule \
+                            looks at paths (400 `ambiguous_path`)";
+                notes.push(value.note(Kind::Differs, text));
+            }
+            Some(Paths::Never) => {
+                impossible = Some(Matched::Never);
+                let text =
+                    "there is no rule for this, because Envoy compares the path without its query";
                 notes.push(value.note(Kind::Differs, text));
             }
             None => notes.push(unmatched(&value, "this kind of path has no equivalent")),
         },
     }
     for header in reader.list("headers") {
-        is_impossible |= !add_header(&header, &mut matches, notes);
+        if !add_header(&header, &mut matches, notes) {
+            impossible = Some(Matched::Never);
+        }
     }
     for parameter in reader.list("query_parameters") {
         notes.push(unmatched(
@@ -75,10 +90,10 @@ pub(super) fn matched(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Matched {
     reader.finish(notes);
     let new = notes.get_mut(before..).unwrap_or_default();
     let is_partial = new.iter().any(|note| note.kind == Kind::LeftOut);
-    match () {
-        () if is_impossible => Matched::None,
-        () if is_partial => Matched::AtMost(matches),
-        () => Matched::These(matches),
+    match impossible {
+        Some(impossible) => impossible,
+        None if is_partial => Matched::AtMost(matches),
+        None => Matched::These(matches),
     }
 }
 

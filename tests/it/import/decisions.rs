@@ -64,6 +64,117 @@ const ROWS: &[Row] = &[
         &[],
         &["GET /admin"],
     ),
+    // POSIX classes, and signs that are operators in Rust.
+    row(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '/[[:alpha:]]+/admin' } }, <user> }]",
+        &["GET /1/admin"],
+        &["GET /abc/admin"],
+    ),
+    partial(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '/[^[:digit:]]+' } } }, { match: { prefix: / }, <user> }]",
+        &[],
+        &["GET /7]", "GET /7", "GET /a7", "GET /%C3%A4"],
+    ),
+    row(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '/[+--]+' } }, <user> }]",
+        &["GET /a"],
+        &["GET /,", "GET /+-"],
+    ),
+    // Paths that claimgate refuses only where a rule looks at paths.
+    row(
+        "providers: { <acme> }\nrules: [{ match: { prefix: /a;b }, <user> }]",
+        &["GET /a"],
+        &["GET /a;b"],
+    ),
+    row(
+        "providers: { <acme> }\nrules: [{ match: { prefix: /a;b }, <user> }, { match: { prefix: / } }, { match: { prefix: /c }, <user> }]",
+        &["GET /a", "GET /c"],
+        &["GET /a;b"],
+    ),
+    row(
+        "providers: { <acme> }\nrules: [{ match: { prefix: '*' }, <user> }]",
+        &["GET /a"],
+        &["OPTIONS *"],
+    ),
+    // Prefixes that end amid a character.
+    partial(
+        "providers: { <acme> }\nrules: [{ match: { prefix: /caf%C3 }, <user> }, { match: { prefix: /other }, <user> }]",
+        &["GET /cafe", "GET /caf", "GET /x"],
+        &["GET /caf%C3%A9"],
+    ),
+    partial(
+        "providers: { <acme> }\nrules: [{ match: { prefix: /a% }, <user> }]",
+        &["GET /ab"],
+        &["GET /a%20b", "GET /a%C3%A9"],
+    ),
+    // Expressions over escapes.
+    row(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '/a%20b.*' } }, <user> }]",
+        &["GET /a"],
+        &["GET /a%20b", "GET /a%20bc"],
+    ),
+    row(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '/v\\w+' } } }, { match: { prefix: / }, <user> }]",
+        &["GET /vx"],
+        &["GET /v%C3%A4"],
+    ),
+    row(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '(?i)/kiosk.*' } } }, { match: { prefix: / }, <user> }]",
+        &["GET /KIOSK/x"],
+        &["GET /%E2%84%AAiosk"],
+    ),
+    partial(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '/adm[a-z0-9%]+' } }, <user> }]",
+        &["GET /x"],
+        &["GET /adm%20in", "GET /admin"],
+    ),
+    partial(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '/t/[A-Za-z0-9%]{6}' } }, <user> }]",
+        &["GET /x"],
+        &["GET /t/%C3%A4", "GET /t/abcdef"],
+    ),
+    partial(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '/t/.{3}' } }, <user> }]",
+        &["GET /x"],
+        &["GET /t/%20"],
+    ),
+    partial(
+        "providers: { <acme> }\nrules: [{ match: { safe_regex: { regex: '/[^%]+' } } }, { match: { prefix: / }, <user> }]",
+        &[],
+        &["GET /a%40b", "GET /a%20b", "GET /a"],
+    ),
+    // Headers that are absent, case, and what templates match.
+    partial(
+        "providers: { <acme> }\nrules: [{ match: { prefix: /, headers: [{ name: x-a, string_match: { exact: '' }, treat_missing_header_as_empty: true }] }, <user> }]",
+        &[],
+        &["GET /", "GET / x-a=b"],
+    ),
+    row(
+        "providers: { <acme> }\nrules: [{ match: { prefix: /kiosk, case_sensitive: false } }, { match: { path: /caf%C3%A9, case_sensitive: false } }, { match: { prefix: / }, <user> }]",
+        &["GET /kiosk", "GET /KiOsK/x", "GET /CAF%C3%A9"],
+        &["GET /%E2%84%AAiosk", "GET /caf%C3%89"],
+    ),
+    row(
+        "providers: { <acme> }\nrules: [{ match: { path_match_policy: { name: t, typed_config: { '@type': x, path_template: '/a/{x}' } } } }, { match: { prefix: / }, <user> }]",
+        &["GET /a/x", "GET /a/x%20y", "GET /a/x:y"],
+        &["GET /a/x|y", "GET /a/x\"y", "GET /a/x{y", "GET /a/x/y"],
+    ),
+    // Fields that are not known.
+    partial(
+        "providers: { <acme> }\nrules: [{ match: { prefix: /a }, require: { provider_name: acme } }]",
+        &["GET /x"],
+        &["GET /a"],
+    ),
+    partial(
+        "providers: { <acme> }\nrulez: [{ match: { prefix: / }, <user> }]",
+        &[],
+        &["GET /"],
+    ),
+    partial(
+        "providers: { <acme> }\nbypass_cors_preflight: true\nlater: 1\nrules: [{ match: { prefix: / } }]",
+        &[],
+        &["GET /", "OPTIONS / access-control-request-method=GET"],
+    ),
 ];
 
 fn source(row: &Row) -> String {
