@@ -34,7 +34,8 @@ impl fmt::Display for Seen {
 }
 
 /// The names of the differences, each with a row in `docs/migrate.md`.
-pub const DIFFERENCES: [&str; 21] = [
+pub const DIFFERENCES: [&str; 22] = [
+    "left-out",
     "ambiguous-header",
     "ambiguous-host",
     "path-encoding",
@@ -59,7 +60,8 @@ pub const DIFFERENCES: [&str; 21] = [
 ];
 
 /// What claimgate refuses and Envoy does not: the reason, what is unusual about such requests, the name.
-const STRICTER: [(&str, Mark, &str); 12] = [
+const STRICTER: [(&str, Mark, &str); 13] = [
+    ("access_denied", Mark::LeftOut, "left-out"),
     ("ambiguous_header", Mark::TwoValues, "ambiguous-header"),
     ("ambiguous_host", Mark::UpperCaseHost, "ambiguous-host"),
     ("ambiguous_path", Mark::AmbiguousPath, "ambiguous-path"),

@@ -41,6 +41,8 @@ pub enum Mark {
     PlaceOfOne,
     /// Envoy passes failed tokens.
     Lenient,
+    /// A rule without an equivalent denies it.
+    LeftOut,
 }
 
 /// A request, and what is unusual about it.
@@ -318,6 +320,11 @@ impl Request {
         }
         if path.starts_with("/lenient") || path.starts_with("/all") {
             marks.insert(Mark::Lenient);
+        }
+        // Expressions over parts of escapes.
+        let left_out = ["/caf", "/adm", "/t/", "/number/"];
+        if left_out.iter().any(|start| path.starts_with(start)) {
+            marks.insert(Mark::LeftOut);
         }
         if claimgate::request::path::canonical(&path).is_err() {
             marks.insert(Mark::AmbiguousPath);

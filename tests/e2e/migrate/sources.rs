@@ -21,7 +21,7 @@ pub struct Source {
     pub routes: fn() -> Value,
 }
 
-pub const SOURCES: [Source; 4] = [ONE, SEVERAL, MERGED, LENIENT];
+pub const SOURCES: [Source; 6] = [ONE, SEVERAL, MERGED, LENIENT, ODD, AMBIGUOUS];
 
 /// Most knobs of one provider, and rules of every kind.
 const ONE: Source = Source {
@@ -271,6 +271,125 @@ const LENIENT: Source = Source {
                 {"match": {"prefix": "/all"}, "requires": failed},
                 {"match": {"prefix": "/"}, "requires": {"provider_name": "web"}},
             ],
+        })
+    },
+    routes: || json!([{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}]),
+};
+
+/// Paths, expressions and shapes that are easily read in another way. Everything else is public, so that a rule
+/// which is lost shows.
+const ODD: Source = Source {
+    name: "odd paths",
+    issuers: &["https://idp.example.com"],
+    audiences: &["web", "other"],
+    subjects: &["alice"],
+    paths: &[
+        "/abc/admin",
+        "/1/admin",
+        "/]/admin",
+        "/,",
+        "/+-",
+        "/.",
+        "/b%20c",
+        "/b%20cd",
+        "/caf%C3%A9",
+        "/cafe",
+        "/caf",
+        "/adm%20in",
+        "/admin",
+        "/adm",
+        "/t/%C3%A4",
+        "/t/abcdef",
+        "/number/%20",
+        "/number/abc",
+        "/favicon.ico",
+        "/favicon:ico",
+        "/favicon%20ico",
+        "/case/X",
+        "/CASE/x",
+        "/p;q",
+        "/pub/KIOSK/x",
+        "/pub/kiosk",
+        "/pub/%E2%84%AAiosk",
+        "/pub/tiny/x|y",
+        "/pub/tiny/x\"y",
+        "/pub/tiny/x{y",
+        "/pub/tiny/x:y",
+        "/pub/tiny/%20y",
+        "/pub/tiny/x",
+        "/pub/tiny/x/y",
+        "/pub/word",
+        "/pub/w%C3%B6rd",
+        "/pub/%25ab",
+        "/pub/a@b",
+        "/pub/a:b",
+        "/pub/item/x:cancel",
+        "/pub/item/x",
+        "/nowhere",
+        "/",
+    ],
+    headers: &["authorization"],
+    cookies: &[],
+    parameters: &["access_token"],
+    has_separate_places: false,
+    filter: |keys| {
+        let users = json!({"provider_name": "users"});
+        let regex = |regex: &str| json!({"safe_regex": {"regex": regex}});
+        json!({
+            "providers": {"users": {
+                "issuer": "https://idp.example.com",
+                "audiences": "web",
+                "local_jwks": {"inline_string": keys[0]},
+                "claim_to_headers": {"header_name": "x-user", "claim_name": "sub"},
+            }},
+            "rules": [
+                {"match": regex("/[[:alpha:]]+/admin"), "requires": users},
+                {"match": regex("/[+--]+"), "requires": users},
+                {"match": regex("/b%20c.*"), "requires": users},
+                {"match": {"prefix": "/caf%C3"}, "requires": users},
+                {"match": regex("/adm[a-z0-9%]+"), "requires": users},
+                {"match": regex("/t/[A-Za-z0-9%]{6}"), "requires": users},
+                {"match": regex("/number/.{3}"), "requires": users},
+                {"match": regex("/favicon.ico"), "requires": users},
+                {"match": {"prefix": "/case", "case_sensitive": "false"}, "requires": users},
+                {"match": {"prefix": "/p;q"}, "requires": users},
+                {"match": regex("(?i)/pub/kiosk.*")},
+                {"match": {"path_match_policy": {
+                    "name": "envoy.path.match.uri_template.uri_template_matcher",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+                        "path_template": "/pub/tiny/{x}",
+                    },
+                }}},
+                {"match": regex("/pub/\\w+")},
+                {"match": regex("/pub/item/[^/:]+")},
+                {"match": {"prefix": "/pub", "headers": {"name": ":method", "string_match": {"exact": "PUT"}}}},
+                {"match": {"prefix": "/pub"}, "requires": users},
+            ],
+        })
+    },
+    routes: || json!([{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}]),
+};
+
+/// The only rule is for paths that claimgate refuses where a rule looks at paths.
+const AMBIGUOUS: Source = Source {
+    name: "ambiguous paths only",
+    issuers: &["https://idp.example.com"],
+    audiences: &["web"],
+    subjects: &["alice"],
+    paths: &["/p;q", "/p;q/x", "/p", "/x"],
+    headers: &["authorization"],
+    cookies: &[],
+    parameters: &["access_token"],
+    has_separate_places: false,
+    filter: |keys| {
+        json!({
+            "providers": {"users": {
+                "issuer": "https://idp.example.com",
+                "audiences": ["web"],
+                "local_jwks": {"inline_string": keys[0]},
+            }},
+            "rules": {"match": {"prefix": "/p;q"}, "requires": {"provider_name": "users"}},
         })
     },
     routes: || json!([{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}]),
