@@ -72,6 +72,12 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         listener,
         workload,
     };
+    let outputs = [
+        ("-o", output.as_deref()),
+        ("--tests", tests.as_deref()),
+        ("--changes", changes.as_deref()),
+    ];
+    check_outputs(&files, &outputs)?;
     let imported = import(&sources, &options)?;
     let Imported {
         configuration,
@@ -79,14 +85,12 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         changes: changed,
         notes,
     } = &imported;
-    match &output {
-        Some(file) => save(file, configuration)?,
-        None => say(configuration.trim_end())?,
-    }
-    for (file, text) in [(&tests, cases), (&changes, changed)] {
-        if let Some(file) = file {
-            save(file, text)?;
-        }
+    let texts = [configuration, cases, changed];
+    let all = outputs.iter().zip(texts);
+    let all = all.filter_map(|((_, file), text)| Some(((*file)?, text.as_str())));
+    save(&all.collect::<Vec<_>>())?;
+    if output.is_none() {
+        say(configuration.trim_end())?;
     }
     for note in notes {
         complain(&described(note));
@@ -129,10 +133,74 @@ fn read(file: &Path) -> Result<Source, Failure> {
     Ok(Source { name, text })
 }
 
-fn save(file: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(file, text)
-        .map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
+/// Refuses to write two texts into one file, or into one that was read.
+fn check_outputs(files: &[PathBuf], outputs: &[(&str, Option<&Path>)]) -> Result<(), Failure> {
+    let sources = files.iter().filter(|file| *file != Path::new("-"));
+    let mut known: Vec<(String, PathBuf)> = sources
+        .filter_map(|file| Some(("a file to import".to_owned(), identity(file)?)))
+        .collect();
+    for (option, file) in outputs {
+        let Some(file) = file.and_then(identity) else {
+            continue;
+        };
+        if let Some((other, _)) = known.iter().find(|(_, other)| *other == file) {
+            let text = format!("`{option}` and {other} are one file: {}", file.display());
+            return Err(text.into());
+        }
+        known.push((format!("`{option}`"), file));
+    }
     Ok(())
+}
+
+/// One name for each file, whatever leads to it. `None` for what is no file, such as `/dev/null`.
+fn identity(file: &Path) -> Option<PathBuf> {
+    if let Ok(found) = file.canonicalize() {
+        return found.is_file().then_some(found);
+    }
+    let absolute = std::path::absolute(file).ok()?;
+    let folder = absolute.parent()?.canonicalize().ok()?;
+    Some(folder.join(absolute.file_name()?))
+}
+
+/// Writes all of the files, or none of them if one cannot be written.
+fn save(outputs: &[(&Path, &str)]) -> Result<(), Failure> {
+    let mut beside: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let outcome = outputs
+        .iter()
+        .try_for_each(|(file, text)| {
+            let place = match identity(file) {
+                Some(target) => {
+                    let new = new_beside(&target);
+                    beside.push((new.clone(), target));
+                    new
+                }
+                // A device, or a folder that does not exist.
+                None => file.to_path_buf(),
+            };
+            std::fs::write(place, text).map_err(|error| cannot_write(file, &error))
+        })
+        .and_then(|()| {
+            beside.iter().try_for_each(|(new, target)| {
+                std::fs::rename(new, target).map_err(|error| cannot_write(target, &error))
+            })
+        });
+    if outcome.is_err() {
+        for (new, _) in &beside {
+            // What was renamed or never written is not there.
+            let _ = std::fs::remove_file(new);
+        }
+    }
+    outcome.map_err(Into::into)
+}
+
+fn new_beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    PathBuf::from(name)
+}
+
+fn cannot_write(file: &Path, error: &std::io::Error) -> String {
+    format!("cannot write `{}`: {error}", file.display())
 }
 
 /// The name of the configuration for the tests, relative to their file.

@@ -115,7 +115,20 @@ impl Source {
         // This advice is for callers of the parser, not for the author of the file.
         let what = what.split(", set DuplicateKeyPolicy").next();
         let what = what.unwrap_or_default();
+        let what = match what.strip_prefix("budget breached: ") {
+            Some(limit) => too_much(limit),
+            None => what.to_owned(),
+        };
         format!("{}:{line}: not valid YAML or JSON: {what}", self.name)
+    }
+}
+
+/// In words what the parser names by its types: `Depth { depth: 65 }`.
+fn too_much(limit: &str) -> String {
+    match limit.split([' ', '{']).next().unwrap_or_default() {
+        "Depth" => format!("values are nested more than {MAX_DEPTH} deep"),
+        "Nodes" | "Events" => format!("more than {MAX_NODES} values"),
+        _ => "too many aliases, or too much that they repeat".to_owned(),
     }
 }
 

@@ -122,6 +122,18 @@ fn the_filter_is_found_wherever_it_is() {
 #[test]
 fn what_cannot_be_imported_says_why() {
     let nested = "[".repeat(200) + &"]".repeat(200);
+    let bomb: String = (0..8)
+        .map(|level| match level {
+            0 => "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(),
+            level => {
+                let alias = format!("*a{}", level - 1);
+                format!(
+                    "a{level}: &a{level} [{}]\n",
+                    [alias.as_str(); 10].join(", ")
+                )
+            }
+        })
+        .collect();
     let other = filter(", stat_prefix: x");
     let two = envoy_with(&format!("[{}, {other}]", filter("")), "[]");
     let elsewhere = envoy_with(
@@ -130,7 +142,14 @@ fn what_cannot_be_imported_says_why() {
     );
     for (text, expected) in [
         ("a: [", "envoy.yaml:1: not valid YAML or JSON"),
-        (nested.as_str(), "envoy.yaml:1: not valid YAML or JSON"),
+        (
+            nested.as_str(),
+            "envoy.yaml:1: not valid YAML or JSON: values are nested more than 64 deep",
+        ),
+        (
+            bomb.as_str(),
+            "not valid YAML or JSON: too many aliases, or too much that they repeat",
+        ),
         ("", "found no `jwt_authn` filter"),
         ("a: 1", "found no `jwt_authn` filter"),
         (
@@ -236,6 +255,66 @@ async fn exit_codes_tell_what_was_left_out() {
         "{}",
         outcome.err
     );
+}
+
+/// An output never replaces a source or another output, and a failure leaves no file behind.
+#[tokio::test]
+async fn outputs_are_written_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let whole = envoy_with(&format!("[{}]", filter("")), "[]");
+    let names = || {
+        let entries = std::fs::read_dir(directory.path()).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    std::fs::write(file("envoy.yaml"), &whole).unwrap();
+    std::os::unix::fs::symlink(file("envoy.yaml"), file("link.yaml")).unwrap();
+    let before = names();
+    let (same, link, out) = (file("envoy.yaml"), file("link.yaml"), file("out.yaml"));
+    let (dotted, lost) = (file("./out.yaml"), file("no/t.yaml"));
+    for (arguments, expected) in [
+        (
+            ["-o", &same, "--tests", &out],
+            "`-o` and a file to import are one file",
+        ),
+        (
+            ["-o", &link, "--tests", &out],
+            "`-o` and a file to import are one file",
+        ),
+        (
+            ["--changes", &same, "--tests", &out],
+            "`--changes` and a file to import are one file",
+        ),
+        (
+            ["-o", &out, "--tests", &dotted],
+            "`--tests` and `-o` are one file",
+        ),
+        (
+            ["--tests", &out, "--changes", &out],
+            "`--changes` and `--tests` are one file",
+        ),
+        (["-o", &out, "--tests", &lost], "cannot write"),
+        (["--tests", &lost, "-o", &out], "cannot write"),
+    ] {
+        let outcome = run(&[&["import", &same][..], &arguments].concat(), "").await;
+        assert_eq!(outcome.code, Some(2), "{arguments:?}: {}", outcome.err);
+        assert!(
+            outcome.err.contains(expected),
+            "{arguments:?}: {}",
+            outcome.err
+        );
+        assert_eq!(outcome.out, "", "{arguments:?}");
+        assert_eq!(names(), before, "{arguments:?}");
+        assert_eq!(std::fs::read_to_string(&same).unwrap(), whole);
+    }
+    let devices = ["-o", "/dev/null", "--tests", "/dev/null", "--changes", &out];
+    let outcome = run(&[&["import", &same][..], &devices].concat(), "").await;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    assert!(Path::new(&out).exists());
 }
 
 /// The guide shows exactly what the import of its Envoy writes.
