@@ -426,6 +426,7 @@ fn rules_of(read: Vec<ReadRule<'_>>, known: &Providers, others: &mut Vec<Note>) 
             }
         };
         rule.matches = matches;
+        rule.place = reader.place();
         rule.name = name_of(&rule);
         rule.notes.splice(0..0, notes);
         rules.push(rule);
@@ -669,6 +670,7 @@ fn named_rules(
                     Wanted::Unknown => rules::rule(&Requirement::Unknown, known, wrapper),
                 };
                 rule.only_by_name = true;
+                rule.place = wrapper.place();
                 let taken = others.iter().chain(&rules).map(|rule| rule.name.as_str());
                 rule.name = unique(wanted_name, taken);
                 names.insert(key, rule.name.clone());
@@ -769,16 +771,26 @@ pub(super) fn upstream(providers: &[EnvoyProvider]) -> Upstream {
         let shared = claims.first().filter(|first| {
             claims.len() == providers.len() && claims.iter().all(|claim| claim == *first)
         });
+        let setter = providers.iter().find(|provider| provider.sets(header));
+        let place = setter
+            .map(|provider| provider.model.place.clone())
+            .unwrap_or_default();
+        let text = format!(
+            "the header `{header}` is only removed, because not all providers set it from the same claim, and \
+             claimgate's headers are for the tokens of all of them"
+        );
         let notes = match shared {
             Some(_) => Vec::new(),
-            None => vec![about(format!(
-                "the header `{header}` is only removed, because not all providers set it from the same claim, and \
-                 claimgate's headers are for the tokens of all of them"
-            ))],
+            None => vec![Note {
+                kind: Kind::LeftOut,
+                place: place.clone(),
+                text,
+            }],
         };
         upstream.claim_headers.push(ClaimHeader {
             header: header.to_ascii_lowercase(),
             claim: (*shared.unwrap_or(&NO_CLAIM)).to_owned(),
+            place,
             notes,
         });
     }

@@ -53,6 +53,8 @@ pub struct Provider {
     pub scope_claims: Vec<String>,
     /// Where requests carry its tokens. Empty for the `Authorization: Bearer` header.
     pub token_from: Vec<TokenPlace>,
+    /// Where the source says so.
+    pub place: Place,
     /// What has no equivalent, and what differs.
     pub notes: Vec<Note>,
 }
@@ -107,6 +109,8 @@ pub struct ClaimHeader {
     pub header: String,
     /// The claim: names separated by dots, or a JSON pointer; see [`claim_path`].
     pub claim: String,
+    /// The first provider that sets it.
+    pub place: Place,
     /// What has no equivalent, and what differs.
     pub notes: Vec<Note>,
 }
@@ -136,6 +140,8 @@ pub struct Rule {
     pub meaning: Option<Predicate>,
     /// Claims of tokens that meet claims and condition, for the tests.
     pub example: Vec<Example>,
+    /// Where the source says so, if it is one place.
+    pub place: Place,
     /// What has no equivalent, and what differs.
     pub notes: Vec<Note>,
 }

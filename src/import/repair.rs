@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::envoy::provider::nobody;
 use super::model::{Access, Keys, Kind, Match, Model, Note, Place, Rule, TokenPlace};
 use super::write;
 use crate::config::{Config, ConfigError, Problem, Severity};
@@ -56,11 +57,23 @@ fn repair_once(model: &mut Model, errors: &[Problem]) -> Result<(), String> {
                     message.clone(),
                 ));
             }
+            // Two providers cannot share a place.
+            ("providers", "") if message.starts_with("tokens are taken from ") => {
+                if seen.insert((1, index)) {
+                    let place = place_named(model, index, message);
+                    no_places.push((index, place.unwrap_or(usize::MAX), message.clone()));
+                }
+            }
+            ("providers", "audiences") if seen.insert((1, index)) => {
+                let audience = part(3).parse().unwrap_or(usize::MAX);
+                remove_audience(model, index, audience, message)
+                    .ok_or_else(|| unrepaired_provider(model, index, &location.path, message))?;
+            }
             ("providers", field) if seen.insert((1, index)) => {
                 let is_repaired = repair_provider(model, index, field, message);
                 is_repaired
                     .then_some(())
-                    .ok_or_else(|| unrepaired(&location.path, message))?;
+                    .ok_or_else(|| unrepaired_provider(model, index, &location.path, message))?;
             }
             ("upstream", "") if part(1) == "payload_header" => {
                 no_payload = Some(message.clone());
@@ -101,11 +114,11 @@ fn repair_once(model: &mut Model, errors: &[Problem]) -> Result<(), String> {
             return Err(unrepaired("claim_headers", &message));
         }
         let header = model.upstream.claim_headers.remove(index);
-        let place = header.notes.first().map(|note| note.place.clone());
-        close_header(model, header.header, place.unwrap_or_default(), &message);
+        close_header(model, header.header, header.place, &message);
     }
     if let (Some(message), Some(header)) = (no_payload, model.upstream.payload_header.take()) {
-        close_header(model, header, Place::default(), &message);
+        let place = model.providers.first().map(|it| it.place.clone());
+        close_header(model, header, place.unwrap_or_default(), &message);
     }
     Ok(())
 }
@@ -119,6 +132,27 @@ fn parts_of(path: &str) -> Vec<String> {
 
 fn unrepaired(path: &str, message: &str) -> String {
     format!("the result is not a valid configuration: {path}: {message}")
+}
+
+fn unrepaired_provider(model: &Model, index: usize, path: &str, message: &str) -> String {
+    let text = unrepaired(path, message);
+    let place = model.providers.get(index).map(|provider| &provider.place);
+    match place.filter(|place| !place.file.is_empty()) {
+        Some(place) => format!("{}:{}: {text}", place.file, place.line),
+        None => text,
+    }
+}
+
+/// A note about a part of the source.
+fn note_at(kind: Kind, place: &Place, others: &[Note], text: String) -> Note {
+    match place.file.is_empty() {
+        true => note(kind, others, text),
+        false => Note {
+            kind,
+            place: place.clone(),
+            text,
+        },
+    }
 }
 
 /// A note at the place of the first of the part's notes, if it has any.
@@ -146,7 +180,8 @@ fn deny(rule: &mut Rule, field: &str, part: &str, message: &str) {
         _ => {}
     }
     let text = format!("the rule denies instead, because claimgate does not accept it: {message}");
-    rule.notes.push(note(Kind::LeftOut, &rule.notes, text));
+    let note = note_at(Kind::LeftOut, &rule.place, &rule.notes, text);
+    rule.notes.push(note);
     rule.access = Access::Deny;
     rule.is_observed = false;
 }
@@ -167,17 +202,51 @@ fn repair_provider(model: &mut Model, index: usize, field: &str, message: &str) 
         "clock_skew" => provider.clock_skew = Some(300),
         "fetch" => provider.timeout = None,
         "refresh" => provider.refresh = None,
-        "required_claims" if !provider.issuer.ends_with(".invalid") => {
-            provider.issuer = format!("https://{}.invalid", provider.name);
+        "issuer" | "required_claims" if !provider.issuer.ends_with(".invalid") => {
+            provider.issuer = nobody(&provider.name);
             provider.required_claims = Vec::new();
             text = format!("{text}; no token is accepted until you write `issuer`");
         }
         _ => return false,
     }
-    provider
-        .notes
-        .push(note(Kind::LeftOut, &provider.notes, text));
+    let note = note_at(Kind::LeftOut, &provider.place, &provider.notes, text);
+    provider.notes.push(note);
     true
+}
+
+/// Which place of tokens the message is about.
+fn place_named(model: &Model, index: usize, message: &str) -> Option<usize> {
+    let provider = model.providers.get(index)?;
+    let (_, about) = message.split_once("so the `")?;
+    let (name, _) = about.split_once('`')?;
+    let (name, scheme) = match name.split_once(": ") {
+        Some((name, scheme)) => (name, Some(scheme)),
+        None => (name, None),
+    };
+    provider.token_from.iter().position(|place| match place {
+        TokenPlace::Header {
+            name: own,
+            scheme: with,
+        } => own.eq_ignore_ascii_case(name) && with.as_deref() == scheme,
+        TokenPlace::Cookie(_) | TokenPlace::Query(_) => false,
+    })
+}
+
+/// Without any audience, every one would be accepted, so then no token is.
+fn remove_audience(model: &mut Model, index: usize, at: usize, message: &str) -> Option<()> {
+    let provider = model.providers.get_mut(index)?;
+    if at >= provider.audiences.len() {
+        return None;
+    }
+    provider.audiences.remove(at);
+    let mut text = format!("the audience is not accepted: {message}");
+    if provider.audiences.is_empty() {
+        text = format!("{text}; no token is accepted until you write `issuer` and `audiences`");
+        provider.issuer = nobody(&provider.name);
+    }
+    let note = note_at(Kind::LeftOut, &provider.place, &provider.notes, text);
+    provider.notes.push(note);
+    Some(())
 }
 
 fn remove_place(model: &mut Model, index: usize, place: usize, message: &str) -> Option<()> {
@@ -194,9 +263,8 @@ fn remove_place(model: &mut Model, index: usize, place: usize, message: &str) ->
             scheme: None,
         });
     }
-    provider
-        .notes
-        .push(note(Kind::LeftOut, &provider.notes, text));
+    let note = note_at(Kind::LeftOut, &provider.place, &provider.notes, text);
+    provider.notes.push(note);
     Some(())
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::model::{Access, Example, Model, PathPattern, Provider, Rule};
 use super::predicate::Predicate;
 use super::predicate::sample::Sample;
-use super::write::{Lines, scalar};
+use super::write::{Lines, entry, scalar};
 use crate::config::Config;
 use crate::request::path::canonical;
 use crate::request::{Headers, Peer, Request};
@@ -63,11 +63,28 @@ pub(super) fn tests(model: &Model, config: &Config, file: &str) -> String {
             });
         }
     }
+    if cases.is_empty() {
+        cases.extend(expired(model, config));
+    }
     out.line(0, "cases:");
     for case in cases {
         case.write(&mut out);
     }
     out.text
+}
+
+/// What is unknown of a request changes nothing about an expired token, so this is a case where there is no other:
+/// a file without cases is an error.
+fn expired(model: &Model, config: &Config) -> Option<Case> {
+    let provider = model.providers.first()?;
+    let mut rules = model.rules.iter().filter(|rule| !rule.is_observed);
+    let (rule, request) = rules.find_map(|rule| Some((rule, sample(rule, config)?)))?;
+    Some(Case {
+        name: format!("{}: an expired token", rule.name),
+        request,
+        token: Some(json!({"provider": provider.name, "claims": {"exp": 1}})),
+        expect: vec![("decision", json!("deny")), ("rule", json!(rule.name))],
+    })
 }
 
 /// A request with its expected decision.
@@ -114,7 +131,7 @@ impl Case {
         if !headers.is_empty() {
             let headers: Vec<String> = headers
                 .iter()
-                .map(|(name, value)| format!("{}: {}", scalar(name), scalar(value)))
+                .map(|(name, value)| entry(name, &scalar(value)))
                 .collect();
             parts.push(format!("headers: {{ {} }}", headers.join(", ")));
         }
@@ -144,7 +161,7 @@ fn flow(value: &Value) -> String {
         Value::Object(members) => {
             let members: Vec<String> = members
                 .iter()
-                .map(|(name, value)| format!("{}: {}", scalar(name), flow(value)))
+                .map(|(name, value)| entry(name, &flow(value)))
                 .collect();
             format!("{{ {} }}", members.join(", "))
         }
@@ -265,6 +282,7 @@ fn cases_by_meaning(
         let token = token_of(model, provider, rule);
         let claims = token.get("claims").and_then(Value::as_object);
         let mut claims = claims.cloned().unwrap_or_default();
+        keep_valid(&mut claims, provider);
         claims.entry("sub").or_insert_with(|| json!("someone"));
         let token = json!({"provider": name, "claims": claims});
         // Each token of a test has these.
@@ -278,6 +296,25 @@ fn cases_by_meaning(
         }
     }
     cases
+}
+
+/// Removes claims with which no token is valid. A condition may ask for them, and then it is false.
+fn keep_valid(claims: &mut Map<String, Value>, provider: &Provider) {
+    claims.retain(|name, value| match name.as_str() {
+        "iss" | "exp" | "nbf" | "iat" => false,
+        "sub" => value.is_string(),
+        "aud" => {
+            let accepts = |value: &Value| {
+                let audiences = &provider.audiences;
+                audiences.is_empty() || audiences.iter().any(|own| value == own.as_str())
+            };
+            match value {
+                Value::Array(values) => values.iter().any(accepts),
+                value => value.is_string() && accepts(value),
+            }
+        }
+        _ => true,
+    });
 }
 
 /// Tokens of the rule's first provider that it must refuse, with the reason.

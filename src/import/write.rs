@@ -70,6 +70,7 @@ fn write_provider(out: &mut Lines, provider: &Provider) {
         required_claims,
         scope_claims,
         token_from,
+        place: _,
         notes,
     } = provider;
     out.notes(1, notes);
@@ -165,6 +166,7 @@ fn write_upstream(out: &mut Lines, upstream: &Upstream) {
     for ClaimHeader {
         header,
         claim,
+        place: _,
         notes,
     } in claim_headers
     {
@@ -191,6 +193,7 @@ fn write_rule(out: &mut Lines, rule: &Rule) {
         is_observed,
         meaning: _,
         example: _,
+        place: _,
         notes,
     } = rule;
     out.notes(1, notes);
@@ -251,8 +254,8 @@ fn write_match(out: &mut Lines, matches: &Match) {
         let entries = headers
             .iter()
             .map(|(name, values)| match values.is_empty() {
-                true => format!("{}: {}", scalar(name), scalar(&any[0])),
-                false => format!("{}: {}", scalar(name), list(values)),
+                true => entry(name, &scalar(&any[0])),
+                false => entry(name, &list(values)),
             });
         let entries: Vec<String> = entries.collect();
         fields.push(format!("headers: {{ {} }}", entries.join(", ")));
@@ -282,9 +285,21 @@ fn paths_of(paths: &[PathPattern]) -> String {
 fn values(claims: &[(String, Vec<String>)]) -> String {
     let entries = claims
         .iter()
-        .map(|(claim, values)| format!("{}: {}", scalar(claim), list(values)));
+        .map(|(claim, values)| entry(claim, &list(values)));
     let entries: Vec<String> = entries.collect();
     format!("{{ {} }}", entries.join(", "))
+}
+
+/// The maximum length of a key that YAML recognizes without a sign (YAML 1.2.2 §7.4.2).
+const MAX_KEY: usize = 1024;
+
+/// A member of a flow mapping.
+pub(super) fn entry(name: &str, value: &str) -> String {
+    let key = scalar(name);
+    match key.chars().count() > MAX_KEY {
+        true => format!("? {key} : {value}"),
+        false => format!("{key}: {value}"),
+    }
 }
 
 /// A flow list of texts.
@@ -322,8 +337,8 @@ fn quoted(text: &str) -> String {
     }
     let json = serde_json::Value::from(text).to_string();
     json.chars().fold(String::new(), |quoted, c| match c {
-        // C1 controls, line separators, the byte order mark.
-        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => {
+        // C1 controls, line separators, the byte order mark, and what is no character.
+        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
             quoted + &format!("\\u{:04x}", u32::from(c))
         }
         c => {
@@ -393,7 +408,13 @@ impl Lines {
 
 /// The text without characters that could end a comment or move a cursor.
 pub fn printable(text: &str) -> String {
-    let is_safe = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    let is_safe = |c: char| {
+        let is_odd = matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        );
+        !c.is_control() && !is_odd
+    };
     text.chars()
         .map(|c| if is_safe(c) { c } else { ' ' })
         .collect()

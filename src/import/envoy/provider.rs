@@ -26,6 +26,15 @@ pub(in crate::import) struct EnvoyProvider {
     pub(super) header_notes: Vec<Note>,
 }
 
+impl EnvoyProvider {
+    /// Whether its tokens set the header.
+    pub(super) fn sets(&self, header: &str) -> bool {
+        let by_claim = self.claim_headers.iter().map(|(name, _)| name);
+        let mut all = by_claim.chain(&self.payload_header);
+        all.any(|name| name.eq_ignore_ascii_case(header))
+    }
+}
+
 /// The bundles of authorities that claimgate trusts by itself.
 const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -52,6 +61,7 @@ pub(in crate::import) fn read(
         name,
         issuer,
         audiences,
+        place: reader.place(),
         ..Provider::default()
     };
     read_keys(reader, clusters, &mut model, &mut notes);
