@@ -108,9 +108,12 @@ fn choose<'n>(found: &mut Found<'n>, options: &Options) -> Result<Filter<'n>, Er
     }
     let mut different: Vec<Filter<'n>> = Vec::new();
     for filter in filters {
-        let same = |other: &Filter<'_>| same(&other.message.node.value, &filter.message.node.value);
-        if !different.iter().any(same) {
-            different.push(filter);
+        let same =
+            |other: &&mut Filter<'_>| same(&other.message.node.value, &filter.message.node.value);
+        match different.iter_mut().find(same) {
+            // Where one of them is on, claimgate has to be asked.
+            Some(other) => other.is_disabled &= filter.is_disabled,
+            None => different.push(filter),
         }
     }
     let places: Vec<String> = different

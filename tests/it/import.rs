@@ -631,6 +631,20 @@ fn the_new_filter_is_switched_as_the_old_one() {
             found.changes
         );
     }
+    // One of two equal filters is on.
+    let off = self::filter("").replacen("{ name:", "{ disabled: true, name:", 1);
+    for filters in [
+        [off.clone(), self::filter("")],
+        [self::filter(""), off.clone()],
+    ] {
+        let found = imported(&envoy_with(&format!("[{}]", filters.join(", ")), "[]")).unwrap();
+        let changes: serde_json::Value = serde_saphyr::from_str(&found.changes).unwrap();
+        assert!(
+            changes["http_filter"]["disabled"].is_null(),
+            "{}",
+            found.changes
+        );
+    }
 }
 
 /// Envoy fetches keys through a cluster, which may lead elsewhere, and decides about TLS.

@@ -15,6 +15,8 @@ mod proof;
 /// What becomes of an expression.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decoded {
+    /// It matches every path.
+    All,
     /// An expression that matches a decoded path if and only if the original matches its usual encoding.
     Exact(String),
     /// There is no such expression, or none is known. Everything that the original matches begins with this
@@ -33,6 +35,9 @@ pub(super) fn decoded(regex: &str) -> Decoded {
     let Ok(parsed) = parsed else {
         return Decoded::Begins(String::new());
     };
+    if proof::is_same(&parsed, "/.*") {
+        return Decoded::All;
+    }
     let mut out = String::new();
     match write(&parsed, Many::No, &mut out) {
         Some(()) if proof::is_same(&parsed, &out) => Decoded::Exact(out),

@@ -118,10 +118,8 @@ pub(super) fn segments(path: &str, is_case_sensitive: bool) -> Paths {
 
 /// Every path that the expression matches as a whole.
 pub(super) fn regex(regex: &str) -> Paths {
-    if regex == ".*" || regex == "/.*" {
-        return Paths::All;
-    }
     match decoded(regex) {
+        Decoded::All => Paths::All,
         Decoded::Exact(decoded) => Paths::These(PathPattern::Regex(decoded, example(regex))),
         Decoded::Begins(text) => Paths::AtMost(match text.as_str() {
             text if text.len() > 1 && text.starts_with('/') => {

@@ -16,7 +16,7 @@ use regex_syntax::hir::Hir;
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// The maximum number of combinations of states. Usual expressions have some hundreds.
-const MAX_STATES: usize = 200_000;
+const MAX_STATES: usize = 20_000;
 
 /// Whether a path that claimgate accepts can contain the character without an escape.
 pub(super) fn is_plain(c: char) -> bool {

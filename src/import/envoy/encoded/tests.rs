@@ -6,6 +6,10 @@ fn expressions() {
     let begins = |text: &str| Decoded::Begins(text.to_owned());
     let mut wrong = Vec::new();
     for (regex, expected) in [
+        (".*", Decoded::All),
+        (".+", Decoded::All),
+        ("^/.*$", Decoded::All),
+        (r"/(\S|\s)*", Decoded::All),
         ("/a", exact("/a")),
         ("^/a$", exact("^/a$")),
         (r"/files/\d+(\.json)?", exact(r"/files/[0-9]+(\.json)?")),
