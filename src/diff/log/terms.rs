@@ -303,9 +303,9 @@ impl Keys {
         let differs = |name: &&str| of(old, name) != of(new, name);
         let mut sources = KEY_SOURCES.iter();
         Self {
-            are_elsewhere: KEY_SOURCES.iter().any(|name| differs(name)),
+            are_elsewhere: KEY_SOURCES.iter().any(&differs),
             are_discovered: sources.all(|name| of(new, name).is_null()),
-            are_fetched_otherwise: KEY_FETCHES.iter().any(|name| differs(name)),
+            are_fetched_otherwise: KEY_FETCHES.iter().any(differs),
         }
     }
 }
