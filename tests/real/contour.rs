@@ -4,6 +4,7 @@
 //! namespace of their own, with the address [`POD`].
 
 mod global;
+mod team;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
