@@ -11,6 +11,7 @@ mod envoy;
 mod envoy_gateway;
 mod istio;
 pub mod model;
+mod objects;
 pub mod predicate;
 mod providers;
 mod repair;
@@ -31,6 +32,12 @@ pub struct Options {
     pub listener: Option<String>,
     /// The workload whose policies of Istio count, if there are several: `shop/app=orders`.
     pub workload: Option<String>,
+    /// The namespace of objects that do not say theirs.
+    pub namespace: Option<String>,
+    /// Istio's root namespace, if not `istio-system`.
+    pub root_namespace: Option<String>,
+    /// The trust domain of Istio's mesh, and its aliases. Empty if that is not known.
+    pub trust_domains: Vec<String>,
 }
 
 /// The result.

@@ -48,6 +48,18 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAMESPACE/LABEL=VALUE,…")]
     workload: Option<String>,
 
+    /// The namespace of objects that do not say theirs, as for kubectl
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+
+    /// Istio's root namespace, whose policies are for the whole mesh [default: istio-system]
+    #[arg(long, value_name = "NAME")]
+    root_namespace: Option<String>,
+
+    /// The trust domain of Istio's mesh, and its aliases
+    #[arg(long = "trust-domain", value_name = "NAME,…", value_delimiter = ',')]
+    trust_domains: Vec<String>,
+
     /// Exit with 0 although something was left out
     #[arg(long)]
     partial: bool,
@@ -61,6 +73,9 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         changes,
         listener,
         workload,
+        namespace,
+        root_namespace,
+        trust_domains,
         partial,
     } = arguments;
     let sources: Vec<Source> = files
@@ -71,6 +86,9 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         config: config_for(tests.as_deref(), output.as_deref()),
         listener,
         workload,
+        namespace,
+        root_namespace,
+        trust_domains,
     };
     let outputs = [
         ("-o", output.as_deref()),

@@ -6,18 +6,23 @@
 
 use serde_json::{Map, Value, json};
 
-use super::model::{Access, Example, Note, Provider, Rule, claim_path, unique};
+use super::model::{Access, Example, Kind, Note, Place, Provider, Rule, claim_path, unique};
 use super::predicate::{Claim, Predicate, Shape, Test, Text, cel};
 
 mod operation;
 
 use operation::Operation;
 
+/// The maximum length of a condition, in bytes.
+const MAX_CONDITION: usize = 8 * 1024;
+
 /// A part of a policy that allows or denies.
 #[derive(Clone, Debug)]
 pub struct Piece {
     /// The name for its rule.
     pub name: String,
+    /// Where the source has it.
+    pub place: Place,
     /// The requests that it is about.
     pub predicate: Predicate,
     /// Notes for its rule.
@@ -35,6 +40,7 @@ pub enum Otherwise {
 
 struct Part {
     name: String,
+    place: Place,
     operation: Operation,
     rest: Predicate,
     notes: Vec<Note>,
@@ -45,6 +51,7 @@ impl Part {
     fn of(piece: Piece, bound: impl Fn(&Predicate) -> Predicate) -> Self {
         let Piece {
             name,
+            place,
             predicate,
             notes,
         } = piece;
@@ -52,6 +59,7 @@ impl Part {
         let (operation, rest) = Operation::split(operands);
         Self {
             name,
+            place,
             operation,
             rest,
             notes,
@@ -108,6 +116,7 @@ pub fn rules(
         .collect();
     let rest = Part {
         name: "rest".to_owned(),
+        place: Place::default(),
         operation: Operation::default(),
         rest: match otherwise {
             Otherwise::Allow => Predicate::True,
@@ -143,13 +152,9 @@ pub fn rules(
         );
         notes.append(&mut denial_notes);
         let name = name(&part.name, &rules);
-        rules.push(rule(
-            name,
-            &part.operation,
-            condition.simplified(),
-            providers,
-            notes,
-        ));
+        let condition = condition.simplified();
+        let rule = rule(name, &part.operation, condition, providers, notes);
+        rules.push(bounded(rule, &part.place));
         written.push(part.operation.clone());
     }
     rules
@@ -201,6 +206,34 @@ pub fn rule_of(
     }
     rule.condition = text(&Predicate::all(left).simplified());
     rule
+}
+
+/// The rule, which denies if its condition is longer than claimgate accepts.
+pub fn bounded(rule: Rule, place: &Place) -> Rule {
+    let length = rule.condition.as_ref().map_or(0, String::len);
+    if length <= MAX_CONDITION {
+        return rule;
+    }
+    let text = format!(
+        "the rule `{}` denies instead, because its condition would have {length} bytes, and claimgate accepts \
+         {MAX_CONDITION}",
+        rule.name
+    );
+    let mut notes = rule.notes;
+    notes.push(Note {
+        kind: Kind::LeftOut,
+        place: place.clone(),
+        text,
+    });
+    Rule {
+        name: rule.name,
+        only_by_name: rule.only_by_name,
+        matches: rule.matches,
+        access: Access::Deny,
+        meaning: Some(Predicate::False),
+        notes,
+        ..Rule::default()
+    }
 }
 
 /// A rule with this condition that looks at no token.
@@ -377,6 +410,8 @@ fn fill_claim(claim: &Claim, claims: &mut Map<String, Value>) {
     }
     let value = match claim.shape {
         Shape::List => json!([text]),
+        // Only an element of a list has a space.
+        Shape::Words if text.contains(' ') => json!([text]),
         Shape::Text | Shape::TextOrList | Shape::Words => text.into(),
     };
     at.entry(last.clone()).or_insert(value);

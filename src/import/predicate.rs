@@ -4,6 +4,8 @@
 //! [`Predicate::lower`] bound where it allows, and by its [`Predicate::upper`] bound where it denies. A bound
 //! contains only tests that claimgate can make, and the result is never wider than the source.
 
+use std::collections::HashSet;
+
 mod cel;
 pub mod sample;
 pub mod spelling;
@@ -11,7 +13,7 @@ pub mod spelling;
 pub use cel::cel;
 
 /// A boolean expression over a request and its token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Predicate {
     /// True for every request.
     True,
@@ -21,6 +23,9 @@ pub enum Predicate {
     Unknown,
     /// A test.
     Test(Test),
+    /// A test that claimgate cannot make exactly: true wherever the first is, and false wherever the second is
+    /// not.
+    Between(Box<Self>, Box<Self>),
     /// The opposite.
     Not(Box<Self>),
     /// All of these.
@@ -30,7 +35,7 @@ pub enum Predicate {
 }
 
 /// One test of a request or its token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Test {
     /// The method, in the spelling of the request.
     Method(Text),
@@ -49,7 +54,7 @@ pub enum Test {
 }
 
 /// How a text compares.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Text {
     /// This text.
     Exact(String),
@@ -62,7 +67,7 @@ pub enum Text {
 }
 
 /// A test of a header.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Header {
     /// Its name, in lower case.
     pub name: String,
@@ -73,7 +78,7 @@ pub struct Header {
 }
 
 /// A test of a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Path {
     /// The decoded path. Of [`Text::Present`], every path.
     Text(Text),
@@ -93,7 +98,7 @@ pub enum Path {
 }
 
 /// A test of a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// The names that lead to it.
     pub names: Vec<String>,
@@ -104,7 +109,7 @@ pub struct Claim {
 }
 
 /// Which types of a claim's value count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// A text.
     Text,
@@ -117,7 +122,7 @@ pub enum Shape {
 }
 
 /// A test of the name in the caller's certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// The whole name.
     Text(Text),
@@ -151,6 +156,11 @@ impl Predicate {
         Self::Any(parts.into_iter().collect())
     }
 
+    /// A test that is known only by its bounds.
+    pub fn between(lower: Self, upper: Self) -> Self {
+        Self::Between(Box::new(lower), Box::new(upper))
+    }
+
     /// The negation.
     #[must_use]
     pub fn negated(self) -> Self {
@@ -178,6 +188,10 @@ impl Predicate {
                 Bound::Upper => Self::True,
             },
             Self::Test(test) => test.bound(bound),
+            Self::Between(lower, upper) => match bound {
+                Bound::Lower => lower.bound(bound),
+                Bound::Upper => upper.bound(bound),
+            },
             Self::Not(inner) => inner.bound(bound.opposite()).negated(),
             Self::All(parts) => Self::all(parts.iter().map(|part| part.bound(bound))),
             Self::Any(parts) => Self::any(parts.iter().map(|part| part.bound(bound))),
@@ -188,12 +202,7 @@ impl Predicate {
     #[must_use]
     pub fn simplified(&self) -> Self {
         match self {
-            Self::Not(inner) => match inner.simplified() {
-                Self::True => Self::False,
-                Self::False => Self::True,
-                Self::Not(inner) => *inner,
-                other => other.negated(),
-            },
+            Self::Not(inner) => inner.simplified().opposite(),
             Self::All(parts) => {
                 let parts = parts
                     .iter()
@@ -225,6 +234,16 @@ impl Predicate {
         }
     }
 
+    /// The negation of a simplified expression, simplified.
+    fn opposite(&self) -> Self {
+        match self {
+            Self::True => Self::False,
+            Self::False => Self::True,
+            Self::Not(inner) => (**inner).clone(),
+            other => other.clone().negated(),
+        }
+    }
+
     /// Simplified parts of a conjunction or disjunction as a whole. `inner` has the operands of the opposite
     /// kind: `a || a && b` is `a`, and `a && (a || b)` is `a`.
     fn joined(
@@ -234,25 +253,26 @@ impl Predicate {
         inner: impl Fn(&Self) -> &[Self],
         whole: impl Fn(Vec<Self>) -> Self,
     ) -> Self {
-        let mut joined: Vec<Self> = Vec::new();
-        for part in parts {
-            let opposite = part.clone().negated().simplified();
-            if part == *absorbing || joined.contains(&opposite) {
+        let parts: Vec<Self> = parts.into_iter().filter(|part| part != neutral).collect();
+        let mut known = Known::default();
+        let mut is_new = Vec::with_capacity(parts.len());
+        for part in &parts {
+            if part == absorbing || known.contains_opposite(part) {
                 return absorbing.clone();
             }
-            if part != *neutral && !joined.contains(&part) {
-                joined.push(part);
-            }
+            is_new.push(known.insert(part));
         }
         let absorbed = |part: &Self| {
             let operands = inner(part);
-            operands.len() > 1 && operands.iter().any(|operand| joined.contains(operand))
+            operands.len() > 1 && operands.iter().any(|operand| known.contains(operand))
         };
-        let mut left: Vec<Self> = joined
+        let is_left: Vec<bool> = parts
             .iter()
-            .filter(|part| !absorbed(part))
-            .cloned()
+            .zip(is_new)
+            .map(|(part, is_new)| is_new && !absorbed(part))
             .collect();
+        let left = parts.into_iter().zip(is_left).filter(|(_, it)| *it);
+        let mut left: Vec<Self> = left.map(|(part, _)| part).collect();
         match left.len() {
             0 => neutral.clone(),
             1 => left.remove(0),
@@ -280,6 +300,7 @@ impl Predicate {
     pub fn replaced(&self, by: &impl Fn(&Test) -> Option<Self>) -> Self {
         match self {
             Self::Test(test) => by(test).unwrap_or_else(|| self.clone()),
+            Self::Between(lower, upper) => Self::between(lower.replaced(by), upper.replaced(by)),
             Self::Not(inner) => inner.replaced(by).negated(),
             Self::All(parts) => Self::all(parts.iter().map(|part| part.replaced(by))),
             Self::Any(parts) => Self::any(parts.iter().map(|part| part.replaced(by))),
@@ -316,6 +337,37 @@ impl Predicate {
         match self {
             Self::Any(parts) => parts,
             other => std::slice::from_ref(other),
+        }
+    }
+}
+
+/// Parts of a conjunction or disjunction, by what they negate or are.
+#[derive(Default)]
+struct Known<'p> {
+    plain: HashSet<&'p Predicate>,
+    negated: HashSet<&'p Predicate>,
+}
+
+impl<'p> Known<'p> {
+    /// Returns whether the part is new.
+    fn insert(&mut self, part: &'p Predicate) -> bool {
+        match part {
+            Predicate::Not(inner) => self.negated.insert(inner),
+            part => self.plain.insert(part),
+        }
+    }
+
+    fn contains(&self, part: &Predicate) -> bool {
+        match part {
+            Predicate::Not(inner) => self.negated.contains(&**inner),
+            part => self.plain.contains(part),
+        }
+    }
+
+    fn contains_opposite(&self, part: &Predicate) -> bool {
+        match part {
+            Predicate::Not(inner) => self.plain.contains(&**inner),
+            part => self.negated.contains(part),
         }
     }
 }

@@ -22,8 +22,7 @@ fn imported(text: &str) -> Result<Imported, String> {
     };
     let options = Options {
         config: "claimgate.yaml".to_owned(),
-        listener: None,
-        workload: None,
+        ..Options::default()
     };
     import(&[source], &options).map_err(|error| error.to_string())
 }
@@ -510,6 +509,7 @@ fn kinds_are_not_mixed() {
             config: "claimgate.yaml".to_owned(),
             listener: listener.map(str::to_owned),
             workload: workload.map(str::to_owned),
+            ..Options::default()
         };
         import(&[source], &options)
             .map(|_| ())

@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::support::command::run;
 use crate::support::examples::{blocks, file, files};
 
+mod strictness;
+
 fn imported(text: &str, workload: Option<&str>) -> Result<Imported, String> {
     let source = Source {
         name: "policies.yaml".to_owned(),
@@ -264,11 +266,12 @@ fn a_host_alone_opens_nothing() {
 #[test]
 fn a_workload_is_chosen() {
     let of = |namespace: &str, selector: &str| {
+        let name = selector.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         format!(
             "
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication
-metadata: {{ name: r, namespace: {namespace} }}
+metadata: {{ name: 'r{name}', namespace: {namespace} }}
 spec: {{ {selector} jwtRules: [{{ issuer: 'https://{namespace}.example.com' }}] }}
 ---"
         )

@@ -22,6 +22,7 @@ fn the_first_rule_decides_as_all_policies_together() {
             let count = rng.usize(..4);
             (0..count)
                 .map(|index| Piece {
+                    place: crate::import::model::Place::default(),
                     name: format!("{prefix}-{index}"),
                     predicate: predicate(&mut rng),
                     notes: Vec::new(),

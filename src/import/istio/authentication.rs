@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::workload::Policy;
+use super::policy::Policy;
 use crate::import::envoy::provider::{self, EnvoyProvider, nobody};
 use crate::import::model::{Keys, Kind, Note, Place};
 use crate::import::source::{Node, Reader};
@@ -15,19 +15,17 @@ pub(super) fn read(
     words: &mut Vec<String>,
     notes: &mut Vec<Note>,
 ) {
-    // Without a clear target, it would be for too many workloads.
-    let has_target = policy.spec.is_understood();
     for (index, rule) in policy.spec.list("jwtRules").iter().enumerate() {
         let mut own = Vec::new();
         words.extend(rule.texts("spaceDelimitedClaims", &mut own));
         let keys = rule.one_of(&["jwks", "jwksUri"]);
         let (message, keys) = (message(rule, keys.as_ref(), &mut own), keys);
         rule.finish(&mut own);
-        let is_known = has_target && rule.is_understood();
+        let is_known = rule.is_understood();
         let place = rule.place();
         let name = match index {
-            0 => policy.name.clone(),
-            _ => format!("{}-{index}", policy.name),
+            0 => policy.name.name.clone(),
+            _ => format!("{}-{index}", policy.name.name),
         };
         let reader = Reader::at(&message, &place.file, place.path.clone());
         let mut provider = provider::read(&name, &reader, &BTreeMap::new());
@@ -37,7 +35,7 @@ pub(super) fn read(
         }
         if !is_known {
             provider.model.issuer = nobody(&name);
-            let text = "no token of this issuer is accepted, because an unknown field may restrict them; write the \
+            let text = "no token of this issuer is accepted, because something unknown may restrict them; write the \
                         issuer in place of the name that ends in `.invalid`";
             own.push(rule.note(Kind::LeftOut, text));
         }

@@ -1,23 +1,19 @@
 //! Rules of an `AuthorizationPolicy`. Each `to` of each rule is a piece.
 
-use super::workload::Policy;
+use super::identity::{account, namespace, peer, trust_domain};
+use super::mesh::Mesh;
+use super::policy::Policy;
 use crate::import::decide::Piece;
 use crate::import::model::{Kind, Note};
-use crate::import::predicate::{
-    Claim, Header, Peer, Predicate, Shape, Test, Text, escape, spelling,
-};
-use crate::import::source::Reader;
+use crate::import::predicate::{Claim, Header, Predicate, Shape, Test, Text, spelling};
+use crate::import::source::{Reader, Value};
 
 /// The pieces of a policy. Their predicates are exact, apart from [`Predicate::Unknown`].
-pub(super) fn read(policy: &Policy<'_>, words: &[String]) -> Vec<Piece> {
+pub(super) fn read(policy: &Policy<'_>, context: &Context<'_>) -> Vec<Piece> {
     policy.spec.ignore(&["provider"]);
     let mut pieces = Vec::new();
     for (index, rule) in policy.spec.list("rules").iter().enumerate() {
         let mut own = Vec::new();
-        let context = Context {
-            namespace: &policy.namespace,
-            words,
-        };
         let principal = context.principal(rule, &mut own);
         let operations: Vec<(Predicate, Vec<Note>)> = rule
             .list("to")
@@ -40,11 +36,12 @@ pub(super) fn read(policy: &Policy<'_>, words: &[String]) -> Vec<Piece> {
                 notes.splice(0..0, own.drain(..));
             }
             let name = match at {
-                0 => format!("{}-{index}", policy.name),
-                _ => format!("{}-{index}-{at}", policy.name),
+                0 => format!("{}-{index}", policy.name.name),
+                _ => format!("{}-{index}-{at}", policy.name.name),
             };
             pieces.push(Piece {
                 name,
+                place: rule.place(),
                 predicate: Predicate::all([operation, principal.clone(), whole.clone()]),
                 notes,
             });
@@ -55,7 +52,11 @@ pub(super) fn read(policy: &Policy<'_>, words: &[String]) -> Vec<Piece> {
 
 /// Ends reading. A field that nobody knows, or a value of the wrong type, may restrict what it stands beside.
 fn finished(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
-    match reader.finish(notes) {
+    let is_null = matches!(reader.node.value, Value::Null);
+    if is_null {
+        notes.push(reader.note(Kind::LeftOut, "expected a mapping, found nothing"));
+    }
+    match reader.finish(notes) && !is_null {
         true => Predicate::True,
         false => Predicate::Unknown,
     }
@@ -69,32 +70,36 @@ fn listed(
     notes: &mut Vec<Note>,
     mut of: impl FnMut(&str) -> Predicate,
 ) -> Predicate {
-    let mut all = Vec::new();
-    for (field, is_negated) in [(name, false), (negated, true)] {
-        let mut any = Vec::new();
-        for value in reader.list(field) {
-            let Some(text) = value.as_text(notes) else {
-                any.push(Predicate::Unknown);
-                continue;
-            };
-            let predicate = of(&text);
-            if predicate == Predicate::Unknown {
-                notes
-                    .push(value.note(Kind::LeftOut, format!("claimgate has no test for `{text}`")));
-            }
-            any.push(predicate);
-        }
-        // An empty list says nothing.
-        if any.is_empty() {
+    let own = any_of(reader, name, notes, &mut of);
+    let not = any_of(reader, negated, notes, &mut of).map(Predicate::negated);
+    Predicate::all([own, not].into_iter().flatten())
+}
+
+/// One of the values in a list. An empty list says nothing.
+fn any_of(
+    reader: &Reader<'_>,
+    name: &'static str,
+    notes: &mut Vec<Note>,
+    mut of: impl FnMut(&str) -> Predicate,
+) -> Option<Predicate> {
+    let mut any = Vec::new();
+    for value in reader.list(name) {
+        let Some(text) = value.as_text(notes) else {
+            any.push(Predicate::Unknown);
             continue;
+        };
+        let predicate = of(&text);
+        let is_none = match &predicate {
+            Predicate::Unknown => true,
+            Predicate::Between(lower, _) => **lower == Predicate::False,
+            _ => false,
+        };
+        if is_none {
+            notes.push(value.note(Kind::LeftOut, format!("claimgate has no test for `{text}`")));
         }
-        let any = Predicate::any(any);
-        all.push(match is_negated {
-            true => any.negated(),
-            false => any,
-        });
+        any.push(predicate);
     }
-    Predicate::all(all)
+    (!any.is_empty()).then(|| Predicate::any(any))
 }
 
 /// A part that has no test in claimgate at all.
@@ -116,7 +121,7 @@ fn unknown(
 }
 
 /// `*`, `prefix*`, `*suffix`, or the text.
-fn pattern(value: &str) -> Text {
+pub(super) fn pattern(value: &str) -> Text {
     match (value, value.strip_prefix('*'), value.strip_suffix('*')) {
         ("*", ..) => Text::Present,
         (_, Some(suffix), _) => Text::Suffix(suffix.to_owned()),
@@ -126,19 +131,7 @@ fn pattern(value: &str) -> Text {
 }
 
 fn operation_of(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
-    let hosts = {
-        let given = |name: &'static str| {
-            let texts = reader.list(name);
-            texts
-                .iter()
-                .filter_map(|text| text.node.text().map(str::to_owned))
-                .collect::<Vec<String>>()
-        };
-        let known = [given("hosts"), given("notHosts")].concat();
-        listed(reader, "hosts", "notHosts", notes, |value| {
-            host(value, &known)
-        })
-    };
+    let hosts = hosts_of(reader, notes);
     let methods = listed(
         reader,
         "methods",
@@ -160,28 +153,63 @@ fn operation_of(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
     Predicate::all([hosts, methods, paths, ports, finished(reader, notes)])
 }
 
-/// A host, compared without case. claimgate knows no ports: `api.example.com:*` beside `api.example.com` says
-/// nothing more, and alone it has no equivalent.
-fn host(value: &str, known: &[String]) -> Predicate {
+/// `hosts` and `notHosts`, compared without case. claimgate knows no ports.
+fn hosts_of(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
+    let given = |name: &'static str| {
+        let elements = reader.list(name);
+        let texts = elements.iter().filter_map(|element| element.node.text());
+        texts.map(str::to_ascii_lowercase).collect::<Vec<String>>()
+    };
+    let [own, not] = ["hosts", "notHosts"].map(given);
+    let has_ports = |all: &[String]| {
+        all.iter()
+            .any(|value| matches!(host(value, all), Predicate::Between(..)))
+    };
+    let has_ports = has_ports(&own) || has_ports(&not);
+    let own = any_of(reader, "hosts", notes, |value| host(value, &own));
+    let not = any_of(reader, "notHosts", notes, |value| match host(value, &not) {
+        // Here a name without a port does not stand for each of its ports.
+        test @ Predicate::Test(_) if has_ports => Predicate::between(Predicate::False, test),
+        other => other,
+    });
+    Predicate::all([own, not.map(Predicate::negated)].into_iter().flatten())
+}
+
+/// A host among others in a list. `api.example.com:*` beside `api.example.com` says nothing more, and alone it has
+/// no equivalent.
+fn host(value: &str, all: &[String]) -> Predicate {
     let value = value.to_ascii_lowercase();
-    let is_known = value
+    let is_said = value
         .rsplit_once(':')
-        .is_some_and(|(name, _)| known.iter().any(|other| other.eq_ignore_ascii_case(name)));
+        .is_some_and(|(name, _)| all.iter().any(|other| other == name));
     match pattern(&value) {
-        _ if is_known => Predicate::False,
+        _ if is_said => Predicate::False,
         Text::Present => Predicate::True,
-        text => Predicate::Test(Test::Host(text)),
+        text => match Predicate::Test(Test::Host(text)) {
+            test if test.lower() == Predicate::False => Predicate::between(Predicate::False, test),
+            test => test,
+        },
     }
 }
 
-struct Context<'c> {
+/// What the rules of a policy depend on.
+pub(super) struct Context<'c> {
     /// The policy's.
     namespace: &'c str,
     /// Claims whose texts are words between spaces.
     words: &'c [String],
+    mesh: &'c Mesh<'c>,
 }
 
-impl Context<'_> {
+impl<'c> Context<'c> {
+    pub(super) fn of(policy: &'c Policy<'_>, words: &'c [String], mesh: &'c Mesh<'_>) -> Self {
+        Self {
+            namespace: &policy.name.namespace,
+            words,
+            mesh,
+        }
+    }
+
     /// `from` and `when`: one of the sources, and all of the conditions.
     fn principal(&self, rule: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
         let mut sources = Vec::new();
@@ -203,7 +231,9 @@ impl Context<'_> {
     }
 
     fn source(&self, source: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
-        let principals = listed(source, "principals", "notPrincipals", notes, peer);
+        let principals = listed(source, "principals", "notPrincipals", notes, |value| {
+            peer(value, self.mesh)
+        });
         let request = listed(
             source,
             "requestPrincipals",
@@ -217,15 +247,11 @@ impl Context<'_> {
             "serviceAccounts",
             "notServiceAccounts",
             notes,
-            |value| self.account(value),
+            |value| account(value, self.namespace),
         );
-        let domains = listed(
-            source,
-            "trustDomains",
-            "notTrustDomains",
-            notes,
-            trust_domain,
-        );
+        let domains = listed(source, "trustDomains", "notTrustDomains", notes, |value| {
+            trust_domain(value, self.mesh)
+        });
         let addresses = listed(source, "ipBlocks", "notIpBlocks", notes, address);
         let remote = unknown(
             source,
@@ -259,9 +285,9 @@ impl Context<'_> {
         match key {
             "source.ip" => of(&address),
             "source.namespace" => of(&namespace),
-            "source.trustDomain" => of(&trust_domain),
-            "source.principal" => of(&peer),
-            "source.serviceAccount" => of(&|value| self.account(value)),
+            "source.trustDomain" => of(&|value| trust_domain(value, self.mesh)),
+            "source.principal" => of(&|value| peer(value, self.mesh)),
+            "source.serviceAccount" => of(&|value| account(value, self.namespace)),
             "request.auth.principal" => of(&request_principal),
             "request.auth.audiences" => of(&claim(&["aud".to_owned()])),
             "request.auth.presenter" => of(&claim(&["azp".to_owned()])),
@@ -270,13 +296,10 @@ impl Context<'_> {
                 bracketed(key, "request.headers"),
             ) {
                 (Some(names), _) => of(&claim(&names)),
-                (None, Some(names)) => match names.as_slice() {
-                    [name] => {
-                        let name = name.to_ascii_lowercase();
-                        of(&|value| header(&name, value))
-                    }
-                    _ => Predicate::Unknown,
-                },
+                (None, Some(names)) if names.len() == 1 => {
+                    let name = names.concat().to_ascii_lowercase();
+                    of(&|value| header(&name, value))
+                }
                 _ => {
                     when.ignore(&["values", "notValues"]);
                     let why = match key {
@@ -292,16 +315,6 @@ impl Context<'_> {
 
     fn is_words(&self, name: &str) -> bool {
         ["scope", "permission"].contains(&name) || self.words.iter().any(|other| other == name)
-    }
-
-    fn account(&self, value: &str) -> Predicate {
-        let (namespace, account) = value.split_once('/').unwrap_or((self.namespace, value));
-        let regex = format!(
-            "spiffe://.+/ns/{}/(.+/|)sa/{}(/.+)?",
-            escape(namespace),
-            escape(account)
-        );
-        Predicate::Test(Test::Peer(Peer::Regex(regex)))
     }
 }
 
@@ -351,34 +364,6 @@ fn address(value: &str) -> Predicate {
         true => Predicate::Test(Test::Address(vec![network])),
         false => Predicate::Unknown,
     }
-}
-
-fn peer(value: &str) -> Predicate {
-    const SCHEME: &str = "spiffe://";
-    Predicate::Test(Test::Peer(match pattern(value) {
-        Text::Present => Peer::Regex(".+".to_owned()),
-        Text::Suffix(suffix) => Peer::Regex(format!("{SCHEME}.*{}", escape(&suffix))),
-        Text::Prefix(prefix) => Peer::Text(Text::Prefix(format!("{SCHEME}{prefix}"))),
-        Text::Exact(name) => Peer::Text(Text::Exact(format!("{SCHEME}{name}"))),
-    }))
-}
-
-fn namespace(value: &str) -> Predicate {
-    let parts: Vec<String> = value.split('*').map(escape).collect();
-    let regex = format!(".*/ns/{}/.*", parts.join(".*"));
-    Predicate::Test(Test::Peer(Peer::Regex(regex)))
-}
-
-fn trust_domain(value: &str) -> Predicate {
-    Predicate::Test(Test::Peer(match value.split_once('*') {
-        _ if value == "*" => Peer::Text(Text::Prefix("spiffe://".to_owned())),
-        None => Peer::Text(Text::Prefix(format!("spiffe://{value}/"))),
-        Some((before, after)) => Peer::Regex(format!(
-            "spiffe://{}[^/]*{}/.*",
-            escape(before),
-            escape(after)
-        )),
-    }))
 }
 
 /// `ISSUER/SUBJECT`. The last slash divides them, because an issuer may be a URL.

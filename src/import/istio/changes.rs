@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::workload::{Policy, Workload};
+use super::policy::Policy;
+use super::workload::{Applies, Workload};
 use crate::import::write::{printable, scalar};
 
 /// The policy that asks claimgate, and the policies that it replaces.
-pub(super) fn of(policies: &[&Policy<'_>], workload: &Workload) -> String {
+pub(super) fn of(policies: &[(&Policy<'_>, Applies)], workload: &Workload) -> String {
     let mut text = format!(
         "# Istio asks claimgate about every request to {named}, before it applies its own policies.
 # The mesh needs the provider `claimgate`: deploy/istio of claimgate has it.
@@ -28,16 +29,18 @@ spec:
 # both lets every request pass. What applies to other workloads, too, stays until each of those asks claimgate.
 ",
     );
-    for policy in policies {
+    // What may be for other workloads alone stays.
+    let certain = policies.iter().filter(|(_, it)| *it == Applies::Yes);
+    for (policy, _) in certain {
         let wide = match policy.is_wide() {
             true => "  # also for other workloads",
             false => "",
         };
         let command = format!(
             "kubectl --namespace {} delete {}.security.istio.io {}{wide}",
-            policy.namespace,
+            policy.name.namespace,
             policy.kind.to_ascii_lowercase(),
-            policy.name,
+            policy.name.name,
         );
         let _ = writeln!(text, "# {}", printable(&command));
     }

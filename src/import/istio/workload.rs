@@ -3,36 +3,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::mesh::{Mesh, WAYPOINT};
+use super::policy::{Policy, Target};
 use crate::import::Error;
-use crate::import::model::{Kind, Note};
-use crate::import::source::{Document, Node, Reader, Value};
 use crate::import::write::scalar;
 
-/// Policies without a selector in this namespace are for the whole mesh.
-const ROOT: &str = "istio-system";
+/// The label by which Istio knows the proxies of a Gateway.
+const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
-/// The `spec` of an object without one.
-static EMPTY: Node = Node {
-    line: 0,
-    value: Value::Null,
-};
-
-/// A policy and what it applies to.
-pub(super) struct Policy<'n> {
-    pub(super) kind: &'static str,
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) spec: Reader<'n>,
-    pub(super) is_dry_run: bool,
-    targets: Vec<Target>,
+/// Whether a policy applies to a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Applies {
+    No,
+    /// That depends on what the files do not say.
+    Maybe,
+    Yes,
 }
 
-/// What a policy applies to in its namespace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Target {
-    Namespace,
-    Labels(BTreeMap<String, String>),
-    Object { kind: String, name: String },
+impl Applies {
+    fn when(truth: bool) -> Self {
+        match truth {
+            true => Self::Yes,
+            false => Self::No,
+        }
+    }
+
+    /// As far as something is known that must not be.
+    fn unless(doubt: Option<bool>) -> Self {
+        doubt.map_or(Self::Maybe, |truth| Self::when(!truth))
+    }
 }
 
 /// One workload, or all of a namespace or a mesh if no policy tells them apart.
@@ -42,99 +41,21 @@ pub(super) struct Workload {
     target: Target,
 }
 
-impl<'n> Policy<'n> {
-    /// `None` for another kind, which is a note if it is one of Istio's for security.
-    pub(super) fn read(document: &'n Document, notes: &mut Vec<Note>) -> Option<Self> {
-        let version = document.root.text_of("apiVersion")?;
-        if !version.starts_with(super::GROUP) {
-            return None;
-        }
-        let metadata = document.root.get("metadata");
-        let text = |name: &str| metadata.and_then(|node| node.text_of(name));
-        let name = text("name").unwrap_or("unnamed").to_owned();
-        let namespace = text("namespace").unwrap_or("default").to_owned();
-        let kind = document.root.text_of("kind").unwrap_or_default();
-        let path = format!("{kind} {namespace}/{name}");
-        let root = Reader::kubernetes(&document.root, &document.file, path.clone());
-        let kind = match kind {
-            "RequestAuthentication" => "RequestAuthentication",
-            "AuthorizationPolicy" => "AuthorizationPolicy",
-            // Mutual TLS stays what it is.
-            _ => return None,
-        };
-        root.ignore(&["apiVersion", "kind", "metadata", "status"]);
-        // An absent `spec` is an empty one.
-        let spec = root
-            .get("spec")
-            .unwrap_or_else(|| Reader::kubernetes(&EMPTY, &document.file, path));
-        root.finish(notes);
-        let is_dry_run = metadata
-            .and_then(|node| node.get("annotations"))
-            .and_then(|node| node.text_of("istio.io/dry-run"))
-            .is_some_and(|value| ["1", "t", "T", "true", "True", "TRUE"].contains(&value));
-        let targets = targets(&spec, notes);
-        Some(Self {
-            kind,
-            namespace,
-            name,
-            spec,
-            is_dry_run,
-            targets,
-        })
-    }
-
-    /// Whether it applies to several workloads.
-    pub(super) fn is_wide(&self) -> bool {
-        self.targets.contains(&Target::Namespace) || self.targets.len() > 1
-    }
-
-    pub(super) fn note(&self, kind: Kind, text: impl Into<String>) -> Note {
-        self.spec.note(kind, text)
-    }
-}
-
-fn targets(spec: &Reader<'_>, notes: &mut Vec<Note>) -> Vec<Target> {
-    if let Some(selector) = spec.get("selector") {
-        let labels = selector.get("matchLabels");
-        let labels: BTreeMap<String, String> = labels
-            .iter()
-            .flat_map(Reader::members)
-            .filter_map(|(name, value)| Some((name.to_owned(), value.as_text(notes)?)))
-            .collect();
-        selector.finish(notes);
-        return vec![match labels.is_empty() {
-            true => Target::Namespace,
-            false => Target::Labels(labels),
-        }];
-    }
-    let mut references = spec.list("targetRefs");
-    references.extend(spec.get("targetRef"));
-    let targets: Vec<Target> = references
-        .iter()
-        .map(|reference| {
-            reference.ignore(&["group", "namespace"]);
-            let target = Target::Object {
-                kind: reference.text("kind", notes).unwrap_or_default(),
-                name: reference.text("name", notes).unwrap_or_default(),
-            };
-            reference.finish(notes);
-            target
-        })
-        .collect();
-    match targets.is_empty() {
-        true => vec![Target::Namespace],
-        false => targets,
-    }
-}
-
 impl Workload {
     /// The workload that `wanted` names, or the only one.
-    pub(super) fn choose(policies: &[Policy<'_>], wanted: Option<&str>) -> Result<Self, Error> {
+    pub(super) fn choose(
+        policies: &[Policy<'_>],
+        wanted: Option<&str>,
+        mesh: &Mesh<'_>,
+    ) -> Result<Self, Error> {
         let all: BTreeSet<Self> = policies.iter().flat_map(Self::of).collect();
         if let Some(wanted) = wanted {
             let own = Self::parse(wanted);
-            let own = own.filter(|own| policies.iter().any(|policy| own.has(policy)));
-            return own.ok_or_else(|| {
+            let has = |own: &Self| {
+                let mut policies = policies.iter();
+                policies.any(|policy| own.applies(policy, mesh) != Applies::No)
+            };
+            return own.filter(has).ok_or_else(|| {
                 let names = listed(&all);
                 Error(format!(
                     "no policy is for the workload `{wanted}`; there are {names}"
@@ -144,7 +65,9 @@ impl Workload {
         // A namespace counts only if nothing in it is told apart.
         let is_alone = |it: &&Self| {
             it.target != Target::Namespace
-                || !all.iter().any(|other| other != *it && it.contains(other))
+                || !all
+                    .iter()
+                    .any(|other| other != *it && it.contains(other, mesh.root))
         };
         let alone: BTreeSet<Self> = all.iter().filter(is_alone).cloned().collect();
         match alone.len() {
@@ -152,7 +75,7 @@ impl Workload {
                 "no RequestAuthentication and no AuthorizationPolicy".to_owned(),
             )),
             1 => Ok(alone.into_iter().next().unwrap_or(Self {
-                namespace: ROOT.to_owned(),
+                namespace: mesh.root.to_owned(),
                 target: Target::Namespace,
             })),
             _ => Err(Error(format!(
@@ -163,12 +86,12 @@ impl Workload {
         }
     }
 
-    /// `shop/app=orders-api,tier=api`, `shop/Gateway/public` or `shop`.
+    /// `shop/app=orders-api,tier=api`, `shop/Gateway/public` or `shop`. A label's name may have a slash.
     fn parse(text: &str) -> Option<Self> {
         let (namespace, target) = text.split_once('/').unwrap_or((text, ""));
         let target = match (target, target.split_once('/')) {
             ("", _) => Target::Namespace,
-            (_, Some((kind, name))) if !kind.contains('=') => Target::Object {
+            (_, Some((kind, name))) if !target.contains('=') => Target::Object {
                 kind: kind.to_owned(),
                 name: name.to_owned(),
             },
@@ -180,6 +103,10 @@ impl Workload {
                 Target::Labels(labels.collect::<Option<_>>()?)
             }
         };
+        let kinds = ["Gateway", "GatewayClass", "Service", "ServiceEntry"];
+        if let Target::Object { kind, .. } = &target {
+            kinds.contains(&kind.as_str()).then_some(())?;
+        }
         Some(Self {
             namespace: namespace.to_owned(),
             target,
@@ -193,7 +120,7 @@ impl Workload {
     /// The lines of `spec` that name it.
     pub(super) fn target_yaml(&self) -> String {
         match &self.target {
-            Target::Namespace => String::new(),
+            Target::Namespace | Target::Unclear => String::new(),
             Target::Labels(labels) => {
                 let labels: Vec<String> = labels
                     .iter()
@@ -219,33 +146,132 @@ impl Workload {
         }
     }
 
+    /// What would tell whether a policy applies.
+    pub(super) fn advice(&self, policy: &Policy<'_>) -> &'static str {
+        match &self.target {
+            _ if policy.targets.contains(&Target::Unclear) => "its target has no meaning in Istio",
+            Target::Object { kind, .. } if kind == "Gateway" => {
+                "add the Gateway itself to the files, and name all of its labels by `--workload \
+                 NAMESPACE/gateway.networking.k8s.io/gateway-name=NAME,LABEL=VALUE,…`"
+            }
+            _ => "add the Gateways to the files",
+        }
+    }
+
     fn of(policy: &Policy<'_>) -> Vec<Self> {
         let of = |target: &Target| Self {
-            namespace: policy.namespace.clone(),
-            target: target.clone(),
+            namespace: policy.name.namespace.clone(),
+            target: match target {
+                Target::Unclear => Target::Namespace,
+                target => target.clone(),
+            },
         };
         policy.targets.iter().map(of).collect()
     }
 
     /// Whether everything that applies to this, a namespace or a mesh, applies to the other one.
-    fn contains(&self, other: &Self) -> bool {
-        self.namespace == ROOT || self.namespace == other.namespace
+    fn contains(&self, other: &Self, root: &str) -> bool {
+        self.namespace == root || self.namespace == other.namespace
     }
 
     /// Whether the policy applies to this workload.
-    pub(super) fn has(&self, policy: &Policy<'_>) -> bool {
-        let in_namespace = policy.namespace == ROOT || policy.namespace == self.namespace;
-        in_namespace
-            && policy
-                .targets
-                .iter()
-                .any(|target| match (target, &self.target) {
-                    (Target::Namespace, _) => true,
-                    (Target::Labels(selector), Target::Labels(labels)) => selector
-                        .iter()
-                        .all(|(name, value)| labels.get(name) == Some(value)),
-                    (target, own) => target == own && policy.namespace == self.namespace,
-                })
+    pub(super) fn applies(&self, policy: &Policy<'_>, mesh: &Mesh<'_>) -> Applies {
+        let targets = policy.targets.iter();
+        let each = targets.map(|target| self.applies_by(target, &policy.name.namespace, mesh));
+        each.max().unwrap_or(Applies::No)
+    }
+
+    /// As Istio's `ShouldAttachPolicy`. `namespace` is the policy's.
+    fn applies_by(&self, target: &Target, namespace: &str, mesh: &Mesh<'_>) -> Applies {
+        let is_root = namespace == mesh.root;
+        let is_here = namespace == self.namespace;
+        if let Some(gateway) = self.gateway() {
+            return match is_root || is_here {
+                true => gateway.applies(target, namespace, &self.namespace, mesh),
+                false => Applies::No,
+            };
+        }
+        match (target, &self.target) {
+            (Target::Unclear, Target::Object { .. }) => Applies::Maybe,
+            (Target::Unclear, _) if is_root || is_here => Applies::Maybe,
+            (Target::Namespace, Target::Namespace | Target::Labels(_)) => {
+                Applies::when(is_root || is_here)
+            }
+            (Target::Labels(selector), Target::Labels(labels)) => {
+                let is_subset = selector
+                    .iter()
+                    .all(|(name, value)| labels.get(name) == Some(value));
+                Applies::when((is_root || is_here) && is_subset)
+            }
+            (target, own @ Target::Object { kind: own_kind, .. }) => match target {
+                // Only waypoints know services, and one serves several of them.
+                Target::Object { kind, name } if kind == "GatewayClass" => {
+                    let is_other = own_kind == "GatewayClass" && target != own;
+                    Applies::when(is_root && name == WAYPOINT && !is_other)
+                }
+                Target::Object { kind, name }
+                    if kind == "Gateway" && own_kind != "GatewayClass" =>
+                {
+                    match mesh.is_waypoint(namespace, name) {
+                        Some(false) => Applies::No,
+                        _ => Applies::Maybe,
+                    }
+                }
+                target => Applies::when(target == own && is_here),
+            },
+            _ => Applies::No,
+        }
+    }
+
+    /// The Gateway whose proxies it is.
+    fn gateway(&self) -> Option<Gateway<'_>> {
+        match &self.target {
+            Target::Object { kind, name } if kind == "Gateway" => {
+                Some(Gateway { name, labels: None })
+            }
+            Target::Labels(labels) => Some(Gateway {
+                name: labels.get(GATEWAY_NAME)?,
+                labels: Some(labels),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The proxies of a Gateway of the Gateway API.
+struct Gateway<'w> {
+    name: &'w str,
+    /// `None` if only the one with its name is known.
+    labels: Option<&'w BTreeMap<String, String>>,
+}
+
+impl Gateway<'_> {
+    /// Whether a policy of its namespace or of the root namespace applies.
+    fn applies(&self, target: &Target, namespace: &str, own: &str, mesh: &Mesh<'_>) -> Applies {
+        let is_waypoint = mesh.is_waypoint(own, self.name);
+        match target {
+            Target::Unclear => Applies::Maybe,
+            Target::Namespace => Applies::unless(is_waypoint),
+            Target::Labels(selector) => self.has(selector).min(Applies::unless(is_waypoint)),
+            Target::Object { kind, name } => match kind.as_str() {
+                "Gateway" => Applies::when(namespace == own && name == self.name),
+                "GatewayClass" if namespace == mesh.root && name == WAYPOINT => {
+                    is_waypoint.map_or(Applies::Maybe, Applies::when)
+                }
+                // What is for one service of a waypoint is not for all of it.
+                _ => Applies::No,
+            },
+        }
+    }
+
+    /// Whether it has these labels.
+    fn has(&self, selector: &BTreeMap<String, String>) -> Applies {
+        let each = selector.iter().map(|(name, value)| match self.labels {
+            Some(labels) => Applies::when(labels.get(name) == Some(value)),
+            None if name == GATEWAY_NAME => Applies::when(value == self.name),
+            None => Applies::Maybe,
+        });
+        each.min().unwrap_or(Applies::Yes)
     }
 }
 
@@ -259,7 +285,7 @@ impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { namespace, target } = self;
         match target {
-            Target::Namespace => f.write_str(namespace),
+            Target::Namespace | Target::Unclear => f.write_str(namespace),
             Target::Labels(labels) => {
                 let labels: Vec<String> = labels
                     .iter()

@@ -22,6 +22,7 @@ fn written(predicate: &Predicate, around: Strength) -> String {
         Predicate::True => "true".to_owned(),
         // No bound is unknown, and what is unknown must not allow.
         Predicate::False | Predicate::Unknown => "false".to_owned(),
+        Predicate::Between(lower, _) => written(lower, around),
         Predicate::Not(inner) => match &**inner {
             Predicate::Test(test) => match exact_of(test) {
                 Some((what, value)) => bracketed(
@@ -214,13 +215,17 @@ fn of_claim(claim: &Claim) -> String {
         }
         (Shape::List, false) => format!("type({at}) == list && {}", of_list(&at, values)),
         (Shape::TextOrList | Shape::Words, false) => {
-            let (text, strength) = match shape {
-                Shape::Words => (of_words(&at, values), Strength::Unary),
-                _ => of_text(&at, values),
+            let text = match shape {
+                Shape::Words => of_words(&at, values),
+                _ => Some(in_brackets(of_text(&at, values))),
             };
-            let text = bracketed(text, strength, Strength::And);
             let list = of_list(&at, values);
-            format!("(type({at}) == string && {text} || type({at}) == list && {list})")
+            match text {
+                Some(text) => {
+                    format!("(type({at}) == string && {text} || type({at}) == list && {list})")
+                }
+                None => format!("type({at}) == list && {list}"),
+            }
         }
     };
     guards.push(test);
@@ -270,9 +275,15 @@ fn of_list(what: &str, values: &[Text]) -> String {
     }
 }
 
-fn of_words(what: &str, values: &[Text]) -> String {
+/// Whether a word of the text fits. `None` if no word can: none is empty, and none contains a space.
+fn of_words(what: &str, values: &[Text]) -> Option<String> {
     let words: Vec<String> = values
         .iter()
+        .filter(|text| match text {
+            Text::Exact(value) => !value.is_empty() && !value.contains(' '),
+            Text::Prefix(value) | Text::Suffix(value) => !value.contains(' '),
+            Text::Present => true,
+        })
         .map(|text| match text {
             Text::Exact(value) => format!("{}(?: |$)", escape(value)),
             Text::Prefix(value) => escape(value),
@@ -280,7 +291,7 @@ fn of_words(what: &str, values: &[Text]) -> String {
             Text::Present => "[^ ]".to_owned(),
         })
         .collect();
-    part_matches(what, &format!("(?:^| )(?:{})", words.join("|")))
+    (!words.is_empty()).then(|| part_matches(what, &format!("(?:^| )(?:{})", words.join("|"))))
 }
 
 fn matches(what: &str, regex: &str) -> String {

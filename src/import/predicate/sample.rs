@@ -27,6 +27,11 @@ impl Predicate {
             Self::False => Some(false),
             Self::Unknown => None,
             Self::Test(test) => test.holds(sample),
+            Self::Between(lower, upper) => match (lower.holds(sample), upper.holds(sample)) {
+                (Some(true), _) => Some(true),
+                (_, Some(false)) => Some(false),
+                _ => None,
+            },
             Self::Not(inner) => Some(!inner.holds(sample)?),
             Self::All(parts) => decided(parts, sample, false),
             Self::Any(parts) => decided(parts, sample, true),
@@ -67,7 +72,8 @@ impl Test {
 }
 
 impl Text {
-    fn fits(&self, text: &str) -> bool {
+    /// Whether the text compares.
+    pub fn fits(&self, text: &str) -> bool {
         match self {
             Self::Exact(value) => text == value,
             Self::Prefix(value) => text.starts_with(value.as_str()),
@@ -88,7 +94,9 @@ impl Claim {
         let fits = |text: &str| self.values.iter().any(|value| value.fits(text));
         let one = |value: &Value| value.as_str().is_some_and(fits);
         match (self.shape, found) {
-            (Shape::Words, Some(Value::String(text))) => text.split(' ').any(fits),
+            (Shape::Words, Some(Value::String(text))) => {
+                text.split(' ').filter(|word| !word.is_empty()).any(fits)
+            }
             (Shape::Text | Shape::TextOrList, Some(Value::String(text))) => fits(text),
             (Shape::List | Shape::TextOrList | Shape::Words, Some(Value::Array(values))) => {
                 values.iter().any(one)

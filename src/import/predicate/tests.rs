@@ -46,6 +46,21 @@ fn bounds_are_on_the_safe_side() {
             "true",
         ),
         (
+            Predicate::between(method("GET"), host("b")),
+            r#"request.method == "GET""#,
+            r#"request.host == "b""#,
+        ),
+        (
+            Predicate::between(method("GET"), host("b")).negated(),
+            r#"request.host != "b""#,
+            r#"request.method != "GET""#,
+        ),
+        (
+            claim(&["scope"], &[exact("a b")], Shape::Words),
+            r#"has(claims.scope) && type(claims.scope) == list && "a b" in claims.scope"#,
+            r#"has(claims.scope) && type(claims.scope) == list && "a b" in claims.scope"#,
+        ),
+        (
             host("a.example"),
             r#"request.host == "a.example""#,
             r#"request.host == "a.example""#,
