@@ -103,9 +103,13 @@ fn read(documents: &[Document], options: &Options) -> Result<Import, Error> {
         )));
     }
     let kind = found.first().unwrap_or(&"nothing to import");
+    let domains = options.trust_domains.first().cloned();
     for (option, value, is_for) in [
         ("listener", &options.listener, !is_istio && !is_gateway),
         ("workload", &options.workload, is_istio),
+        ("namespace", &options.namespace, is_istio || is_gateway),
+        ("root-namespace", &options.root_namespace, is_istio),
+        ("trust-domain", &domains, is_istio),
     ] {
         if let (Some(value), false) = (value, is_for) {
             let text = format!("`--{option} {value}` chooses nothing: the files hold {kind}");
@@ -114,7 +118,7 @@ fn read(documents: &[Document], options: &Options) -> Result<Import, Error> {
     }
     match (is_istio, is_gateway) {
         (true, _) => istio::read(documents, options),
-        (false, true) => envoy_gateway::read(documents),
+        (false, true) => envoy_gateway::read(documents, options),
         (false, false) => envoy::read(documents, options),
     }
 }

@@ -14,7 +14,7 @@ mod changes;
 mod encoded;
 mod find;
 mod matcher;
-mod path;
+pub(super) mod path;
 pub(super) mod provider;
 mod requirement;
 mod rules;

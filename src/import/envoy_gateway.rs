@@ -3,22 +3,43 @@
 //! Envoy Gateway decides which policy a route has. So each policy becomes a rule that routes select by its
 //! name, which the policy says in `contextExtensions`, and the result does not depend on routes.
 
-use super::decide::{public, rule_of};
+use super::decide::{bounded, public, rule_of};
 use super::envoy::provider::EnvoyProvider;
-use super::model::{Access, Kind, Model, Note, Place, Rule};
+use super::model::{Access, Kind, Model, Note, Place, Provider, Rule, unique};
+use super::objects::{self, Name};
 use super::predicate::{Claim, Predicate, Shape, Test, Text};
 use super::providers::merge;
 use super::source::{Document, Reader, Value};
-use super::{Error, Import};
+use super::{Error, Import, Options};
 
 mod authorization;
 mod changes;
+mod expression;
 mod jwt;
+mod tokens;
 
 use jwt::ConfigMaps;
+use tokens::Tokens;
 
 /// The API group.
 const GROUP: &str = "gateway.envoyproxy.io/";
+
+/// The kinds of the API group. claimgate replaces parts of one of them.
+const KINDS: objects::Group = objects::Group {
+    name: "gateway.envoyproxy.io",
+    versions: &["v1alpha1"],
+    policies: &["SecurityPolicy"],
+    others: &[
+        "Backend",
+        "BackendTrafficPolicy",
+        "ClientTrafficPolicy",
+        "EnvoyExtensionPolicy",
+        "EnvoyGateway",
+        "EnvoyPatchPolicy",
+        "EnvoyProxy",
+        "HTTPRouteFilter",
+    ],
+};
 
 /// Whether a document is a `SecurityPolicy`.
 pub fn is_policy(document: &Document) -> bool {
@@ -31,45 +52,44 @@ pub fn is_policy(document: &Document) -> bool {
 
 /// A policy that checks tokens or requests.
 struct Policy<'n> {
-    namespace: String,
-    name: String,
+    name: Name,
+    /// The name of its rule.
+    rule: String,
     spec: Reader<'n>,
     /// Its providers, by position among all.
     providers: Vec<(String, usize)>,
     /// Which requests pass without a token.
     access: Access,
-    authorization: Predicate,
+    /// Whether nothing beside `authorization` is left out.
+    is_clear: bool,
     notes: Vec<Note>,
     recomputes_route: bool,
 }
 
-impl Policy<'_> {
-    /// The name of its rule.
-    fn rule_name(&self) -> String {
-        format!("{}.{}", self.namespace, self.name)
-    }
-}
+/// The last rule, for requests of routes without a policy.
+const NO_POLICY: &str = "no-policy";
 
 /// Imports every policy.
 ///
 /// # Errors
 ///
-/// Fails if no policy has `jwt`, because claimgate needs a provider.
-pub fn read(documents: &[Document]) -> Result<Import, Error> {
-    let config_maps = config_maps(documents);
+/// Fails if no policy has `jwt`, because claimgate needs a provider, if there are two policies of one name, or
+/// if an object of Envoy Gateway is of an unknown kind.
+pub fn read(documents: &[Document], options: &Options) -> Result<Import, Error> {
+    let namespace = options.namespace.as_deref().unwrap_or("default");
+    let found = objects::of(documents, &KINDS, Some(namespace))?;
+    let config_maps = config_maps(documents, namespace);
     let mut model = Model {
         origin: "Envoy Gateway's SecurityPolicies".to_owned(),
         ..Model::default()
     };
     let mut providers: Vec<(EnvoyProvider, Place)> = Vec::new();
     let mut policies = Vec::new();
-    for document in documents.iter().filter(|it| is_policy(it)) {
-        policies.extend(policy(
-            document,
-            &config_maps,
-            &mut providers,
-            &mut model.notes,
-        ));
+    for (document, name) in found {
+        if is_policy(document) {
+            let notes = &mut model.notes;
+            policies.extend(policy(document, name, &config_maps, &mut providers, notes));
+        }
     }
     if providers.is_empty() {
         let text = "no SecurityPolicy has `jwt`, and claimgate needs a provider";
@@ -85,52 +105,44 @@ pub fn read(documents: &[Document]) -> Result<Import, Error> {
         })
         .collect();
     let names = merge(&mut model, providers);
-    for policy in &policies {
-        let rule = rule(policy, &own, &names, &model);
-        model.rules.push(rule);
+    let mut rules: Vec<Rule> = Vec::new();
+    for policy in &mut policies {
+        let taken = rules.iter().map(|rule| rule.name.as_str());
+        let wanted = format!("{}.{}", policy.name.namespace, policy.name.name);
+        policy.rule = unique(&wanted, taken.chain([NO_POLICY]));
+        let tokens = Tokens::of(&policy.providers, &own, &names);
+        rules.push(rule(policy, &tokens, &model.providers));
     }
-    model.rules.push(Rule {
-        name: "no-policy".to_owned(),
+    rules.push(Rule {
+        name: NO_POLICY.to_owned(),
         access: Access::Deny,
         ..Rule::default()
     });
+    model.rules = rules;
     let changes = changes::of(&policies);
     Ok(Import { model, changes })
 }
 
-fn config_maps(documents: &[Document]) -> ConfigMaps<'_> {
+fn config_maps<'n>(documents: &'n [Document], namespace: &str) -> ConfigMaps<'n> {
     let maps = documents
         .iter()
         .filter(|document| document.root.text_of("kind") == Some("ConfigMap"));
     maps.filter_map(|document| {
-        let (namespace, name) = named(document);
-        Some(((namespace, name), document.root.get("data")?))
+        let name = Name::of(document, Some(namespace)).ok()?;
+        Some(((name.namespace, name.name), document.root.get("data")?))
     })
     .collect()
-}
-
-fn named(document: &Document) -> (String, String) {
-    let metadata = document.root.get("metadata");
-    let text = |name: &str| {
-        metadata
-            .and_then(|node| node.text_of(name))
-            .map(str::to_owned)
-    };
-    (
-        text("namespace").unwrap_or_else(|| "default".to_owned()),
-        text("name").unwrap_or_else(|| "unnamed".to_owned()),
-    )
 }
 
 /// The policy, if claimgate replaces a part of it.
 fn policy<'n>(
     document: &'n Document,
+    name: Name,
     config_maps: &ConfigMaps<'_>,
     providers: &mut Vec<(EnvoyProvider, Place)>,
     whole: &mut Vec<Note>,
 ) -> Option<Policy<'n>> {
-    let (namespace, name) = named(document);
-    let path = format!("SecurityPolicy {namespace}/{name}");
+    let path = format!("SecurityPolicy {name}");
     let root = Reader::kubernetes(&document.root, &document.file, path);
     root.ignore(&["apiVersion", "kind", "metadata", "status"]);
     let spec = root.get("spec");
@@ -141,12 +153,12 @@ fn policy<'n>(
         return None;
     }
     let mut policy = Policy {
-        namespace,
         name,
+        rule: String::new(),
         spec,
         providers: Vec::new(),
         access: Access::Public,
-        authorization: Predicate::True,
+        is_clear: true,
         notes: Vec::new(),
         recomputes_route: false,
     };
@@ -163,6 +175,8 @@ fn policy<'n>(
         "basicAuth",
         "apiKeyAuth",
     ]);
+    // It is read when the providers are merged.
+    spec.ignore(&["authorization"]);
     if let Some(oidc) = spec.get("oidc") {
         let text = "stays; Envoy Gateway must ask claimgate after it, which `filterOrder` of the EnvoyProxy says";
         notes.push(oidc.note(Kind::Differs, text));
@@ -183,7 +197,7 @@ fn policy<'n>(
         policy.access = Access::Required;
         jwt::read(
             &jwt,
-            &policy.namespace,
+            &policy.name.namespace,
             config_maps,
             providers,
             &mut policy.providers,
@@ -195,29 +209,9 @@ fn policy<'n>(
             &mut policy.recomputes_route,
         );
     }
-    if let Some(authorization) = spec.get("authorization") {
-        policy.authorization = authorization::read(&authorization, &mut notes, |name| {
-            token_of(name, &policy.providers, providers)
-        });
-    }
-    is_clear &= spec.finish(&mut notes);
-    if !is_clear {
-        policy.authorization = Predicate::False;
-    }
+    policy.is_clear = spec.finish(&mut notes) && is_clear;
     policy.notes = notes;
     Some(policy)
-}
-
-/// A token of the provider that has this name in the policy.
-fn token_of(name: &str, own: &[(String, usize)], all: &[(EnvoyProvider, Place)]) -> Predicate {
-    let provider = own
-        .iter()
-        .find(|(other, _)| other == name)
-        .and_then(|(_, index)| all.get(*index));
-    match provider {
-        None => Predicate::False,
-        Some((provider, _)) => issued_by(&provider.model.issuer),
-    }
 }
 
 fn issued_by(issuer: &str) -> Predicate {
@@ -228,73 +222,51 @@ fn issued_by(issuer: &str) -> Predicate {
     }))
 }
 
-/// The rule for a policy. `own` has issuer and audiences of each provider as its policy says them, and `names`
-/// the name of claimgate's provider.
-fn rule(
-    policy: &Policy<'_>,
-    own: &[(String, Vec<String>)],
-    names: &[Option<String>],
-    model: &Model,
-) -> Rule {
-    let mut accepted: Vec<String> = Vec::new();
-    let mut tokens = Vec::new();
-    let mut is_every = true;
-    for (_, index) in &policy.providers {
-        let name = names.get(*index).cloned().flatten();
-        let (Some(name), Some((issuer, audiences))) = (name, own.get(*index)) else {
-            is_every = false;
-            continue;
-        };
-        let known = model
-            .providers
-            .iter()
-            .find(|provider| provider.name == name);
-        let is_same = known.is_some_and(|provider| provider.audiences == *audiences);
-        let audience = match is_same || audiences.is_empty() {
-            true => Predicate::True,
-            false => Predicate::Test(Test::Claim(Claim {
-                names: vec!["aud".to_owned()],
-                values: audiences.iter().cloned().map(Text::Exact).collect(),
-                shape: Shape::TextOrList,
-            })),
-        };
-        is_every &= audience == Predicate::True;
-        tokens.push(Predicate::all([issued_by(issuer), audience]));
-        if !accepted.contains(&name) {
-            accepted.push(name);
-        }
-    }
-    let token = match (policy.access, is_every) {
-        (Access::Public, _) | (_, true) => Predicate::True,
-        (Access::Optional, false) => {
-            Predicate::any(tokens.into_iter().chain([anybody().negated()]))
-        }
-        (_, false) => Predicate::any(tokens),
+/// The rule for a policy. `providers` are all of claimgate's.
+fn rule(policy: &Policy<'_>, tokens: &Tokens, providers: &[Provider]) -> Rule {
+    let mut notes = policy.notes.clone();
+    let authorization = match policy.spec.get("authorization") {
+        None => Predicate::True,
+        Some(reader) => authorization::read(&reader, &mut notes, tokens),
     };
-    let predicate = Predicate::all([token, policy.authorization.lower()]);
+    let authorization = match policy.is_clear {
+        true => authorization.lower(),
+        false => Predicate::False,
+    };
+    let accepted: Vec<Provider> = providers
+        .iter()
+        .filter(|provider| tokens.accepts(&provider.name))
+        .cloned()
+        .collect();
+    let token = match (policy.access, tokens.predicate(&accepted)) {
+        (Access::Public, _) | (_, None) => Predicate::True,
+        (Access::Optional, Some(token)) => Predicate::any([token, anybody().negated()]),
+        (_, Some(token)) => token,
+    };
+    let predicate = Predicate::all([token, authorization]);
     let predicate = match accepted.as_slice() {
         // No other token gets here, so its issuer is known.
-        [_] => known_issuer(&predicate, policy.access),
+        [one] => known_issuer(&predicate, policy.access, &one.issuer),
         _ => predicate,
     };
     let mut rule = match policy.access {
-        Access::Public => public(policy.rule_name(), &predicate.without_token()),
+        Access::Public => public(policy.rule.clone(), &predicate.without_token()),
         access => rule_of(
-            policy.rule_name(),
+            policy.rule.clone(),
             predicate.simplified(),
             access == Access::Required,
-            &model.providers,
+            &accepted,
         ),
     };
     rule.only_by_name = true;
     if rule.providers.is_empty() && policy.access != Access::Public {
-        rule.providers = accepted;
+        rule.providers = accepted.into_iter().map(|it| it.name).collect();
         if rule.providers.is_empty() {
             rule.access = Access::Deny;
         }
     }
-    rule.notes.clone_from(&policy.notes);
-    rule
+    rule.notes.splice(0..0, notes);
+    bounded(rule, &policy.spec.place())
 }
 
 fn anybody() -> Predicate {
@@ -305,16 +277,22 @@ fn anybody() -> Predicate {
     }))
 }
 
-/// The predicate without its tests of `iss`, which hold for every token here.
-fn known_issuer(predicate: &Predicate, access: Access) -> Predicate {
+/// The predicate without its tests of `iss`, which is `issuer` in every token here.
+fn known_issuer(predicate: &Predicate, access: Access, issuer: &str) -> Predicate {
     predicate.replaced(&|test| match test {
-        Test::Claim(Claim { names, values, .. })
-            if names.as_slice() == ["iss"] && matches!(values.as_slice(), [Text::Exact(_)]) =>
-        {
-            Some(match access {
-                Access::Required => Predicate::True,
-                _ => anybody(),
-            })
+        Test::Claim(Claim {
+            names,
+            values,
+            shape,
+        }) if names.as_slice() == ["iss"] => {
+            let is_text = *shape != Shape::List;
+            Some(
+                match (is_text && values.iter().any(|it| it.fits(issuer)), access) {
+                    (false, _) => Predicate::False,
+                    (true, Access::Required) => Predicate::True,
+                    (true, _) => anybody(),
+                },
+            )
         }
         _ => None,
     })

@@ -1,98 +1,129 @@
 //! `authorization` of a policy: rules, of which the first that matches allows or denies.
 
+use super::expression::path_and_query;
+use super::tokens::Tokens;
 use crate::import::model::{Kind, Note};
-use crate::import::predicate::{Claim, Header, Path, Predicate, Shape, Test, Text, spelling};
+use crate::import::predicate::{Claim, Header, Predicate, Shape, Test, Text, spelling};
 use crate::import::source::Reader;
 
-/// Which requests the rules allow. `token_of` says what a token of a provider of the policy is.
+/// How often the rules may change between `Allow` and `Deny`. Each change nests the condition, and one of more
+/// changes than this would be too large for a rule of claimgate.
+const MAX_CHANGES: usize = 64;
+
+/// Which requests the rules allow. `tokens` are those of the policy's providers.
 pub(super) fn read(
     authorization: &Reader<'_>,
     notes: &mut Vec<Note>,
-    token_of: impl Fn(&str) -> Predicate,
+    tokens: &Tokens,
 ) -> Predicate {
     let default = authorization.text("defaultAction", notes);
     let mut allowed = match default.as_deref() {
         Some("Allow") => Predicate::True,
         _ => Predicate::False,
     };
-    let mut rules = Vec::new();
+    // Rules in a row with one action, so that the condition nests only where the action changes.
+    let mut rows: Vec<(bool, Vec<Predicate>)> = Vec::new();
     for rule in authorization.list("rules") {
-        let action = rule.text("action", notes);
-        let predicate = matched(&rule, notes, &token_of);
-        rules.push((action, predicate));
+        let is_allow = match rule.text("action", notes).as_deref() {
+            Some("Allow") => true,
+            Some("Deny") => false,
+            _ => {
+                let text = "its `action` is unknown, so it denies";
+                notes.push(rule.note(Kind::LeftOut, text));
+                false
+            }
+        };
+        let predicate = matched(&rule, notes, tokens);
+        match rows.last_mut() {
+            Some((is_same, row)) if *is_same == is_allow => row.push(predicate),
+            _ => rows.push((is_allow, vec![predicate])),
+        }
     }
-    for (action, predicate) in rules.into_iter().rev() {
-        allowed = match action.as_deref() {
-            Some("Allow") => Predicate::any([predicate, allowed]),
-            _ => Predicate::all([predicate.negated(), allowed]),
+    if rows.len() > MAX_CHANGES {
+        let text = format!(
+            "every request is denied, because its rules change more than {MAX_CHANGES} times between `Allow` and \
+             `Deny`"
+        );
+        notes.push(authorization.note(Kind::LeftOut, text));
+        return Predicate::False;
+    }
+    for (is_allow, row) in rows.into_iter().rev() {
+        allowed = match is_allow {
+            true => Predicate::any(row.into_iter().chain([allowed])),
+            false => Predicate::all(row.into_iter().map(Predicate::negated).chain([allowed])),
         };
     }
-    match finished(authorization, notes) {
-        Predicate::True => allowed,
-        _ => Predicate::False,
+    match authorization.finish(notes) {
+        true => allowed,
+        false => Predicate::False,
     }
 }
 
-/// Ends reading. A field that nobody knows, or a value of the wrong type, may restrict what it stands beside.
-fn finished(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
-    match reader.finish(notes) {
-        true => Predicate::True,
-        false => Predicate::Unknown,
-    }
-}
-
-/// Ends reading of a test with a list of values. If one of them is not understood, so is the whole test.
-fn sealed(predicate: Predicate, reader: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
-    match finished(reader, notes) {
-        Predicate::True => predicate,
-        unknown => unknown,
-    }
-}
-
-fn matched(
-    rule: &Reader<'_>,
-    notes: &mut Vec<Note>,
-    token_of: &impl Fn(&str) -> Predicate,
-) -> Predicate {
+fn matched(rule: &Reader<'_>, notes: &mut Vec<Note>, tokens: &Tokens) -> Predicate {
     rule.ignore(&["name"]);
     let mut all = Vec::new();
+    let before = notes.len();
+    let mut doubts = Vec::new();
     if let Some(operation) = rule.get("operation") {
         all.push(operation_of(&operation, notes));
     }
     if let Some(principal) = rule.get("principal") {
-        all.push(principal_of(&principal, notes, token_of));
+        all.push(principal_of(&principal, notes, tokens, &mut doubts));
     }
     if let Some(cel) = rule.get("cel") {
         let text = "Envoy's attributes in CEL are not claimgate's: write it as `condition` by hand";
         notes.push(cel.note(Kind::LeftOut, text));
+    }
+    rule.finish(notes);
+    // Whatever is left out may restrict the rule.
+    if notes.len() > before {
         all.push(Predicate::Unknown);
     }
-    all.push(finished(rule, notes));
+    notes.append(&mut doubts);
     Predicate::all(all)
 }
 
+/// A part of a rule, which is unknown if anything of it is left out.
+fn known(notes: &mut Vec<Note>, read: impl FnOnce(&mut Vec<Note>) -> Predicate) -> Predicate {
+    let before = notes.len();
+    let predicate = read(notes);
+    match notes.len() == before {
+        true => predicate,
+        false => Predicate::Unknown,
+    }
+}
+
 fn operation_of(operation: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
-    let methods = operation.texts("methods", notes);
-    let mut all = Vec::new();
-    if !methods.is_empty() {
-        // Envoy Gateway compares without case, and claimgate refuses methods in lower case.
-        all.push(Predicate::any(methods.iter().map(|method| {
-            Predicate::Test(Test::Method(Text::Exact(method.to_ascii_uppercase())))
-        })));
-    }
+    let mut all = vec![known(notes, |notes| methods_of(operation, notes))];
     if let Some(path) = operation.get("path") {
-        all.push(path_of(&path, notes));
+        all.push(known(notes, |notes| path_of(&path, notes)));
     }
-    sealed(Predicate::all(all), operation, notes)
+    operation.finish(notes);
+    Predicate::all(all)
+}
+
+fn methods_of(operation: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
+    let methods = operation.texts("methods", notes);
+    if methods.is_empty() {
+        return Predicate::True;
+    }
+    // Envoy Gateway compares without case, and claimgate refuses methods in lower case.
+    Predicate::any(
+        methods
+            .iter()
+            .map(|method| Predicate::Test(Test::Method(Text::Exact(method.to_ascii_uppercase())))),
+    )
 }
 
 fn path_of(path: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
     let value = path.text("value", notes).unwrap_or_else(|| "/".to_owned());
     let kind = path.text("type", notes);
+    let is_inverted = path.flag("invert", notes);
+    path.finish(notes);
     let predicate = match kind.as_deref() {
         None | Some("PathPrefix") => spelling::below(&value),
         Some("Exact") => spelling::path(&Text::Exact(value.clone())),
-        Some("RegularExpression") => Predicate::Test(Test::Path(Path::WithQuery(value.clone()))),
+        Some("RegularExpression") => path_and_query(&value),
         Some(_) => Predicate::Unknown,
     };
     if predicate == Predicate::Unknown {
@@ -101,18 +132,17 @@ fn path_of(path: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
             format!("claimgate has no test for `{value}`"),
         ));
     }
-    let is_inverted = path.flag("invert", notes);
-    let predicate = match is_inverted {
+    match is_inverted {
         true => predicate.negated(),
         false => predicate,
-    };
-    Predicate::all([predicate, finished(path, notes)])
+    }
 }
 
 fn principal_of(
     principal: &Reader<'_>,
     notes: &mut Vec<Note>,
-    token_of: &impl Fn(&str) -> Predicate,
+    tokens: &Tokens,
+    doubts: &mut Vec<Note>,
 ) -> Predicate {
     let mut all = Vec::new();
     if let Some(networks) = principal.get("clientCIDRs") {
@@ -120,30 +150,42 @@ fn principal_of(
     }
     if let Some(geography) = principal.get("clientIPGeoLocations") {
         notes.push(geography.note(Kind::LeftOut, "claimgate knows no places of addresses"));
-        all.push(Predicate::Unknown);
     }
     for header in principal.list("headers") {
-        let name = header
-            .text("name", notes)
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        let values = header.texts("values", notes);
-        let values = Predicate::any(values.into_iter().map(|value| match name.as_str() {
-            "" | "host" => Predicate::Unknown,
-            _ if name.starts_with(':') => Predicate::Unknown,
-            _ => Predicate::Test(Test::Header(Header {
-                name: name.clone(),
-                value: Text::Exact(value),
-                is_any_line: false,
-            })),
-        }));
-        all.push(sealed(values, &header, notes));
+        all.push(known(notes, |notes| header_of(&header, notes)));
     }
     if let Some(jwt) = principal.get("jwt") {
-        all.push(token(&jwt, notes, token_of));
+        all.push(token(&jwt, notes, tokens, doubts));
     }
-    all.push(finished(principal, notes));
+    principal.finish(notes);
     Predicate::all(all)
+}
+
+fn header_of(header: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
+    let name = header.text("name", notes).unwrap_or_default();
+    let name = name.to_ascii_lowercase();
+    let values = values_of(header, notes);
+    header.finish(notes);
+    if name.is_empty() || name == "host" || name.starts_with(':') {
+        let text = format!("claimgate has no test for the header `{name}`");
+        notes.push(header.note(Kind::LeftOut, text));
+    }
+    Predicate::any(values.into_iter().map(|value| {
+        Predicate::Test(Test::Header(Header {
+            name: name.clone(),
+            value: Text::Exact(value),
+            is_any_line: false,
+        }))
+    }))
+}
+
+/// At least one value.
+fn values_of(reader: &Reader<'_>, notes: &mut Vec<Note>) -> Vec<String> {
+    let values = reader.texts("values", notes);
+    if values.is_empty() {
+        notes.push(reader.note(Kind::LeftOut, "it has no values"));
+    }
+    values
 }
 
 /// Envoy Gateway may take the client's address from a header or from the PROXY protocol, as a
@@ -175,36 +217,54 @@ fn client(networks: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
 fn token(
     jwt: &Reader<'_>,
     notes: &mut Vec<Note>,
-    token_of: &impl Fn(&str) -> Predicate,
+    tokens: &Tokens,
+    doubts: &mut Vec<Note>,
 ) -> Predicate {
-    let provider = jwt.text("provider", notes).unwrap_or_default();
-    let mut all = vec![token_of(&provider)];
+    let mut all = Vec::new();
+    match jwt.text("provider", notes) {
+        Some(provider) => {
+            let (named, is_doubtful) = tokens.named(&provider);
+            all.push(named);
+            if is_doubtful {
+                let text = format!(
+                    "several providers of the policy have the issuer of `{provider}`, so a token counts as its only \
+                     where no earlier one accepts it, and each token of the issuer counts where the rule denies"
+                );
+                doubts.push(jwt.note(Kind::LeftOut, text));
+            }
+        }
+        None => notes.push(jwt.note(Kind::LeftOut, "it has no provider")),
+    }
     for scope in jwt.texts("scopes", notes) {
         let of = |name: &str| claim(vec![name.to_owned()], vec![scope.clone()], Shape::Words);
         all.push(Predicate::any([of("scope"), of("scp")]));
     }
     for entry in jwt.list("claims") {
-        let name = entry.text("name", notes).unwrap_or_default();
-        let names: Vec<String> = name.split('.').map(str::to_owned).collect();
-        let values = entry.texts("values", notes);
-        let kind = entry.text("valueType", notes);
-        let is_words = name == "scope" || name == "scp";
-        let values = match kind.as_deref() {
-            // Envoy Gateway makes lists of these two.
-            None | Some("String") if is_words => Predicate::False,
-            None | Some("String") => claim(names, values, Shape::Text),
-            Some("StringArray") if is_words => claim(names, values, Shape::Words),
-            Some("StringArray") => claim(names, values, Shape::List),
-            Some(other) => {
-                let text = format!("claimgate has no test for values of type `{other}`");
-                notes.push(entry.note(Kind::LeftOut, text));
-                Predicate::Unknown
-            }
-        };
-        all.push(sealed(values, &entry, notes));
+        all.push(known(notes, |notes| claim_of(&entry, notes)));
     }
-    all.push(finished(jwt, notes));
+    jwt.finish(notes);
     Predicate::all(all)
+}
+
+fn claim_of(entry: &Reader<'_>, notes: &mut Vec<Note>) -> Predicate {
+    let name = entry.text("name", notes).unwrap_or_default();
+    let names: Vec<String> = name.split('.').map(str::to_owned).collect();
+    let values = values_of(entry, notes);
+    let kind = entry.text("valueType", notes);
+    entry.finish(notes);
+    let is_words = name == "scope" || name == "scp";
+    match kind.as_deref() {
+        // Envoy Gateway makes lists of these two.
+        None | Some("String") if is_words => Predicate::False,
+        None | Some("String") => claim(names, values, Shape::Text),
+        Some("StringArray") if is_words => claim(names, values, Shape::Words),
+        Some("StringArray") => claim(names, values, Shape::List),
+        Some(other) => {
+            let text = format!("claimgate has no test for values of type `{other}`");
+            notes.push(entry.note(Kind::LeftOut, text));
+            Predicate::Unknown
+        }
+    }
 }
 
 fn claim(names: Vec<String>, values: Vec<String>, shape: Shape) -> Predicate {

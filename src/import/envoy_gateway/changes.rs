@@ -32,9 +32,9 @@ spec:
     grpc:
       backendRefs: [{{ name: claimgate, namespace: claimgate, port: 9001 }}]
 ",
-            name = scalar(&policy.name),
-            namespace = scalar(&policy.namespace),
-            rule = scalar(&policy.rule_name()),
+            name = scalar(&policy.name.name),
+            namespace = scalar(&policy.name.namespace),
+            rule = scalar(&policy.rule),
         );
     }
     text

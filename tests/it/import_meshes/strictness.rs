@@ -8,6 +8,7 @@ use claimgate::import::{Imported, Options, import};
 
 use crate::support::command::run;
 
+mod gateway;
 mod istio;
 
 /// A source, and requests with the decision of the source or a stricter one. Each is a decision, a request and
