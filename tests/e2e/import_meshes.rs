@@ -494,7 +494,7 @@ impl<'k> Generator<'k> {
         let method = self.methods[self.rng.usize(..self.methods.len())].clone();
         let mut path = self.paths[self.rng.usize(..self.paths.len())].clone();
         if self.one_in(12) {
-            path = match self.rng.u32(..8) {
+            path = match self.rng.u32(..10) {
                 0 => format!("/{path}"),
                 1 => format!("{path};v=1"),
                 2 => format!("{path}/../admin/x"),
@@ -502,6 +502,8 @@ impl<'k> Generator<'k> {
                 4 => format!("{path}/%C3%A9"),
                 5 => format!("{path}%2Fx"),
                 6 => format!("{path}/"),
+                7 => format!("{path}%20"),
+                8 => format!("{path}%7C{path}"),
                 _ => path.to_uppercase(),
             };
         }
@@ -721,6 +723,7 @@ impl<'k> Generator<'k> {
                     json!(["orders:write"]),
                     json!("orders:none orders:x"),
                     json!("xorders:read"),
+                    json!(["orders:read orders:write"]),
                     json!(""),
                 ],
             ),
