@@ -12,15 +12,17 @@ use super::{Error, Import, Options};
 
 mod changes;
 mod encoded;
+mod example;
 mod find;
 mod matcher;
 pub(super) mod path;
 pub(super) mod provider;
 mod requirement;
+mod routes;
 mod rules;
 
-use changes::{Changes, RouteChange};
-use find::{Filter, Found, PerRoute};
+use changes::Changes;
+use find::{Filter, Found};
 use matcher::StringMatcher;
 use provider::EnvoyProvider;
 use requirement::{Member, Members, Requirement};
@@ -59,7 +61,8 @@ pub(super) fn read(documents: &[Document], options: &Options) -> Result<Import, 
     let (merged, known) = merge(&providers, &all.collect::<Vec<_>>(), &mut notes);
     let mut rules = rules_of(read_rules, &known, &mut notes);
     rest(message, &mut rules);
-    let (named_rules, route_changes) = named_rules(&found.routes, &requirements, &known, &rules);
+    let (named_rules, route_changes) =
+        routes::named_rules(&found.routes, &requirements, &known, &rules);
     rules.extend(named_rules);
     let mut free_preflight = message.flag("bypass_cors_preflight", &mut notes);
     let silent_denials = message.flag("strip_failure_response", &mut notes);
@@ -543,156 +546,6 @@ fn rest(message: &Reader<'_>, rules: &mut Vec<Rule>) {
         }],
         ..Rule::default()
     });
-}
-
-/// What the settings of a route say.
-enum Wanted<'n> {
-    /// They switch the filter on, and nothing else.
-    On,
-    /// They switch it off.
-    Off,
-    /// A requirement of the map.
-    Named(String, Reader<'n>),
-    /// Nobody knows.
-    Unknown,
-}
-
-impl<'n> Wanted<'n> {
-    fn read(wrapper: &Reader<'n>, notes: &mut Vec<Note>) -> Self {
-        let type_of = |reader: &Reader<'_>| match reader.node.text_of("@type") {
-            Some(typed) => typed.rsplit('.').next().unwrap_or_default().to_owned(),
-            None => String::new(),
-        };
-        let (mut is_off, mut settings) = (false, None);
-        match type_of(wrapper).as_str() {
-            "PerRouteConfig" => {}
-            "TypedStruct" => match struct_of(wrapper) {
-                Some(inner) => settings = Some(Some(inner)),
-                None => return Self::Unknown,
-            },
-            "FilterConfig" => {
-                is_off = wrapper.flag("disabled", notes);
-                wrapper.ignore(&["is_optional"]);
-                settings = Some(wrapper.get("config"));
-            }
-            _ => return Self::Unknown,
-        }
-        let is_wrapped = settings.is_some();
-        let mut settings = settings.flatten();
-        if is_wrapped && let Some(inner) = &settings {
-            match type_of(inner).as_str() {
-                "PerRouteConfig" => {}
-                "TypedStruct" => match struct_of(inner) {
-                    Some(inner) => settings = Some(inner),
-                    None => return Self::Unknown,
-                },
-                "" if inner.node.map().is_empty() || type_of(wrapper) == "TypedStruct" => {}
-                _ => return Self::Unknown,
-            }
-        }
-        let settings = match (is_wrapped, settings) {
-            (false, _) => None,
-            (true, Some(inner)) => Some(inner),
-            // Without settings, a wrapper only switches.
-            (true, None) => {
-                let is_known = wrapper.finish(notes) && wrapper.is_understood();
-                return match (is_known, is_off) {
-                    (false, _) => Self::Unknown,
-                    (true, true) => Self::Off,
-                    (true, false) => Self::On,
-                };
-            }
-        };
-        let own = settings.as_ref().unwrap_or(wrapper);
-        let found = own.one_of(&["disabled", "requirement_name"]);
-        let named = match &found {
-            Some(("requirement_name", name)) => name.as_text(notes),
-            _ => None,
-        };
-        is_off |= own.flag("disabled", notes);
-        own.finish(notes);
-        if settings.is_some() {
-            wrapper.finish(notes);
-        }
-        match (found, named) {
-            _ if !wrapper.is_understood() => Self::Unknown,
-            _ if is_off => Self::Off,
-            (Some((_, name)), Some(text)) => Self::Named(text, name),
-            (_, _) => Self::On,
-        }
-    }
-
-    /// The name for its rule. `None` if there is none.
-    fn name(&self) -> Option<&str> {
-        match self {
-            Self::On => None,
-            Self::Off => Some("no-token"),
-            Self::Named(name, _) => Some(name),
-            Self::Unknown => Some("not-understood"),
-        }
-    }
-}
-
-/// The message in a `TypedStruct`, if it is one of settings for routes.
-fn struct_of<'n>(reader: &Reader<'n>) -> Option<Reader<'n>> {
-    let typed = reader
-        .get("type_url")
-        .and_then(|it| it.as_text(&mut Vec::new()));
-    let is_ours = typed.is_some_and(|typed| typed.ends_with(".jwt_authn.v3.PerRouteConfig"));
-    reader.get("value").filter(|_| is_ours)
-}
-
-/// Rules for routes with their own settings, which name them.
-fn named_rules(
-    routes: &[PerRoute<'_>],
-    requirements: &RequirementMap,
-    known: &Providers,
-    others: &[Rule],
-) -> (Vec<Rule>, Vec<RouteChange>) {
-    let mut rules: Vec<Rule> = Vec::new();
-    let mut names: BTreeMap<(bool, String), String> = BTreeMap::new();
-    let mut changes = Vec::new();
-    for route in routes {
-        let mut notes = Vec::new();
-        let wrapper = &route.message;
-        let wanted = Wanted::read(wrapper, &mut notes);
-        let Some(wanted_name) = wanted.name() else {
-            changes.push(RouteChange::of(route, None));
-            continue;
-        };
-        let key = (matches!(wanted, Wanted::Named(..)), wanted_name.to_owned());
-        let name = match names.get(&key) {
-            Some(name) => name.clone(),
-            None => {
-                let mut rule = match &wanted {
-                    Wanted::Named(_, name) => {
-                        let requirement = by_name(name, requirements, &mut notes);
-                        rules::rule(&requirement, known, name)
-                    }
-                    Wanted::Off | Wanted::On => rules::rule(&Requirement::Nothing, known, wrapper),
-                    Wanted::Unknown => rules::rule(&Requirement::Unknown, known, wrapper),
-                };
-                rule.only_by_name = true;
-                rule.place = wrapper.place();
-                let taken = others.iter().chain(&rules).map(|rule| rule.name.as_str());
-                rule.name = unique(wanted_name, taken);
-                names.insert(key, rule.name.clone());
-                rule.notes.splice(0..0, notes.drain(..));
-                let name = rule.name.clone();
-                rules.push(rule);
-                name
-            }
-        };
-        if let Some(rule) = rules.iter_mut().find(|rule| rule.name == name) {
-            rule.notes.append(&mut notes);
-            rule.notes.push(wrapper.note(
-                Kind::Differs,
-                format!("this {} has to name the rule, see --changes", route.kind),
-            ));
-        }
-        changes.push(RouteChange::of(route, Some(name)));
-    }
-    (rules, changes)
 }
 
 /// What else names the filter stops working.

@@ -32,7 +32,7 @@ impl StringMatcher {
             let anchored = super::path::ascii_classes(&format!("^(?:{regex})$"));
             return Some(Self::Expression {
                 expression: format!("claims.sub.matches({})", literal(&anchored)),
-                example: super::path::some_match(&regex),
+                example: super::example::some_match(&regex),
             });
         }
         let text = value.as_text(notes)?;
