@@ -19,6 +19,9 @@ use super::expect::Answered;
 use super::file::Expect;
 use crate::support::call::Answer;
 
+/// A status, headers and a body.
+type Denied = (u16, Vec<(String, String)>, String);
+
 /// What the filter of one stream has done.
 #[derive(Default)]
 struct Record {
@@ -26,7 +29,7 @@ struct Record {
     remove: Vec<String>,
     response: Vec<(String, String)>,
     metadata: Option<Vec<u8>>,
-    denied: Option<(u16, Vec<(String, String)>, String)>,
+    denied: Option<Denied>,
     resumed: usize,
 }
 
@@ -107,7 +110,6 @@ fn pair(name: &str, value: &[u8]) -> (String, String) {
 }
 
 /// Asks the module about the request that a check describes with raw headers.
-#[expect(clippy::unnecessary_wraps, reason = "as other callers of the gate")]
 pub async fn module(
     service: &Service,
     check: &CheckRequest,

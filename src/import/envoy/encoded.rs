@@ -58,7 +58,7 @@ fn write(hir: &Hir, many: Many, out: &mut String) -> Option<()> {
     match hir.kind() {
         HirKind::Empty => {}
         HirKind::Literal(literal) => out.push_str(&escaped(&text(&literal.0)?)),
-        HirKind::Class(class) => out.push_str(&Characters::of(class)?.written(many)?),
+        HirKind::Class(class) => out.push_str(&Characters::of(class).written(many)?),
         HirKind::Look(Look::Start) => out.push('^'),
         HirKind::Look(Look::End) => out.push('$'),
         HirKind::Look(Look::WordAscii) => out.push_str(r"(?-u:\b)"),
@@ -79,16 +79,17 @@ fn write(hir: &Hir, many: Many, out: &mut String) -> Option<()> {
             };
             match is_one {
                 true => out.push_str(&inner),
-                false => out.push_str(&format!("(?:{inner})")),
+                false => out.extend(["(?:", &inner, ")"]),
             }
-            out.push_str(&match (min, max) {
+            let times = match (min, max) {
                 (0, None) => "*".to_owned(),
                 (1, None) => "+".to_owned(),
                 (0, Some(1)) => "?".to_owned(),
                 (min, None) => format!("{{{min},}}"),
                 (min, Some(max)) if min == max => format!("{{{min}}}"),
                 (min, Some(max)) => format!("{{{min},{max}}}"),
-            });
+            };
+            out.push_str(&times);
         }
         HirKind::Capture(capture) => {
             out.push('(');
@@ -123,7 +124,7 @@ fn text(literal: &[u8]) -> Option<String> {
 struct Characters([bool; 128]);
 
 impl Characters {
-    fn of(class: &Class) -> Option<Self> {
+    fn of(class: &Class) -> Self {
         let ranges: Vec<(u32, u32)> = match class {
             Class::Bytes(class) => class
                 .iter()
@@ -140,7 +141,7 @@ impl Characters {
                 .iter()
                 .any(|(start, end)| (*start..=*end).contains(&code));
         }
-        Some(Self(found))
+        Self(found)
     }
 
     fn has(&self, c: char) -> bool {

@@ -173,7 +173,7 @@ fn in_any_case(literal: &str) -> String {
         let end = after.find(|c: char| c.is_ascii()).unwrap_or(after.len());
         let (others, after) = after.split_at(end);
         match ascii.contains(|c: char| c.is_ascii_alphabetic()) {
-            true => out.push_str(&format!("(?i-u:{})", escaped(ascii))),
+            true => out.extend(["(?i-u:", &escaped(ascii), ")"]),
             false => out.push_str(&escaped(ascii)),
         }
         out.push_str(others);
@@ -255,7 +255,7 @@ fn class_of_re2<'r>(mut chars: std::str::Chars<'r>, out: &mut String) -> std::st
         is_first = false;
         // `[:alpha:]`
         if let Some((name, after)) = rest.strip_prefix("[:").and_then(|it| it.split_once(":]")) {
-            out.push_str(&format!("[:{name}:]"));
+            out.extend(["[:", name, ":]"]);
             chars = after.chars();
             continue;
         }

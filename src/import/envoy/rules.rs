@@ -201,9 +201,8 @@ fn header_values(reader: &Reader<'_>, unread: &mut Vec<Note>) -> Option<Vec<Stri
         "suffix_match",
         "contains_match",
     ];
-    let (kind, value) = match reader.one_of(&kinds) {
-        None => return Some(Vec::new()),
-        Some(found) => found,
+    let Some((kind, value)) = reader.one_of(&kinds) else {
+        return Some(Vec::new());
     };
     match kind {
         "exact_match" => Some(vec![value.as_text(unread)?]),

@@ -297,6 +297,9 @@ async fn the_command_reads_logs() {
     assert_eq!(outcome.code, Some(2), "{}", outcome.out);
 }
 
+/// Numbers of the report, each by its JSON pointer.
+type Counts = &'static [(&'static str, u64)];
+
 /// What is missing, read twice, or of a newer version is counted as such, and nothing else changes.
 #[tokio::test]
 async fn the_command_tells_what_files_lack() {
@@ -339,7 +342,7 @@ async fn the_command_tells_what_files_lack() {
         [before, b"\xff", &after["\u{fffd}".len()..]].concat()
     };
     let bytes = |text: &str| text.as_bytes().to_vec();
-    let cases: [(&str, Vec<Vec<u8>>, &[(&str, u64)]); 13] = [
+    let cases: [(&str, Vec<Vec<u8>>, Counts); 13] = [
         ("whole", vec![bytes(&whole)], &[]),
         (
             "twice",

@@ -80,7 +80,7 @@ async fn serve(State(mut gateway): State<Gateway>, request: Request) -> Response
                     set(response.headers_mut(), &denied.headers);
                     return response;
                 }
-                other => panic!("{other:?}"),
+                HttpResponse::ErrorResponse(error) => panic!("{error:?}"),
             }
         }
     };

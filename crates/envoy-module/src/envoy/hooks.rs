@@ -112,8 +112,10 @@ extern "C" fn config_new(
         let Some(envoy) = ENVOY.get() else {
             return ptr::null();
         };
-        // SAFETY: Envoy keeps both buffers during the hook.
-        let (name, config) = unsafe { (text(name), text(config)) };
+        // SAFETY: Envoy keeps the buffer during the hook.
+        let name = unsafe { text(name) };
+        // SAFETY: as above.
+        let config = unsafe { text(config) };
         match configure(envoy, name.unwrap_or_default(), config.unwrap_or_default()) {
             Ok(judge) => keep(FilterConfig(judge)),
             Err(error) => {
