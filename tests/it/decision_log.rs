@@ -342,6 +342,23 @@ async fn a_record_has_what_rules_look_at() {
             ),
         ),
         (
+            request("/open/%65wogICJhbGciOi.e30.c2ln/x", &[id]),
+            with(
+                &denied,
+                json!({
+                    "reason": "ambiguous_path", "status": 400, "token": "unread",
+                    "path": "/open/eyJ…/x", "path_cut": true,
+                }),
+            ),
+        ),
+        (
+            request("/", &[id, ("x-env", b"a=%65yJhbGci")]),
+            with(
+                &missing,
+                json!({"rule": "default", "path": "/", "withheld": ["x-env"]}),
+            ),
+        ),
+        (
             request(
                 "/certificate",
                 &[

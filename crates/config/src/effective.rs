@@ -7,10 +7,11 @@ use std::hash::BuildHasher as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use claimgate_core::keyring::Algorithm;
+use claimgate_core::secrets::names_secret;
 
 use super::values::{in_units, in_words};
 use super::{
@@ -259,14 +260,38 @@ fn redact(value: &mut Value, mark: Mark) {
         Value::Array(list) => list.iter_mut().for_each(|member| redact(member, mark)),
         Value::Object(members) => {
             let is_key = members.contains_key("kty");
+            let header = members.get("header").and_then(Value::as_str);
+            let is_secret_header = header.is_some_and(names_secret);
             for (name, member) in members {
-                match is_key && PRIVATE_MEMBERS.contains(&name.as_str()) {
-                    true => *member = Value::from(mark.of(&member.to_string())),
-                    false => redact(member, mark),
+                let is_secret = is_key && PRIVATE_MEMBERS.contains(&name.as_str())
+                    || is_secret_header && name == "value";
+                match member {
+                    _ if is_secret => *member = Value::from(mark.of(&member.to_string())),
+                    // Of the `match` of a rule.
+                    Value::Object(headers) if name == "headers" => {
+                        redact_headers(headers, mark);
+                    }
+                    _ => redact(member, mark),
                 }
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Removes the values of headers whose names say that they are secret. A list of values stays a list.
+fn redact_headers(headers: &mut Map<String, Value>, mark: Mark) {
+    for (name, value) in headers {
+        let values = match value {
+            Value::Array(values) => values.iter_mut().collect(),
+            value => vec![value],
+        };
+        for value in values {
+            match value {
+                Value::String(text) if names_secret(name) && text != "any" => *text = mark.of(text),
+                value => redact(value, mark),
+            }
+        }
     }
 }
 
@@ -275,7 +300,7 @@ fn redacted_url(text: &str, mark: Mark) -> Option<String> {
     let mut url = Url::parse(text).ok()?;
     let user = format!("{}:{}", url.username(), url.password().unwrap_or_default());
     let has_user = user.len() > 1;
-    if !has_user && url.query().is_none() {
+    if !has_user && url.query().is_none() && url.fragment().is_none() {
         return None;
     }
     if url.set_username("").is_err() || url.set_password(None).is_err() {
@@ -290,6 +315,10 @@ fn redacted_url(text: &str, mark: Mark) -> Option<String> {
             });
         let shown = shown.collect::<Vec<_>>().join("&");
         url.set_query(Some(&shown));
+    }
+    if let Some(fragment) = url.fragment() {
+        let shown = mark.of(fragment);
+        url.set_fragment(Some(&shown));
     }
     let user = match has_user {
         true => mark.of(&user) + "@",
@@ -328,6 +357,10 @@ mod tests {
                 "https://idp.example.com/keys?p=policy&code=secret&secret",
                 Some("https://idp.example.com/keys?p=(redacted)&code=(redacted)&(redacted)"),
             ),
+            (
+                "https://idp.example.com/keys#secret",
+                Some("https://idp.example.com/keys#(redacted)"),
+            ),
         ] {
             assert_eq!(
                 redacted_url(text, Mark::Same).as_deref(),
@@ -335,6 +368,32 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn headers_without_secrets() {
+        let mut value = json!({
+            "rules": [{"match": {"headers": {
+                "x-api-key": ["secret-1", "secret-2"], "x-session": "secret-3", "x-token": "any",
+                "x-env": ["prod"],
+            }}}],
+            "denials": {"headers": [
+                {"header": "x-api-key", "value": "secret-4"}, {"header": "x-robots-tag", "value": "noindex"},
+            ]},
+            "response_headers": [{"header": "set-cookie", "value": "secret-5"}],
+        });
+        redact(&mut value, Mark::Same);
+        let mark = "(redacted)";
+        let expected = json!({
+            "rules": [{"match": {"headers": {
+                "x-api-key": [mark, mark], "x-session": mark, "x-token": "any", "x-env": ["prod"],
+            }}}],
+            "denials": {"headers": [
+                {"header": "x-api-key", "value": mark}, {"header": "x-robots-tag", "value": "noindex"},
+            ]},
+            "response_headers": [{"header": "set-cookie", "value": mark}],
+        });
+        assert_eq!(value, expected);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The last denials, for an operator who asks why a request was refused.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use claimgate_core::escaped::Escaped;
 use claimgate_core::request::Request;
-use claimgate_core::secrets::BEGINS_JWT;
+use claimgate_core::secrets::without_jwts;
 
 /// The number of denials kept. Each takes at most about 2 KiB.
 const MAX_RECORDS: usize = 1024;
@@ -71,22 +72,28 @@ impl DenialRecord {
 }
 
 fn shown(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| Escaped::from(text).to_string())
+    (!text.is_empty()).then(|| Escaped::from(&*without_jwts(text)).to_string())
 }
 
 /// Cuts whatever looks like a JWT, and an encoded query. Looks only at the first `max_bytes` of a path.
-pub(crate) fn without_tokens(path: &str, max_bytes: usize) -> String {
+pub(crate) fn without_tokens(path: &str, max_bytes: usize) -> Cow<'_, str> {
     let shown = path.get(..path.floor_char_boundary(max_bytes));
     let shown = shown.unwrap_or_default();
-    let query = shown.to_ascii_lowercase().find("%3f");
-    let (shown, _) = shown.split_at(query.unwrap_or(shown.len()));
-    let mut parts = shown.split(BEGINS_JWT);
-    let mut left = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let belongs = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        left.extend([BEGINS_JWT, "…", part.trim_start_matches(belongs)]);
-    }
-    left
+    let query = encoded_query(shown).unwrap_or(shown.len());
+    let (shown, _) = shown.split_at(query);
+    without_jwts(shown)
+}
+
+/// Where an encoded query begins: `%3F`, `%253F`, and so on.
+fn encoded_query(path: &str) -> Option<usize> {
+    let mut signs = path.match_indices('%').map(|(at, _)| at);
+    signs.find(|at| {
+        let escape = path.get(at + 1..).unwrap_or_default();
+        let escape = escape.trim_start_matches("25").as_bytes();
+        escape
+            .get(..2)
+            .is_some_and(|two| two.eq_ignore_ascii_case(b"3f"))
+    })
 }
 
 /// The last denials. Writing takes no lock.

@@ -13,6 +13,7 @@ use crate::telemetry::lines::Line;
 use claimgate_core::advice::{self, Wait};
 use claimgate_core::decision::{Decision, Denial, Reason};
 use claimgate_core::request::Request;
+use claimgate_core::secrets::without_jwts;
 use claimgate_core::time::UnixTime;
 use claimgate_core::token::claims::Claims;
 
@@ -171,7 +172,7 @@ impl Gate {
             subject: claims.and_then(Claims::subject).and_then(shown),
             client: claims.and_then(Claims::client).and_then(shown),
             keys_age_seconds: age_of_keys(generation, denial),
-            detail: denial.fault.to_string(),
+            detail: without_jwts(&denial.fault.to_string()).into_owned(),
             hint: with_hint
                 .then(|| hint(generation, denial, circumstances))
                 .flatten(),

@@ -150,11 +150,13 @@ impl Output {
     }
 
     /// Forgets the lines that could not be written, and counts the decisions among them.
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) -> u64 {
         let rest = self.buffer.get(self.line_start()..).unwrap_or_default();
-        self.metrics.lost.stopped.inc_by(decisions(rest));
+        let lost = decisions(rest);
+        self.metrics.lost.stopped.inc_by(lost);
         self.buffer.clear();
         self.written = 0;
+        lost
     }
 
     /// Makes sure that the file has room for a line of this many bytes.

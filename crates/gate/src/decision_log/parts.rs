@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::record::{HeaderValue, Part, PathBytes};
+use crate::denials::without_tokens;
 use claimgate_core::request::pseudo::Conflict;
 use claimgate_core::request::{Request, path};
-use claimgate_core::secrets::{BEGINS_JWT, looks_like_token};
+use claimgate_core::secrets::looks_like_token;
 use claimgate_core::token::json::Json;
 
 /// The maximum length of a path in bytes. Envoy accepts 60 KiB for all headers, but rules with regular
@@ -64,18 +65,14 @@ pub(super) fn is_writable(value: Json<'_>) -> bool {
 
 /// The path without tokens and an encoded query, and whether anything is missing.
 pub(super) fn shown_path(path: &str) -> (Cow<'_, str>, bool) {
-    let has_query = |path: &str| {
-        let mut threes = path.as_bytes().windows(3);
-        threes.any(|three| three.eq_ignore_ascii_case(b"%3f"))
-    };
-    if path.len() <= MAX_PATH_BYTES && !path.contains(BEGINS_JWT) && !has_query(path) {
-        return (Cow::Borrowed(path), false);
+    let mut shown = without_tokens(path, MAX_PATH_BYTES);
+    if shown == path {
+        return (shown, false);
     }
-    let mut shown = crate::denials::without_tokens(path, MAX_PATH_BYTES);
     if shown.len() < path.len() && !shown.contains('…') {
-        shown.push('…');
+        shown.to_mut().push('…');
     }
-    (Cow::Owned(shown), true)
+    (shown, true)
 }
 
 /// What the bytes of the path say beside its text.

@@ -322,7 +322,7 @@ pub enum HeaderValue<'a> {
     },
 }
 
-/// A claim's value: any JSON except `null`. Numbers are exact.
+/// A claim's value: any JSON. Numbers are exact.
 #[derive(Clone)]
 pub enum ClaimValue<'a> {
     /// A value in a token.
@@ -376,7 +376,7 @@ impl JsonSchema for ClaimValue<'_> {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"description": "Any JSON except `null`. Numbers are exact."})
+        json_schema!({"description": "Any JSON. Numbers are exact."})
     }
 }
 

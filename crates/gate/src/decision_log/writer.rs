@@ -187,7 +187,14 @@ impl Writer {
         if !is_written || self.output.flush().is_err() {
             let unread = self.waiting.iter().count() + self.lines.try_iter().count();
             self.queue.metrics.lost.stopped.inc_by(unread as u64);
-            self.output.give_up();
+            let lost = self.output.give_up() + unread as u64 + self.queue.take_lost();
+            if lost > 0 {
+                // The last that anybody hears of them: the metrics end with the process.
+                tracing::warn!(
+                    lost,
+                    "the decision log could not be written; these decisions are lost"
+                );
+            }
         }
     }
 }
