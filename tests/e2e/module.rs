@@ -45,6 +45,10 @@ fn inside(configuration: &str, filter_config: &str) -> String {
             },
         },
     });
+    // So that metrics have the same names as in the service.
+    let strip = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
+    whole["layered_runtime"] =
+        json!({"layers": [{"name": "static", "static_layer": {strip: true}}]});
     whole.to_string()
 }
 
@@ -110,12 +114,45 @@ async fn files_and_keys_change_while_it_runs() {
     })
     .await;
     std::fs::write(&file, with("rules: [{ name: open, access: nobody }]")).unwrap();
+    eventually("the wrong file is read", async || {
+        metric(&envoy, "claimgate_config_last_reload_successful", "").await == Some(0)
+    })
+    .await;
     assert_eq!(ask(&[]).await.status, 200, "a wrong file changes nothing");
     std::fs::write(&file, with("rules: [{ name: closed, access: deny }]")).unwrap();
     eventually("the last rules are in force", async || {
         ask(&[]).await.status == 403
     })
     .await;
+    for (name, labels, expected) in [
+        ("claimgate_config_last_reload_successful", "", 1),
+        ("claimgate_config_reloads_total", "result=\"success\"", 2),
+        ("claimgate_config_reloads_total", "result=\"failure\"", 1),
+        ("claimgate_jwks_keys", "provider=\"acme\"", 2),
+    ] {
+        eventually(name, async || {
+            metric(&envoy, name, labels).await == Some(expected)
+        })
+        .await;
+    }
+    let denied = metric(
+        &envoy,
+        "claimgate_denials_total",
+        "reason=\"access_denied\"",
+    )
+    .await;
+    assert!(denied > Some(0));
+}
+
+/// The sum of series among Envoy's own.
+async fn metric(envoy: &Envoy, name: &str, labels: &str) -> Option<u64> {
+    let all = http(envoy.admin(), "GET /stats/prometheus", &[]).await.body;
+    let lines = all.lines().filter(|line| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with('{') && rest.contains(labels))
+    });
+    let values = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+    values.reduce(|sum, value| sum + value)
 }
 
 /// Envoy refuses a wrong configuration, and says what is wrong where.

@@ -77,6 +77,9 @@ pub(crate) mod headers_status {
     pub(crate) const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;
 }
 
+/// `envoy_dynamic_module_type_metrics_result`.
+pub(crate) const METRICS_SUCCESS: u32 = 0;
+
 /// The function of Envoy that the module requires and does not find.
 #[derive(Debug)]
 pub(crate) struct Missing(pub(crate) &'static str);
@@ -154,6 +157,14 @@ functions! {
         fn is_validation_mode() -> bool;
     }
     optional {
+        // Since 1.39.
+        fn http_filter_config_define_counter(ConfigPtr, ModuleBuffer, *mut ModuleBuffer, usize, *mut usize) -> u32;
+        fn http_filter_config_define_gauge(ConfigPtr, ModuleBuffer, *mut ModuleBuffer, usize, *mut usize) -> u32;
+        fn http_filter_config_increment_counter(ConfigPtr, usize, *mut ModuleBuffer, usize, u64) -> u32;
+        fn http_filter_config_set_gauge(ConfigPtr, usize, *mut ModuleBuffer, usize, u64) -> u32;
+        fn http_filter_config_scheduler_new(ConfigPtr) -> SchedulerPtr;
+        fn http_filter_config_scheduler_commit(SchedulerPtr, u64);
+        fn http_filter_config_scheduler_delete(SchedulerPtr);
         // Since 1.40.
         fn http_set_dynamic_metadata_struct(StreamPtr, ModuleBuffer, ModuleBuffer) -> bool;
     }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use crate::filter::Judge;
+use crate::stats::Shown;
 use claimgate_config::{Config, ConfigError};
 use claimgate_core::time::SystemClock;
 use claimgate_gate::Gate;
@@ -25,6 +26,9 @@ const MAX_HOLD: Duration = Duration::from_secs(5);
 
 /// The maximum time to write the rest of the decision log.
 const MAX_FLUSH: Duration = Duration::from_secs(1);
+
+/// The time between updates of the host's metrics.
+const STATS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Where a configuration is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -116,7 +120,25 @@ pub struct Loaded {
 pub struct Engine {
     runtime: Runtime,
     /// What decides by each configuration that is in use.
-    judges: Mutex<HashMap<ConfigSource, Weak<Judge>>>,
+    judges: Mutex<HashMap<ConfigSource, Weak<Running>>>,
+}
+
+/// A configuration in use.
+#[derive(Debug)]
+pub struct Running {
+    /// What decides by it.
+    pub judge: Arc<Judge>,
+    /// Which of its metrics the host has.
+    pub shown: Mutex<Shown>,
+}
+
+impl Running {
+    /// The metrics, as OpenMetrics text.
+    pub fn metrics(&self) -> String {
+        let gate = &self.judge.gate;
+        gate.generation().observe();
+        gate.metrics.encode().unwrap_or_default()
+    }
 }
 
 impl Engine {
@@ -147,7 +169,7 @@ impl Engine {
 
     /// What decides by a configuration. The same for all filters with the same configuration, so that
     /// each key is fetched once. Waits a while for the keys.
-    pub fn judge(&self, loaded: Loaded) -> Arc<Judge> {
+    pub fn run(&self, loaded: Loaded) -> Arc<Running> {
         let Loaded {
             source,
             stamp,
@@ -155,8 +177,8 @@ impl Engine {
         } = loaded;
         let mut judges = self.judges.lock().unwrap_or_else(PoisonError::into_inner);
         judges.retain(|_, judge| judge.strong_count() > 0);
-        if let Some(judge) = judges.get(&source).and_then(Weak::upgrade) {
-            return judge;
+        if let Some(running) = judges.get(&source).and_then(Weak::upgrade) {
+            return running;
         }
         let gate = self.runtime.block_on(async {
             log_providers(&config.policy, None);
@@ -165,37 +187,75 @@ impl Engine {
             let _ = timeout(MAX_HOLD, keys_arrive(&gate)).await;
             gate
         });
-        let judge = Arc::new(Judge {
+        let judge = Judge {
             gate,
             runtime: self.runtime.handle().clone(),
+        };
+        let running = Arc::new(Running {
+            judge: Arc::new(judge),
+            shown: Mutex::default(),
         });
         if let ConfigSource::File(path) = &source {
-            let watching = watch(path.clone(), stamp, Arc::downgrade(&judge));
+            let watching = watch(path.clone(), stamp, Arc::downgrade(&running));
             self.runtime.spawn(watching);
         }
-        judges.insert(source, Arc::downgrade(&judge));
-        judge
+        judges.insert(source, Arc::downgrade(&running));
+        running
+    }
+
+    /// Calls `tick` now and then, until the returned value is dropped.
+    pub fn tick(&self, tick: impl Fn() + Send + 'static) -> Ticking {
+        let tick: Arc<Mutex<Option<Tick>>> = Arc::new(Mutex::new(Some(Box::new(tick))));
+        let ticking = Ticking(Arc::clone(&tick));
+        self.runtime.spawn(async move {
+            let mut interval = interval(STATS_INTERVAL);
+            loop {
+                interval.tick().await;
+                match &*tick.lock().unwrap_or_else(PoisonError::into_inner) {
+                    Some(tick) => tick(),
+                    None => return,
+                }
+            }
+        });
+        ticking
     }
 
     /// Ends what decided for filters, if no other filter uses it: writes the rest of its decision log.
-    pub fn end(&self, judge: Arc<Judge>) {
-        if let Some(judge) = Arc::into_inner(judge) {
-            self.runtime
-                .block_on(judge.gate.stop_decision_log(MAX_FLUSH));
+    pub fn end(&self, running: Arc<Running>) {
+        if let Some(running) = Arc::into_inner(running) {
+            let gate = &running.judge.gate;
+            self.runtime.block_on(gate.stop_decision_log(MAX_FLUSH));
         }
+    }
+}
+
+type Tick = Box<dyn Fn() + Send>;
+
+/// Calls that are repeated until this is dropped. Then none is under way.
+pub struct Ticking(Arc<Mutex<Option<Tick>>>);
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl std::fmt::Debug for Ticking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ticking")
     }
 }
 
 /// Reloads the file whenever it changes. A file with a problem changes nothing. Ends when nothing
 /// decides by the file any more.
-async fn watch(path: PathBuf, loaded: Option<Stamp>, judge: Weak<Judge>) {
+async fn watch(path: PathBuf, loaded: Option<Stamp>, running: Weak<Running>) {
     let files = Files::default();
     let mut changes = Changes::since(loaded);
     let mut looks = looks();
     loop {
         looks.tick().await;
         let stamp = files.stamp(&path).await;
-        let Some(judge) = judge.upgrade() else {
+        let Some(running) = running.upgrade() else {
             return;
         };
         if !changes.settled(stamp) {
@@ -205,7 +265,8 @@ async fn watch(path: PathBuf, loaded: Option<Stamp>, judge: Weak<Judge>) {
         changes = Changes::since(files.stamp(&path).await);
         let file = path.clone();
         let read = read_elsewhere(move || Config::load(&file)).await;
-        judge.gate.reload_file(&path, read, false, || ()).await;
+        let gate = &running.judge.gate;
+        gate.reload_file(&path, read, false, || ()).await;
     }
 }
 

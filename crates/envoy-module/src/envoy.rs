@@ -12,11 +12,12 @@ use tracing::Level;
 mod hooks;
 
 use crate::abi::{
-    EnvoyBuffer, Functions, Header, ModuleBuffer, SchedulerPtr, StreamPtr, attribute, header_type,
-    log_level,
+    ConfigPtr, EnvoyBuffer, Functions, Header, METRICS_SUCCESS, ModuleBuffer, SchedulerPtr,
+    StreamPtr, attribute, header_type, log_level,
 };
 use crate::filter::Context;
 use crate::lines::Log;
+use crate::stats::{Kind, StatsHost};
 use crate::stream::{Line, Response, Source, Stream, Wake};
 use claimgate_core::answer::metadata::encoding;
 
@@ -254,6 +255,99 @@ impl Drop for Scheduler {
     fn drop(&mut self) {
         // SAFETY: this value owns the scheduler, and nothing uses it after this.
         unsafe { (self.envoy.http_filter_scheduler_delete)(self.scheduler) };
+    }
+}
+
+/// Envoy's metrics of one configuration, on the main thread during a hook.
+struct EnvoyStats {
+    envoy: &'static Functions,
+    config: ConfigPtr,
+}
+
+/// The arguments for labels.
+fn buffers(texts: &[&str]) -> Vec<ModuleBuffer> {
+    texts
+        .iter()
+        .map(|text| ModuleBuffer::of(text.as_bytes()))
+        .collect()
+}
+
+impl StatsHost for EnvoyStats {
+    type Id = usize;
+
+    fn define(&mut self, kind: Kind, name: &str, labels: &[&str]) -> Option<usize> {
+        let define = match kind {
+            Kind::Counter => self.envoy.http_filter_config_define_counter?,
+            Kind::Gauge => self.envoy.http_filter_config_define_gauge?,
+        };
+        let mut labels = buffers(labels);
+        let mut id = 0;
+        // SAFETY: Envoy keeps the configuration during the hook, copies all texts, and writes to `id`.
+        let result = unsafe {
+            define(
+                self.config,
+                ModuleBuffer::of(name.as_bytes()),
+                labels.as_mut_ptr(),
+                labels.len(),
+                &raw mut id,
+            )
+        };
+        (result == METRICS_SUCCESS).then_some(id)
+    }
+
+    fn add(&mut self, id: usize, values: &[&str], increase: u64) {
+        let mut values = buffers(values);
+        if let Some(add) = self.envoy.http_filter_config_increment_counter {
+            // SAFETY: Envoy keeps the configuration during the hook, and copies all texts.
+            unsafe { add(self.config, id, values.as_mut_ptr(), values.len(), increase) };
+        }
+    }
+
+    fn set(&mut self, id: usize, values: &[&str], value: u64) {
+        let mut values = buffers(values);
+        if let Some(set) = self.envoy.http_filter_config_set_gauge {
+            // SAFETY: as above.
+            unsafe { set(self.config, id, values.as_mut_ptr(), values.len(), value) };
+        }
+    }
+}
+
+/// Makes Envoy call `config_scheduled` on its main thread.
+///
+/// INVARIANT: dropped before the configuration is gone.
+#[derive(Debug)]
+struct ConfigScheduler {
+    scheduler: SchedulerPtr,
+    commit: unsafe extern "C" fn(SchedulerPtr, u64),
+    delete: unsafe extern "C" fn(SchedulerPtr),
+}
+
+// SAFETY: Envoy's scheduler may be used on any thread.
+unsafe impl Send for ConfigScheduler {}
+
+impl ConfigScheduler {
+    /// `None` if this Envoy shows no metrics of modules outside requests.
+    fn new(envoy: &Functions, config: ConfigPtr) -> Option<Self> {
+        envoy.http_filter_config_increment_counter?;
+        let create = envoy.http_filter_config_scheduler_new?;
+        Some(Self {
+            commit: envoy.http_filter_config_scheduler_commit?,
+            delete: envoy.http_filter_config_scheduler_delete?,
+            // SAFETY: Envoy keeps the configuration during the hook.
+            scheduler: unsafe { create(config) },
+        })
+    }
+
+    fn commit(&self) {
+        // SAFETY: the scheduler exists until this value is dropped.
+        unsafe { (self.commit)(self.scheduler, 0) };
+    }
+}
+
+impl Drop for ConfigScheduler {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the scheduler, and nothing uses it after this.
+        unsafe { (self.delete)(self.scheduler) };
     }
 }
 

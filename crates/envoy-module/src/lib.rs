@@ -14,4 +14,5 @@ pub mod lines;
 pub mod reply;
 pub mod request;
 pub mod route;
+pub mod stats;
 pub mod stream;

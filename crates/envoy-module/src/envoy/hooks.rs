@@ -5,23 +5,35 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use super::{ENVOY, EnvoyLog, EnvoyStream, Scheduler, bytes, keep, only_validates};
+use super::{
+    ConfigScheduler, ENVOY, EnvoyLog, EnvoyStats, EnvoyStream, Scheduler, bytes, keep,
+    only_validates,
+};
 use crate::abi::{ConfigPtr, EnvoyBuffer, Functions, StreamPtr, VERSION, headers_status};
-use crate::engine::{ConfigSource, Engine, LoadError};
-use crate::filter::{Filter, Judge, Next};
+use crate::engine::{ConfigSource, Engine, LoadError, Running, Ticking};
+use crate::filter::{Filter, Next};
 use crate::lines::{Lines, Log as _};
 use crate::reply::DirectReply;
 use crate::route;
+use crate::stats::Stats;
 use claimgate_gate::reload::warn_of;
 
 /// The only filter of the module.
 const FILTER_NAME: &str = "claimgate";
 
-/// What decides for the filters of a configuration. `None` while Envoy only validates: then nothing
+/// What Envoy keeps for a configuration of a filter. `None` while Envoy only validates: then nothing
 /// passes.
-struct FilterConfig(Option<Arc<Judge>>);
+struct FilterConfig(Option<InUse>);
+
+/// A configuration of a filter that requests are judged by.
+struct InUse {
+    running: Arc<Running>,
+    stats: Stats<usize>,
+    /// Keeps the metrics up to date. `None` if this Envoy cannot show them. Dropped first.
+    ticking: Option<Ticking>,
+}
 
 type EnvoyFilter = Filter<Scheduler>;
 
@@ -104,7 +116,7 @@ fn hide_panic_messages() {
 /// Reads a configuration. Null if it has a problem; each is logged.
 #[unsafe(export_name = "envoy_dynamic_module_on_http_filter_config_new")]
 extern "C" fn config_new(
-    _config: ConfigPtr,
+    config_ptr: ConfigPtr,
     name: EnvoyBuffer,
     config: EnvoyBuffer,
 ) -> *const c_void {
@@ -117,7 +129,9 @@ extern "C" fn config_new(
         // SAFETY: as above.
         let config = unsafe { text(config) };
         match configure(envoy, name.unwrap_or_default(), config.unwrap_or_default()) {
-            Ok(judge) => keep(FilterConfig(judge)),
+            Ok(running) => keep(FilterConfig(
+                running.and_then(|running| in_use(envoy, config_ptr, running)),
+            )),
             Err(error) => {
                 complain(envoy, &error);
                 ptr::null()
@@ -126,7 +140,7 @@ extern "C" fn config_new(
     })
 }
 
-fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<Judge>>, String> {
+fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<Running>>, String> {
     if name != FILTER_NAME {
         return Err(format!(
             "`filter_name: {name}` is not a filter of this module; its filter is `{FILTER_NAME}`"
@@ -140,7 +154,41 @@ fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<J
         return Ok(None);
     }
     let engine = Engine::get().map_err(problem)?;
-    Ok(Some(engine.judge(loaded)))
+    Ok(Some(engine.run(loaded)))
+}
+
+/// Defines the metrics of a configuration, and begins to show them.
+fn in_use(envoy: &'static Functions, config: ConfigPtr, running: Arc<Running>) -> Option<InUse> {
+    let stats = Stats::define(&running.metrics(), &mut EnvoyStats { envoy, config });
+    let engine = Engine::get().ok()?;
+    let ticking = ConfigScheduler::new(envoy, config)
+        .map(|scheduler| engine.tick(move || scheduler.commit()));
+    Some(InUse {
+        running,
+        stats,
+        ticking,
+    })
+}
+
+/// Shows the current metrics, on Envoy's main thread.
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_config_scheduled")]
+extern "C" fn config_scheduled(config_ptr: ConfigPtr, config: *const c_void, _event: u64) {
+    guarded((), || {
+        if config.is_null() {
+            return;
+        }
+        // SAFETY: `config_new` made the pointer from this type, and Envoy still uses it.
+        let FilterConfig(in_use) = unsafe { &*config.cast::<FilterConfig>() };
+        if let (Some(in_use), Some(envoy)) = (in_use, ENVOY.get()) {
+            let InUse { running, stats, .. } = in_use;
+            let mut shown = running.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let host = &mut EnvoyStats {
+                envoy,
+                config: config_ptr,
+            };
+            stats.show(&running.metrics(), &mut shown, host);
+        }
+    });
 }
 
 /// Logs each line of an error by itself, as problems of a configuration are listed.
@@ -156,8 +204,9 @@ extern "C" fn config_destroy(config: *const c_void) {
         if !config.is_null() {
             // SAFETY: `config_new` made the pointer from this type, and Envoy uses it no more.
             let config = unsafe { Box::from_raw(config.cast_mut().cast::<FilterConfig>()) };
-            if let (FilterConfig(Some(judge)), Ok(engine)) = (*config, Engine::get()) {
-                engine.end(judge);
+            if let (FilterConfig(Some(in_use)), Ok(engine)) = (*config, Engine::get()) {
+                drop(in_use.ticking);
+                engine.end(in_use.running);
             }
         }
     });
@@ -200,8 +249,10 @@ extern "C" fn filter_new(config: *const c_void, _stream: StreamPtr) -> *const c_
             false => {
                 // SAFETY: `config_new` made the pointer from this type, and Envoy keeps it as long
                 // as its filters.
-                let FilterConfig(judge) = unsafe { &*config.cast::<FilterConfig>() };
-                judge.clone()
+                let FilterConfig(in_use) = unsafe { &*config.cast::<FilterConfig>() };
+                in_use
+                    .as_ref()
+                    .map(|in_use| Arc::clone(&in_use.running.judge))
             }
         };
         Rc::into_raw(Rc::new(EnvoyFilter::new(judge))).cast()
