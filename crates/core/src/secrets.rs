@@ -107,13 +107,17 @@ fn next_jwt(text: &str) -> Option<usize> {
     (0..bytes.len()).find(is_jwt)
 }
 
-/// Whether the text begins with a JSON object in base64url: `{"` or `{}`, with white space or without.
+/// Whether the text begins with a JSON object in base64url: a brace, a quote and a letter, with white
+/// space around the brace or without. Less, such as `{}`, is found in ids and words, too.
 fn begins_jwt(text: &[u8]) -> bool {
+    if text.starts_with(b"eyJ") {
+        return true;
+    }
     // What a brace and each kind of white space begin with.
     if !matches!(text.first(), Some(b'e' | b'I' | b'C' | b'D')) {
         return false;
     }
-    let (mut bits, mut length, mut is_object) = (0u32, 0, false);
+    let (mut bits, mut length, mut expected) = (0u32, 0, b'{');
     for sextet in text.iter().take(MAX_SPACE).map_while(|byte| sextet(*byte)) {
         bits = (bits << 6) | sextet;
         length += 6;
@@ -121,10 +125,12 @@ fn begins_jwt(text: &[u8]) -> bool {
             continue;
         }
         length -= 8;
-        match ((bits >> length) & 0xff, is_object) {
-            (0x20 | 0x09 | 0x0a | 0x0d, _) => {}
-            (0x7b, false) => is_object = true,
-            (0x22 | 0x7d, true) => return true,
+        let byte = u8::try_from((bits >> length) & 0xff).unwrap_or_default();
+        match (byte, expected) {
+            (b' ' | b'\t' | b'\n' | b'\r', b'{' | b'"') => {}
+            (b'{', b'{') => expected = b'"',
+            (b'"', b'"') => expected = b'a',
+            (b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'\\', b'a') => return true,
             _ => return false,
         }
     }
@@ -180,11 +186,13 @@ mod tests {
             ("eyAiYWxnIjoibm9uZSJ9.e30.", true),
             ("IHsiYWxnIjoibm9uZSJ9.e30.", true),
             ("CXsKImFsZyI6Im5vbmUifQ.e30.", true),
-            ("DQp7fQ.e30.", true),
+            ("DQp7ImFsZyI6Im5vbmUifQ.e30.", true),
             (&"ICAg".repeat(20), true),
             ("a=%65yJhbGci", true),
             ("a=ey%4ahbGci", true),
             ("a=%2565yJhbGci", true),
+            ("0b7de30e-4f2b-4d7e-9e30-1b5be30fe30f", false),
+            ("keyId,keyLength,keyKind", false),
             ("homework", false),
             ("ewoks", false),
             ("Interactive-Console", false),
