@@ -1,4 +1,4 @@
-//! Runs a case through the module for Envoy, in a host that keeps a record.
+//! Runs a case through the module for Envoy.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,107 +9,18 @@ use claimgate::ext_authz::request::describe;
 use claimgate::ext_authz::service::Service;
 use claimgate::request::without_parameters;
 use claimgate_envoy::filter::{Context, Filter, Judge, Next};
-use claimgate_envoy::stream::{Line, Response, Source, Stream, Wake};
+use claimgate_envoy::stream::Source;
 use prost::Message as _;
 use prost_types::Struct;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use super::expect::Answered;
 use super::file::Expect;
 use crate::support::call::Answer;
-
-/// A status, headers and a body.
-type Denied = (u16, Vec<(String, String)>, String);
-
-/// What the filter of one stream has done.
-#[derive(Default)]
-struct Record {
-    set: Vec<(String, String)>,
-    remove: Vec<String>,
-    response: Vec<(String, String)>,
-    metadata: Option<Vec<u8>>,
-    denied: Option<Denied>,
-    resumed: usize,
-}
-
-/// A stream of the host, during one call of the filter.
-struct Host<'c> {
-    lines: &'c [(String, Vec<u8>)],
-    source: Source<'c>,
-    record: Rc<RefCell<Record>>,
-    woken: Arc<Notify>,
-}
-
-struct Waker(Arc<Notify>);
-
-impl Wake for Waker {
-    fn wake(&self) {
-        self.0.notify_one();
-    }
-}
-
-impl Stream for Host<'_> {
-    type Waker = Waker;
-
-    fn request_headers(&self) -> Vec<Line<'_>> {
-        let lines = self.lines.iter();
-        lines
-            .map(|(name, value)| (name.as_bytes(), value.as_slice()))
-            .collect()
-    }
-
-    fn source(&self) -> Source<'_> {
-        self.source
-    }
-
-    fn waker(&mut self) -> Waker {
-        Waker(Arc::clone(&self.woken))
-    }
-
-    fn set_request_header(&mut self, name: &str, value: &[u8]) {
-        self.record.borrow_mut().set.push(pair(name, value));
-    }
-
-    fn remove_request_header(&mut self, name: &str) {
-        self.record.borrow_mut().remove.push(name.to_owned());
-    }
-
-    fn set_response_header(&mut self, name: &str, value: &[u8]) {
-        self.record.borrow_mut().response.push(pair(name, value));
-    }
-
-    fn set_metadata(&mut self, metadata: &[u8]) {
-        let before = self.record.borrow_mut().metadata.replace(metadata.to_vec());
-        assert_eq!(before, None, "metadata is set once");
-    }
-
-    fn respond(self, response: Response<'_>) {
-        let Response {
-            status,
-            headers,
-            body,
-            details,
-        } = response;
-        assert_eq!(details, "claimgate_denied");
-        let headers = headers
-            .iter()
-            .map(|(name, value)| pair(name, value.as_bytes()));
-        let denied = (status, headers.collect(), body.to_owned());
-        let before = self.record.borrow_mut().denied.replace(denied);
-        assert_eq!(before, None, "a stream is answered once");
-    }
-
-    fn resume(self) {
-        self.record.borrow_mut().resumed += 1;
-    }
-}
-
-fn pair(name: &str, value: &[u8]) -> (String, String) {
-    (name.to_owned(), String::from_utf8(value.to_vec()).unwrap())
-}
+use crate::support::host::{Host, Record, Wakers};
 
 /// Asks the module about the request that a check describes with raw headers.
+#[expect(clippy::unnecessary_wraps, reason = "as other callers of the gate")]
 pub async fn module(
     service: &Service,
     check: &CheckRequest,
@@ -126,7 +37,7 @@ pub async fn module(
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     let record = Rc::<RefCell<Record>>::default();
-    let woken = Arc::<Notify>::default();
+    let wakers = Arc::<Wakers>::default();
     let host = || Host {
         lines: &lines,
         source: Source {
@@ -134,7 +45,7 @@ pub async fn module(
             principal: request.source.principal,
         },
         record: Rc::clone(&record),
-        woken: Arc::clone(&woken),
+        wakers: Arc::clone(&wakers),
     };
     let judge = Judge {
         gate: service.gate.clone(),
@@ -143,7 +54,7 @@ pub async fn module(
     let filter = Filter::new(Some(Arc::new(judge)));
     let next = filter.on_request_headers(host(), &context);
     if next == Next::Wait {
-        woken.notified().await;
+        wakers.woken.notified().await;
         filter.on_woken(host());
     }
     let is_denied = record.borrow().denied.is_some();

@@ -43,6 +43,7 @@ mod leaks;
 mod lifecycle;
 mod log;
 mod look_ups;
+mod module;
 mod mutation;
 mod numbers;
 mod observability;

@@ -6,6 +6,7 @@ pub mod collector;
 pub mod command;
 pub mod examples;
 pub mod gate;
+pub mod host;
 pub mod image;
 pub mod issuer;
 pub mod judge;

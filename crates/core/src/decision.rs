@@ -17,6 +17,7 @@ pub use keys_need::{KeyDoubt, KeysNeed};
 pub use memory::Memory;
 pub use reason::Reason;
 
+use judge::{Effort, Unjudged};
 use observe::Effect;
 
 use crate::identity::Bearer;
@@ -119,15 +120,34 @@ pub fn decide(
     now: UnixTime,
     trace: &mut impl Trace,
 ) -> Outcome {
-    match judge::judge(policy, keyring, memory, request, now, trace) {
+    match judge::judge(policy, keyring, memory, request, now, Effort::Any, trace) {
         Ok(decision) => Outcome::Decided(decision),
-        Err(denial) => {
-            let effect = Effect::of(&denial, policy);
-            match KeysNeed::of(denial, effect) {
-                Ok(need) => Outcome::Needs(Need::Keys(need)),
-                Err(denial) => Outcome::Decided(denial.with(effect)),
-            }
-        }
+        Err(Unjudged::Denied(denial)) => denial.outcome(policy),
+        // Only asked for with less effort.
+        Err(Unjudged::Slow) => Denial::internal().outcome(policy),
+    }
+}
+
+/// The same, unless that takes a signature check that is slow. `None` if it does.
+pub fn decide_quickly(
+    policy: &Policy,
+    keyring: &Keyring,
+    memory: &impl Memory,
+    request: &Request<'_>,
+    now: UnixTime,
+) -> Option<Outcome> {
+    match judge::judge(
+        policy,
+        keyring,
+        memory,
+        request,
+        now,
+        Effort::Quick,
+        &mut (),
+    ) {
+        Ok(decision) => Some(Outcome::Decided(decision)),
+        Err(Unjudged::Denied(denial)) => Some(denial.outcome(policy)),
+        Err(Unjudged::Slow) => None,
     }
 }
 
@@ -143,6 +163,15 @@ impl From<Fault> for Denial {
 }
 
 impl Denial {
+    /// What follows under a policy.
+    fn outcome(self, policy: &Policy) -> Outcome {
+        let effect = Effect::of(&self, policy);
+        match KeysNeed::of(self, effect) {
+            Ok(need) => Outcome::Needs(Need::Keys(need)),
+            Err(denial) => Outcome::Decided(denial.with(effect)),
+        }
+    }
+
     /// The denial if the provider's keys are not available.
     pub fn keys_unavailable(provider: ProviderId) -> Self {
         Self {

@@ -316,6 +316,11 @@ impl Key {
         self.algorithms.contains(alg)
     }
 
+    /// Whether checking a signature with this key takes more than about 50 µs.
+    pub fn is_slow(&self) -> bool {
+        self.public.is_slow()
+    }
+
     /// Whether `signature` (RFC 7518 §3.3–3.5, RFC 8037 §3.1) is this key's signature over
     /// `message`. False if the key does not verify `alg`.
     pub fn accepts(&self, alg: Algorithm, message: &[u8], signature: &[u8]) -> bool {

@@ -137,6 +137,12 @@ impl Unverified<'_> {
         })
     }
 
+    /// Whether the check of the signature with these keys is slow.
+    pub fn is_slow_with(&self, keys: &KeySet) -> bool {
+        let candidates = keys.candidates(self.kid(), self.alg());
+        candidates.is_ok_and(|candidates| candidates.iter().any(|key| key.is_slow()))
+    }
+
     /// Uses only keys of the token's issuer, each only for its own algorithms (RFC 8725 §3.1,
     /// §3.8).
     fn check_signature<'k>(

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::request::{Copied, Description};
 use crate::stream::{Line, Source, Stream, Wake};
 use claimgate_core::decision::Fault;
 use claimgate_core::request::Request;
-use claimgate_gate::{Circumstances, Gate, Judged};
+use claimgate_gate::{Circumstances, Gate, Judged, Pending};
 
 /// What decides for a filter.
 #[derive(Clone, Debug)]
@@ -138,15 +139,25 @@ impl<W: Wake> Filter<W> {
         arrived: Instant,
     ) -> Judgement {
         let gate = &judge.gate;
-        let copied = {
+        let (copied, pending) = {
             let _in_flight = gate.metrics.in_flight();
             let (lines, source) = (stream.request_headers(), stream.source());
             match judge_now(gate, &lines, source, context, arrived) {
-                Some(reply) => return Judgement::Reply(reply),
-                None => Copied::new(&lines, source),
+                Now::Reply(reply) => return Judgement::Reply(reply),
+                Now::Pending(pending) => (Copied::new(&lines, source), pending),
             }
         };
-        let waiting = Waiting::start(judge, copied, Arc::clone(context), stream.waker(), arrived);
+        let is_slow = pending.is_slow();
+        let mut deciding: Deciding = {
+            let (judge, context) = (Arc::clone(judge), Arc::clone(context));
+            Box::pin(judge_later(judge, copied, context, pending, arrived))
+        };
+        // Often the limits of look-ups already tell the answer. Time is the runtime's.
+        let _context = judge.runtime.enter();
+        if !is_slow && let Some(reply) = deciding.as_mut().now_or_never() {
+            return Judgement::Reply(reply);
+        }
+        let waiting = Waiting::start(&judge.runtime, deciding, stream.waker());
         self.state.replace(State::Waiting(waiting));
         Judgement::Later
     }
@@ -180,27 +191,19 @@ enum Judgement {
     Later,
 }
 
+/// Decides a request that waits.
+type Deciding = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
 impl<W: Wake> Waiting<W> {
     /// Decides in the background, and then wakes the stream.
-    fn start(
-        judge: &Arc<Judge>,
-        copied: Copied,
-        context: Context,
-        waker: W,
-        arrived: Instant,
-    ) -> Self {
+    fn start(runtime: &Handle, deciding: Deciding, waker: W) -> Self {
         let shared = Arc::new(Mutex::new(Shared {
             waker: Some(waker),
             reply: None,
         }));
-        let (decided, judge) = (Arc::clone(&shared), Arc::clone(judge));
-        let runtime = judge.runtime.clone();
+        let decided = Arc::clone(&shared);
         let task = runtime.spawn(async move {
-            let gate = &judge.gate;
-            let _in_flight = gate.metrics.in_flight();
-            let deciding = AssertUnwindSafe(judge_later(gate, &copied, &context, arrived));
-            let reply = deciding.catch_unwind().await;
-            let reply = reply.unwrap_or_else(|_| broken(gate, arrived));
+            let reply = deciding.await;
             let mut decided = lock(&decided);
             decided.reply = Some(reply);
             if let Some(waker) = &decided.waker {
@@ -214,6 +217,12 @@ impl<W: Wake> Waiting<W> {
     }
 }
 
+/// What is known of a request without waiting.
+enum Now {
+    Reply(Reply),
+    Pending(Pending),
+}
+
 /// Decides a request if that takes no waiting.
 fn judge_now(
     gate: &Gate,
@@ -221,36 +230,49 @@ fn judge_now(
     source: Source<'_>,
     context: &Context,
     arrived: Instant,
-) -> Option<Reply> {
-    let judged = catch_unwind(AssertUnwindSafe(|| {
+) -> Now {
+    let now = catch_unwind(AssertUnwindSafe(|| {
         let described = match Description::read(lines, source) {
             Ok(described) => described,
-            Err(fault) => return Some(unread(gate, fault, arrived)),
+            Err(fault) => return Now::Reply(unread(gate, fault, arrived)),
         };
         let request = described.request(context);
         let judged = catch_unwind(AssertUnwindSafe(|| gate.decide_now(&request)));
         let judged = match judged {
-            Ok(judged) => judged?,
+            Ok(Ok(judged)) => judged,
+            Ok(Err(pending)) => return Now::Pending(pending),
             Err(_) => gate.deny(Fault::Internal, &request),
         };
-        Some(conclude(gate, &judged, &request, arrived))
+        Now::Reply(conclude(gate, &judged, &request, arrived))
     }));
-    judged.unwrap_or_else(|_| Some(broken(gate, arrived)))
+    now.unwrap_or_else(|_| Now::Reply(broken(gate, arrived)))
 }
 
 /// Decides a request that may have to wait.
-async fn judge_later(gate: &Gate, copied: &Copied, context: &Context, arrived: Instant) -> Reply {
-    let lines = copied.lines();
-    let described = match Description::read(&lines, copied.source()) {
-        Ok(described) => described,
-        Err(fault) => return unread(gate, fault, arrived),
-    };
-    let request = described.request(context);
-    let judged = AssertUnwindSafe(gate.decide(&request, MAX_WAIT))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| gate.deny(Fault::Internal, &request));
-    conclude(gate, &judged, &request, arrived)
+async fn judge_later(
+    judge: Arc<Judge>,
+    copied: Copied,
+    context: Context,
+    pending: Pending,
+    arrived: Instant,
+) -> Reply {
+    let gate = &judge.gate;
+    let _in_flight = gate.metrics.in_flight();
+    let deciding = AssertUnwindSafe(async {
+        let lines = copied.lines();
+        let described = match Description::read(&lines, copied.source()) {
+            Ok(described) => described,
+            Err(fault) => return unread(gate, fault, arrived),
+        };
+        let request = described.request(&context);
+        let judged = AssertUnwindSafe(gate.decide_later(pending, &request, MAX_WAIT))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| gate.deny(Fault::Internal, &request));
+        conclude(gate, &judged, &request, arrived)
+    });
+    let reply = deciding.catch_unwind().await;
+    reply.unwrap_or_else(|_| broken(gate, arrived))
 }
 
 /// What follows from a decision, which is counted and logged.

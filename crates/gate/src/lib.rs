@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -37,7 +37,7 @@ use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
 use crate::telemetry::spans::{Progress, Tracer};
 use claimgate_config::Config;
 use claimgate_core::decision::{
-    Decision, Denial, Fault, KeysNeed, Need, NoLookUp, Outcome, decide,
+    Decision, Denial, Fault, KeysNeed, Need, NoLookUp, Outcome, decide, decide_quickly,
 };
 use claimgate_core::request::Request;
 use claimgate_core::time::{Clock, UnixTime};
@@ -64,6 +64,21 @@ pub struct Gate {
     pub metrics: Arc<Metrics>,
     /// The last denials, for an operator.
     pub denials: Arc<RecentDenials>,
+}
+
+/// A request that could not be decided at once.
+#[derive(Debug)]
+pub struct Pending {
+    generation: Arc<Generation>,
+    /// `None` if a signature check that is slow comes first.
+    outcome: Option<Outcome>,
+}
+
+impl Pending {
+    /// Whether deciding begins with a signature check that is slow.
+    pub fn is_slow(&self) -> bool {
+        self.outcome.is_none()
+    }
 }
 
 impl fmt::Debug for Gate {
@@ -156,14 +171,46 @@ impl Gate {
         self.changed.subscribe()
     }
 
-    /// Decides a request without waiting. `None` if newer keys may change the decision: then
-    /// [`Self::decide`] asks for them.
-    pub fn decide_now(&self, request: &Request<'_>) -> Option<Judged> {
+    /// Decides a request at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns what [`Self::decide_later`] goes on with if newer keys may change the decision, or if it
+    /// takes a signature check that is slow.
+    pub fn decide_now(&self, request: &Request<'_>) -> Result<Judged, Pending> {
         let generation = self.current.load();
-        match self.ask(&generation, request, &mut ()) {
-            Outcome::Decided(decision) => Some(Judged::new(generation, decision, request)),
-            Outcome::Needs(_) => None,
+        let outcome = decide_quickly(
+            &generation.policy,
+            &generation.jwks.snapshot(),
+            &generation.token_cache,
+            request,
+            self.clock.now(),
+        );
+        match outcome {
+            Some(Outcome::Decided(decision)) => Ok(Judged::new(generation, decision, request)),
+            outcome => Err(Pending {
+                generation: Guard::into_inner(generation),
+                outcome,
+            }),
         }
+    }
+
+    /// Goes on with a request that could not be decided at once. Waits as [`Self::decide`] does.
+    pub async fn decide_later(
+        &self,
+        pending: Pending,
+        request: &Request<'_>,
+        max_wait: Duration,
+    ) -> Judged {
+        let Pending {
+            generation,
+            outcome,
+        } = pending;
+        let outcome = outcome.unwrap_or_else(|| self.ask(&generation, request, &mut ()));
+        let decision = self
+            .get_and_decide(&generation, request, max_wait, outcome, &mut ())
+            .await;
+        Judged::new(Guard::from_inner(generation), decision, request)
     }
 
     /// Decides a request. Waits for newer keys if they may change the decision, but no longer than

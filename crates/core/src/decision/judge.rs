@@ -17,14 +17,44 @@ use crate::token::Unverified;
 use crate::token::bearer::{Credential, CredentialError, find_token};
 use crate::trace::{Step, Trace};
 
+/// How much work a judgement may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Any.
+    Any,
+    /// No signature check that is slow.
+    Quick,
+}
+
+/// Why a request is not allowed.
+#[derive(Debug)]
+pub(super) enum Unjudged {
+    Denied(Denial),
+    /// Its token's signature takes too long to check here.
+    Slow,
+}
+
+impl From<Denial> for Unjudged {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl From<Fault> for Unjudged {
+    fn from(fault: Fault) -> Self {
+        Self::Denied(fault.into())
+    }
+}
+
 pub(super) fn judge(
     policy: &Policy,
     keyring: &Keyring,
     memory: &impl Memory,
     request: &Request<'_>,
     now: UnixTime,
+    effort: Effort,
     trace: &mut impl Trace,
-) -> Result<Decision, Denial> {
+) -> Result<Decision, Unjudged> {
     // First, because any later denial may only be reported, and then the header would arrive.
     let misleading = || policy.rules().misleading_headers(request);
     let spoofed =
@@ -58,6 +88,7 @@ pub(super) fn judge(
         target: &target,
         rule,
         now,
+        effort,
     };
     match case.judge(trace) {
         Ok(bearer) => Ok(Decision::Allow(Permit {
@@ -65,10 +96,11 @@ pub(super) fn judge(
             bearer,
             observed: None,
         })),
-        Err(denial) => Err(Denial {
+        Err(Unjudged::Denied(denial)) => Err(Unjudged::Denied(Denial {
             rule: Some(id),
             ..denial
-        }),
+        })),
+        Err(Unjudged::Slow) => Err(Unjudged::Slow),
     }
 }
 
@@ -80,22 +112,23 @@ struct Evaluation<'c, M> {
     target: &'c Target<'c>,
     rule: &'c Rule,
     now: UnixTime,
+    effort: Effort,
 }
 
 impl<M: Memory> Evaluation<'_, M> {
     /// The bearer of the token; `None` if the request passes without one.
-    fn judge(&self, trace: &mut impl Trace) -> Result<Option<Bearer>, Denial> {
+    fn judge(&self, trace: &mut impl Trace) -> Result<Option<Bearer>, Unjudged> {
         let request = self.target.request;
         let places = self.policy.token_places();
         match &self.rule.access {
             Access::Deny => Err(Fault::from(Refusal::Denied).into()),
-            Access::Public => self.anonymous(trace),
+            Access::Public => Ok(self.anonymous(trace)?),
             Access::Optional(_) | Access::Required(_) if self.is_free_preflight() => {
-                self.anonymous_preflight(trace)
+                Ok(self.anonymous_preflight(trace)?)
             }
             Access::Optional(requirement) => match find_token(places, request) {
                 Ok(credential) => self.bearer(&credential, requirement, trace).map(Some),
-                Err(CredentialError::Missing(_)) => self.anonymous(trace),
+                Err(CredentialError::Missing(_)) => Ok(self.anonymous(trace)?),
                 Err(error) => Err(Fault::from(error).into()),
             },
             Access::Required(requirement) => {
@@ -129,7 +162,7 @@ impl<M: Memory> Evaluation<'_, M> {
         credential: &Credential<'_>,
         requirement: &Requirement,
         trace: &mut impl Trace,
-    ) -> Result<Bearer, Denial> {
+    ) -> Result<Bearer, Unjudged> {
         trace.passed(Step::Credential {
             source: credential.place,
         });
@@ -173,7 +206,7 @@ impl<M: Memory> Evaluation<'_, M> {
         &self,
         credential: &Credential<'_>,
         trace: &mut impl Trace,
-    ) -> Result<Bearer, Denial> {
+    ) -> Result<Bearer, Unjudged> {
         let max = self.policy.max_token_bytes();
         let token = Unverified::parse(&credential.token, max).map_err(Fault::from)?;
         trace.passed(Step::Form {
@@ -200,8 +233,11 @@ impl<M: Memory> Evaluation<'_, M> {
         });
 
         let Keys::Known(keys) = self.keyring.keys(id) else {
-            return Err(Denial::keys_unavailable(id));
+            return Err(Denial::keys_unavailable(id).into());
         };
+        if self.effort == Effort::Quick && token.is_slow_with(keys) {
+            return Err(Unjudged::Slow);
+        }
         trace.passed(Step::Keys { count: keys.len() });
 
         match token.verify(&provider.terms, keys, self.now, trace) {
@@ -216,7 +252,8 @@ impl<M: Memory> Evaluation<'_, M> {
             Err(error) => Err(Denial {
                 provider: Some(id),
                 ..Fault::from(error).into()
-            }),
+            }
+            .into()),
         }
     }
 

@@ -93,6 +93,14 @@ impl PublicKey {
         }
     }
 
+    /// Whether verifying takes more than about 50 µs: RSA above 3072 bits, P-384 and P-521.
+    pub(super) fn is_slow(&self) -> bool {
+        match self {
+            Self::Rsa { components, .. } => components.n.len() > 3072 / 8,
+            Self::OnCurve { point, .. } => matches!(ec_point(point), Some(("P-384" | "P-521", ..))),
+        }
+    }
+
     /// Whether both are the same key.
     pub(super) fn is(&self, other: &Self) -> bool {
         match (self, other) {

@@ -150,6 +150,14 @@ fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<R
     let source = ConfigSource::read(config).map_err(problem)?;
     let loaded = source.load().map_err(problem)?;
     warn_of(&loaded.config);
+    if envoy.http_set_dynamic_metadata_struct.is_none()
+        && loaded.config.policy.upstream().dynamic_metadata
+    {
+        tracing::warn!("the metadata has no `claims`: only Envoy 1.40 takes them from a module");
+    }
+    if envoy.http_filter_config_increment_counter.is_none() {
+        tracing::warn!("Envoy shows no metrics of claimgate: 1.39 and later do");
+    }
     if only_validates(envoy) {
         return Ok(None);
     }

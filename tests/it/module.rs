@@ -1,0 +1,217 @@
+//! The module for Envoy, in a host that keeps a record: what waits, what leaves the thread of the stream, and
+//! what happens without a configuration. `tests/cases` has the decisions.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use claimgate::dev::signer::Signer;
+use claimgate::keyring::Algorithm::{EdDsa, Es256, Es384, Es512, Rs256};
+use claimgate_envoy::filter::{Context, Filter, Judge, Next};
+use claimgate_envoy::stream::Source;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::support::gate::{Gate, token};
+use crate::support::host::{Host, Record, Waker, Wakers};
+use crate::support::issuer::{Issuer, JWKS, Reply};
+use crate::support::keys::signer;
+
+/// A request of one stream, and what becomes of it.
+struct Exchange {
+    filter: Filter<Waker>,
+    lines: Vec<(String, Vec<u8>)>,
+    record: Rc<RefCell<Record>>,
+    wakers: Arc<Wakers>,
+}
+
+impl Exchange {
+    fn new(gate: Option<&Gate>, lines: &[(&str, &str)]) -> Self {
+        let judge = gate.map(|gate| Judge {
+            gate: gate.service.gate.clone(),
+            runtime: Handle::current(),
+        });
+        let usual = [
+            (":method", "GET"),
+            (":authority", "a.example"),
+            (":path", "/"),
+        ];
+        let lines = usual.iter().chain(lines);
+        Self {
+            filter: Filter::new(judge.map(Arc::new)),
+            lines: lines
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+            record: Rc::default(),
+            wakers: Arc::default(),
+        }
+    }
+
+    fn with_token(gate: &Gate, token: &str) -> Self {
+        Self::new(Some(gate), &[("authorization", &format!("Bearer {token}"))])
+    }
+
+    fn host(&self) -> Host<'_> {
+        Host {
+            lines: &self.lines,
+            source: Source::default(),
+            record: Rc::clone(&self.record),
+            wakers: Arc::clone(&self.wakers),
+        }
+    }
+
+    fn begin(&self) -> Next {
+        self.filter
+            .on_request_headers(self.host(), &Context::from([]))
+    }
+
+    /// The status of the denial after the wait. `None` if the request passes.
+    async fn end(&self) -> Option<u16> {
+        self.wakers.woken.notified().await;
+        self.filter.on_woken(self.host());
+        let record = self.record.borrow();
+        let status = record.denied.as_ref().map(|(status, ..)| *status);
+        assert_eq!(record.resumed, usize::from(status.is_none()));
+        status
+    }
+
+    fn wakers(&self) -> usize {
+        self.wakers.there.load(Ordering::SeqCst)
+    }
+}
+
+fn stranger() -> Arc<Signer> {
+    signer(Es256, "stranger")
+}
+
+#[tokio::test]
+async fn slow_signatures_leave_the_thread_of_the_stream() {
+    for (algorithm, first) in [
+        (Rs256, Next::Continue),
+        (Es256, Next::Continue),
+        (EdDsa, Next::Continue),
+        (Es384, Next::Wait),
+        (Es512, Next::Wait),
+    ] {
+        let key: Arc<Signer> = signer(algorithm, algorithm.name());
+        let issuer = Issuer::start(&[&key]).await;
+        let gate = Gate::trusting(&issuer, ACCEPTED).await;
+        let token = token(&issuer, &key);
+        let exchange = Exchange::with_token(&gate, &token);
+        assert_eq!(exchange.begin(), first, "{algorithm}");
+        if first == Next::Wait {
+            assert_eq!(exchange.end().await, None, "{algorithm}");
+        }
+        // Known tokens are decided at once.
+        let again = Exchange::with_token(&gate, &token);
+        assert_eq!(again.begin(), Next::Continue, "{algorithm}");
+        let forged = format!("{}AA", &token[..token.len() - 2]);
+        let forged = Exchange::with_token(&gate, &forged);
+        if forged.begin() == Next::Wait {
+            assert_eq!(forged.end().await, Some(401), "{algorithm}");
+        }
+        assert!(forged.record.borrow().denied.is_some(), "{algorithm}");
+    }
+}
+
+/// All algorithms of the test.
+const ACCEPTED: &str = "algorithms: [RS256, ES256, EdDSA, ES384, ES512]";
+
+#[tokio::test]
+async fn a_new_key_is_fetched_while_the_request_waits() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { unknown_key_wait: 10s }").await;
+    issuer.publish(&[&old, &new]);
+    let exchange = Exchange::with_token(&gate, &token(&issuer, &new));
+    assert_eq!(exchange.begin(), Next::Wait);
+    assert_eq!(exchange.end().await, None);
+    assert_eq!(exchange.wakers(), 0);
+}
+
+/// A flood of invented key ids is denied at once when the look-ups are used up: nothing is spawned, and
+/// the signature is not checked again.
+#[tokio::test]
+async fn a_flood_does_not_wait() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { unknown_key_wait: 10s }").await;
+    let mut waited = 0;
+    for _ in 0..1_000 {
+        let exchange = Exchange::with_token(&gate, &token(&issuer, &stranger()));
+        if exchange.begin() == Next::Wait {
+            waited += 1;
+            assert!(exchange.end().await.is_some());
+        }
+    }
+    assert!(waited <= 3, "{waited}");
+}
+
+/// A stream that is reset while it waits is not touched again, and what wakes it is gone at once.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_gone_is_left_alone() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { unknown_key_wait: 300ms }").await;
+    issuer.reply(JWKS, Reply::Hang);
+    let exchange = Exchange::with_token(&gate, &token(&issuer, &stranger()));
+    assert_eq!(exchange.begin(), Next::Wait);
+    assert_eq!(exchange.wakers(), 1);
+    let Exchange {
+        filter,
+        record,
+        wakers,
+        ..
+    } = exchange;
+    drop(filter);
+    assert_eq!(wakers.there.load(Ordering::SeqCst), 0);
+    let woken = timeout(Duration::from_millis(600), wakers.woken.notified()).await;
+    assert!(woken.is_err(), "the stream was woken");
+    assert!(record.borrow().denied.is_none());
+}
+
+/// The key endpoint hangs: the request is denied when the wait is over.
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let gate = Gate::trusting(&issuer, "refresh: { unknown_key_wait: 100ms }").await;
+    issuer.reply(JWKS, Reply::Hang);
+    let exchange = Exchange::with_token(&gate, &token(&issuer, &stranger()));
+    assert_eq!(exchange.begin(), Next::Wait);
+    assert_eq!(exchange.end().await, Some(503));
+}
+
+#[tokio::test]
+async fn nothing_passes_without_a_configuration() {
+    let exchange = Exchange::new(None, &[]);
+    assert_eq!(exchange.begin(), Next::Answered);
+    let record = exchange.record.borrow();
+    assert_eq!(record.denied, Some((500, Vec::new(), String::new())));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_denied() {
+    let key = signer(Es256, "real");
+    let issuer = Issuer::start(&[&key]).await;
+    let gate = Gate::trusting(&issuer, "").await;
+    let long = "x".repeat(300 * 1024);
+    for (lines, status) in [
+        (&[("x-long", long.as_str())][..], 413),
+        (&[(":path", "/other")], 400),
+        (&[("host", "b.example")], 400),
+    ] {
+        let exchange = Exchange::new(Some(&gate), lines);
+        assert_eq!(exchange.begin(), Next::Answered);
+        let record = exchange.record.borrow();
+        let found = record.denied.as_ref().map(|(status, ..)| *status);
+        assert_eq!(found, Some(status), "{:?}", lines[0].0);
+    }
+    let spurious = Exchange::new(Some(&gate), &[]);
+    spurious.filter.on_woken(spurious.host());
+    spurious.filter.on_response_headers(spurious.host());
+    let record = spurious.record.borrow();
+    assert_eq!((record.resumed, record.response.len()), (0, 0));
+}

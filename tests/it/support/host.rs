@@ -1,0 +1,111 @@
+//! A host of the module for Envoy that keeps a record.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use claimgate_envoy::stream::{Line, Response, Source, Stream, Wake};
+use tokio::sync::Notify;
+
+/// What the filter of one stream has done.
+#[derive(Debug, Default)]
+pub struct Record {
+    pub set: Vec<(String, String)>,
+    pub remove: Vec<String>,
+    pub response: Vec<(String, String)>,
+    pub metadata: Option<Vec<u8>>,
+    pub denied: Option<(u16, Vec<(String, String)>, String)>,
+    pub resumed: usize,
+}
+
+/// A stream of the host, during one call of the filter.
+pub struct Host<'c> {
+    pub lines: &'c [(String, Vec<u8>)],
+    pub source: Source<'c>,
+    pub record: Rc<RefCell<Record>>,
+    pub wakers: Arc<Wakers>,
+}
+
+/// What happens to the wakers of a stream.
+#[derive(Debug, Default)]
+pub struct Wakers {
+    pub woken: Notify,
+    /// How many there are.
+    pub there: AtomicUsize,
+}
+
+pub struct Waker(Arc<Wakers>);
+
+impl Wake for Waker {
+    fn wake(&self) {
+        self.0.woken.notify_one();
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        self.0.there.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Stream for Host<'_> {
+    type Waker = Waker;
+
+    fn request_headers(&self) -> Vec<Line<'_>> {
+        let lines = self.lines.iter();
+        lines
+            .map(|(name, value)| (name.as_bytes(), value.as_slice()))
+            .collect()
+    }
+
+    fn source(&self) -> Source<'_> {
+        self.source
+    }
+
+    fn waker(&mut self) -> Waker {
+        self.wakers.there.fetch_add(1, Ordering::SeqCst);
+        Waker(Arc::clone(&self.wakers))
+    }
+
+    fn set_request_header(&mut self, name: &str, value: &[u8]) {
+        self.record.borrow_mut().set.push(pair(name, value));
+    }
+
+    fn remove_request_header(&mut self, name: &str) {
+        self.record.borrow_mut().remove.push(name.to_owned());
+    }
+
+    fn set_response_header(&mut self, name: &str, value: &[u8]) {
+        self.record.borrow_mut().response.push(pair(name, value));
+    }
+
+    fn set_metadata(&mut self, metadata: &[u8]) {
+        let before = self.record.borrow_mut().metadata.replace(metadata.to_vec());
+        assert_eq!(before, None, "metadata is set once");
+    }
+
+    fn respond(self, response: Response<'_>) {
+        let Response {
+            status,
+            headers,
+            body,
+            details,
+        } = response;
+        assert_eq!(details, "claimgate_denied");
+        let headers = headers
+            .iter()
+            .map(|(name, value)| pair(name, value.as_bytes()));
+        let denied = (status, headers.collect(), body.to_owned());
+        let before = self.record.borrow_mut().denied.replace(denied);
+        assert_eq!(before, None, "a stream is answered once");
+    }
+
+    fn resume(self) {
+        self.record.borrow_mut().resumed += 1;
+    }
+}
+
+fn pair(name: &str, value: &[u8]) -> (String, String) {
+    (name.to_owned(), String::from_utf8(value.to_vec()).unwrap())
+}
