@@ -187,6 +187,60 @@ async fn problems_are_named_with_their_places() {
     }
 }
 
+/// A route names its rule, or says what conditions compare. A name that no rule has opens nothing.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn routes_name_rules() {
+    let (issuer, upstream) = (issuer().await, Upstream::start().await.unwrap());
+    let sections = "
+rules:
+  - { name: open, only_by_name: true, access: public }
+  - { name: team, match: { path: { prefix: /team } }, condition: context.team == \"orders\" && source.address == \"127.0.0.1\" }
+  - { name: others, access: deny }";
+    let configured = configure_for(issuer.url(), "", sections);
+    let mut whole: Value = serde_json::from_str(&inside(EXAMPLE, &configured)).unwrap();
+    // So that `source.address` is that of the connection.
+    let manager = whole.pointer_mut(MANAGER).unwrap();
+    manager["use_remote_address"] = false.into();
+    let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut();
+    let routes = routes.unwrap();
+    let text = |name: &str| json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": name});
+    let texts = |value: Value| json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": value});
+    for (prefix, config) in [
+        ("/open", text("open")),
+        ("/typo", text("opne")),
+        ("/struct", texts(json!({"claimgate.rule": "open"}))),
+        ("/team/a", texts(json!({"team": "orders"}))),
+        ("/team/b", texts(json!({"team": "other"}))),
+    ] {
+        let route = json!({
+            "match": {"prefix": prefix},
+            "route": {"cluster": "upstream"},
+            "typed_per_filter_config": {"claimgate": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute",
+                "dynamic_module_config": {"name": "claimgate_envoy"},
+                "filter_config": config,
+            }},
+        });
+        routes.insert(0, route);
+    }
+    let envoy = run(&whole.to_string(), upstream.address()).await;
+    let token = [bearer(&mint(&issuer, &json!({"sub": "alice"})))];
+    for (request, lines, status) in [
+        ("GET /open", &[][..], 200),
+        ("GET /struct", &[], 200),
+        ("GET /typo", &token, 500),
+        ("GET /team/a", &token, 200),
+        ("GET /team/a", &[], 401),
+        ("GET /team/b", &token, 403),
+        ("GET /team/c", &token, 403),
+        ("GET /other", &token, 403),
+    ] {
+        let answer = http(envoy.address(), request, lines).await;
+        assert_eq!(answer.status, status, "{request}: {answer:?}");
+    }
+}
+
 /// Where tokens may be.
 const PLACES: &str = "clock_skew: 0s, token_from: [{ header: authorization, scheme: Bearer }, { cookie: session }, { query: access_token }]";
 
