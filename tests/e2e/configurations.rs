@@ -107,6 +107,19 @@ const ROWS: [Row; 8] = [
                 401,
                 "missing_token",
             ),
+            // Many APIs take these for the same host. Envoy itself refuses the last one.
+            (
+                "GET http://admin.example.com./healthz",
+                None,
+                401,
+                "missing_token",
+            ),
+            (
+                "GET http://admin.example.com:/healthz",
+                None,
+                400,
+                "Bad Request",
+            ),
         ],
     },
     Row {

@@ -399,9 +399,10 @@ async fn a_record_has_what_rules_look_at() {
                 )
             },
             with(
-                &missing,
+                &denied,
                 json!({
-                    "rule": "default", "path": "/", "method": "OPTIONS", "host": "", "preflight": true,
+                    "reason": "ambiguous_host", "status": 400, "token": "unread",
+                    "path": "/", "method": "OPTIONS", "host": "", "preflight": true,
                     "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "withheld": ["host"],
                 }),
             ),

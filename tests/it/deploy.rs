@@ -61,7 +61,13 @@ fn the_envoy_files_differ_only_in_their_subject() {
                 format!("{MANAGER}/{GRPC}/envoy_grpc"),
             ],
         ),
-        ("per-route.yaml", &[format!("{MANAGER}/{HOSTS}")]),
+        (
+            "per-route.yaml",
+            &[
+                format!("{MANAGER}/{HOSTS}"),
+                format!("{MANAGER}/strip_trailing_host_dot"),
+            ],
+        ),
         (
             "envoy-module.yaml",
             &[

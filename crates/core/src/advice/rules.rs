@@ -36,7 +36,10 @@ pub(super) fn none(error: &NoRule, policy: &Policy) -> String {
             "methods are case-sensitive (RFC 9110 §9.1): the client writes the method in lower case, \
              or tries to make a rule and the API read different methods"
         }
-        NoRule::AmbiguousHost(_) => "the client sends a `Host` that is not a valid host name",
+        NoRule::AmbiguousHost(_) => {
+            "the client sends a `Host` that is not a valid host name, or tries to make a rule or a \
+             route and the API read different hosts"
+        }
         NoRule::NoHost => {
             "this caller of `Check` sends no host, as gRPC's own filter does: let it name a rule by \
              `claimgate.rule` in its `context_extensions`, or use paths in place of hosts"

@@ -40,7 +40,15 @@ impl Rule {
         }
     }
 
-    /// The parts of a request that the rule uses.
+    /// Whether the rule itself compares hosts, in its matcher or its condition.
+    pub(super) fn compares_hosts(&self) -> bool {
+        let is_matched = |matcher: &Matcher| !matcher.hosts.is_empty();
+        let is_asked = |condition: &Condition| condition.uses().host;
+        self.matcher.as_ref().is_some_and(is_matched)
+            || self.condition.as_ref().is_some_and(is_asked)
+    }
+
+    /// The parts of a request that the rule uses, or that routes may have used before it.
     pub(super) fn uses(&self) -> Uses {
         let matched = match &self.matcher {
             Some(matcher) => Uses {
@@ -53,8 +61,8 @@ impl Rule {
         };
         let asked = self.condition.as_ref().map(Condition::uses);
         let asked = asked.unwrap_or_default();
-        // A route sets `context` for the requests that it matches, so `context` depends on method
-        // and path.
+        // A route sets `context` for the requests that it matches, so `context` depends on host,
+        // method and path.
         let by_route = match asked.context {
             true => OF_ROUTES,
             false => Uses::default(),
@@ -73,15 +81,16 @@ pub enum PathMode {
     AsIs,
 }
 
-/// What an Envoy route that names a rule may match on: method and path. Envoy decodes a path, but
-/// does not resolve everything that some servers do, such as `/..;/`.
+/// What an Envoy route that names a rule may match on: host, method and path. Envoy decodes a path,
+/// but does not resolve everything that some servers do, such as `/..;/`. It compares the dot at the
+/// end of a host, which many servers ignore.
 pub(super) const OF_ROUTES: Uses = Uses {
     claims: false,
     request: false,
     method: true,
     path: true,
     query: false,
-    host: false,
+    host: true,
     source: false,
     context: false,
     now: false,

@@ -25,8 +25,10 @@ pub struct Rules {
     by_name: HashMap<String, RuleId>,
     index: Index,
     paths: PathMode,
-    /// What matchers and conditions use.
+    /// What matchers and conditions use, and routes that name rules.
     uses: Uses,
+    /// Whether a matcher or a condition compares hosts.
+    compare_hosts: bool,
     headers: SeenHeaders,
     expressions: Expressions,
     /// Whether a rule matches on MCP calls.
@@ -87,7 +89,7 @@ pub enum NoRule {
     AmbiguousMethod(Escaped),
     /// The host could be read in two ways, and a rule depends on it.
     #[error(
-        "the request's host `{0}` is not a valid host name in lower case without a trailing dot"
+        "the request's host `{0}` is not a valid host name in lower case, without a trailing dot or an empty port"
     )]
     AmbiguousHost(Escaped),
     /// The request has no host, and a rule depends on it.
@@ -138,6 +140,7 @@ impl Rules {
             paths,
             headers: SeenHeaders::of(matchers().flat_map(|matcher| &matcher.headers)),
             uses: rules.iter().map(Rule::uses).fold(Uses::default(), Uses::or),
+            compare_hosts: rules.iter().any(Rule::compares_hosts),
             all: rules,
         }
     }
@@ -159,7 +162,7 @@ impl Rules {
         if uses.method && !method::is_canonical(request.method) {
             return Err(NoRule::AmbiguousMethod(Escaped::from(request.method)));
         }
-        let host = self.host(request)?;
+        let host = self.host(request, uses)?;
         let ambiguous = |name: &str| NoRule::AmbiguousHeader(name.to_owned());
         let headers = self.headers.observe(request).map_err(ambiguous)?;
         Ok(Target {
@@ -205,11 +208,11 @@ impl Rules {
         }
     }
 
-    fn host<'r>(&self, request: &Request<'r>) -> Result<Cow<'r, str>, NoRule> {
+    fn host<'r>(&self, request: &Request<'r>, uses: Uses) -> Result<Cow<'r, str>, NoRule> {
         match host::canonical(request.host) {
-            Some(host) if !self.uses.host || host::is_as_compared(request.host) => Ok(host),
-            None if !self.uses.host => Ok(Cow::Borrowed("")),
-            None if request.host.is_empty() => match self.is_hostless(request) {
+            Some(host) if !uses.host || host::is_as_compared(request.host) => Ok(host),
+            None if !uses.host => Ok(Cow::Borrowed("")),
+            None if request.host.is_empty() => match self.may_lack_host(request) {
                 true => Ok(Cow::Borrowed("")),
                 false => Err(NoRule::NoHost),
             },
@@ -217,14 +220,15 @@ impl Rules {
         }
     }
 
-    /// Whether the request's route names a rule, so that no rule's `hosts` count, and that rule's
-    /// condition does not use the host either.
-    fn is_hostless(&self, request: &Request<'_>) -> bool {
-        request.context(RULE_EXTENSION).is_some_and(|name| {
-            let named = self.by_name.get(name).and_then(|id| self.all.get(id.0));
-            let condition = named.and_then(|rule| rule.condition.as_ref());
-            !condition.is_some_and(|condition| condition.uses().host)
-        })
+    /// Whether no rule that could decide compares hosts. If the request's route names a rule, only
+    /// that rule could. A caller that sends no host has not chosen the route by it either.
+    fn may_lack_host(&self, request: &Request<'_>) -> bool {
+        let Some(name) = request.context(RULE_EXTENSION) else {
+            return !self.compare_hosts;
+        };
+        let named = self.by_name.get(name).and_then(|id| self.all.get(id.0));
+        let condition = named.and_then(|rule| rule.condition.as_ref());
+        !condition.is_some_and(|condition| condition.uses().host)
     }
 
     /// The headers that must not reach the upstream, because with them it could handle a request

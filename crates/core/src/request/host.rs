@@ -29,10 +29,14 @@ pub fn canonical(authority: &str) -> Option<Cow<'_, str>> {
 /// Whether the authority, apart from its port, is already in the form that rules compare.
 ///
 /// Hosts are compared ignoring case (RFC 9110 §4.2.3), as proxies do. But some servers compare
-/// bytes: they treat `STATIC.example.com` or `static.example.com.` as an unknown host.
+/// bytes: they treat `STATIC.example.com` or `static.example.com.` as an unknown host. A
+/// proxy that compares whole authorities takes `static.example.com:` for another host than
+/// `static.example.com`.
 pub fn is_as_compared(authority: &str) -> bool {
     let (host, _) = split_port(authority);
-    !host.ends_with('.') && !host.bytes().any(|byte| byte.is_ascii_uppercase())
+    !authority.ends_with(':')
+        && !host.ends_with('.')
+        && !host.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 fn split_port(authority: &str) -> (&str, &str) {
@@ -68,6 +72,8 @@ mod tests {
             ("API.example.com", false),
             ("api.example.com.", false),
             ("api.example.com.:443", false),
+            ("api.example.com:", false),
+            ("[::1]:", false),
             ("[2001:DB8::1]", false),
         ] {
             assert_eq!(is_as_compared(authority), expected, "{authority}");
