@@ -8,11 +8,14 @@ Kind     = "service-defaults"
 # CHANGE: the service that is to be guarded.
 Name     = "orders-api"
 Protocol = "http"
+# Never `permissive`. `AllowEnablingPermissiveMutualTLS = false` in the `mesh` entry refuses it.
+MutualTLSMode = "strict"
 
 EnvoyExtensions = [
   {
     Name      = "builtin/ext-authz"
     # If Consul cannot apply the extension, it keeps the listener back. Without this line, it leaves the check out.
+    # It guards connections with mutual TLS only: with `MutualTLSMode = "permissive"`, plain ones pass unchecked.
     # No `EnvoyVersion` and `ConsulVersion`: where they do not match, Consul may leave the check out all the same.
     Required  = true
     Arguments = {
