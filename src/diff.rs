@@ -9,9 +9,12 @@
 use aws_lc_rs::error::Unspecified;
 use serde_json::Value;
 
+mod groups;
 mod judge;
 mod knobs;
+mod literals;
 pub mod log;
+mod networks;
 mod positions;
 mod report;
 mod request;

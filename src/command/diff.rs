@@ -22,7 +22,8 @@ use crate::time::{Clock as _, SystemClock};
     claimgate diff claimgate.yaml new.yaml --log decisions.jsonl.1 --log decisions.jsonl\n\n\
     Each example is a request that both configurations have judged, with a token made for the\n\
     comparison. Nothing is fetched. The search is bounded: if it finds nothing, that is no proof that\n\
-    the configurations are equal, unless the output says so.\n\n\
+    the configurations are equal, unless the output says so. A change is `unproven` if the search cannot\n\
+    say what it does: it found no request for it, or could not try every value.\n\n\
     Exit codes: 0 compared, 1 the difference is one of --fail-on, 2 a file is wrong")]
 pub(super) struct Arguments {
     /// The configuration before the change
@@ -42,6 +43,10 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, value_name = "DIFFERENCE")]
     fail_on: Option<FailOn>,
 
+    /// Let --fail-on ignore changes whose effect no example shows
+    #[arg(long, requires = "fail_on")]
+    accept_unproven: bool,
+
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -49,9 +54,9 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum FailOn {
-    /// A request passes that was denied before
+    /// A request passes that was denied before, or a change is unproven
     Widened,
-    /// A request is denied that passed before
+    /// A request is denied that passed before, or a change is unproven
     Narrowed,
     /// Anything but the same decisions
     Any,
@@ -63,6 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         new,
         log,
         fail_on,
+        accept_unproven,
         output,
     } = arguments;
     let mut wrong = Vec::new();
@@ -97,7 +103,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             format!("{report:#}")
         }
     })?;
-    let is_met = fail_on.is_some_and(|fail_on| fail_on.is_met(&differences, predictions.as_ref()));
+    let is_met = fail_on.is_some_and(|fail_on| {
+        let is_unproven = differences.is_unproven() && !accept_unproven;
+        is_unproven || fail_on.is_met(&differences, predictions.as_ref())
+    });
     Ok(ExitCode::from(u8::from(is_met)))
 }
 

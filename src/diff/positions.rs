@@ -1,62 +1,98 @@
 //! Which combinations of values the search tries, and in which order.
 
-use super::knobs::Knob;
+use std::collections::HashSet;
 
-/// Positions of knobs: all combinations if there are few; otherwise several bases, each with every
-/// single change and then pairs of changes, and then random ones. Deterministic.
-pub(super) struct Positions {
-    lengths: Vec<usize>,
-    max: usize,
-    made: usize,
-    queue: std::vec::IntoIter<Vec<usize>>,
-    random: fastrand::Rng,
-    is_complete: bool,
-}
+use super::knobs::{Carried, Knob};
 
-/// The number of bases: a rule's first values are at position 0, another's at a later one.
+/// The number of bases: the values that only the new side has come first, and those that only the old
+/// side has come second.
 const BASES: usize = 4;
 
-impl Positions {
-    pub(super) fn new(knobs: &[Knob], max: usize) -> Self {
+/// How many times as many positions are made as are tried: some are the same without a token.
+const MAX_ATTEMPTS: usize = 8;
+
+/// Positions of knobs, each once: all combinations if there are few; otherwise several bases, each with
+/// every single change and then pairs of changes, and then random ones. Deterministic.
+pub(super) struct Positions<'k> {
+    knobs: &'k [Knob],
+    lengths: Vec<usize>,
+    /// The number of positions to return.
+    left: usize,
+    /// The number of positions to make.
+    attempts: usize,
+    queue: std::vec::IntoIter<Vec<usize>>,
+    tried: HashSet<Vec<usize>>,
+    random: fastrand::Rng,
+    is_complete: bool,
+    /// Whether each value is tried beside the first ones of all other knobs.
+    pub(super) has_every_value: bool,
+}
+
+impl<'k> Positions<'k> {
+    pub(super) fn new(knobs: &'k [Knob], max: usize) -> Self {
         let lengths: Vec<usize> = knobs.iter().map(|knob| knob.len().max(1)).collect();
         let all = lengths
             .iter()
             .try_fold(1_usize, |product, length| product.checked_mul(*length));
         let is_complete = all.is_some_and(|all| all <= max);
-        let queue = match is_complete {
-            true => combinations(&lengths),
-            false => changed(&lengths, max),
+        let (queue, has_every_value) = match is_complete {
+            true => (combinations(&lengths), true),
+            false => changed(knobs, &lengths, max),
         };
         Self {
+            knobs,
             lengths,
-            max,
-            made: 0,
+            left: max,
+            attempts: max.saturating_mul(MAX_ATTEMPTS),
             queue: queue.into_iter(),
+            tried: HashSet::new(),
             random: fastrand::Rng::with_seed(1),
             is_complete,
+            has_every_value,
         }
     }
 }
 
-impl Iterator for Positions {
+impl Iterator for Positions<'_> {
     type Item = Vec<usize>;
 
     fn next(&mut self) -> Option<Vec<usize>> {
-        if self.made >= self.max {
-            return None;
+        while self.left > 0 && self.attempts > 0 {
+            self.attempts -= 1;
+            let next = match self.queue.next() {
+                Some(next) => next,
+                None if self.is_complete => return None,
+                None => {
+                    let random = &mut self.random;
+                    let lengths = self.lengths.iter();
+                    lengths.map(|length| random.usize(..*length)).collect()
+                }
+            };
+            let next = without_idle(self.knobs, next);
+            if self.tried.insert(next.clone()) {
+                self.left -= 1;
+                return Some(next);
+            }
         }
-        self.made += 1;
-        if let Some(next) = self.queue.next() {
-            return Some(next);
-        }
-        if self.is_complete {
-            return None;
-        }
-        let lengths = self.lengths.clone();
-        let random = &mut self.random;
-        let next = lengths.into_iter().map(|length| random.usize(..length));
-        Some(next.collect())
+        None
     }
+}
+
+/// The positions with those of the token's parts at their first value, unless there is a token.
+fn without_idle(knobs: &[Knob], mut positions: Vec<usize>) -> Vec<usize> {
+    let mut both = knobs.iter().zip(&positions);
+    let carried = both.find_map(|(knob, position)| match knob {
+        Knob::Bearer(values) => values.get(*position),
+        _ => None,
+    });
+    if !matches!(carried, Some(Carried::Token(..))) {
+        for (knob, position) in knobs.iter().zip(&mut positions) {
+            if knob.is_of_token() {
+                *position = 0;
+            }
+        }
+    }
+    positions
 }
 
 fn combinations(lengths: &[usize]) -> Vec<Vec<usize>> {
@@ -76,8 +112,9 @@ fn combinations(lengths: &[usize]) -> Vec<Vec<usize>> {
     all
 }
 
-/// The bases for each value of the first knob, which is the bearer, with single and double changes.
-fn changed(lengths: &[usize], max: usize) -> Vec<Vec<usize>> {
+/// The bases for each value of the first knob, which is the bearer, with single and double changes; and
+/// whether every single change of the first base is among them.
+fn changed(knobs: &[Knob], lengths: &[usize], max: usize) -> (Vec<Vec<usize>>, bool) {
     let bearers = lengths.first().copied().unwrap_or(1);
     let base = |bearer: usize, level: usize| -> Vec<usize> {
         let positions = lengths.iter().enumerate();
@@ -88,10 +125,17 @@ fn changed(lengths: &[usize], max: usize) -> Vec<Vec<usize>> {
             })
             .collect()
     };
+    let mut seen = HashSet::new();
     let mut all = Vec::new();
+    let mut add = |all: &mut Vec<Vec<usize>>, positions: Vec<usize>| {
+        let positions = without_idle(knobs, positions);
+        if seen.insert(positions.clone()) {
+            all.push(positions);
+        }
+    };
     for level in 0..BASES {
         for bearer in 0..bearers {
-            all.push(base(bearer, level));
+            add(&mut all, base(bearer, level));
         }
     }
     let replaced = |positions: &[usize], changes: &[(usize, usize)]| -> Vec<usize> {
@@ -103,21 +147,21 @@ fn changed(lengths: &[usize], max: usize) -> Vec<Vec<usize>> {
             })
             .collect()
     };
-    // Half of the work is for random combinations.
-    let most = max / 2;
     let singles: Vec<(usize, usize)> = lengths
         .iter()
         .enumerate()
         .skip(1)
         .flat_map(|(knob, length)| (0..*length).map(move |position| (knob, position)))
         .collect();
+    // A part of the work is for pairs and random combinations.
+    let (most, half) = (max / 4 * 3, max / 2);
     for level in 0..BASES {
         for bearer in (0..bearers).rev() {
             for single in &singles {
                 if all.len() >= most {
-                    return all;
+                    return (all, level > 0);
                 }
-                all.push(replaced(&base(bearer, level), &[*single]));
+                add(&mut all, replaced(&base(bearer, level), &[*single]));
             }
         }
     }
@@ -125,13 +169,13 @@ fn changed(lengths: &[usize], max: usize) -> Vec<Vec<usize>> {
         for bearer in (0..bearers).rev() {
             for (at, one) in singles.iter().enumerate() {
                 for other in singles.iter().skip(at + 1) {
-                    if all.len() >= most {
-                        return all;
+                    if all.len() >= half {
+                        return (all, true);
                     }
-                    all.push(replaced(&base(bearer, level), &[*one, *other]));
+                    add(&mut all, replaced(&base(bearer, level), &[*one, *other]));
                 }
             }
         }
     }
-    all
+    (all, true)
 }

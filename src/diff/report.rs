@@ -13,7 +13,8 @@ use crate::time::UnixTime;
 pub struct Differences {
     /// Whether both say the same, so that every request is judged alike.
     pub is_equal: bool,
-    /// Whether the search ended by itself. Otherwise it reached its limit.
+    /// Whether the search tried every value that it knows of. Otherwise it reached a limit, or a changed
+    /// condition calculates.
     pub is_complete: bool,
     /// The number of requests that were judged by both.
     pub requests: usize,
@@ -35,6 +36,8 @@ pub struct Entry {
     pub words: Vec<String>,
     /// Requests that are judged otherwise, one for each way.
     pub examples: Vec<Example>,
+    /// Why the search cannot say what a change of what decides does. Empty if it can.
+    pub unproven: Vec<String>,
 }
 
 /// What an entry is about.
@@ -171,6 +174,11 @@ impl Differences {
         examples.any(|example| example.effect == effect)
     }
 
+    /// Whether some change of what decides has an effect that the search cannot tell completely.
+    pub fn is_unproven(&self) -> bool {
+        self.entries.iter().any(|entry| !entry.unproven.is_empty())
+    }
+
     /// All examples.
     pub fn examples(&self) -> impl Iterator<Item = &Example> {
         self.entries.iter().flat_map(|entry| &entry.examples)
@@ -205,42 +213,18 @@ impl Differences {
         for effect in Effect::ALL {
             let has = |entry: &&Entry| entry.examples.iter().any(|own| own.effect == effect);
             let with: Vec<&Entry> = self.entries.iter().filter(has).collect();
-            if with.is_empty() {
-                continue;
-            }
-            let count = |is: fn(&Subject) -> bool, one: &str, many: &str| {
-                let count = with.iter().filter(|entry| is(&entry.subject)).count();
-                match count {
-                    0 => None,
-                    1 => Some(format!("1 {one}")),
-                    _ => Some(format!("{count} {many}")),
-                }
-            };
-            let counts = [
-                count(
-                    |it| matches!(it, Subject::Rule(_) | Subject::RemovedRule(_)),
-                    "rule",
-                    "rules",
-                ),
-                count(
-                    |it| matches!(it, Subject::Provider(_)),
-                    "provider",
-                    "providers",
-                ),
-                count(
-                    |it| matches!(it, Subject::Setting(_) | Subject::Form(_)),
-                    "other setting",
-                    "other settings",
-                ),
-            ];
-            let counts: Vec<String> = counts.into_iter().flatten().collect();
-            parts.push(format!("{}: {}", effect.name(), counts.join(", ")));
+            parts.extend(counted(effect.name(), &with));
         }
-        match parts.is_empty() {
-            true => "the configurations differ, but no request was found that they judge otherwise"
-                .to_owned(),
-            false => parts.join("; "),
+        if parts.is_empty() {
+            parts.push(
+                "the configurations differ, but no request was found that they judge otherwise"
+                    .to_owned(),
+            );
         }
+        let unproven = |entry: &&Entry| !entry.unproven.is_empty();
+        let with: Vec<&Entry> = self.entries.iter().filter(unproven).collect();
+        parts.extend(counted("unproven", &with));
+        parts.join("; ")
     }
 
     fn limits(&self) -> Vec<String> {
@@ -250,7 +234,7 @@ impl Differences {
         )];
         if !self.is_complete {
             lines.push(
-                "That is the limit of the search: further differences are possible.".to_owned(),
+                "The search left something out: further differences are possible.".to_owned(),
             );
         }
         if self.examples().next().is_none() {
@@ -258,6 +242,9 @@ impl Differences {
                 "That none is judged otherwise is no proof that the configurations are equal."
                     .to_owned(),
             );
+        }
+        if self.is_unproven() {
+            lines.push("Review each unproven change: it may widen what is allowed.".to_owned());
         }
         lines
     }
@@ -288,6 +275,7 @@ impl Differences {
                 "change": entry.change,
                 "words": entry.words,
                 "effects": effects,
+                "unproven": entry.unproven,
                 "examples": examples,
             })
         };
@@ -298,9 +286,41 @@ impl Differences {
             "requests": self.requests,
             "widened": self.has(Effect::Widened),
             "narrowed": self.has(Effect::Narrowed),
+            "unproven": self.is_unproven(),
             "differences": self.entries.iter().map(entry).collect::<Vec<_>>(),
         })
     }
+}
+
+/// How many entries of each kind are so: `widened: 2 rules`.
+fn counted(what: &str, entries: &[&Entry]) -> Option<String> {
+    let count = |is: fn(&Subject) -> bool, one: &str, many: &str| {
+        let count = entries.iter().filter(|entry| is(&entry.subject)).count();
+        match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            _ => Some(format!("{count} {many}")),
+        }
+    };
+    let counts = [
+        count(
+            |it| matches!(it, Subject::Rule(_) | Subject::RemovedRule(_)),
+            "rule",
+            "rules",
+        ),
+        count(
+            |it| matches!(it, Subject::Provider(_)),
+            "provider",
+            "providers",
+        ),
+        count(
+            |it| matches!(it, Subject::Setting(_) | Subject::Form(_)),
+            "other setting",
+            "other settings",
+        ),
+    ];
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    (!counts.is_empty()).then(|| format!("{what}: {}", counts.join(", ")))
 }
 
 /// The maximum number of examples for one entry.
@@ -314,12 +334,15 @@ impl Entry {
                 effects.push(example.effect.name());
             }
         }
-        let head: Vec<&str> = self.change.into_iter().chain(effects).collect();
+        let unproven = (!self.unproven.is_empty()).then_some("unproven");
+        let head = self.change.into_iter().chain(effects).chain(unproven);
+        let head: Vec<&str> = head.collect();
         let mut lines = vec![match head.is_empty() {
             true => self.name.clone(),
             false => format!("{}: {}", self.name, head.join(", ")),
         }];
         lines.extend(self.words.iter().map(|words| format!("  {words}")));
+        lines.extend(self.unproven.iter().map(|why| format!("  unproven: {why}")));
         for example in self.examples.iter().take(MAX_EXAMPLES) {
             lines.extend(example.lines().into_iter().map(|line| format!("  {line}")));
         }

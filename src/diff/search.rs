@@ -4,16 +4,21 @@
 //! pair of rules, tokens and what conditions ask for are varied. Last, so are the settings of providers
 //! that differ.
 
+mod causes;
 mod entries;
+mod minimise;
+mod unproven;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use super::judge::{Judge, Mint, Outcome, Verdict, text_of, with_request};
-use super::knobs::{Carried, Knob, Trial, knobs, set};
+use super::knobs::{Carried, Knobs, Surroundings, Trial, knobs, set};
 use super::positions::Positions;
 use super::report::{Differences, Effect};
 use super::request::{Bearer, Shape};
-use super::shapes::shapes;
+use super::shapes::{Pairs, shapes};
 use super::structure::Structure;
 use super::tokens::{Variant, usual, variants};
 use super::{Error, Limits, Side, words};
@@ -61,6 +66,10 @@ struct Found {
 
 type Key = (Cause, Effect);
 
+/// Requests without a token are alike if the same rules decide them, and if the same reason about
+/// their form refuses them.
+type Class = (Rules, [Option<Reason>; 2]);
+
 struct Search<'s> {
     sides: [&'s Side<'s>; 2],
     structure: Structure,
@@ -76,6 +85,22 @@ struct Search<'s> {
     trials: usize,
     is_complete: bool,
     found: BTreeMap<Key, Found>,
+    covered: Covered,
+}
+
+/// What the search has reached, and what it had to leave out.
+#[derive(Debug, Default)]
+struct Covered {
+    /// The pairs of rules that decide some request.
+    classes: BTreeSet<Rules>,
+    /// The pairs of rules for which not every value was tried.
+    cut: BTreeSet<Rules>,
+    /// The changed rules, by side and position, for which not every pattern was tried.
+    cut_patterns: BTreeSet<(usize, usize)>,
+    /// The settings of providers that some request showed to matter.
+    shown: BTreeSet<(usize, &'static str)>,
+    /// The settings of providers of which not every value was tried.
+    cut_settings: BTreeSet<(usize, &'static str)>,
 }
 
 /// Settings for all rules that differ.
@@ -147,6 +172,7 @@ pub(super) fn compare<'s>(
         trials: 0,
         is_complete: true,
         found: BTreeMap::new(),
+        covered: Covered::default(),
     };
     let is_equal = search.structure.is_same() && !globals.any() && !globals.denials;
     if !is_equal {
@@ -171,9 +197,12 @@ impl<'s> Search<'s> {
             let is_alone = old.is_none() || new.is_none();
             if is_alone || !pair.differing.is_empty() {
                 let own = variants(&pair.name, old, new, &pair.differing);
-                of_settings.extend(own.into_iter().map(|variant| (index, variant)));
+                let cut = own.cut.into_iter().map(|setting| (index, setting));
+                self.covered.cut_settings.extend(cut);
+                of_settings.extend(own.found.into_iter().map(|variant| (index, variant)));
             }
         }
+        self.is_complete &= self.covered.cut_settings.is_empty() && !self.has_unsearchable();
         self.prepare_keys(&carried, &of_settings)?;
         let classes = self.classes();
         self.vary_rules(&classes, &carried)?;
@@ -216,15 +245,14 @@ impl<'s> Search<'s> {
     /// The pairs of rules that decide some request, each with its smallest requests.
     fn classes(&mut self) -> Vec<(Rules, Vec<Shape>)> {
         let [old, new] = self.sides;
-        let structure = &self.structure;
-        let any = self.globals.any();
-        let found = shapes(
-            [old.policy, new.policy],
-            |side, index| any || structure.is_changed(side, index),
-            self.limits.shapes,
-        );
+        let pairs = ChangedRules {
+            structure: &self.structure,
+            all: self.globals.any(),
+        };
+        let found = shapes([old.policy, new.policy], &pairs, self.limits.shapes);
         self.is_complete &= found.is_complete;
-        let mut classes: BTreeMap<Rules, Vec<Shape>> = BTreeMap::new();
+        self.covered.cut_patterns = found.cut;
+        let mut classes: BTreeMap<Class, Vec<Shape>> = BTreeMap::new();
         for shape in found.all {
             let trial = Trial {
                 shape,
@@ -235,7 +263,9 @@ impl<'s> Search<'s> {
             self.note(&trial, &verdicts, None);
             let [old, new] = &verdicts.0;
             let rules = [old, new].map(|verdict| verdict.rule.map(|id| id.0));
-            let shapes = classes.entry(rules).or_default();
+            let about_form = [old, new].map(|verdict| verdict.reason.filter(is_about_form));
+            self.covered.classes.insert(rules);
+            let shapes = classes.entry((rules, about_form)).or_default();
             if shapes.len() < MAX_SHAPES {
                 shapes.push(trial.shape);
             } else if let Some(largest) = shapes.iter_mut().max_by_key(|shape| shape.weight())
@@ -244,7 +274,10 @@ impl<'s> Search<'s> {
                 *largest = trial.shape;
             }
         }
-        let mut classes: Vec<(Rules, Vec<Shape>)> = classes.into_iter().collect();
+        let mut classes: Vec<(Rules, Vec<Shape>)> = classes
+            .into_iter()
+            .map(|((rules, _), shapes)| (rules, shapes))
+            .collect();
         for (_, shapes) in &mut classes {
             shapes.sort_by_key(Shape::weight);
         }
@@ -277,9 +310,10 @@ impl<'s> Search<'s> {
             .collect();
         let each = self.limits.trials / relevant.len().max(1);
         let each = each.clamp(TRIALS.0, TRIALS.1);
+        let around = self.surroundings();
         for ([old, new], shapes) in relevant {
             let rules = [self.rule(0, *old), self.rule(1, *new)];
-            let knobs = knobs(rules, carried.to_vec(), self.now.as_secs());
+            let knobs = knobs(rules, carried.to_vec(), &around);
             let weighted = shapes.len().max(1);
             for (index, shape) in shapes.iter().enumerate() {
                 // The first request gets most of the work; the others differ in what conditions see.
@@ -287,40 +321,72 @@ impl<'s> Search<'s> {
                     0 => each / 2,
                     _ => each / 2 / weighted,
                 };
-                if !self.turn(&knobs, shape, part.max(16), None)? {
-                    return Ok(());
+                let is_first = index == 0;
+                let is_complete = self.turn(&knobs, shape, part.max(16), None)?;
+                if is_first && !is_complete {
+                    self.is_complete = false;
+                    self.covered.cut.insert([*old, *new]);
                 }
             }
         }
         Ok(())
     }
 
-    /// Tries combinations of the knobs' values. False if the limit of all work is reached.
+    fn surroundings(&self) -> Surroundings {
+        let [old, new] = self.sides;
+        let providers = [old, new]
+            .into_iter()
+            .flat_map(|side| side.policy.providers());
+        let skews = providers.map(|(_, provider)| provider.terms.clock_skew.as_secs());
+        let skews: BTreeSet<u64> = skews.collect();
+        let cookies = |side: &Side<'_>| -> BTreeSet<String> {
+            let listed = side.settings.pointer("/upstream/remove_cookies");
+            let listed = match listed {
+                Some(Value::Array(names)) => names.as_slice(),
+                Some(one) => std::slice::from_ref(one),
+                None => &[],
+            };
+            let names = listed.iter().filter_map(Value::as_str);
+            names.map(|name| name.replace('*', "x")).collect()
+        };
+        let (before, after) = (cookies(old), cookies(new));
+        Surroundings {
+            now: self.now.as_secs(),
+            skews: skews.into_iter().collect(),
+            cookies: before.symmetric_difference(&after).cloned().collect(),
+        }
+    }
+
+    /// Whether the limit of all work is reached.
+    fn is_spent(&self) -> bool {
+        self.trials >= self.limits.trials || self.mint.signatures >= self.limits.tokens
+    }
+
+    /// Tries combinations of the knobs' values. False if some value was left out.
     fn turn(
         &mut self,
-        knobs: &[Knob],
+        knobs: &Knobs,
         shape: &Shape,
         max: usize,
         variant: Option<(usize, &'static str)>,
     ) -> Result<bool, Error> {
-        let mut tried: HashSet<Vec<usize>> = HashSet::new();
-        for positions in Positions::new(knobs, max) {
-            // Without a token, its claims do not count.
-            let positions = without_idle(knobs, positions);
-            if !tried.insert(positions.clone()) {
-                continue;
-            }
-            if self.trials >= self.limits.trials || self.mint.signatures >= self.limits.tokens {
+        if self.is_spent() {
+            return Ok(false);
+        }
+        let positions = Positions::new(&knobs.list, max);
+        let is_complete = knobs.is_complete && positions.has_every_value;
+        for positions in positions {
+            if self.is_spent() {
                 self.is_complete = false;
                 return Ok(false);
             }
             self.trials += 1;
-            let trial = set(knobs, &positions, shape, self.now.as_secs());
+            let trial = set(&knobs.list, &positions, shape, self.now.as_secs());
             let token = self.token(&trial)?;
             let verdicts = self.judge(&trial, token.as_ref());
             self.note(&trial, &verdicts, variant);
         }
-        Ok(true)
+        Ok(is_complete)
     }
 
     fn vary_providers(
@@ -350,17 +416,19 @@ impl<'s> Search<'s> {
         if relevant.len() > MAX_CLASSES && !of_settings.is_empty() {
             self.is_complete = false;
         }
+        let around = self.surroundings();
         for (index, variant) in of_settings {
             for ([old, new], shapes) in relevant.iter().take(MAX_CLASSES) {
                 let rules = [self.rule(0, *old), self.rule(1, *new)];
                 let carried = vec![variant.token.clone()];
-                let knobs = knobs(rules, carried, self.now.as_secs());
+                let knobs = knobs(rules, carried, &around);
                 let Some(shape) = shapes.first() else {
                     continue;
                 };
                 let hint = Some((*index, variant.setting));
-                if !self.turn(&knobs, shape, TRIALS.0, hint)? {
-                    return Ok(());
+                self.turn(&knobs, shape, TRIALS.0, hint)?;
+                if self.is_spent() {
+                    self.covered.cut_settings.extend(hint);
                 }
             }
         }
@@ -398,6 +466,7 @@ impl<'s> Search<'s> {
         let Some(key) = self.key(trial, judged, variant) else {
             return;
         };
+        self.covered.shown.extend(variant);
         let Judged(verdicts, _) = judged;
         let [old, new] = verdicts;
         let name = |side: usize, verdict: &Verdict| {
@@ -426,216 +495,35 @@ impl<'s> Search<'s> {
             }
         }
     }
-
-    /// What the difference is, and what causes it. `None` if there is none.
-    fn key(
-        &self,
-        trial: &Trial,
-        judged: &Judged,
-        variant: Option<(usize, &'static str)>,
-    ) -> Option<Key> {
-        let Judged([old, new], same_changes) = judged;
-        let effect = match (old.outcome, new.outcome) {
-            (Outcome::Allow, Outcome::Allow) if old.reason != new.reason => Effect::Answer,
-            (Outcome::Allow, Outcome::Allow) if !same_changes => Effect::Identity,
-            (Outcome::Allow, Outcome::Allow) | (Outcome::Respond, Outcome::Respond) => {
-                return None;
-            }
-            (Outcome::Respond, _) | (_, Outcome::Respond) => Effect::Answer,
-            (_, Outcome::Allow) => Effect::Widened,
-            (Outcome::Allow, _) => Effect::Narrowed,
-            _ if old.outcome != new.outcome || old.reason != new.reason => Effect::Answer,
-            _ => return None,
-        };
-        Some((self.cause(trial, [old, new], effect, variant), effect))
-    }
-
-    fn cause(
-        &self,
-        trial: &Trial,
-        [old, new]: [&Verdict; 2],
-        effect: Effect,
-        variant: Option<(usize, &'static str)>,
-    ) -> Cause {
-        let rules = [old, new].map(|verdict| verdict.rule.map(|id| id.0));
-        let same_requirement = {
-            let [old, new] = rules;
-            self.structure.require_the_same(old, new)
-        };
-        let reasons = [old.reason, new.reason];
-        if old.outcome == Outcome::Respond || new.outcome == Outcome::Respond {
-            return Cause::Setting("protected_resources");
-        }
-        if reasons.contains(&Some(Reason::SpoofedHeader)) {
-            return Cause::Setting("upstream");
-        }
-        for (reason, part) in [
-            (Reason::AmbiguousPath, "path"),
-            (Reason::AmbiguousMethod, "method"),
-            (Reason::AmbiguousHost, "host"),
-            (Reason::AmbiguousHeader, "header"),
-        ] {
-            if reasons.contains(&Some(reason)) {
-                return match self.globals.paths && part == "path" {
-                    true => Cause::Setting("paths"),
-                    false => Cause::Form(part),
-                };
-            }
-        }
-        if old.reason == new.reason && old.reason.is_some() && self.globals.enforce {
-            return Cause::Setting("enforce");
-        }
-        let is_about_token = old.is_token_refused != new.is_token_refused
-            || (old.is_token_refused && new.is_token_refused)
-            || (variant.is_some() && old.provider.is_some() != new.provider.is_some());
-        if let Bearer::Token(spec) = &trial.bearer
-            && is_about_token
-            && self.both_read(rules)
-        {
-            let found = self.structure.providers.iter();
-            let mut found = found
-                .enumerate()
-                .filter(|(_, pair)| pair.name == spec.provider);
-            let own = variant.or_else(|| found.next().map(|(index, _)| (index, "")));
-            if let Some((index, setting)) = own {
-                return Cause::Provider(index, setting);
-            }
-        }
-        if let (Some((index, setting)), true) = (variant, same_requirement) {
-            return Cause::Provider(index, setting);
-        }
-        let [before, after] = self.sides.map(|side| side.policy.cors_preflight());
-        let is_preflight = trial.shape.method == "OPTIONS"
-            && trial.shape.headers.iter().any(|(name, _)| name == "origin");
-        if is_preflight && before != after && same_requirement {
-            return Cause::Setting("cors_preflight");
-        }
-        if effect == Effect::Identity && self.globals.upstream && old.has_bearer == new.has_bearer {
-            return Cause::Setting("upstream");
-        }
-        let [old, new] = rules;
-        Cause::Rules(old, new)
-    }
-
-    /// Whether both rules look at tokens.
-    fn both_read(&self, [old, new]: Rules) -> bool {
-        [self.rule(0, old), self.rule(1, new)].iter().all(|rule| {
-            rule.is_some_and(|rule| {
-                matches!(rule.access, Access::Optional(_) | Access::Required(_))
-            })
-        })
-    }
-
-    /// Takes away what the examples do not need.
-    fn minimise(&mut self) -> Result<(), Error> {
-        let keys: Vec<Key> = self.found.keys().copied().collect();
-        for key in keys {
-            while let Some(found) = self.found.get(&key) {
-                let (cause, _) = key;
-                let variant = match cause {
-                    Cause::Provider(index, setting) => Some((index, setting)),
-                    Cause::Setting(_) | Cause::Form(_) | Cause::Rules(..) => None,
-                };
-                let weight = found.trial.weight();
-                let mut is_smaller = false;
-                for smaller in smaller(&found.trial) {
-                    let token = self.token(&smaller)?;
-                    let judged = self.judge(&smaller, token.as_ref());
-                    if self.key(&smaller, &judged, variant) == Some(key)
-                        && smaller.weight() < weight
-                    {
-                        self.note(&smaller, &judged, variant);
-                        is_smaller = true;
-                        break;
-                    }
-                }
-                if !is_smaller {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The positions with those of the token's parts at their first value, unless there is a token.
-fn without_idle(knobs: &[Knob], mut positions: Vec<usize>) -> Vec<usize> {
-    let mut both = knobs.iter().zip(&positions);
-    let carried = both.find_map(|(knob, position)| match knob {
-        Knob::Bearer(values) => values.get(*position),
-        _ => None,
-    });
-    if !matches!(carried, Some(Carried::Token(..))) {
-        for (knob, position) in knobs.iter().zip(&mut positions) {
-            if knob.is_of_token() {
-                *position = 0;
-            }
-        }
-    }
-    positions
 }
 
 /// The verdicts, and whether both upstreams receive the same.
 struct Judged([Verdict; 2], bool);
 
-/// The trial without one of its parts, or with one of them in the usual form.
-fn smaller(trial: &Trial) -> Vec<Trial> {
-    let mut all = Vec::new();
-    for position in 0..trial.shape.headers.len() {
-        let mut less = trial.clone();
-        less.shape.headers.remove(position);
-        all.push(less);
+/// The rules for which the search tries most.
+struct ChangedRules<'s> {
+    structure: &'s Structure,
+    /// Whether a setting for all rules differs.
+    all: bool,
+}
+
+impl Pairs for ChangedRules<'_> {
+    fn is_changed(&self, side: usize, index: usize) -> bool {
+        self.all || self.structure.is_changed(side, index)
     }
-    for position in 0..trial.shape.context.len() {
-        let mut less = trial.clone();
-        less.shape.context.remove(position);
-        all.push(less);
+
+    fn other(&self, side: usize, index: usize) -> Option<usize> {
+        self.structure.rules.get(side)?.get(index)?.other
     }
-    if let Some((path, _)) = trial.shape.path.split_once('?') {
-        let mut less = trial.clone();
-        path.clone_into(&mut less.shape.path);
-        all.push(less);
-    }
-    let plain = Shape::plain("", "", "");
-    if trial.shape.address != plain.address || !trial.shape.principal.is_empty() {
-        let mut less = trial.clone();
-        less.shape.address.clone_from(&plain.address);
-        all.push(less.clone());
-        less.shape.principal.clear();
-        all.push(less);
-    }
-    if let Bearer::Token(spec) = &trial.bearer {
-        let with = |change: &dyn Fn(&mut super::request::TokenSpec)| {
-            let mut less = trial.clone();
-            let mut spec = spec.clone();
-            change(&mut spec);
-            less.bearer = Bearer::Token(spec);
-            less
-        };
-        let mut nothing = trial.clone();
-        nothing.bearer = Bearer::None;
-        all.push(nothing);
-        for (name, value) in &spec.claims {
-            all.push(with(&|spec| {
-                spec.claims.remove(name);
-            }));
-            let words: Vec<&str> = value.as_str().unwrap_or_default().split(' ').collect();
-            if words.len() > 1 {
-                for position in 0..words.len() {
-                    let mut others = words.clone();
-                    others.remove(position);
-                    all.push(with(&|spec| {
-                        spec.claims.insert(name.clone(), others.join(" ").into());
-                    }));
-                }
-            }
-        }
-        if spec.auth_time.is_some() {
-            all.push(with(&|spec| {
-                spec.auth_time = None;
-                spec.noteworthy.retain(|name| *name != "auth_time");
-            }));
-        }
-    }
-    all
+}
+
+fn is_about_form(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::AmbiguousPath
+            | Reason::AmbiguousMethod
+            | Reason::AmbiguousHost
+            | Reason::AmbiguousHeader
+            | Reason::SpoofedHeader
+    )
 }

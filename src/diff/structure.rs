@@ -18,6 +18,8 @@ pub(super) struct ProviderPair {
     /// The settings that decisions depend on and that differ.
     pub(super) differing: Vec<&'static str>,
     pub(super) words: Vec<String>,
+    /// Whether it says otherwise where its keys come from.
+    pub(super) has_other_keys: bool,
 }
 
 /// One rule of a side.
@@ -118,6 +120,7 @@ fn providers(old: &Side<'_>, new: &Side<'_>) -> Vec<ProviderPair> {
             new: found.map(|(id, _)| id),
             differing: Vec::new(),
             words: Vec::new(),
+            has_other_keys: false,
         };
         match found {
             None => pair.words = words::summary(&words::terms(provider)),
@@ -137,6 +140,7 @@ fn providers(old: &Side<'_>, new: &Side<'_>) -> Vec<ProviderPair> {
                 let before = effective(old, id).unwrap_or_default();
                 let after = effective(new, new_id).unwrap_or_default();
                 pair.words.extend(words::key_changes(&before, &after));
+                pair.has_other_keys = words::has_other_keys(&before, &after);
             }
         }
         pairs.push(pair);
@@ -148,6 +152,7 @@ fn providers(old: &Side<'_>, new: &Side<'_>) -> Vec<ProviderPair> {
             new: Some(id),
             differing: Vec::new(),
             words: words::summary(&words::terms(provider)),
+            has_other_keys: false,
         });
     }
     pairs

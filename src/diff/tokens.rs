@@ -3,6 +3,10 @@
 
 use serde_json::{Map, Value};
 
+mod variants;
+
+pub(super) use variants::{Variant, variants};
+
 use super::knobs::{Carried, ScopeClaims};
 use super::request::TokenSpec;
 use crate::keyring::Algorithm;
@@ -10,16 +14,13 @@ use crate::policy::Provider;
 use crate::token::claims::ClaimPath;
 use crate::token::issuer::TENANT_ID;
 use crate::token::source::TokenSource;
-use crate::token::{Audiences, Kind, RequiredClaim, Tenants, Terms};
+use crate::token::{Audiences, RequiredClaim, Tenants, Terms};
 
 /// The lifetime of tokens, in seconds.
 const LIFETIME: u64 = 600;
 
 /// A tenant that no configuration names.
 const OTHER_TENANT: &str = "00000000-0000-4000-8000-000000000000";
-
-/// The maximum number of values of a setting that are tried.
-const MAX_VALUES: usize = 16;
 
 /// A token that all of these settings of one provider accept, as far as that is possible.
 pub(super) fn usual(name: &str, sides: &[&Provider]) -> Carried {
@@ -196,263 +197,4 @@ fn remove(claims: &mut Map<String, Value>, path: &ClaimPath) {
         }
     }
     members.remove(last);
-}
-
-/// A token that shows what a changed setting of its provider does.
-#[derive(Clone, Debug)]
-pub(super) struct Variant {
-    /// The setting.
-    pub(super) setting: &'static str,
-    pub(super) token: Carried,
-}
-
-/// Tokens for each setting that differs between the two sides. A provider that only one side has has
-/// one: its usual token.
-pub(super) fn variants(
-    name: &str,
-    old: Option<&Provider>,
-    new: Option<&Provider>,
-    differing: &[&'static str],
-) -> Vec<Variant> {
-    let (Some(before), Some(after)) = (old, new) else {
-        let only: Vec<&Provider> = old.into_iter().chain(new).collect();
-        return vec![Variant {
-            setting: "",
-            token: usual(name, &only),
-        }];
-    };
-    let both = [before, after];
-    let mut all = Variants {
-        found: Vec::new(),
-        base: usual(name, &both),
-    };
-    for setting in differing {
-        all.of_setting(setting, both);
-        // A token of one side may differ in several settings at once.
-        for side in both {
-            let mut token = usual(name, &[side]);
-            if let Carried::Token(spec, _) = &mut token {
-                spec.noteworthy.extend(note(setting).map(str::to_owned));
-                if *setting == "required_claims" {
-                    spec.noteworthy.extend(missing(&spec.usual, both));
-                }
-            }
-            all.found.push(Variant { setting, token });
-        }
-    }
-    all.found
-}
-
-/// What a person has to know of a token that shows what a setting does.
-fn note(setting: &str) -> Option<&'static str> {
-    Some(match setting {
-        "issuer" | "issuer_aliases" => "iss",
-        "tenants" => "tid",
-        "audiences" | "audience_claim" => "aud",
-        "algorithms" => "alg",
-        "token_types" | "also_accept" => "typ",
-        "max_lifetime" => "exp",
-        _ => return None,
-    })
-}
-
-/// The claims that one side requires and the token does not have.
-fn missing(claims: &Map<String, Value>, both: [&Provider; 2]) -> Vec<String> {
-    let required = both.iter().flat_map(|side| &side.terms.required_claims);
-    let names = required.filter_map(|claim| claim.path.names().first());
-    let mut names: Vec<String> = names.cloned().collect();
-    names.retain(|name| !claims.contains_key(name));
-    names.dedup();
-    names
-}
-
-struct Variants {
-    found: Vec<Variant>,
-    base: Carried,
-}
-
-impl Variants {
-    /// Adds the usual token after a change, which a person reads as `note`.
-    fn add(
-        &mut self,
-        setting: &'static str,
-        note: &[&'static str],
-        change: impl FnOnce(&mut TokenSpec, &mut ScopeClaims),
-    ) {
-        if let Carried::Token(mut spec, mut scopes) = self.base.clone() {
-            change(&mut spec, &mut scopes);
-            spec.noteworthy
-                .extend(note.iter().map(|name| (*name).to_owned()));
-            let token = Carried::Token(spec, scopes);
-            self.found.push(Variant { setting, token });
-        }
-    }
-
-    fn of_setting(&mut self, setting: &'static str, both: [&Provider; 2]) {
-        let terms = both.map(|provider| &provider.terms);
-        match setting {
-            "issuer" | "issuer_aliases" => {
-                let tenant = tenant(&terms);
-                for issuer in terms.iter().flat_map(|own| {
-                    let aliases = own.issuer_aliases.iter();
-                    [&own.issuer].into_iter().chain(aliases)
-                }) {
-                    self.add(setting, &["iss"], |spec, _| {
-                        set_issuer(&mut spec.usual, issuer, &tenant);
-                    });
-                }
-            }
-            "tenants" => self.tenants(setting, terms),
-            "audiences" | "audience_claim" => self.audiences(setting, terms),
-            "algorithms" => {
-                for alg in Algorithm::ALL {
-                    let [old, new] = terms.map(|terms| terms.algorithms.contains(alg));
-                    if old != new {
-                        self.add(setting, &["alg"], |spec, _| spec.alg = alg);
-                    }
-                }
-            }
-            "token_types" | "also_accept" => self.types(setting, terms),
-            "clock_skew" => {
-                let [old, new] = terms.map(|terms| terms.clock_skew.as_secs());
-                let (less, more) = (old.min(new), old.max(new));
-                let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-                self.add(setting, &["exp"], |spec, _| {
-                    spec.exp = Some(-seconds(less));
-                    spec.iat = Some(-seconds(less) - 60);
-                });
-                self.add(setting, &["nbf"], |spec, _| spec.nbf = Some(seconds(more)));
-                self.add(setting, &["iat"], |spec, _| spec.iat = Some(seconds(more)));
-            }
-            "max_lifetime" => {
-                let limits = terms.map(|terms| terms.max_lifetime);
-                for limit in limits.into_iter().flatten() {
-                    let limit = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX - 1);
-                    for exp in [limit, limit + 1] {
-                        self.add(setting, &["iat", "exp"], |spec, _| spec.exp = Some(exp));
-                    }
-                }
-                self.add(setting, &["iat"], |spec, _| spec.iat = None);
-            }
-            "max_token_bytes" => {
-                let [old, new] = terms.map(|terms| terms.max_token_bytes);
-                // The middle. Three bytes are four in base64url, and the rest takes about 500.
-                let middle = usize::midpoint(old, new).saturating_sub(500) / 4 * 3;
-                self.add(setting, &["length"], |spec, _| spec.padding = middle);
-            }
-            "required_claims" => {
-                for claim in terms.iter().flat_map(|own| &own.required_claims) {
-                    self.required(setting, claim);
-                }
-            }
-            "scope_claims" => {
-                for path in terms.iter().flat_map(|own| &own.scope_claims) {
-                    let names = path.names().to_vec();
-                    self.add(setting, &[], |_, scopes| *scopes = vec![names]);
-                }
-            }
-            "token_from" => {
-                for place in both.iter().flat_map(|provider| &provider.token_from) {
-                    self.add(setting, &[], |spec, _| {
-                        spec.place = (**place).clone();
-                        spec.is_place_unusual = true;
-                    });
-                }
-            }
-            // A token that is refused shows whether refusals take effect.
-            "enforce" => {
-                self.add(setting, &["exp"], |spec, _| {
-                    spec.iat = Some(-200_000);
-                    spec.exp = Some(-100_000);
-                });
-            }
-            _ => {}
-        }
-    }
-
-    fn tenants(&mut self, setting: &'static str, terms: [&Terms; 2]) {
-        let template = terms.map(|own| own.issuer.as_str());
-        let template = template.into_iter().find(|own| own.contains(TENANT_ID));
-        let template = template.unwrap_or_default().to_owned();
-        let listed = terms.iter().flat_map(|own| match &own.tenants {
-            Tenants::AnyOf(tenants) => tenants.as_slice(),
-            Tenants::None | Tenants::Any => &[],
-        });
-        let listed = listed.take(MAX_VALUES).map(String::as_str);
-        for tenant in listed.chain([OTHER_TENANT]) {
-            self.add(setting, &["tid"], |spec, _| {
-                set_issuer(&mut spec.usual, &template, tenant);
-            });
-        }
-    }
-
-    fn audiences(&mut self, setting: &'static str, terms: [&Terms; 2]) {
-        let claims = terms.map(|own| &own.audience_claim);
-        let names = terms.iter().flat_map(|own| names_of(&own.audiences));
-        let mut names: Vec<&str> = names.map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        names.truncate(MAX_VALUES);
-        names.push("other-audience");
-        for name in names {
-            self.add(setting, &["aud"], |spec, _| {
-                for claim in claims {
-                    put(&mut spec.usual, claim, name.into());
-                }
-            });
-        }
-        for claim in claims {
-            self.add(setting, &["aud"], |spec, _| remove(&mut spec.usual, claim));
-        }
-        self.add(setting, &["aud"], |spec, _| {
-            for claim in claims {
-                remove(&mut spec.usual, claim);
-            }
-        });
-    }
-
-    fn types(&mut self, setting: &'static str, terms: [&Terms; 2]) {
-        let listed = terms.iter().flat_map(|own| &own.token_types);
-        let kinds = terms.iter().flat_map(|own| &own.also_accept);
-        let listed = listed.cloned();
-        let kinds = kinds.filter_map(|kind| typ_of(*kind)).map(str::to_owned);
-        let usual = ["at+jwt", "JWT"].map(str::to_owned);
-        for typ in listed.chain(kinds).chain(usual) {
-            self.add(setting, &["typ"], |spec, _| spec.typ = Some(typ));
-        }
-        self.add(setting, &["typ"], |spec, _| spec.typ = None);
-    }
-
-    fn required(&mut self, setting: &'static str, claim: &RequiredClaim) {
-        let values = claim.any_of.iter().take(MAX_VALUES).map(String::as_str);
-        for value in values.chain(["other-value"]) {
-            self.add(setting, &[], |spec, _| {
-                remove(&mut spec.usual, &claim.path);
-                put(&mut spec.claims, &claim.path, value.into());
-                spec.noteworthy.extend(claim.path.names().first().cloned());
-            });
-        }
-        self.add(setting, &[], |spec, _| {
-            remove(&mut spec.usual, &claim.path);
-            spec.noteworthy.extend(claim.path.names().first().cloned());
-        });
-    }
-}
-
-/// A `typ` that names the kind. `None` if only claims reveal it.
-fn typ_of(kind: Kind) -> Option<&'static str> {
-    Some(match kind {
-        Kind::AccessToken => "at+jwt",
-        Kind::IdToken => "id+jwt",
-        Kind::Assertion => "client-authentication+jwt",
-        Kind::RefreshToken => "refresh+jwt",
-        Kind::RegistrationToken => "registration-access-token+jwt",
-        Kind::SecurityEvent => "secevent+jwt",
-        Kind::Introspection => "token-introspection+jwt",
-        Kind::AuthorizationRequest => "oauth-authz-req+jwt",
-        Kind::AuthorizationResponse => return None,
-        Kind::DpopProof => "dpop+jwt",
-        Kind::Credential => "vc+jwt",
-        Kind::Statement => "entity-statement+jwt",
-    })
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+mod excerpt;
+
 use crate::config::values::in_words;
 use crate::escaped::{Escaped, listed};
 use crate::keyring::ProviderId;
@@ -115,8 +117,13 @@ fn change(old: &Field, new: &Field) -> String {
     match (&old.value, &new.value) {
         (Setting::Many(old), Setting::Many(new)) => {
             let only = |these: &[Item], others: &[Item]| -> Vec<Escaped> {
+                let others_only = || {
+                    let only = others.iter().filter(|item| !these.contains(item));
+                    only.map(|item| item.text.trim())
+                };
                 let only = these.iter().filter(|item| !others.contains(item));
-                only.map(Item::escaped).collect()
+                only.map(|item| excerpt::beside_nearest(item.text.trim(), others_only()))
+                    .collect()
             };
             let (removed, added) = (only(old, new), only(new, old));
             let side = |texts: &[Escaped], what: &str| match texts.is_empty() {
@@ -133,12 +140,18 @@ fn change(old: &Field, new: &Field) -> String {
             format!("`{name}`: {}{none}", sides.join(", "))
         }
         (old, new) => {
-            let shown = |value: &Setting| match value {
-                Setting::One(Some(item)) => format!("`{}`", item.escaped()),
+            let text = |value: &Setting| match value {
+                Setting::One(Some(item)) => item.text.trim().to_owned(),
+                Setting::One(None) | Setting::Many(_) => String::new(),
+            };
+            let shown = |value: &Setting, other: &Setting| match value {
+                Setting::One(Some(_)) => {
+                    format!("`{}`", excerpt::beside(&text(value), &text(other)))
+                }
                 Setting::Many(items) if !items.is_empty() => list(items),
                 Setting::One(None) | Setting::Many(_) => "not set".to_owned(),
             };
-            format!("`{name}`: {} → {}", shown(old), shown(new))
+            format!("`{name}`: {} → {}", shown(old, new), shown(new, old))
         }
     }
 }
@@ -339,8 +352,13 @@ pub(super) fn other_settings(before: &Value, after: &Value) -> Vec<(String, Vec<
     changed
 }
 
-/// The longest JSON text that is shown, in characters.
-const MAX_SHOWN: usize = 120;
+/// The settings that say who signs a provider's tokens.
+const OF_TRUST: [&str; 2] = ["discovery_url", "jwks"];
+
+/// Whether a provider's keys come from elsewhere.
+pub(super) fn has_other_keys(old: &Value, new: &Value) -> bool {
+    OF_TRUST.iter().any(|name| old.get(name) != new.get(name))
+}
 
 fn compare_values(path: &str, old: &Value, new: &Value, words: &mut Vec<String>) {
     if old == new {
@@ -355,15 +373,20 @@ fn compare_values(path: &str, old: &Value, new: &Value, words: &mut Vec<String>)
         }
         return;
     }
-    let shown = |value: &Value| match value {
-        Value::Null => "not set".to_owned(),
-        Value::String(text) => format!("`{}`", Escaped::from(text.as_str())),
-        other => {
-            let text: String = other.to_string().chars().take(MAX_SHOWN).collect();
-            format!("`{text}`")
-        }
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     };
-    words.push(format!("`{path}`: {} → {}", shown(old), shown(new)));
+    let shown = |value: &Value, other: &Value| match value {
+        Value::Null => "not set".to_owned(),
+        value => format!("`{}`", excerpt::beside(&text(value), &text(other))),
+    };
+    words.push(format!(
+        "`{path}`: {} → {}",
+        shown(old, new),
+        shown(new, old)
+    ));
 }
 
 /// The members of an object; what is absent has none.

@@ -11,7 +11,9 @@ use serde_json::Value;
 mod log_cases;
 mod logs;
 mod random;
+mod unproven;
 mod verify;
+mod widenings;
 
 use crate::support::command::run;
 use verify::Verifier;
@@ -110,7 +112,7 @@ fn rules_in_words() {
         (
             "  - { name: a, match: { path: { prefix: /a } }, condition: 'now < timestamp(\"2030-01-01T00:00:00Z\")' }",
             "  - { name: a, match: { path: { prefix: /a } }, condition: 'now < timestamp(\"2031-01-01T00:00:00Z\")' }",
-            &["rule `a`: widened", "at 2030-01-01T00:00:0"],
+            &["rule `a`: widened", "at 2030-"],
         ),
         (
             "  - { name: a, match: { path: { prefix: /a }, headers: { x-env: [dev, test] } }, access: public }",
@@ -436,6 +438,13 @@ async fn the_command() {
     let open = closed.replace("deny", "public");
     let closed = write(directory.path(), "closed.yaml", &with_rules(closed));
     let open = write(directory.path(), "open.yaml", &with_rules(&open));
+    let certificate = |of: &str| {
+        let rule = format!(
+            "  - {{ name: a, match: {{ path: {{ prefix: /a }} }}, condition: 'source.certificate == \"{of}\"' }}"
+        );
+        write(directory.path(), &format!("{of}.yaml"), &with_rules(&rule))
+    };
+    let (one, other) = (certificate("one"), certificate("other"));
     let wrong = write(directory.path(), "wrong.yaml", "providers: []\nrulez: []\n");
     for (arguments, code, expected) in [
         (&[&*closed, &*open][..], 0, "widened: 1 rule"),
@@ -444,6 +453,19 @@ async fn the_command() {
         (&[&open, &closed, "--fail-on", "narrowed"], 1, "narrowed"),
         (&[&open, &closed, "--fail-on", "any"], 1, "narrowed"),
         (&[&open, &open, "--fail-on", "any"], 0, "no difference"),
+        (&[&one, &other], 0, "unproven: 1 rule"),
+        (&[&one, &other, "--fail-on", "widened"], 1, "unproven"),
+        (&[&one, &other, "--fail-on", "narrowed"], 1, "unproven"),
+        (
+            &[&one, &other, "--fail-on", "widened", "--accept-unproven"],
+            0,
+            "unproven",
+        ),
+        (
+            &[&closed, &open, "--fail-on", "widened", "--accept-unproven"],
+            1,
+            "widened",
+        ),
         (&[&open, &wrong], 2, "rulez"),
         (
             &[&wrong, "/nonexistent.yaml"],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::unproven::Shown;
 use super::{Cause, Found, Search};
 use crate::decision::Reason;
 use crate::diff::judge::with_request;
@@ -12,6 +13,7 @@ use crate::time::UnixTime;
 impl Search<'_> {
     pub(super) fn differences(mut self, is_equal: bool) -> Result<Differences, Error> {
         let found = std::mem::take(&mut self.found);
+        let shown = Shown::of(found.iter());
         let mut examples: BTreeMap<Subject, Vec<Example>> = BTreeMap::new();
         for ((cause, effect), found) in found {
             let example = self.example(effect, found)?;
@@ -31,11 +33,17 @@ impl Search<'_> {
                 change,
                 words: pair.words.clone(),
                 examples: examples.remove(&subject).unwrap_or_default(),
+                unproven: self.unproven_provider(index, pair),
                 subject,
             });
         }
-        entries.extend(self.rule_entries(&mut examples));
-        entries.extend(self.setting_entries(&mut examples));
+        entries.extend(self.rule_entries(&mut examples, &shown));
+        entries.extend(self.setting_entries(&mut examples, &shown));
+        if is_equal {
+            for entry in &mut entries {
+                entry.unproven.clear();
+            }
+        }
         entries.retain(|entry| {
             entry.change.is_some() || !entry.words.is_empty() || !entry.examples.is_empty()
         });
@@ -51,7 +59,11 @@ impl Search<'_> {
         })
     }
 
-    fn rule_entries(&self, examples: &mut BTreeMap<Subject, Vec<Example>>) -> Vec<Entry> {
+    fn rule_entries(
+        &self,
+        examples: &mut BTreeMap<Subject, Vec<Example>>,
+        shown: &Shown,
+    ) -> Vec<Entry> {
         let [old, new] = &self.structure.rules;
         let mut entries = Vec::new();
         for (index, rule) in new.iter().enumerate() {
@@ -87,6 +99,7 @@ impl Search<'_> {
                 change: before.is_none().then_some("added"),
                 words,
                 examples: examples.remove(&subject).unwrap_or_default(),
+                unproven: self.unproven_rule(rule.other, Some(index), shown),
                 subject,
             });
         }
@@ -101,6 +114,7 @@ impl Search<'_> {
                     change: Some("removed"),
                     words,
                     examples: examples.remove(&subject).unwrap_or_default(),
+                    unproven: self.unproven_rule(Some(index), None, shown),
                     subject,
                 });
             }
@@ -108,7 +122,11 @@ impl Search<'_> {
         entries
     }
 
-    fn setting_entries(&self, examples: &mut BTreeMap<Subject, Vec<Example>>) -> Vec<Entry> {
+    fn setting_entries(
+        &self,
+        examples: &mut BTreeMap<Subject, Vec<Example>>,
+        shown: &Shown,
+    ) -> Vec<Entry> {
         let [old, new] = self.sides;
         let mut changed = words::other_settings(&old.settings, &new.settings);
         let left: Vec<Subject> = examples.keys().cloned().collect();
@@ -128,6 +146,7 @@ impl Search<'_> {
                 change: None,
                 words,
                 examples: examples.remove(&subject).unwrap_or_default(),
+                unproven: self.unproven_setting(&name, shown),
                 subject,
             });
         }
@@ -143,6 +162,7 @@ impl Search<'_> {
                      changed"
                 )],
                 examples,
+                unproven: Vec::new(),
                 subject,
             });
         }
