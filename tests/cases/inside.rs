@@ -20,7 +20,6 @@ use crate::support::call::Answer;
 use crate::support::host::{Host, Record, Wakers};
 
 /// Asks the module about the request that a check describes with raw headers.
-#[expect(clippy::unnecessary_wraps, reason = "as other callers of the gate")]
 pub async fn module(
     service: &Service,
     check: &CheckRequest,

@@ -71,7 +71,7 @@ pub struct Gate {
 pub struct Pending {
     generation: Arc<Generation>,
     /// `None` if a signature check that is slow comes first.
-    outcome: Option<Outcome>,
+    outcome: Option<Box<Outcome>>,
 }
 
 impl Pending {
@@ -190,7 +190,7 @@ impl Gate {
             Some(Outcome::Decided(decision)) => Ok(Judged::new(generation, decision, request)),
             outcome => Err(Pending {
                 generation: Guard::into_inner(generation),
-                outcome,
+                outcome: outcome.map(Box::new),
             }),
         }
     }
@@ -206,7 +206,10 @@ impl Gate {
             generation,
             outcome,
         } = pending;
-        let outcome = outcome.unwrap_or_else(|| self.ask(&generation, request, &mut ()));
+        let outcome = match outcome {
+            Some(outcome) => *outcome,
+            None => self.ask(&generation, request, &mut ()),
+        };
         let decision = self
             .get_and_decide(&generation, request, max_wait, outcome, &mut ())
             .await;

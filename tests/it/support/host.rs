@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use claimgate_envoy::stream::{Line, Response, Source, Stream, Wake};
 use tokio::sync::Notify;
 
+/// A status, headers and a body.
+type Denied = (u16, Vec<(String, String)>, String);
+
 /// What the filter of one stream has done.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -15,7 +18,7 @@ pub struct Record {
     pub remove: Vec<String>,
     pub response: Vec<(String, String)>,
     pub metadata: Option<Vec<u8>>,
-    pub denied: Option<(u16, Vec<(String, String)>, String)>,
+    pub denied: Option<Denied>,
     pub resumed: usize,
 }
 
