@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use claimgate::config::Config;
 use claimgate::dev::signer::Signer;
+use claimgate::ext_authz::service::Service;
 use claimgate::keyring::Algorithm::{EdDsa, Es256, Es384, Es512, Rs256};
 use claimgate_envoy::filter::{Context, Filter, Judge, Next};
 use claimgate_envoy::stream::Source;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::support::gate::{Gate, token};
+use crate::support::gate::{Gate, provider, token};
 use crate::support::host::{Host, Record, Waker, Wakers};
 use crate::support::issuer::{Issuer, JWKS, Reply};
 use crate::support::keys::signer;
@@ -170,6 +172,35 @@ async fn a_stream_that_is_gone_is_left_alone() {
     let woken = timeout(Duration::from_millis(600), wakers.woken.notified()).await;
     assert!(woken.is_err(), "the stream was woken");
     assert!(record.borrow().denied.is_none());
+}
+
+/// Envoy's configuration changes while the key endpoint is down: the new one begins with the keys of the
+/// one before, and fetches by itself when that is gone.
+#[tokio::test(start_paused = true)]
+async fn a_new_configuration_begins_with_known_keys() {
+    let (old, new) = (signer(Es256, "old"), signer(Es256, "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let before = Gate::trusting(&issuer, "").await;
+    issuer.reply(JWKS, Reply::status(503));
+    let config = provider(&issuer, "renamed", "refresh: { min: 1m, max: 1m }");
+    let config = Config::from_yaml(&config).unwrap();
+    let others = [&before.service.gate];
+    let beside = claimgate::gate::Gate::start_beside(&others, config, before.clock.clone()).await;
+    let after = Gate {
+        service: Service { gate: beside },
+        clock: before.clock.clone(),
+    };
+    let exchange = Exchange::with_token(&after, &token(&issuer, &old));
+    assert_eq!(exchange.begin(), Next::Continue);
+    drop(before);
+    issuer.publish(&[&new]);
+    let newer = token(&issuer, &new);
+    let mut left = 600;
+    while !after.check(&newer).await.is_allow() {
+        sleep(Duration::from_secs(1)).await;
+        left -= 1;
+        assert!(left > 0, "the new key is not fetched");
+    }
 }
 
 /// The key endpoint hangs: the request is denied when the wait is over.

@@ -180,9 +180,12 @@ impl Engine {
         if let Some(running) = judges.get(&source).and_then(Weak::upgrade) {
             return running;
         }
+        // A change of Envoy's configuration must not cost the keys that the one before has.
+        let others: Vec<_> = judges.values().filter_map(Weak::upgrade).collect();
         let gate = self.runtime.block_on(async {
             log_providers(&config.policy, None);
-            let gate = Gate::start(config, Arc::new(SystemClock)).await;
+            let others: Vec<_> = others.iter().map(|other| &other.judge.gate).collect();
+            let gate = Gate::start_beside(&others, config, Arc::new(SystemClock)).await;
             // Missing keys may arrive later.
             let _ = timeout(MAX_HOLD, keys_arrive(&gate)).await;
             gate

@@ -1,7 +1,7 @@
 //! Turns the headers that a host shows into a [`Request`], as Envoy's `ext_authz` would describe it.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::stream::{Line, Source};
 use claimgate_core::decision::{Fault, Unreadable};
@@ -18,7 +18,7 @@ pub struct Description<'a> {
     method: Cow<'a, str>,
     host: Cow<'a, str>,
     path: Cow<'a, str>,
-    address: String,
+    address: &'a str,
     principal: &'a str,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Description<'a> {
             conflict: pseudo.conflict(&self.method, &self.host, &self.path),
             headers,
             source: Peer {
-                address: &self.address,
+                address: self.address,
                 principal: self.principal,
                 certificate: "",
             },
@@ -94,10 +94,17 @@ fn shown(value: &[u8]) -> Cow<'_, str> {
 }
 
 /// The IP address. Empty for a pipe and for Envoy itself.
-fn without_port(address: &str) -> String {
-    let socket = address.parse::<SocketAddr>().map(|socket| socket.ip());
-    let ip = socket.or_else(|_| address.parse::<IpAddr>());
-    ip.map(|ip| ip.to_string()).unwrap_or_default()
+fn without_port(address: &str) -> &str {
+    let is_ip = |text: &str| text.parse::<IpAddr>().is_ok();
+    if is_ip(address) {
+        return address;
+    }
+    let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let ip = bracketed.unwrap_or(host);
+    if is_ip(ip) { ip } else { "" }
 }
 
 /// The headers and the sender of a request that waits: the host's memory is valid only during a call.
@@ -162,6 +169,9 @@ mod tests {
             ("10.0.0.1", "10.0.0.1"),
             ("2001:db8::1", "2001:db8::1"),
             ("/run/envoy.sock", ""),
+            ("/run/envoy.sock:1", ""),
+            ("[::1]", ""),
+            ("::1:4711", "::1:4711"),
             ("envoy://internal/", ""),
             ("", ""),
         ] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::decision_log::{DecisionLog, Recorder};
-use crate::jwks::Jwks;
+use crate::jwks::{Earlier, Jwks};
 use crate::subjects::Subjects;
 use crate::telemetry::metrics::{Metrics, PolicyMetrics};
 use crate::telemetry::spans::Tracer;
@@ -43,7 +43,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Builds the generation of `config`, and reuses the parts of `earlier` that still apply.
+    /// Builds the generation of `config`, with what `earlier` knows of its providers' keys.
     pub(super) async fn start(
         config: Config,
         clock: &Arc<dyn Clock>,
@@ -51,7 +51,7 @@ impl Generation {
         decision_log: &DecisionLog,
         tracer: Option<&Tracer>,
         changed: watch::Sender<()>,
-        earlier: Option<&Self>,
+        earlier: Earlier<'_>,
     ) -> Self {
         let recorder = Recorder::start(&config, decision_log).await;
         let effective: Box<str> = config.effective().to_string().into();
@@ -72,7 +72,6 @@ impl Generation {
             written: _,
         } = config;
         let series = metrics.for_policy(&policy, hash.clone());
-        let earlier = earlier.map(|earlier| &earlier.jwks);
         Self {
             hash,
             effective,

@@ -5,7 +5,6 @@
 //!
 //! A provider outlives its configuration if the next one has the same settings for it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +66,48 @@ struct Provider {
     _tasks: JoinSet<()>,
 }
 
+/// What has fetched keys before.
+#[derive(Clone, Copy, Debug)]
+pub enum Earlier<'e> {
+    /// The keys of the configuration that the new one replaces.
+    Replaced(&'e Jwks),
+    /// The keys of configurations that stay.
+    Beside(&'e [&'e Jwks]),
+}
+
+/// What is known about the keys of a provider that starts.
+enum Known<'k> {
+    Nothing,
+    /// It has run so far, and continues.
+    Same(&'k Arc<Provider>),
+    /// Its keys.
+    Keys(&'k ProviderState),
+}
+
+impl<'e> Earlier<'e> {
+    fn known(self, settings: &KeySettings) -> Known<'e> {
+        let provider = match self {
+            Self::Replaced(jwks) => jwks.providers.iter().find(|provider| {
+                let known = &provider.state.settings;
+                known.name == settings.name
+            }),
+            Self::Beside(all) => {
+                let mut known = all.iter().flat_map(|jwks| &jwks.providers);
+                known.find(|provider| provider.state.settings.source == settings.source)
+            }
+        };
+        match (self, provider) {
+            (Self::Replaced(_), Some(known)) if known.state.settings == *settings => {
+                Known::Same(known)
+            }
+            (_, Some(known)) if known.state.settings.source == settings.source => {
+                Known::Keys(&known.state)
+            }
+            _ => Known::Nothing,
+        }
+    }
+}
+
 /// The result of asking for newer keys.
 #[derive(Clone, Copy, Debug)]
 pub struct LookUp {
@@ -80,26 +121,21 @@ impl Jwks {
     /// Starts to fetch the keys of all providers. Keys from files, from the configuration and from
     /// an earlier run are present when this returns.
     ///
-    /// A provider that `earlier` has with the same settings continues unchanged. One with the same
-    /// source of keys starts with the keys known so far. `changed` is notified of every change of
-    /// keys.
+    /// A provider that [`Earlier::Replaced`] has with the same settings continues unchanged. One with
+    /// the same source of keys starts with the keys known so far. `changed` is notified of every change
+    /// of keys.
     pub async fn start(
         providers: Vec<KeySettings>,
         clock: &Arc<dyn Clock>,
         metrics: &PolicyMetrics,
         tracer: Option<&Tracer>,
         changed: watch::Sender<()>,
-        earlier: Option<&Self>,
+        earlier: Earlier<'_>,
     ) -> Self {
         let board = Arc::new(Board::new(providers.len(), changed));
-        let known: HashMap<&str, &Arc<Provider>> = earlier
-            .into_iter()
-            .flat_map(|earlier| &earlier.providers)
-            .map(|provider| (provider.state.settings.name.as_str(), provider))
-            .collect();
         let providers = providers.into_iter().enumerate().map(|(index, settings)| {
             let metrics = metrics.keys(ProviderId(index)).cloned().unwrap_or_default();
-            let known = known.get(settings.name.as_str()).copied();
+            let known = earlier.known(&settings);
             Provider::start(settings, known, Arc::clone(clock), metrics, tracer.cloned())
         });
         // In parallel, so that a disk that hangs delays the start by only one timeout.
@@ -223,20 +259,19 @@ fn seconds(duration: Option<Duration>) -> f64 {
 }
 
 impl Provider {
-    /// Starts a provider with these settings. Returns `known`, which has the same name, if its
-    /// settings are equal.
+    /// Starts a provider with these settings.
     async fn start(
         settings: KeySettings,
-        known: Option<&Arc<Self>>,
+        known: Known<'_>,
         clock: Arc<dyn Clock>,
         metrics: KeyMetrics,
         tracer: Option<Tracer>,
     ) -> Arc<Self> {
         let known = match known {
-            Some(known) if known.state.settings == settings => return Arc::clone(known),
-            known => known.filter(|known| known.state.settings.source == settings.source),
+            Known::Same(provider) => return Arc::clone(provider),
+            Known::Keys(state) => Some(state),
+            Known::Nothing => None,
         };
-        let known = known.map(|known| &*known.state);
         let state = Arc::new(ProviderState::new(settings, metrics, known));
         let mut refresher = Refresher::new(Arc::clone(&state), clock, tracer);
         refresher.prepare(known).await;

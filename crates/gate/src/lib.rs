@@ -33,6 +33,7 @@ pub use log::Circumstances;
 
 use crate::decision_log::DecisionLog;
 use crate::denials::RecentDenials;
+use crate::jwks::Earlier;
 use crate::telemetry::metrics::{Metrics, UnknownKeyOutcome};
 use crate::telemetry::spans::{Progress, Tracer};
 use claimgate_config::Config;
@@ -99,6 +100,23 @@ impl Gate {
         clock: Arc<dyn Clock>,
         tracer: Option<Tracer>,
     ) -> Self {
+        Self::begin(config, clock, tracer, &[]).await
+    }
+
+    /// Starts a gate beside others, which stay. It begins with the keys that they know of its
+    /// providers.
+    pub async fn start_beside(others: &[&Self], config: Config, clock: Arc<dyn Clock>) -> Self {
+        Self::begin(config, clock, None, others).await
+    }
+
+    async fn begin(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        tracer: Option<Tracer>,
+        others: &[&Self],
+    ) -> Self {
+        let others: Vec<_> = others.iter().map(|other| other.generation()).collect();
+        let others: Vec<_> = others.iter().map(|other| &other.jwks).collect();
         let metrics = Arc::new(Metrics::new());
         let tracer = tracer.map(|tracer| tracer.counting(metrics.spans().queue_full.clone()));
         let decision_log = DecisionLog::new(&clock, metrics.decision_log().clone());
@@ -110,7 +128,7 @@ impl Gate {
             &decision_log,
             tracer.as_ref(),
             changed.clone(),
-            None,
+            Earlier::Beside(&others),
         )
         .await;
         metrics.show(Arc::clone(&first.metrics));
@@ -139,7 +157,7 @@ impl Gate {
             &self.decision_log,
             self.tracer.as_ref(),
             self.changed.clone(),
-            Some(&before),
+            Earlier::Replaced(&before.jwks),
         )
         .await;
         // Missing keys may arrive later.
