@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 /// The maximum number of values that only one side has.
-const MAX_DIFFERING: usize = 64;
+const MAX_DIFFERING: usize = 256;
 
 /// The maximum number of values that both sides have.
 const MAX_SHARED: usize = 12;
@@ -73,6 +73,7 @@ mod tests {
             (&many, &many[1..], &[0, 1], true),
             (&many[..499], &many, &[499, 0], true),
             (&[], &many, &[0, 1], false),
+            (&[], &many[..200], &[0, 1], true),
         ] {
             let found = members(old, new);
             assert!(found.values.starts_with(first), "{found:?}");

@@ -24,8 +24,8 @@ pub(super) struct Positions<'k> {
     tried: HashSet<Vec<usize>>,
     random: fastrand::Rng,
     is_complete: bool,
-    /// Whether each value is tried beside the first ones of all other knobs.
-    pub(super) has_every_value: bool,
+    /// After this many positions, each value was tried beside the first ones of all other knobs.
+    pub(super) essential: usize,
 }
 
 impl<'k> Positions<'k> {
@@ -35,10 +35,11 @@ impl<'k> Positions<'k> {
             .iter()
             .try_fold(1_usize, |product, length| product.checked_mul(*length));
         let is_complete = all.is_some_and(|all| all <= max);
-        let (queue, has_every_value) = match is_complete {
-            true => (combinations(&lengths), true),
+        let (queue, essential) = match is_complete {
+            true => (combinations(knobs, &lengths), None),
             false => changed(knobs, &lengths, max),
         };
+        let queue_length = queue.len();
         Self {
             knobs,
             lengths,
@@ -48,7 +49,7 @@ impl<'k> Positions<'k> {
             tried: HashSet::new(),
             random: fastrand::Rng::with_seed(1),
             is_complete,
-            has_every_value,
+            essential: essential.unwrap_or(queue_length),
         }
     }
 }
@@ -95,7 +96,7 @@ fn without_idle(knobs: &[Knob], mut positions: Vec<usize>) -> Vec<usize> {
     positions
 }
 
-fn combinations(lengths: &[usize]) -> Vec<Vec<usize>> {
+fn combinations(knobs: &[Knob], lengths: &[usize]) -> Vec<Vec<usize>> {
     let mut all = vec![Vec::new()];
     for length in lengths {
         all = all
@@ -109,12 +110,14 @@ fn combinations(lengths: &[usize]) -> Vec<Vec<usize>> {
             })
             .collect();
     }
-    all
+    let mut seen = HashSet::new();
+    let all = all.into_iter().map(|own| without_idle(knobs, own));
+    all.filter(|own| seen.insert(own.clone())).collect()
 }
 
 /// The bases for each value of the first knob, which is the bearer, with single and double changes; and
-/// whether every single change of the first base is among them.
-fn changed(knobs: &[Knob], lengths: &[usize], max: usize) -> (Vec<Vec<usize>>, bool) {
+/// how many of them there are with the single changes of the first base.
+fn changed(knobs: &[Knob], lengths: &[usize], max: usize) -> (Vec<Vec<usize>>, Option<usize>) {
     let bearers = lengths.first().copied().unwrap_or(1);
     let base = |bearer: usize, level: usize| -> Vec<usize> {
         let positions = lengths.iter().enumerate();
@@ -155,27 +158,29 @@ fn changed(knobs: &[Knob], lengths: &[usize], max: usize) -> (Vec<Vec<usize>>, b
         .collect();
     // A part of the work is for pairs and random combinations.
     let (most, half) = (max / 4 * 3, max / 2);
+    let mut essential = None;
     for level in 0..BASES {
         for bearer in (0..bearers).rev() {
             for single in &singles {
                 if all.len() >= most {
-                    return (all, level > 0);
+                    return (all, essential.or(Some(usize::MAX)));
                 }
                 add(&mut all, replaced(&base(bearer, level), &[*single]));
             }
         }
+        essential.get_or_insert(all.len());
     }
     for level in 0..BASES {
         for bearer in (0..bearers).rev() {
             for (at, one) in singles.iter().enumerate() {
                 for other in singles.iter().skip(at + 1) {
                     if all.len() >= half {
-                        return (all, true);
+                        return (all, essential);
                     }
                     add(&mut all, replaced(&base(bearer, level), &[*one, *other]));
                 }
             }
         }
     }
-    (all, true)
+    (all, essential)
 }

@@ -5,36 +5,35 @@
 //! that differ.
 
 mod causes;
+mod classes;
 mod entries;
+mod globals;
 mod minimise;
 mod unproven;
 
+use globals::Globals;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::judge::{Judge, Mint, Outcome, Verdict, text_of, with_request};
-use super::knobs::{Carried, Knobs, Surroundings, Trial, knobs, set};
+use super::knobs::{Carried, Knobs, Trial, knobs, set};
 use super::positions::Positions;
 use super::report::{Differences, Effect};
 use super::request::{Bearer, Shape};
-use super::shapes::{Pairs, shapes};
 use super::structure::Structure;
 use super::tokens::{Variant, usual, variants};
 use super::{Error, Limits, Side, words};
-use crate::decision::Reason;
-use crate::policy::Policy;
 use crate::policy::requirement::Access;
 use crate::policy::rule::Rule;
 use crate::policy::rules::RuleId;
 use crate::time::UnixTime;
 use crate::token::source::TokenSource;
 
-/// The maximum number of requests without a token that stand for one pair of rules.
-const MAX_SHAPES: usize = 6;
-
 /// The minimum and maximum number of trials for one pair of rules.
 const TRIALS: (usize, usize) = (64, 3000);
+
+/// The number of tokens that each pair of rules may cost, however many pairs there are.
+const MIN_TOKENS: usize = 32;
 
 /// The maximum number of pairs of rules for which the settings of one provider are varied.
 const MAX_CLASSES: usize = 40;
@@ -65,10 +64,6 @@ struct Found {
 }
 
 type Key = (Cause, Effect);
-
-/// Requests without a token are alike if the same rules decide them, and if the same reason about
-/// their form refuses them.
-type Class = (Rules, [Option<Reason>; 2]);
 
 struct Search<'s> {
     sides: [&'s Side<'s>; 2],
@@ -101,54 +96,6 @@ struct Covered {
     shown: BTreeSet<(usize, &'static str)>,
     /// The settings of providers of which not every value was tried.
     cut_settings: BTreeSet<(usize, &'static str)>,
-}
-
-/// Settings for all rules that differ.
-#[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a set, whose members have names of their own"
-)]
-struct Globals {
-    enforce: bool,
-    preflight: bool,
-    paths: bool,
-    upstream: bool,
-    resources: bool,
-    denials: bool,
-}
-
-impl Globals {
-    fn of(old: &Side<'_>, new: &Side<'_>) -> Self {
-        let (before, after) = (old.policy, new.policy);
-        let resources = |policy: &Policy| -> Vec<String> {
-            let resources = policy.resources();
-            resources
-                .map(|resource| format!("{} {}", resource.metadata_url(), resource.document()))
-                .collect()
-        };
-        Self {
-            enforce: before.is_enforced() != after.is_enforced(),
-            preflight: before.cors_preflight() != after.cors_preflight(),
-            paths: before.rules().paths() != after.rules().paths(),
-            upstream: format!("{:?}", before.upstream()) != format!("{:?}", after.upstream()),
-            resources: resources(before) != resources(after),
-            denials: format!("{:?}", old.denials) != format!("{:?}", new.denials),
-        }
-    }
-
-    /// Whether verdicts or what upstreams receive may differ for every rule.
-    fn any(self) -> bool {
-        let Self {
-            enforce,
-            preflight,
-            paths,
-            upstream,
-            resources,
-            denials: _,
-        } = self;
-        enforce || preflight || paths || upstream || resources
-    }
 }
 
 pub(super) fn compare<'s>(
@@ -242,55 +189,6 @@ impl<'s> Search<'s> {
         Ok(())
     }
 
-    /// The pairs of rules that decide some request, each with its smallest requests.
-    fn classes(&mut self) -> Vec<(Rules, Vec<Shape>)> {
-        let [old, new] = self.sides;
-        let pairs = ChangedRules {
-            structure: &self.structure,
-            all: self.globals.any(),
-        };
-        let found = shapes([old.policy, new.policy], &pairs, self.limits.shapes);
-        self.is_complete &= found.is_complete;
-        self.covered.cut_patterns = found.cut;
-        let mut classes: BTreeMap<Class, Vec<Shape>> = BTreeMap::new();
-        for shape in found.all {
-            let trial = Trial {
-                shape,
-                bearer: Bearer::None,
-                now: self.now.as_secs(),
-            };
-            let verdicts = self.judge(&trial, None);
-            self.note(&trial, &verdicts, None);
-            let [old, new] = &verdicts.0;
-            let rules = [old, new].map(|verdict| verdict.rule.map(|id| id.0));
-            let about_form = [old, new].map(|verdict| verdict.reason.filter(is_about_form));
-            self.covered.classes.insert(rules);
-            let shapes = classes.entry((rules, about_form)).or_default();
-            if shapes.len() < MAX_SHAPES {
-                shapes.push(trial.shape);
-            } else if let Some(largest) = shapes.iter_mut().max_by_key(|shape| shape.weight())
-                && trial.shape.weight() < largest.weight()
-            {
-                *largest = trial.shape;
-            }
-        }
-        let mut classes: Vec<(Rules, Vec<Shape>)> = classes
-            .into_iter()
-            .map(|((rules, _), shapes)| (rules, shapes))
-            .collect();
-        for (_, shapes) in &mut classes {
-            shapes.sort_by_key(Shape::weight);
-        }
-        // Pairs that differ come first: the work is bounded.
-        classes.sort_by_key(|([old, new], _)| {
-            let is_changed = |side: usize, rule: &Option<usize>| {
-                rule.is_some_and(|index| self.structure.is_changed(side, index))
-            };
-            !(is_changed(0, old) || is_changed(1, new))
-        });
-        classes
-    }
-
     fn rule(&self, side: usize, index: Option<usize>) -> Option<&'s Rule> {
         let side = self.sides.get(side)?;
         side.policy.rule(RuleId(index?))
@@ -310,11 +208,13 @@ impl<'s> Search<'s> {
             .collect();
         let each = self.limits.trials / relevant.len().max(1);
         let each = each.clamp(TRIALS.0, TRIALS.1);
+        let tokens = (self.limits.tokens / relevant.len().max(1)).max(MIN_TOKENS);
         let around = self.surroundings();
         for ([old, new], shapes) in relevant {
             let rules = [self.rule(0, *old), self.rule(1, *new)];
             let knobs = knobs(rules, carried.to_vec(), &around);
             let weighted = shapes.len().max(1);
+            let last = self.mint.signatures.saturating_add(tokens);
             for (index, shape) in shapes.iter().enumerate() {
                 // The first request gets most of the work; the others differ in what conditions see.
                 let part = match index {
@@ -322,7 +222,7 @@ impl<'s> Search<'s> {
                     _ => each / 2 / weighted,
                 };
                 let is_first = index == 0;
-                let is_complete = self.turn(&knobs, shape, part.max(16), None)?;
+                let is_complete = self.turn(&knobs, shape, [part.max(16), last], None)?;
                 if is_first && !is_complete {
                     self.is_complete = false;
                     self.covered.cut.insert([*old, *new]);
@@ -332,61 +232,39 @@ impl<'s> Search<'s> {
         Ok(())
     }
 
-    fn surroundings(&self) -> Surroundings {
-        let [old, new] = self.sides;
-        let providers = [old, new]
-            .into_iter()
-            .flat_map(|side| side.policy.providers());
-        let skews = providers.map(|(_, provider)| provider.terms.clock_skew.as_secs());
-        let skews: BTreeSet<u64> = skews.collect();
-        let cookies = |side: &Side<'_>| -> BTreeSet<String> {
-            let listed = side.settings.pointer("/upstream/remove_cookies");
-            let listed = match listed {
-                Some(Value::Array(names)) => names.as_slice(),
-                Some(one) => std::slice::from_ref(one),
-                None => &[],
-            };
-            let names = listed.iter().filter_map(Value::as_str);
-            names.map(|name| name.replace('*', "x")).collect()
-        };
-        let (before, after) = (cookies(old), cookies(new));
-        Surroundings {
-            now: self.now.as_secs(),
-            skews: skews.into_iter().collect(),
-            cookies: before.symmetric_difference(&after).cloned().collect(),
-        }
-    }
-
     /// Whether the limit of all work is reached.
     fn is_spent(&self) -> bool {
         self.trials >= self.limits.trials || self.mint.signatures >= self.limits.tokens
     }
 
-    /// Tries combinations of the knobs' values. False if some value was left out.
+    /// Tries combinations of the knobs' values: so many, and until so many tokens are signed. False if
+    /// some value was left out.
     fn turn(
         &mut self,
         knobs: &Knobs,
         shape: &Shape,
-        max: usize,
+        [max, last]: [usize; 2],
         variant: Option<(usize, &'static str)>,
     ) -> Result<bool, Error> {
         if self.is_spent() {
             return Ok(false);
         }
         let positions = Positions::new(&knobs.list, max);
-        let is_complete = knobs.is_complete && positions.has_every_value;
+        let essential = positions.essential;
+        let mut tried = 0;
         for positions in positions {
-            if self.is_spent() {
-                self.is_complete = false;
-                return Ok(false);
+            if self.is_spent() || self.mint.signatures >= last {
+                break;
             }
+            tried += 1;
             self.trials += 1;
             let trial = set(&knobs.list, &positions, shape, self.now.as_secs());
             let token = self.token(&trial)?;
             let verdicts = self.judge(&trial, token.as_ref());
             self.note(&trial, &verdicts, variant);
         }
-        Ok(is_complete)
+        self.is_complete &= !self.is_spent();
+        Ok(knobs.is_complete && tried >= essential)
     }
 
     fn vary_providers(
@@ -426,7 +304,7 @@ impl<'s> Search<'s> {
                     continue;
                 };
                 let hint = Some((*index, variant.setting));
-                self.turn(&knobs, shape, TRIALS.0, hint)?;
+                self.turn(&knobs, shape, [TRIALS.0, usize::MAX], hint)?;
                 if self.is_spent() {
                     self.covered.cut_settings.extend(hint);
                 }
@@ -499,31 +377,3 @@ impl<'s> Search<'s> {
 
 /// The verdicts, and whether both upstreams receive the same.
 struct Judged([Verdict; 2], bool);
-
-/// The rules for which the search tries most.
-struct ChangedRules<'s> {
-    structure: &'s Structure,
-    /// Whether a setting for all rules differs.
-    all: bool,
-}
-
-impl Pairs for ChangedRules<'_> {
-    fn is_changed(&self, side: usize, index: usize) -> bool {
-        self.all || self.structure.is_changed(side, index)
-    }
-
-    fn other(&self, side: usize, index: usize) -> Option<usize> {
-        self.structure.rules.get(side)?.get(index)?.other
-    }
-}
-
-fn is_about_form(reason: &Reason) -> bool {
-    matches!(
-        reason,
-        Reason::AmbiguousPath
-            | Reason::AmbiguousMethod
-            | Reason::AmbiguousHost
-            | Reason::AmbiguousHeader
-            | Reason::SpoofedHeader
-    )
-}

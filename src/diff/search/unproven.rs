@@ -42,6 +42,8 @@ impl Shown {
 
 const NO_EXAMPLE: &str = "no request was found that this change judges otherwise";
 
+const LEFT_OUT: &str = "the search could not try all of its values";
+
 impl Search<'_> {
     /// Why the effect of a changed rule is not known completely. Empty if it is, as far as the search
     /// reaches.
@@ -87,7 +89,7 @@ impl Search<'_> {
                 own.is_some_and(|own| cut.contains(&(side, own)))
             });
         if is_cut {
-            reasons.push("it has more values than the search tries".to_owned());
+            reasons.push(LEFT_OUT.to_owned());
         }
         if !same_requirement {
             reasons.extend(self.unsearchable(positions));
@@ -154,9 +156,7 @@ impl Search<'_> {
             if !is_shown(setting) {
                 reasons.push(format!("`{setting}`: {NO_EXAMPLE}"));
             } else if covered.cut_settings.contains(&(index, *setting)) {
-                reasons.push(format!(
-                    "`{setting}`: it has more values than the search tries"
-                ));
+                reasons.push(format!("`{setting}`: {LEFT_OUT}"));
             }
         }
         if pair.has_other_keys {

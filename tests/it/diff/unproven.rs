@@ -36,7 +36,7 @@ fn rules() {
         (
             matching("regex: '/a/[0-9]{1,5000}'"),
             matching("regex: '/a/[0-9]{1,6000}'"),
-            Some("more values than the search tries"),
+            Some("could not try all of its values"),
         ),
         (matching("prefix: /a"), matching("prefix: /b"), None),
         (

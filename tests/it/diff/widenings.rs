@@ -1,6 +1,6 @@
 //! Widenings that a search overlooks easily: each is found, in words that show it.
 
-use claimgate::diff::{Effect, Limits};
+use claimgate::diff::{Effect, Entry, Limits};
 
 use super::{HEAD, compare, with_rules};
 
@@ -129,6 +129,28 @@ fn a_value_more() {
             );
         }
     }
+}
+
+/// Each of many changed rules gets its share of the work.
+#[test]
+fn a_value_more_in_each_of_many_rules() {
+    let rules = |values: &str| {
+        let rules = (0..60).map(|at| {
+            format!("  - {{ name: r{at}, match: {{ path: {{ prefix: /r{at} }} }}, scopes: [s], claims: {{ a: [{values}], b: [{values}] }} }}\n")
+        });
+        with_rules(&rules.collect::<String>())
+    };
+    let limits = Limits {
+        tokens: 2000,
+        ..Limits::default()
+    };
+    let differences = compare(&rules("v, w, x, y"), &rules("v, w, x, y, z"), limits);
+    let is_widened = |entry: &&Entry| {
+        let mut examples = entry.examples.iter();
+        examples.any(|example| example.effect == Effect::Widened)
+    };
+    let widened = differences.entries.iter().filter(is_widened).count();
+    assert_eq!(widened, 60, "{}", differences.summary());
 }
 
 #[test]
