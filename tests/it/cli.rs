@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::support::call::bearer;
-use crate::support::command::{claimgate, line_with, run, terminate};
+use crate::support::command::{claimgate, line_with, lines_with, run, terminate};
 use crate::support::gate::provider;
 use crate::support::issuer::{DISCOVERY, Issuer, Reply};
 use crate::support::keys::signer;
@@ -309,11 +309,8 @@ async fn serve_from_variables_alone_until_sigterm() {
     .spawn()
     .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = line_with(&mut lines, "serving Check").await["address"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    line_with(&mut lines, "keys fetched").await;
+    let [check, _] = lines_with(&mut lines, ["serving Check", "keys fetched"]).await;
+    let address = check["address"].as_str().unwrap().to_owned();
     assert_eq!(
         issuer.asked(DISCOVERY),
         0,
@@ -629,11 +626,14 @@ async fn scarce_descriptors_are_shared() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let check = line_with(&mut lines, "serving Check").await["address"].clone();
-    let admin =
-        line_with(&mut lines, "serving /livez, /readyz and /metrics").await["address"].clone();
+    let texts = [
+        "serving Check",
+        "serving /livez, /readyz and /metrics",
+        "keys fetched",
+    ];
+    let [check, admin, _] = lines_with(&mut lines, texts).await;
+    let (check, admin) = (&check["address"], &admin["address"]);
     let (check, admin) = (check.as_str().unwrap(), admin.as_str().unwrap());
-    line_with(&mut lines, "keys fetched").await;
 
     let mut open = Vec::new();
     for _ in 0..80 {

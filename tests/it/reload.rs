@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr};
 
-use crate::support::command::{claimgate, line_with, run, signal, terminate};
+use crate::support::command::{claimgate, line_with, lines_with, run, signal, terminate};
 use crate::support::gate::provider;
 use crate::support::issuer::{Issuer, JWKS};
 use crate::support::keys::signer;
@@ -44,10 +44,13 @@ impl Running {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = |line: &Value| line["address"].as_str().unwrap().to_owned();
-        let check = address(&line_with(&mut lines, "serving Check").await);
-        let admin = "serving /livez, /readyz and /metrics";
-        let admin = address(&line_with(&mut lines, admin).await);
-        line_with(&mut lines, "keys fetched").await;
+        let texts = [
+            "serving Check",
+            "serving /livez, /readyz and /metrics",
+            "keys fetched",
+        ];
+        let [check, admin, _] = lines_with(&mut lines, texts).await;
+        let (check, admin) = (address(&check), address(&admin));
         Self {
             child,
             lines,
@@ -282,8 +285,8 @@ async fn without_a_file_sighup_is_ignored() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let check = line_with(&mut lines, "serving Check").await["address"].clone();
-    line_with(&mut lines, "keys fetched").await;
+    let [check, _] = lines_with(&mut lines, ["serving Check", "keys fetched"]).await;
+    let check = check["address"].clone();
     signal(&child, "HUP").await;
     line_with(
         &mut lines,

@@ -71,18 +71,32 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Reads log lines (JSON) until one has this message.
 pub async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, text: &str) -> Value {
-    loop {
+    let [line] = lines_with(lines, [text]).await;
+    line
+}
+
+/// Reads log lines (JSON) until each of these messages came, in any order.
+pub async fn lines_with<const COUNT: usize>(
+    lines: &mut Lines<BufReader<ChildStderr>>,
+    texts: [&str; COUNT],
+) -> [Value; COUNT] {
+    let mut found = [const { None }; COUNT];
+    while found.iter().any(Option::is_none) {
         let line = timeout(PATIENCE, lines.next_line()).await;
-        let line = line.unwrap_or_else(|_| panic!("the log stands still without {text:?}"));
+        let line = line.unwrap_or_else(|_| panic!("the log stands still without one of {texts:?}"));
         let Some(line) = line.unwrap() else {
-            panic!("the log ended without {text:?}");
+            panic!("the log ended without one of {texts:?}");
         };
         let event: Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-        if event["message"] == text {
-            return event;
+        let wanted = texts.iter().zip(&mut found);
+        for (_, found) in
+            wanted.filter(|(text, found)| found.is_none() && event["message"] == **text)
+        {
+            *found = Some(event.clone());
         }
     }
+    found.map(Option::unwrap)
 }
 
 /// Sends SIGTERM, and waits for the exit code.
