@@ -289,7 +289,10 @@ impl Builder {
     }
 
     fn finish(self, mut list: Vec<Knob>, now: u64) -> Knobs {
-        for claim in self.claims {
+        let mut claims = self.claims;
+        // What a condition asks of a member replaces what it asks of the whole.
+        claims.sort_by_key(|claim| claim.path.len());
+        for claim in claims {
             let Claim {
                 path,
                 mut values,

@@ -41,6 +41,8 @@ pub(super) struct Literals {
     pub(super) texts: Vec<String>,
     /// Where the expression splits texts.
     pub(super) separators: Vec<String>,
+    /// Whether it puts texts together.
+    pub(super) joins: bool,
     /// An operator or function that calculates.
     pub(super) calculates: Option<String>,
 }
@@ -85,6 +87,7 @@ pub(super) fn literals(expression: &str) -> Literals {
                 }
             }
             Token::Sign(sign) => {
+                found.joins |= *sign == '+';
                 let is_text = |token: Option<&Token>| matches!(token, Some(Token::Text(_)));
                 let calculates = match sign {
                     '%' | '*' | '/' => true,

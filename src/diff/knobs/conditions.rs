@@ -79,37 +79,41 @@ impl Builder {
         self.add_texts(part, texts.values);
     }
 
-    /// Lists and texts with two of the values that a list may contain: a condition may ask for both,
-    /// or for only one of them.
+    /// Lists and texts with two of the values that a list may contain, with all, and with all but one: a
+    /// condition may ask for several, or for only one of them.
     fn pairs(&mut self, comparisons: &[Comparison]) {
-        let mut lists: Vec<(&[Step], Vec<Value>)> = Vec::new();
-        for Comparison { fact, probe } in comparisons {
-            let Fact::Claim(path) = fact else { continue };
-            let value = match (probe, own_list(path)) {
-                (Probe::Value(value), (path, true)) | (Probe::Containing(value), (path, false)) => {
-                    (path, value.clone())
-                }
-                _ => continue,
-            };
-            let (path, value) = value;
-            match lists.iter_mut().find(|(own, _)| *own == path) {
-                Some((_, values)) => drop(merge(values, [value], MAX_PAIRED)),
-                None => lists.push((path, vec![value])),
-            }
-        }
-        for (path, values) in lists {
-            let mut pairs = Vec::new();
+        for List { path, rest, values } in lists(comparisons) {
+            let mut made = Vec::new();
             for (at, one) in values.iter().enumerate() {
                 for other in values.iter().skip(at) {
-                    pairs.push(Some(json!([one, other])));
-                    if let (Some(one), Some(other)) = (one.as_str(), other.as_str()) {
-                        pairs.push(Some(format!("{one} {other}").into()));
-                    }
+                    made.push(vec![one, other]);
                 }
-                pairs.push(Some(json!([one, "other-value"])));
             }
-            pairs.push(Some(json!([])));
-            self.add_claim(path.to_vec(), pairs, Vec::new());
+            made.push(values.iter().collect());
+            for left_out in &values {
+                made.push(values.iter().filter(|value| *value != left_out).collect());
+            }
+            let element = |value: &Value| {
+                let members = rest.iter().rev();
+                members.fold(value.clone(), |inner, name| json!({*name: inner}))
+            };
+            let as_list = |own: &Vec<&Value>| -> Option<Value> {
+                Some(own.iter().map(|value| element(value)).collect())
+            };
+            let as_text = |own: &Vec<&Value>| -> Option<Value> {
+                let words: Option<Vec<&str>> = own.iter().map(|value| value.as_str()).collect();
+                Some(words?.join(" ").into())
+            };
+            let mut found: Vec<Option<Value>> = made.iter().map(as_list).collect();
+            if rest.is_empty() {
+                let with_other = |one: &Value| Some(json!([one, "other-value"]));
+                found.extend(values.iter().map(with_other));
+                found.push(Some(json!([])));
+                found.extend(made.iter().map(as_text).filter(Option::is_some));
+                self.add_claim(path.to_vec(), found, Vec::new());
+            } else {
+                self.add_claim(path.to_vec(), Vec::new(), found);
+            }
         }
     }
 
@@ -186,4 +190,48 @@ fn own_list(path: &[Step]) -> (&[Step], bool) {
         Some((Step::Element, list)) => (list, true),
         _ => (path, false),
     }
+}
+
+/// Values that elements of a list are compared with.
+struct List<'c> {
+    path: &'c [Step],
+    /// The members on the way from an element to the value.
+    rest: Vec<&'c str>,
+    values: Vec<Value>,
+}
+
+fn lists(comparisons: &[Comparison]) -> Vec<List<'_>> {
+    let mut lists: Vec<List<'_>> = Vec::new();
+    for Comparison { fact, probe } in comparisons {
+        let Fact::Claim(path) = fact else { continue };
+        let element = path.iter().position(|step| *step == Step::Element);
+        let found = match (probe, element) {
+            (Probe::Value(value), Some(at)) => {
+                let members = path.iter().skip(at + 1).map(|step| match step {
+                    Step::Member(name) => Some(name.as_str()),
+                    Step::Element => None,
+                });
+                let list = path.get(..at).unwrap_or_default();
+                members
+                    .collect::<Option<Vec<_>>>()
+                    .map(|rest| (list, rest, value))
+            }
+            (Probe::Containing(value), None) => Some((path.as_slice(), Vec::new(), value)),
+            _ => None,
+        };
+        let Some((path, rest, value)) = found else {
+            continue;
+        };
+        let mut known = lists.iter_mut();
+        match known.find(|list| list.path == path && list.rest == rest) {
+            Some(list) => drop(merge(&mut list.values, [value.clone()], MAX_PAIRED)),
+            None => lists.push(List {
+                path,
+                rest,
+                values: vec![value.clone()],
+            }),
+        }
+    }
+    lists.retain(|list| !list.path.is_empty());
+    lists
 }

@@ -7,7 +7,7 @@ use super::{Cause, Found, Key, Search};
 use crate::diff::literals::literals;
 use crate::diff::structure::ProviderPair;
 use crate::policy::condition::Condition;
-use crate::policy::condition::facts::Fact;
+use crate::policy::condition::facts::{Fact, Probe, SAME};
 
 /// What the requests that were found show.
 pub(super) struct Shown {
@@ -125,16 +125,22 @@ impl Search<'_> {
             return None;
         }
         conditions.into_iter().flatten().find_map(|condition| {
-            let facts = condition.comparisons().into_iter();
-            let mut whole = facts.filter_map(|comparison| match comparison.fact {
-                Fact::Certificate => Some("`source.certificate`"),
-                Fact::AllHeaders => Some("all of `request.headers`"),
-                Fact::AllContext => Some("all of `context`"),
-                Fact::Claim(path) if path.is_empty() => Some("all of `claims`"),
-                _ => None,
-            });
+            let comparisons = condition.comparisons();
+            let mut whole = comparisons
+                .iter()
+                .filter_map(|comparison| match &comparison.fact {
+                    Fact::Certificate => Some("`source.certificate`"),
+                    Fact::AllHeaders => Some("all of `request.headers`"),
+                    Fact::AllContext => Some("all of `context`"),
+                    Fact::Claim(path) if path.is_empty() => Some("all of `claims`"),
+                    _ => None,
+                });
             let reads = whole.next().map(str::to_owned);
-            let calculates = literals(condition.text()).calculates;
+            let found = literals(condition.text());
+            // What is put together can be tried if another value is compared with the result.
+            let is_compared = comparisons.iter().any(|own| is_joined(&own.probe));
+            let joins = (found.joins && !is_compared).then(|| "+".to_owned());
+            let calculates = found.calculates.or(joins);
             reads
                 .map(|what| format!("its condition reads {what}, which the search does not vary"))
                 .or(calculates.map(|what| {
@@ -196,5 +202,16 @@ impl Search<'_> {
             .filter(|(_, rule)| rule.other.is_none());
         let mut pairs = new_ones.chain(removed.map(|(at, _)| [Some(at), None]));
         pairs.any(|pair| self.unsearchable(pair).is_some())
+    }
+}
+
+/// Whether a value is compared with a text that contains the value of another fact.
+fn is_joined(probe: &Probe) -> bool {
+    match probe {
+        Probe::Value(value) | Probe::Containing(value) => {
+            value.as_str().is_some_and(|text| text.contains(SAME))
+        }
+        Probe::Beginning(text) | Probe::Ending(text) | Probe::Matching(text) => text.contains(SAME),
+        Probe::Within(_) | Probe::Length(_) | Probe::Presence => false,
     }
 }

@@ -34,6 +34,11 @@ fn rules() {
             Some("its condition calculates (`substring`)"),
         ),
         (
+            condition("claims.a + ':' + claims.b == 'x:y' || claims.c"),
+            condition("claims.a + ':' + claims.b == 'x:z' || (claims.c && claims.d)"),
+            Some("its condition calculates (`+`)"),
+        ),
+        (
             matching("regex: '/a/[0-9]{1,5000}'"),
             matching("regex: '/a/[0-9]{1,6000}'"),
             Some("could not try all of its values"),

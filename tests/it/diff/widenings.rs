@@ -144,7 +144,7 @@ fn a_value_more_in_each_of_many_rules() {
         tokens: 2000,
         ..Limits::default()
     };
-    let differences = compare(&rules("v, w, x, y"), &rules("v, w, x, y, z"), limits);
+    let differences = compare(&rules("t, u, v, w"), &rules("t, u, v, w, x"), limits);
     let is_widened = |entry: &&Entry| {
         let mut examples = entry.examples.iter();
         examples.any(|example| example.effect == Effect::Widened)
@@ -286,6 +286,14 @@ fn conditions() {
         (
             "claims.roles.all(r, r == 'a')",
             "claims.roles.all(r, r in ['a', 'b'])",
+        ),
+        (
+            "'a' in claims.roles",
+            "'a' in claims.roles || ('b' in claims.roles && 'c' in claims.roles && 'd' in claims.roles)",
+        ),
+        (
+            "claims.orgs.exists(o, o.id == 7) && claims.orgs.exists(o, o.id == 8) && claims.x == 'a'",
+            "claims.orgs.exists(o, o.id == 7) && claims.orgs.exists(o, o.id == 8)",
         ),
         ("claims.level % 2 == 0", "claims.level % 4 < 3"),
         (
