@@ -109,7 +109,7 @@ impl Builder {
                 let with_other = |one: &Value| Some(json!([one, "other-value"]));
                 found.extend(values.iter().map(with_other));
                 found.push(Some(json!([])));
-                found.extend(made.iter().map(as_text).filter(Option::is_some));
+                found.extend(made.iter().filter_map(as_text).map(Some));
                 self.add_claim(path.to_vec(), found, Vec::new());
             } else {
                 self.add_claim(path.to_vec(), Vec::new(), found);

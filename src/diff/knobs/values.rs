@@ -69,7 +69,7 @@ pub(super) fn of_claim(probe: &Probe) -> OfClaim {
                 .collect()
         }
         Probe::Value(Value::Bool(truth)) => vec![Some(json!(truth)), Some(json!(!truth))],
-        Probe::Value(Value::Null) => Vec::new(),
+        Probe::Value(Value::Null) | Probe::Presence => Vec::new(),
         Probe::Value(value) => vec![Some(value.clone())],
         Probe::Containing(value) => [Some(json!([value]))].into_iter().chain(texts).collect(),
         Probe::Length(length) => {
@@ -78,7 +78,6 @@ pub(super) fn of_claim(probe: &Probe) -> OfClaim {
             let lengths = [length, length + 1, length.saturating_sub(1)];
             lengths.map(list).into_iter().chain(texts).collect()
         }
-        Probe::Presence => Vec::new(),
         Probe::Beginning(_) | Probe::Ending(_) | Probe::Matching(_) | Probe::Within(_) => {
             texts.collect()
         }

@@ -38,7 +38,8 @@ impl Search<'_> {
             self.note(&trial, &verdicts, None);
             let [old, new] = &verdicts.0;
             let rules = [old, new].map(|verdict| verdict.rule.map(|id| id.0));
-            let about_form = [old, new].map(|verdict| verdict.reason.filter(is_about_form));
+            let about_form =
+                [old, new].map(|verdict| verdict.reason.filter(|reason| is_about_form(*reason)));
             self.covered.classes.insert(rules);
             let shapes = classes.entry((rules, about_form)).or_default();
             if shapes.len() < MAX_SHAPES {
@@ -84,7 +85,7 @@ impl Pairs for ChangedRules<'_> {
     }
 }
 
-fn is_about_form(reason: &Reason) -> bool {
+fn is_about_form(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::AmbiguousPath
