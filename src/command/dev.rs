@@ -81,8 +81,8 @@ enum Command {
 pub(super) async fn run(mut arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command.take() {
         Some(Command::Token(arguments)) => token::run(arguments).await,
-        Some(Command::Gate(arguments)) => Box::pin(gate::run(arguments)).await,
-        None => run_all(arguments).await,
+        Some(Command::Gate(arguments)) => gate::run(arguments).await,
+        None => Box::pin(run_all(arguments)).await,
     }
 }
 
