@@ -51,7 +51,9 @@ fn message(response: &[u8], metadata: Option<[&[u8]; 2]>) -> Bytes {
     if let (Some(parts), Some(length)) = (metadata, of_metadata) {
         bytes.push(DYNAMIC_METADATA);
         encode_varint(length as u64, &mut bytes);
-        bytes.extend(parts.into_iter().flatten());
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
     }
     bytes.into()
 }
