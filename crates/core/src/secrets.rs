@@ -50,6 +50,9 @@ pub fn looks_like_token(text: &str) -> bool {
 /// The text with `eyJ…` in place of each part that looks like a JWT. Where percent encoding hides one,
 /// the text is shown decoded.
 pub fn without_jwts(text: &str) -> Cow<'_, str> {
+    if !hides_jwt(text) {
+        return Cow::Borrowed(text);
+    }
     let mut shown = cut_jwts(text);
     for _ in 0..MAX_DECODED {
         if !hides_jwt(&shown) {
@@ -100,11 +103,14 @@ fn cut_jwts(text: &str) -> Cow<'_, str> {
 /// Where the first JWT of the text begins. What was cut before does not count.
 fn next_jwt(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    let is_jwt = |at: &usize| {
+    // What a brace and each kind of white space begin with.
+    let may_begin = |byte: &u8| matches!(byte, b'e' | b'I' | b'C' | b'D');
+    let mut begins = bytes.iter().enumerate().filter(|(_, byte)| may_begin(byte));
+    let found = begins.find(|(at, _)| {
         let own = bytes.get(*at..).unwrap_or_default();
         begins_jwt(own) && !own.starts_with(CUT.as_bytes())
-    };
-    (0..bytes.len()).find(is_jwt)
+    });
+    found.map(|(at, _)| at)
 }
 
 /// Whether the text begins with a JSON object in base64url: a brace, a quote and a letter, with white
@@ -112,10 +118,6 @@ fn next_jwt(text: &str) -> Option<usize> {
 fn begins_jwt(text: &[u8]) -> bool {
     if text.starts_with(b"eyJ") {
         return true;
-    }
-    // What a brace and each kind of white space begin with.
-    if !matches!(text.first(), Some(b'e' | b'I' | b'C' | b'D')) {
-        return false;
     }
     let (mut bits, mut length, mut expected) = (0u32, 0, b'{');
     for sextet in text.iter().take(MAX_SPACE).map_while(|byte| sextet(*byte)) {
