@@ -14,6 +14,7 @@ mod judge;
 mod knobs;
 mod literals;
 pub mod log;
+mod members;
 mod networks;
 mod positions;
 mod report;

@@ -237,7 +237,7 @@ impl<'s> Search<'s> {
         self.trials >= self.limits.trials || self.mint.signatures >= self.limits.tokens
     }
 
-    /// Tries combinations of the knobs' values: so many, and until so many tokens are signed. False if
+    /// Tries combinations of the knobs' values, within the limits of requests and signatures. False if
     /// some value was left out.
     fn turn(
         &mut self,

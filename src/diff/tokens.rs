@@ -8,10 +8,10 @@ mod variants;
 pub(super) use variants::{Variant, variants};
 
 use super::knobs::{Carried, ScopeClaims};
+use super::members::insert;
 use super::request::TokenSpec;
 use crate::keyring::Algorithm;
 use crate::policy::Provider;
-use crate::token::claims::ClaimPath;
 use crate::token::issuer::TENANT_ID;
 use crate::token::source::TokenSource;
 use crate::token::{Audiences, RequiredClaim, Tenants, Terms};
@@ -72,7 +72,7 @@ pub(super) fn usual(name: &str, sides: &[&Provider]) -> Carried {
             [only] => Value::from(only.as_str()),
             several => several.iter().map(|name| name.as_str()).collect(),
         };
-        put(&mut spec.usual, &terms.audience_claim, value);
+        insert(&mut spec.usual, terms.audience_claim.names(), value);
     }
     for claim in terms.iter().flat_map(|terms| &terms.required_claims) {
         let others: Vec<&RequiredClaim> = terms
@@ -82,7 +82,7 @@ pub(super) fn usual(name: &str, sides: &[&Provider]) -> Carried {
             .collect();
         let value = shared(&others, |claim| claim.any_of.iter().collect());
         let value = value.map_or("", String::as_str);
-        put(&mut spec.usual, &claim.path, value.into());
+        insert(&mut spec.usual, claim.path.names(), value.into());
     }
     Carried::Token(Box::new(spec), scope_claims(&terms))
 }
@@ -166,35 +166,4 @@ fn set_issuer(claims: &mut Map<String, Value>, issuer: &str, tenant: &str) {
     if issuer.contains(TENANT_ID) {
         claims.insert("tid".to_owned(), tenant.into());
     }
-}
-
-fn put(claims: &mut Map<String, Value>, path: &ClaimPath, value: Value) {
-    let Some((last, outer)) = path.names().split_last() else {
-        return;
-    };
-    let mut members = claims;
-    for name in outer {
-        let inner = members
-            .entry(name.as_str())
-            .or_insert_with(|| Map::new().into());
-        match inner.as_object_mut() {
-            Some(inner) => members = inner,
-            None => return,
-        }
-    }
-    members.insert(last.clone(), value);
-}
-
-fn remove(claims: &mut Map<String, Value>, path: &ClaimPath) {
-    let Some((last, outer)) = path.names().split_last() else {
-        return;
-    };
-    let mut members = claims;
-    for name in outer {
-        match members.get_mut(name).and_then(Value::as_object_mut) {
-            Some(inner) => members = inner,
-            None => return,
-        }
-    }
-    members.remove(last);
 }

@@ -33,7 +33,7 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// Fails if the object says no namespace and there is none for such objects.
+    /// Fails if the object has no namespace and `namespace` is `None`.
     pub fn of(document: &Document, namespace: Option<&str>) -> Result<Self, Error> {
         let metadata = document.root.get("metadata");
         let text = |name: &str| metadata.and_then(|node| node.text_of(name));

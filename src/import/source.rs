@@ -495,7 +495,7 @@ impl<'n> Reader<'n> {
         self.read.borrow_mut().extend(names);
     }
 
-    /// Adds a note for each member that nothing has read, and for each list or choice that is none. Returns
+    /// Adds a note for each member that nothing has read, and for each list or choice with another value. Returns
     /// whether everything was understood, apart from what has said so by its own `finish`. What was not may
     /// restrict what is beside it.
     pub fn finish(&self, notes: &mut Vec<Note>) -> bool {

@@ -12,7 +12,7 @@ use crate::support::examples::{blocks, file};
 
 mod decisions;
 mod envoy;
-mod shapes;
+pub mod shapes;
 
 /// Imports one file.
 fn imported(text: &str) -> Result<Imported, String> {

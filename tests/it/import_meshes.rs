@@ -37,19 +37,7 @@ fn rules(imported: &Imported) -> Vec<Value> {
 
 /// Istio's authentication for tokens of `https://idp.example.com`, and this policy.
 fn istio(policy: &str) -> String {
-    format!(
-        "
-apiVersion: security.istio.io/v1
-kind: RequestAuthentication
-metadata: {{ name: idp, namespace: shop }}
-spec: {{ jwtRules: [{{ issuer: 'https://idp.example.com', forwardOriginalToken: true }}] }}
----
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {{ name: p, namespace: shop }}
-spec: {policy}
-"
-    )
+    crate::import::shapes::istio("forwardOriginalToken: true", policy)
 }
 
 /// Envoy Gateway's policy with these fields in `jwt` and beside it.

@@ -28,6 +28,11 @@ impl Written {
     pub(super) fn new(text: &str) -> Self {
         Self(text.into())
     }
+
+    /// The configuration as JSON, with its secrets.
+    pub(super) fn parse(&self) -> Value {
+        serde_saphyr::from_str(&self.0).unwrap_or_default()
+    }
 }
 
 impl fmt::Debug for Written {
@@ -60,8 +65,9 @@ impl Mark {
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// What the file says, with the defaults of server, admin, token cache, providers' names, fetching
-/// and algorithms. Files that it names are not read, and secrets are left out.
-pub(super) fn effective(config: &Config, mark: Mark) -> Value {
+/// and algorithms. Files that it names are not read, and secrets are left out. `all` is the file as
+/// [`Written::parse`] gives it.
+pub(super) fn view(config: &Config, mut all: Value, mark: Mark) -> Value {
     let Config {
         server,
         admin,
@@ -74,9 +80,8 @@ pub(super) fn effective(config: &Config, mark: Mark) -> Value {
         denials: _,
         warnings: _,
         hash: _,
-        written: Written(written),
+        written: _,
     } = config;
-    let mut all: Value = serde_saphyr::from_str(written).unwrap_or_default();
     redact(&mut all, mark);
     // Flags may have replaced the addresses in the file.
     for section in ["server", "admin"] {

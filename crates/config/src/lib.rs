@@ -148,13 +148,23 @@ impl Config {
 
     /// What the file says, with defaults and without secrets, for an operator who reads it.
     pub fn effective(&self) -> Value {
-        effective::effective(self, Mark::Same)
+        effective::view(self, self.written.parse(), Mark::Same)
     }
 
     /// The same, but the marks in place of secrets differ if the secrets do. Only for comparisons within
     /// this process, which has the key of the marks.
     pub fn comparable(&self) -> Value {
-        effective::effective(self, Mark::Digest)
+        effective::view(self, self.written.parse(), Mark::Digest)
+    }
+
+    /// [`Self::effective`], and [`Self::comparable`] if that differs because there are secrets. Reads the
+    /// file's text once.
+    pub fn views(&self) -> (Value, Option<Value>) {
+        let written = self.written.parse();
+        let comparable = effective::view(self, written.clone(), Mark::Digest);
+        let effective = effective::view(self, written, Mark::Same);
+        let comparable = (comparable != effective).then_some(comparable);
+        (effective, comparable)
     }
 }
 

@@ -11,6 +11,8 @@ mod trace_parent;
 
 pub use trace_parent::TraceParent;
 
+use std::borrow::Cow;
+
 use pseudo::Conflict;
 
 /// One HTTP request as the proxy describes it. The client chooses every text except
@@ -142,6 +144,20 @@ impl<'a> FromIterator<&'a (String, String)> for Headers<'a> {
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
             .collect()
     }
+}
+
+/// Bytes as text, in the form in which Envoy shows them in a check: with `!` in place of each byte that is
+/// not UTF-8.
+pub fn as_text(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '!'));
+    }
+    Cow::Owned(text)
 }
 
 /// A path with its query, without the parameters that have these names. The rest stays as it is.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::stream::{Line, Source};
 use claimgate_core::decision::{Fault, Unreadable};
 use claimgate_core::request::pseudo::PseudoHeaders;
-use claimgate_core::request::{Headers, Peer, Request};
+use claimgate_core::request::{Headers, Peer, Request, as_text};
 
 /// The maximum size of all headers together, in bytes. The service has the same limit for a check.
 const MAX_BYTES: usize = 256 * 1024;
@@ -44,7 +44,7 @@ impl<'a> Description<'a> {
         }
         let text = |wanted: &str| {
             let line = headers.iter().find(|(name, _)| *name == wanted);
-            line.map_or(Cow::Borrowed(""), |(_, value)| shown(value))
+            line.map_or(Cow::Borrowed(""), |(_, value)| as_text(value))
         };
         Ok(Self {
             method: text(":method"),
@@ -78,19 +78,6 @@ impl<'a> Description<'a> {
                 .collect(),
         }
     }
-}
-
-/// The value as text, with `!` in place of each byte that is not UTF-8, as in a check.
-fn shown(value: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = str::from_utf8(value) {
-        return Cow::Borrowed(text);
-    }
-    let mut text = String::new();
-    for chunk in value.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|_| '!'));
-    }
-    Cow::Owned(text)
 }
 
 /// The IP address. Empty for a pipe and for Envoy itself.

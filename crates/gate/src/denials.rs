@@ -64,7 +64,7 @@ impl DenialRecord {
             trace_id: request.trace_id().map(str::to_owned),
             method: shown(request.method),
             host: shown(request.host),
-            path: shown(&without_tokens(path, MAX_PATH_BYTES)),
+            path: escaped(&without_tokens(path, MAX_PATH_BYTES)),
             source: shown(request.source.address),
             ..Self::default()
         }
@@ -72,7 +72,11 @@ impl DenialRecord {
 }
 
 fn shown(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| Escaped::from(&*without_jwts(text)).to_string())
+    escaped(&without_jwts(text))
+}
+
+fn escaped(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| Escaped::from(text).to_string())
 }
 
 /// Cuts whatever looks like a JWT, and an encoded query. Looks only at the first `max_bytes` of a path.

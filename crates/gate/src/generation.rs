@@ -54,9 +54,9 @@ impl Generation {
         earlier: Earlier<'_>,
     ) -> Self {
         let recorder = Recorder::start(&config, decision_log).await;
-        let effective: Box<str> = config.effective().to_string().into();
-        let comparable: Box<str> = config.comparable().to_string().into();
-        let comparable = (comparable != effective).then_some(comparable);
+        let (effective, comparable) = config.views();
+        let effective = effective.to_string().into();
+        let comparable = comparable.map(|comparable| comparable.to_string().into());
         let Config {
             server: _,
             admin: _,

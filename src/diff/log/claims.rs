@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Known;
 use super::facts::Facts;
+use crate::diff::members::{insert, remove};
 use crate::diff::request::TokenSpec;
 use crate::token::json::{ClaimsDocument, Json, Number};
 
@@ -271,39 +272,6 @@ fn is_same(one: Json<'_>, other: Json<'_>) -> bool {
 fn is_same_number(one: Number<'_>, other: Number<'_>) -> bool {
     let fits = one.as_u64().is_some() || one.as_distinct_f64().is_some();
     one.canonical() == other.canonical() && (fits || one.to_text() == other.to_text())
-}
-
-/// Puts a value at the path. False if something other than an object is in the way.
-fn insert(claims: &mut Map<String, Value>, path: &[String], value: Value) -> bool {
-    let Some((last, outer)) = path.split_last() else {
-        return false;
-    };
-    let mut members = claims;
-    for name in outer {
-        let inner = members
-            .entry(name.as_str())
-            .or_insert_with(|| Value::Object(Map::new()));
-        match inner.as_object_mut() {
-            Some(inner) => members = inner,
-            None => return false,
-        }
-    }
-    members.insert(last.clone(), value);
-    true
-}
-
-fn remove(claims: &mut Map<String, Value>, path: &[String]) {
-    let Some((last, outer)) = path.split_last() else {
-        return;
-    };
-    let mut members = claims;
-    for name in outer {
-        match members.get_mut(name).and_then(Value::as_object_mut) {
-            Some(inner) => members = inner,
-            None => return,
-        }
-    }
-    members.remove(last);
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::diff::request::Bearer;
 use crate::policy::requirement::Access;
 
 impl Search<'_> {
-    /// What the difference is, and what causes it. `None` if there is none.
+    /// What the difference is, and what causes it. `None` if both judge alike.
     pub(super) fn key(
         &self,
         trial: &Trial,

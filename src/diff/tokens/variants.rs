@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{OTHER_TENANT, put, remove, set_issuer, tenant, usual};
+use super::{OTHER_TENANT, set_issuer, tenant, usual};
 use crate::diff::groups;
 use crate::diff::knobs::{Carried, ScopeClaims};
+use crate::diff::members::{insert, remove};
 use crate::diff::request::TokenSpec;
 use crate::keyring::Algorithm;
 use crate::policy::Provider;
@@ -241,16 +242,18 @@ impl Variants {
         for name in names {
             self.add(setting, &["aud"], |spec, _| {
                 for claim in claims {
-                    put(&mut spec.usual, claim, name.as_str().into());
+                    insert(&mut spec.usual, claim.names(), name.as_str().into());
                 }
             });
         }
         for claim in claims {
-            self.add(setting, &["aud"], |spec, _| remove(&mut spec.usual, claim));
+            self.add(setting, &["aud"], |spec, _| {
+                remove(&mut spec.usual, claim.names());
+            });
         }
         self.add(setting, &["aud"], |spec, _| {
             for claim in claims {
-                remove(&mut spec.usual, claim);
+                remove(&mut spec.usual, claim.names());
             }
         });
     }
@@ -300,7 +303,7 @@ impl Variants {
             for other in paths.iter().filter(|other| *other != path) {
                 self.add(setting, &[], |spec, scopes| {
                     *scopes = vec![path.names().to_vec()];
-                    put(&mut spec.claims, other, "other-scope".into());
+                    insert(&mut spec.claims, other.names(), "other-scope".into());
                 });
             }
         }
@@ -316,13 +319,13 @@ impl Variants {
         let values = values.iter().map(String::as_str);
         for value in values.chain(["other-value"]) {
             self.add(setting, &[], |spec, _| {
-                remove(&mut spec.usual, path);
-                put(&mut spec.claims, path, value.into());
+                remove(&mut spec.usual, path.names());
+                insert(&mut spec.claims, path.names(), value.into());
                 spec.noteworthy.extend(path.names().first().cloned());
             });
         }
         self.add(setting, &[], |spec, _| {
-            remove(&mut spec.usual, path);
+            remove(&mut spec.usual, path.names());
             spec.noteworthy.extend(path.names().first().cloned());
         });
     }

@@ -70,7 +70,7 @@ impl<'n> Wanted<'n> {
         }
     }
 
-    /// The name for its rule. `None` if there is none.
+    /// The name for its rule. `None` if the rules of the filter apply.
     fn name(&self) -> Option<&str> {
         match self {
             Self::On => None,

@@ -93,8 +93,8 @@ async fn a_check_that_no_route_leaves_out_is_made() {
     }
 }
 
-/// A filter before the check that changes the path and leaves the choice of the route to a filter behind it: the
-/// check finds the first choice, which is none.
+/// A filter before the check that changes the path and leaves the choice of the route to a filter behind it:
+/// Envoy's first choice found no route, so it does not ask.
 #[tokio::test]
 #[ignore = "needs Envoy: run `make e2e`"]
 async fn a_route_that_is_chosen_again_behind_the_check_is_not_checked() {

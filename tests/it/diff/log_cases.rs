@@ -1,4 +1,4 @@
-//! Records that leave something open: each prediction comes true, or there is none.
+//! Records that leave something open: each prediction comes true, or none is made.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};

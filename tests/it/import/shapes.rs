@@ -6,7 +6,7 @@ use super::{Kind, imported, notes};
 use crate::support::command::run;
 
 /// Istio's authentication for tokens of one issuer, with these fields, and this policy.
-fn istio(rule: &str, policy: &str) -> String {
+pub fn istio(rule: &str, policy: &str) -> String {
     format!(
         "
 apiVersion: security.istio.io/v1

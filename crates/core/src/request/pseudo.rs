@@ -1,7 +1,7 @@
 //! The pseudo-headers of HTTP/2 (RFC 9113 §8.3.1) among the header lines of a check. Each repeats a
 //! field of the check. Some callers send only the fields.
 
-use super::Headers;
+use super::{Headers, as_text};
 
 /// A part of a request that a check describes twice, and differently. The caller may forward either
 /// description.
@@ -99,27 +99,9 @@ impl Line<'_> {
             None => true,
             Some(_) if field.is_empty() => true,
             Some(_) if self.is_disputed => false,
-            Some(sent) => sent == field.as_bytes() || is_shown_as(sent, field),
+            Some(sent) => as_text(sent) == field,
         }
     }
-}
-
-/// Whether Envoy shows `sent` as `field`: with `!` in place of each byte that is not UTF-8.
-fn is_shown_as(sent: &[u8], field: &str) -> bool {
-    let mut field = field.as_bytes();
-    for chunk in sent.utf8_chunks() {
-        let valid = field.strip_prefix(chunk.valid().as_bytes());
-        let Some((replaced, rest)) =
-            valid.and_then(|rest| rest.split_at_checked(chunk.invalid().len()))
-        else {
-            return false;
-        };
-        if replaced.iter().any(|byte| *byte != b'!') {
-            return false;
-        }
-        field = rest;
-    }
-    field.is_empty()
 }
 
 #[cfg(test)]

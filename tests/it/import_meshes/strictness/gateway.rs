@@ -46,7 +46,7 @@ async fn scopes_have_no_spaces() {
     .await;
 }
 
-/// A token of one provider is none of another one.
+/// A token of one provider does not count as a token of another.
 #[tokio::test]
 async fn providers_of_envoy_gateway_are_told_apart() {
     let by_claim = |values: &str| {

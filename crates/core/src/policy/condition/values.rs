@@ -8,7 +8,7 @@ use cel::objects::{Key, Map, Opaque};
 use chrono::DateTime;
 
 use super::Target;
-use crate::request::{Headers, Peer};
+use crate::request::{Headers, Peer, as_text};
 use crate::time::UnixTime;
 use crate::token::claims::Claims;
 use crate::token::json::{Json, Number};
@@ -109,7 +109,7 @@ pub(super) fn request(target: &Target<'_>) -> Value {
 fn headers(headers: &Headers<'_>) -> Value {
     let mut joined: HashMap<String, String> = HashMap::new();
     for (name, value) in headers.lines().filter(|(name, _)| !name.starts_with(':')) {
-        let value = utf8(value);
+        let value = as_text(value).into_owned();
         joined
             .entry(name.to_ascii_lowercase())
             .and_modify(|line| {
@@ -121,15 +121,6 @@ fn headers(headers: &Headers<'_>) -> Value {
     map(joined
         .into_iter()
         .map(|(name, value)| (name, Value::String(Arc::new(value)))))
-}
-
-fn utf8(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|_| '!'));
-    }
-    text
 }
 
 pub(super) fn source(source: Peer<'_>) -> Value {
