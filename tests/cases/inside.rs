@@ -1,6 +1,7 @@
 //! Runs a case through the module for Envoy.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -35,16 +36,22 @@ pub async fn module(
     let context: Context = context
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
+    // As Envoy shows it.
+    let address = match request.source.address.parse() {
+        Ok(ip) => SocketAddr::new(ip, 49_152).to_string(),
+        Err(_) => request.source.address.to_owned(),
+    };
     let record = Rc::<RefCell<Record>>::default();
     let wakers = Arc::<Wakers>::default();
     let host = || Host {
         lines: &lines,
         source: Source {
-            address: request.source.address,
-            principal: request.source.principal,
+            address: &address,
+            principal: request.source.principal.into(),
         },
         record: Rc::clone(&record),
         wakers: Arc::clone(&wakers),
+        refused: "",
     };
     let judge = Judge {
         gate: service.gate.clone(),

@@ -27,6 +27,7 @@ struct Exchange {
     lines: Vec<(String, Vec<u8>)>,
     record: Rc<RefCell<Record>>,
     wakers: Arc<Wakers>,
+    refused: &'static str,
 }
 
 impl Exchange {
@@ -48,6 +49,7 @@ impl Exchange {
                 .collect(),
             record: Rc::default(),
             wakers: Arc::default(),
+            refused: "",
         }
     }
 
@@ -61,6 +63,7 @@ impl Exchange {
             source: Source::default(),
             record: Rc::clone(&self.record),
             wakers: Arc::clone(&self.wakers),
+            refused: self.refused,
         }
     }
 
@@ -245,4 +248,51 @@ async fn what_cannot_be_read_is_denied() {
     spurious.filter.on_response_headers(spurious.host());
     let record = spurious.record.borrow();
     assert_eq!((record.resumed, record.response.len()), (0, 0));
+}
+
+/// Without an answer in its terms, a gRPC client would be told that all is well.
+#[tokio::test]
+async fn a_failure_is_one_for_grpc_too() {
+    for (content_type, expected) in [
+        ("application/json", vec![]),
+        ("application/grpc", vec![("grpc-status", "13")]),
+    ] {
+        let exchange = Exchange::new(None, &[("content-type", content_type)]);
+        assert_eq!(exchange.begin(), Next::Answered);
+        assert!(!exchange.filter.has_passed());
+        let record = exchange.record.borrow();
+        let (status, headers, _) = record.denied.as_ref().unwrap();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        assert_eq!((*status, headers), (500, expected), "{content_type}");
+    }
+}
+
+/// What the host does not do must not be taken for done.
+#[tokio::test]
+async fn a_host_that_refuses_is_believed() {
+    let key = signer(Es256, "key");
+    let issuer = Issuer::start(&[&key]).await;
+    let upstream = "upstream: { claim_headers: [{ header: x-auth-subject, claim: sub }] }";
+    let config = format!("{}{upstream}\n", provider(&issuer, "acme", ""));
+    let gate = Gate::start(&config).await;
+    gate.service.gate.generation().jwks.all_known().await;
+    for refused in [
+        "request_headers",
+        "set x-auth-subject",
+        "remove x_auth_subject",
+    ] {
+        let mut exchange = Exchange::with_token(&gate, &token(&issuer, &key));
+        exchange
+            .lines
+            .push(("x_auth_subject".to_owned(), b"root".to_vec()));
+        exchange.refused = refused;
+        assert_eq!(exchange.begin(), Next::Answered, "{refused}");
+        assert!(!exchange.filter.has_passed(), "{refused}");
+        let record = exchange.record.borrow();
+        let status = record.denied.as_ref().map(|(status, ..)| *status);
+        assert_eq!(status, Some(500), "{refused}");
+    }
 }

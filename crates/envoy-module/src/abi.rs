@@ -73,8 +73,19 @@ pub(crate) mod log_level {
 /// `envoy_dynamic_module_type_on_http_filter_request_headers_status`.
 pub(crate) mod headers_status {
     pub(crate) const CONTINUE: u32 = 0;
-    pub(crate) const STOP_ITERATION: u32 = 1;
     pub(crate) const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;
+}
+
+/// `envoy_dynamic_module_type_on_http_filter_request_body_status`.
+pub(crate) mod body_status {
+    pub(crate) const CONTINUE: u32 = 0;
+    pub(crate) const STOP_ITERATION_NO_BUFFER: u32 = 3;
+}
+
+/// `envoy_dynamic_module_type_on_http_filter_request_trailers_status`.
+pub(crate) mod trailers_status {
+    pub(crate) const CONTINUE: u32 = 0;
+    pub(crate) const STOP_ITERATION: u32 = 1;
 }
 
 /// `envoy_dynamic_module_type_metrics_result`.
@@ -157,7 +168,7 @@ functions! {
         fn is_validation_mode() -> bool;
     }
     optional {
-        // Since 1.39.
+        // Since 1.39, or not needed before.
         fn http_filter_config_define_counter(ConfigPtr, ModuleBuffer, *mut ModuleBuffer, usize, *mut usize) -> u32;
         fn http_filter_config_define_gauge(ConfigPtr, ModuleBuffer, *mut ModuleBuffer, usize, *mut usize) -> u32;
         fn http_filter_config_increment_counter(ConfigPtr, usize, *mut ModuleBuffer, usize, u64) -> u32;
@@ -166,6 +177,6 @@ functions! {
         fn http_filter_config_scheduler_commit(SchedulerPtr, u64);
         fn http_filter_config_scheduler_delete(SchedulerPtr);
         // Since 1.40.
-        fn http_set_dynamic_metadata_struct(StreamPtr, ModuleBuffer, ModuleBuffer) -> bool;
+        fn http_set_dynamic_metadata_struct(StreamPtr, ModuleBuffer, ModuleBuffer);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -119,6 +120,8 @@ pub struct Loaded {
 #[derive(Debug)]
 pub struct Engine {
     runtime: Runtime,
+    /// The host's main thread, which reads configurations.
+    main_thread: ThreadId,
     /// What decides by each configuration that is in use.
     judges: Mutex<HashMap<ConfigSource, Weak<Running>>>,
 }
@@ -163,6 +166,7 @@ impl Engine {
             .build()?;
         Ok(Self {
             runtime,
+            main_thread: std::thread::current().id(),
             judges: Mutex::default(),
         })
     }
@@ -223,11 +227,18 @@ impl Engine {
         ticking
     }
 
-    /// Ends what decided for filters, if no other filter uses it: writes the rest of its decision log.
+    /// Ends what decided for filters, if no other filter uses it: writes the rest of its decision log. The
+    /// main thread waits for that, because the process may be about to end. A worker does not: the last
+    /// request of an old configuration may end on one.
     pub fn end(&self, running: Arc<Running>) {
-        if let Some(running) = Arc::into_inner(running) {
-            let gate = &running.judge.gate;
-            self.runtime.block_on(gate.stop_decision_log(MAX_FLUSH));
+        let Some(running) = Arc::into_inner(running) else {
+            return;
+        };
+        let gate = running.judge.gate.clone();
+        let stopping = async move { gate.stop_decision_log(MAX_FLUSH).await };
+        match std::thread::current().id() == self.main_thread {
+            true => self.runtime.block_on(stopping),
+            false => drop(self.runtime.spawn(stopping)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "calls Envoy's C functions")]
 
+use std::borrow::Cow;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
@@ -10,6 +11,7 @@ use std::sync::OnceLock;
 use tracing::Level;
 
 mod hooks;
+mod routes;
 
 use crate::abi::{
     ConfigPtr, EnvoyBuffer, Functions, Header, METRICS_SUCCESS, ModuleBuffer, SchedulerPtr,
@@ -20,6 +22,7 @@ use crate::lines::Log;
 use crate::stats::{Kind, StatsHost};
 use crate::stream::{Line, Response, Source, Stream, Wake};
 use claimgate_core::answer::metadata::encoding;
+use claimgate_core::request::as_text;
 
 /// The namespace of the metadata: that of `ext_authz`, so that other filters and access logs need no
 /// change.
@@ -36,7 +39,7 @@ impl ModuleBuffer {
         }
     }
 
-    /// No bytes at all, which is not the same as an empty text.
+    /// No bytes. Envoy removes a header that is set to this.
     const NONE: Self = Self {
         ptr: ptr::null(),
         length: 0,
@@ -68,15 +71,17 @@ struct EnvoyStream<'h> {
 }
 
 impl EnvoyStream<'_> {
-    fn set_header(&mut self, kind: u32, name: &str, value: ModuleBuffer) {
+    /// Whether Envoy has done it. An empty value removes the header.
+    #[must_use]
+    fn set_header(&mut self, kind: u32, name: &str, value: ModuleBuffer) -> bool {
         let name = ModuleBuffer::of(name.as_bytes());
         // SAFETY: Envoy keeps the stream, and copies both buffers. No slice of the headers is in use,
         // because those borrow from `self`.
-        unsafe { (self.envoy.http_set_header)(self.stream, kind, name, value) };
+        unsafe { (self.envoy.http_set_header)(self.stream, kind, name, value) }
     }
 
-    /// A text that Envoy knows about the connection. Empty if it does not.
-    fn attribute(&self, id: u32) -> &str {
+    /// A text that Envoy knows about the connection.
+    fn attribute(&self, id: u32) -> Option<&[u8]> {
         let mut found = EnvoyBuffer {
             ptr: ptr::null(),
             length: 0,
@@ -85,32 +90,32 @@ impl EnvoyStream<'_> {
         let is_known = unsafe {
             (self.envoy.http_filter_get_attribute_string)(self.stream, id, &raw mut found)
         };
-        if !is_known {
-            return "";
-        }
         // SAFETY: Envoy keeps the text during the hook.
-        let text = unsafe { bytes(found.ptr, found.length) };
-        str::from_utf8(text).unwrap_or_default()
+        is_known.then(|| unsafe { bytes(found.ptr, found.length) })
     }
 
-    /// What the route says about its requests. Empty if it says nothing.
-    fn context(&self) -> Context {
+    /// What the route says about its requests. Empty if it says nothing. `None` if another module has
+    /// read its configuration.
+    fn context(&self) -> Option<Context> {
         // SAFETY: Envoy keeps the stream.
         let route = unsafe { (self.envoy.get_most_specific_route_config)(self.stream) };
         if route.is_null() {
-            return Context::from([]);
+            return Some(Context::from([]));
+        }
+        if !routes::is_ours(route) {
+            return None;
         }
         // SAFETY: `hooks::route_new` made the pointer from a `Context`, which Envoy keeps at least
         // as long as the route of this stream.
         let context = unsafe { &*route.cast::<Context>() };
-        Context::clone(context)
+        Some(Context::clone(context))
     }
 }
 
 impl Stream for EnvoyStream<'_> {
     type Waker = Scheduler;
 
-    fn request_headers(&self) -> Vec<Line<'_>> {
+    fn request_headers(&self) -> Option<Vec<Line<'_>>> {
         let kind = header_type::REQUEST;
         // SAFETY: Envoy keeps the stream.
         let count = unsafe { (self.envoy.http_get_headers_size)(self.stream, kind) };
@@ -125,19 +130,17 @@ impl Stream for EnvoyStream<'_> {
         let found =
             unsafe { (self.envoy.http_get_headers)(self.stream, kind, headers.as_mut_ptr()) };
         if !found {
-            return Vec::new();
+            return None;
         }
         let text = |ptr, length| {
             // SAFETY: Envoy keeps the headers until they are changed, which takes `&mut self`.
             unsafe { bytes(ptr, length) }
         };
-        headers
-            .iter()
-            .map(|header| {
-                let name = text(header.name, header.name_length);
-                (name, text(header.value, header.value_length))
-            })
-            .collect()
+        let lines = headers.iter().map(|header| {
+            let name = text(header.name, header.name_length);
+            (name, text(header.value, header.value_length))
+        });
+        Some(lines.collect())
     }
 
     fn source(&self) -> Source<'_> {
@@ -146,10 +149,16 @@ impl Stream for EnvoyStream<'_> {
             attribute::DNS_SAN_PEER_CERTIFICATE,
             attribute::SUBJECT_PEER_CERTIFICATE,
         ];
-        let mut names = names.into_iter().map(|id| self.attribute(id));
+        let address = self.attribute(attribute::SOURCE_ADDRESS);
         Source {
-            address: self.attribute(attribute::SOURCE_ADDRESS),
-            principal: names.find(|name| !name.is_empty()).unwrap_or_default(),
+            address: address
+                .and_then(|address| str::from_utf8(address).ok())
+                .unwrap_or_default(),
+            // The first kind of name that there is, even if the name is empty.
+            principal: names
+                .into_iter()
+                .find_map(|id| self.attribute(id))
+                .map_or(Cow::Borrowed(""), as_text),
         }
     }
 
@@ -162,16 +171,17 @@ impl Stream for EnvoyStream<'_> {
         }
     }
 
-    fn set_request_header(&mut self, name: &str, value: &[u8]) {
-        self.set_header(header_type::REQUEST, name, ModuleBuffer::of(value));
+    fn set_request_header(&mut self, name: &str, value: &[u8]) -> bool {
+        self.set_header(header_type::REQUEST, name, ModuleBuffer::of(value))
     }
 
-    fn remove_request_header(&mut self, name: &str) {
-        self.set_header(header_type::REQUEST, name, ModuleBuffer::NONE);
+    fn remove_request_header(&mut self, name: &str) -> bool {
+        self.set_header(header_type::REQUEST, name, ModuleBuffer::NONE)
     }
 
     fn set_response_header(&mut self, name: &str, value: &[u8]) {
-        self.set_header(header_type::RESPONSE, name, ModuleBuffer::of(value));
+        // Without a response, there is nothing to change.
+        let _ = self.set_header(header_type::RESPONSE, name, ModuleBuffer::of(value));
     }
 
     fn set_metadata(&mut self, metadata: &[u8]) {

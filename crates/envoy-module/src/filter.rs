@@ -122,6 +122,12 @@ impl<W: Wake> Filter<W> {
         }
     }
 
+    /// Whether the body of the request may go on: the host may show it although the headers must not go
+    /// on.
+    pub fn has_passed(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Passed(_))
+    }
+
     /// Changes the headers of the response.
     pub fn on_response_headers(&self, mut stream: impl Stream) {
         let changes = match &mut *self.state.borrow_mut() {
@@ -141,10 +147,13 @@ impl<W: Wake> Filter<W> {
         let gate = &judge.gate;
         let (copied, pending) = {
             let _in_flight = gate.metrics.in_flight();
-            let (lines, source) = (stream.request_headers(), stream.source());
-            match judge_now(gate, &lines, source, context, arrived) {
+            let Some(lines) = stream.request_headers() else {
+                return Judgement::Reply(broken(gate, arrived));
+            };
+            let source = stream.source();
+            match judge_now(gate, &lines, &source, context, arrived) {
                 Now::Reply(reply) => return Judgement::Reply(reply),
-                Now::Pending(pending) => (Copied::new(&lines, source), pending),
+                Now::Pending(pending) => (Copied::new(&lines, &source), pending),
             }
         };
         let is_slow = pending.is_slow();
@@ -202,8 +211,11 @@ impl<W: Wake> Waiting<W> {
             reply: None,
         }));
         let decided = Arc::clone(&shared);
+        let deciding = AssertUnwindSafe(deciding).catch_unwind();
         let task = runtime.spawn(async move {
             let reply = deciding.await;
+            // No stream waits for ever.
+            let reply = reply.unwrap_or_else(|_| Reply::Direct(DirectReply::failed()));
             let mut decided = lock(&decided);
             decided.reply = Some(reply);
             if let Some(waker) = &decided.waker {
@@ -227,7 +239,7 @@ enum Now {
 fn judge_now(
     gate: &Gate,
     lines: &[Line<'_>],
-    source: Source<'_>,
+    source: &Source<'_>,
     context: &Context,
     arrived: Instant,
 ) -> Now {
@@ -260,7 +272,7 @@ async fn judge_later(
     let _in_flight = gate.metrics.in_flight();
     let deciding = AssertUnwindSafe(async {
         let lines = copied.lines();
-        let described = match Description::read(&lines, copied.source()) {
+        let described = match Description::read(&lines, &copied.source()) {
             Ok(described) => described,
             Err(fault) => return unread(gate, fault, arrived),
         };

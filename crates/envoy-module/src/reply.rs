@@ -2,9 +2,11 @@
 //!
 //! INVARIANT: only [`Reply::of`] makes a [`Reply::Pass`], and only from a [`Pass`].
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::stream::{Response, Stream};
+use crate::request::Description;
+use crate::stream::{Response, Source, Stream};
 use claimgate_core::answer::{Answer, DirectResponse, Metadata, Pass};
 use claimgate_core::identity::{CachedAnswer, Changes, KnownToken};
 use claimgate_core::request::{Request, without_parameters};
@@ -47,6 +49,8 @@ pub struct DirectReply {
     headers: Vec<(String, String)>,
     body: String,
     metadata: Option<Vec<u8>>,
+    /// Whether it is still to be said in gRPC's terms if the client speaks gRPC.
+    is_failure: bool,
 }
 
 impl Reply {
@@ -91,7 +95,7 @@ impl PassReply {
     }
 
     /// Changes the request. Returns what must be changed in the response. `None` if the changes cannot
-    /// be read, which never happens: then the request must not pass, because some are not made.
+    /// be read or made, which never happens: then the request must not pass.
     #[must_use]
     pub fn apply(&self, stream: &mut impl Stream) -> Option<ResponseChanges> {
         let answer = match &self.changes {
@@ -105,15 +109,15 @@ impl PassReply {
         let mut changes = Decoder(&answer.response);
         while !changes.0.is_empty() {
             match changes.next()? {
-                Change::Set(name, value) => stream.set_request_header(name, value),
-                Change::Remove(name) => stream.remove_request_header(name),
+                Change::Set(name, value) => stream.set_request_header(name, value).then_some(())?,
+                Change::Remove(name) => stream.remove_request_header(name).then_some(())?,
                 Change::SetInResponse(name, value) => {
                     in_response.push((name.to_owned(), value.to_vec()));
                 }
             }
         }
         if let Some(path) = &self.path {
-            stream.set_request_header(":path", path);
+            stream.set_request_header(":path", path).then_some(())?;
         }
         Some(ResponseChanges(in_response))
     }
@@ -149,6 +153,7 @@ impl DirectReply {
                 .collect(),
             body: body.into_owned(),
             metadata: metadata.map(|metadata| metadata.encode()),
+            is_failure: false,
         }
     }
 
@@ -159,6 +164,7 @@ impl DirectReply {
             headers: Vec::new(),
             body: String::new(),
             metadata: None,
+            is_failure: true,
         }
     }
 
@@ -167,11 +173,15 @@ impl DirectReply {
         if let Some(metadata) = &self.metadata {
             stream.set_metadata(metadata);
         }
-        let headers: Vec<(&str, &str)> = self
+        let mut headers: Vec<(&str, &str)> = self
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
+        // Without it, Envoy tells a gRPC client that all is well.
+        if self.is_failure && is_grpc(&stream) {
+            headers.push(("grpc-status", INTERNAL));
+        }
         stream.respond(Response {
             status: self.status,
             headers: &headers,
@@ -179,6 +189,19 @@ impl DirectReply {
             details: DENIED,
         });
     }
+}
+
+/// gRPC's status for a fault of the server.
+const INTERNAL: &str = "13";
+
+/// Whether the client speaks gRPC. After a failure, reading the headers may fail, too.
+fn is_grpc(stream: &impl Stream) -> bool {
+    let is_grpc = catch_unwind(AssertUnwindSafe(|| {
+        let lines = stream.request_headers().unwrap_or_default();
+        let described = Description::read(&lines, &Source::default());
+        described.is_ok_and(|described| described.request(&[]).is_grpc())
+    }));
+    is_grpc.unwrap_or(false)
 }
 
 /// The token, if the answer depends on nothing else but the rule and is cached with it.

@@ -1,7 +1,7 @@
 //! Turns the headers that a host shows into a [`Request`], as Envoy's `ext_authz` would describe it.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use crate::stream::{Line, Source};
 use claimgate_core::decision::{Fault, Unreadable};
@@ -19,7 +19,7 @@ pub struct Description<'a> {
     host: Cow<'a, str>,
     path: Cow<'a, str>,
     address: &'a str,
-    principal: &'a str,
+    principal: Cow<'a, str>,
 }
 
 impl<'a> Description<'a> {
@@ -28,7 +28,7 @@ impl<'a> Description<'a> {
     /// # Errors
     ///
     /// Fails if there are too many bytes, or if a name is not UTF-8.
-    pub fn read(lines: &[Line<'a>], source: Source<'a>) -> Result<Self, Fault> {
+    pub fn read(lines: &[Line<'a>], source: &Source<'a>) -> Result<Self, Fault> {
         let bytes: usize = lines
             .iter()
             .map(|(name, value)| name.len() + value.len())
@@ -50,8 +50,8 @@ impl<'a> Description<'a> {
             method: text(":method"),
             host: text(":authority"),
             path: text(":path"),
-            address: without_port(source.address),
-            principal: source.principal,
+            address: address_of(source.address),
+            principal: source.principal.clone(),
             headers,
         })
     }
@@ -69,7 +69,7 @@ impl<'a> Description<'a> {
             headers,
             source: Peer {
                 address: self.address,
-                principal: self.principal,
+                principal: &self.principal,
                 certificate: "",
             },
             context: context
@@ -80,18 +80,18 @@ impl<'a> Description<'a> {
     }
 }
 
-/// The IP address. Empty for a pipe and for Envoy itself.
-fn without_port(address: &str) -> &str {
-    let is_ip = |text: &str| text.parse::<IpAddr>().is_ok();
-    if is_ip(address) {
-        return address;
+/// The IP address of the connection. Empty for a pipe and for Envoy itself.
+///
+/// Envoy shows the address that the client names in `x-forwarded-for` instead, if it is configured to
+/// believe it. Then the port is 0, and the connection's address is not known.
+fn address_of(shown: &str) -> &str {
+    match shown.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => {
+            let ip = shown.rsplit_once(':').map_or("", |(ip, _)| ip);
+            ip.trim_start_matches('[').trim_end_matches(']')
+        }
+        _ => "",
     }
-    let host = address.rsplit_once(':').map_or("", |(host, _)| host);
-    let bracketed = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let ip = bracketed.unwrap_or(host);
-    if is_ip(ip) { ip } else { "" }
 }
 
 /// The headers and the sender of a request that waits: the host's memory is valid only during a call.
@@ -107,7 +107,7 @@ pub struct Copied {
 
 impl Copied {
     /// Copies what a host shows.
-    pub fn new(lines: &[Line<'_>], source: Source<'_>) -> Self {
+    pub fn new(lines: &[Line<'_>], source: &Source<'_>) -> Self {
         let parts = lines.iter().flat_map(|(name, value)| [*name, *value]);
         Self {
             bytes: parts.flatten().copied().collect(),
@@ -116,7 +116,7 @@ impl Copied {
                 .map(|(name, value)| (name.len(), value.len()))
                 .collect(),
             address: source.address.to_owned(),
-            principal: source.principal.to_owned(),
+            principal: source.principal.clone().into_owned(),
         }
     }
 
@@ -138,7 +138,7 @@ impl Copied {
     pub fn source(&self) -> Source<'_> {
         Source {
             address: &self.address,
-            principal: &self.principal,
+            principal: Cow::Borrowed(&self.principal),
         }
     }
 }
@@ -153,16 +153,19 @@ mod tests {
         for (address, expected) in [
             ("127.0.0.1:4711", "127.0.0.1"),
             ("[::1]:4711", "::1"),
-            ("10.0.0.1", "10.0.0.1"),
-            ("2001:db8::1", "2001:db8::1"),
+            ("[fe80::1%4]:4711", "fe80::1%4"),
+            ("8.8.8.8:0", ""),
+            ("[2001:db8::1]:0", ""),
+            ("10.0.0.1", ""),
+            ("2001:db8::1", ""),
             ("/run/envoy.sock", ""),
             ("/run/envoy.sock:1", ""),
             ("[::1]", ""),
-            ("::1:4711", "::1:4711"),
+            ("::1:4711", ""),
             ("envoy://internal/", ""),
             ("", ""),
         ] {
-            assert_eq!(without_port(address), expected, "{address}");
+            assert_eq!(address_of(address), expected, "{address}");
         }
     }
 
@@ -175,9 +178,9 @@ mod tests {
             (b"x-one", b"1"),
             (b"x-one", b"\xfe"),
         ];
-        let copied = Copied::new(&lines, Source::default());
+        let copied = Copied::new(&lines, &Source::default());
         let lines = copied.lines();
-        let described = Description::read(&lines, copied.source()).unwrap();
+        let described = Description::read(&lines, &copied.source()).unwrap();
         let context = [("claimgate.rule".to_owned(), "health".to_owned())];
         let request = described.request(&context);
         assert_eq!(
@@ -195,13 +198,13 @@ mod tests {
     fn what_is_refused() {
         let large = vec![b'a'; MAX_BYTES];
         let large: [Line<'_>; 1] = [(b"x", &large)];
-        let too_large = Description::read(&large, Source::default());
+        let too_large = Description::read(&large, &Source::default());
         assert!(matches!(too_large, Err(Fault::CheckTooLarge(_))));
         let garbled: [Line<'_>; 1] = [(b"\xff", b"")];
-        let garbled = Description::read(&garbled, Source::default());
+        let garbled = Description::read(&garbled, &Source::default());
         assert!(matches!(garbled, Err(Fault::CheckUnreadable(_))));
         let twice: [Line<'_>; 3] = [(b":path", b"/a"), (b":path", b"/b"), (b":method", b"GET")];
-        let twice = Description::read(&twice, Source::default()).unwrap();
+        let twice = Description::read(&twice, &Source::default()).unwrap();
         assert_eq!(twice.request(&[]).conflict, Some(Conflict::Path));
     }
 }

@@ -1,12 +1,15 @@
 //! What the filter needs from its host. Envoy implements it, and so do the tests.
 
+use std::borrow::Cow;
+
 /// The request and the response of one HTTP stream.
 pub trait Stream {
     /// What resumes the stream from another thread.
     type Waker: Wake;
 
-    /// Every line of the request's headers, pseudo-headers included, in order.
-    fn request_headers(&self) -> Vec<Line<'_>>;
+    /// Every line of the request's headers, pseudo-headers included, in order. `None` if the host does
+    /// not tell.
+    fn request_headers(&self) -> Option<Vec<Line<'_>>>;
 
     /// The sender of the request.
     fn source(&self) -> Source<'_>;
@@ -14,16 +17,19 @@ pub trait Stream {
     /// What resumes this stream: after [`Wake::wake`], the host calls the filter again.
     fn waker(&mut self) -> Self::Waker;
 
-    /// Replaces every value that the request has under the name.
-    fn set_request_header(&mut self, name: &str, value: &[u8]);
+    /// Replaces every value that the request has under the name. Whether the host has done it.
+    #[must_use]
+    fn set_request_header(&mut self, name: &str, value: &[u8]) -> bool;
 
-    /// Removes every value that the request has under the name.
-    fn remove_request_header(&mut self, name: &str);
+    /// Removes every value that the request has under the name. Whether the host has done it.
+    #[must_use]
+    fn remove_request_header(&mut self, name: &str) -> bool;
 
     /// Replaces every value that the response has under the name.
     fn set_response_header(&mut self, name: &str, value: &[u8]);
 
-    /// Publishes metadata for the host's other filters, as the bytes of a `google.protobuf.Struct`.
+    /// Publishes metadata for the host's other filters, as the bytes of a `google.protobuf.Struct`. No
+    /// host tells whether that worked.
     fn set_metadata(&mut self, metadata: &[u8]);
 
     /// Answers in place of the upstream. The stream may be gone when this returns.
@@ -43,12 +49,13 @@ pub trait Wake: Send + 'static {
 pub type Line<'a> = (&'a [u8], &'a [u8]);
 
 /// The other end of the connection. What the host does not know is empty.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Source<'a> {
-    /// The IP address and the port.
+    /// The IP address and the port. The port is 0 if the address is not that of the connection, but
+    /// what a header claims.
     pub address: &'a str,
     /// The name in its TLS certificate: the first URI SAN, else the first DNS SAN, else the subject.
-    pub principal: &'a str,
+    pub principal: Cow<'a, str>,
 }
 
 /// A response in place of the upstream's.

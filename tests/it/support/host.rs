@@ -28,6 +28,8 @@ pub struct Host<'c> {
     pub source: Source<'c>,
     pub record: Rc<RefCell<Record>>,
     pub wakers: Arc<Wakers>,
+    /// What it does not do: `request_headers`, `set NAME` or `remove NAME`.
+    pub refused: &'static str,
 }
 
 /// What happens to the wakers of a stream.
@@ -55,15 +57,14 @@ impl Drop for Waker {
 impl Stream for Host<'_> {
     type Waker = Waker;
 
-    fn request_headers(&self) -> Vec<Line<'_>> {
+    fn request_headers(&self) -> Option<Vec<Line<'_>>> {
         let lines = self.lines.iter();
-        lines
-            .map(|(name, value)| (name.as_bytes(), value.as_slice()))
-            .collect()
+        let lines = lines.map(|(name, value)| (name.as_bytes(), value.as_slice()));
+        (self.refused != "request_headers").then(|| lines.collect())
     }
 
     fn source(&self) -> Source<'_> {
-        self.source
+        self.source.clone()
     }
 
     fn waker(&mut self) -> Waker {
@@ -71,12 +72,14 @@ impl Stream for Host<'_> {
         Waker(Arc::clone(&self.wakers))
     }
 
-    fn set_request_header(&mut self, name: &str, value: &[u8]) {
+    fn set_request_header(&mut self, name: &str, value: &[u8]) -> bool {
         self.record.borrow_mut().set.push(pair(name, value));
+        self.refused != format!("set {name}")
     }
 
-    fn remove_request_header(&mut self, name: &str) {
+    fn remove_request_header(&mut self, name: &str) -> bool {
         self.record.borrow_mut().remove.push(name.to_owned());
+        self.refused != format!("remove {name}")
     }
 
     fn set_response_header(&mut self, name: &str, value: &[u8]) {

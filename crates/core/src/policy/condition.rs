@@ -273,7 +273,8 @@ impl Condition {
             context.add_variable_from_value("source", values::source(request.source));
         }
         if self.uses.context {
-            context.add_variable_from_value("context", values::texts(&request.context));
+            context
+                .add_variable_from_value("context", values::texts(request.context.iter().copied()));
         }
         if self.uses.now {
             context.add_variable_from_value("now", values::time(now));

@@ -9,11 +9,14 @@ use std::sync::{Arc, PoisonError};
 
 use super::{
     ConfigScheduler, ENVOY, EnvoyLog, EnvoyStats, EnvoyStream, Scheduler, bytes, keep,
-    only_validates,
+    only_validates, routes,
 };
-use crate::abi::{ConfigPtr, EnvoyBuffer, Functions, StreamPtr, VERSION, headers_status};
+use crate::abi::{
+    ConfigPtr, EnvoyBuffer, Functions, StreamPtr, VERSION, body_status, headers_status,
+    trailers_status,
+};
 use crate::engine::{ConfigSource, Engine, LoadError, Running, Ticking};
-use crate::filter::{Filter, Next};
+use crate::filter::{Context, Filter, Next};
 use crate::lines::{Lines, Log as _};
 use crate::reply::DirectReply;
 use crate::route;
@@ -227,7 +230,11 @@ extern "C" fn route_new(_name: EnvoyBuffer, config: EnvoyBuffer) -> *const c_voi
         // SAFETY: Envoy keeps the buffer during the hook.
         let config = unsafe { text(config) };
         match route::read(config.unwrap_or_default()) {
-            Ok(context) => keep(context),
+            Ok(context) => {
+                let route = keep(context);
+                routes::add(route);
+                route
+            }
             Err(error) => {
                 if let Some(envoy) = ENVOY.get() {
                     complain(envoy, &error.to_string());
@@ -241,8 +248,8 @@ extern "C" fn route_new(_name: EnvoyBuffer, config: EnvoyBuffer) -> *const c_voi
 #[unsafe(export_name = "envoy_dynamic_module_on_http_filter_per_route_config_destroy")]
 extern "C" fn route_destroy(config: *const c_void) {
     guarded((), || {
-        if !config.is_null() {
-            let context = config.cast_mut().cast::<crate::filter::Context>();
+        if routes::remove(config) {
+            let context = config.cast_mut().cast::<Context>();
             // SAFETY: `route_new` made the pointer from this type, and Envoy uses it no more.
             drop(unsafe { Box::from_raw(context) });
         }
@@ -288,12 +295,12 @@ extern "C" fn request_headers(
         // SAFETY: Envoy calls no hook with a filter that it has destroyed.
         let filter = unsafe { filter(filter_ptr) }?;
         let stream = stream(stream_ptr)?;
-        let context = stream.context();
+        let context = stream.context().or_else(foreign_route)?;
         Some(filter.on_request_headers(stream, &context))
     }));
     match judged {
         Ok(Some(Next::Continue)) => headers_status::CONTINUE,
-        Ok(Some(Next::Answered)) => headers_status::STOP_ITERATION,
+        Ok(Some(Next::Answered)) => headers_status::STOP_ALL_ITERATION_AND_WATERMARK,
         Ok(Some(Next::Wait)) => headers_status::STOP_ALL_ITERATION_AND_WATERMARK,
         Ok(None) | Err(_) => {
             guarded((), || {
@@ -301,8 +308,43 @@ extern "C" fn request_headers(
                     DirectReply::failed().send(stream);
                 }
             });
-            headers_status::STOP_ITERATION
+            headers_status::STOP_ALL_ITERATION_AND_WATERMARK
         }
+    }
+}
+
+/// Says why a request is denied whose route is configured by another module.
+fn foreign_route() -> Option<Context> {
+    tracing::error!("the configuration of a route under this filter's name is another module's");
+    None
+}
+
+/// Whether the filter has let the headers of the request pass. If not, its body and its trailers must
+/// not take them along.
+fn has_passed(filter_ptr: *const c_void) -> bool {
+    guarded(false, || {
+        // SAFETY: Envoy calls no hook with a filter that it has destroyed.
+        unsafe { filter(filter_ptr) }.is_some_and(|filter| filter.has_passed())
+    })
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_request_body")]
+extern "C" fn request_body(
+    _stream: StreamPtr,
+    filter_ptr: *const c_void,
+    _end_of_stream: bool,
+) -> u32 {
+    match has_passed(filter_ptr) {
+        true => body_status::CONTINUE,
+        false => body_status::STOP_ITERATION_NO_BUFFER,
+    }
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_http_filter_request_trailers")]
+extern "C" fn request_trailers(_stream: StreamPtr, filter_ptr: *const c_void) -> u32 {
+    match has_passed(filter_ptr) {
+        true => trailers_status::CONTINUE,
+        false => trailers_status::STOP_ITERATION,
     }
 }
 
@@ -346,8 +388,6 @@ macro_rules! unused {
 }
 
 unused! {
-    request_body(StreamPtr, *const c_void, bool) -> u32;
-    request_trailers(StreamPtr, *const c_void) -> u32;
     response_body(StreamPtr, *const c_void, bool) -> u32;
     response_trailers(StreamPtr, *const c_void) -> u32;
     stream_complete(StreamPtr, *const c_void);

@@ -123,6 +123,8 @@ fn headers(headers: &Headers<'_>) -> Value {
         .map(|(name, value)| (name, Value::String(Arc::new(value)))))
 }
 
+/// An address that is not known is left out: comparing it fails, which denies. As an empty text, it would
+/// be unequal to every address that a condition excludes.
 pub(super) fn source(source: Peer<'_>) -> Value {
     let Peer {
         address,
@@ -130,17 +132,15 @@ pub(super) fn source(source: Peer<'_>) -> Value {
         certificate,
     } = source;
     let certificate = percent_encoding::percent_decode_str(certificate).decode_utf8_lossy();
-    texts(&[
-        ("address", address),
-        ("principal", principal),
-        ("certificate", &certificate),
-    ])
+    let address = Some(("address", address)).filter(|(_, address)| !address.is_empty());
+    let names = [("principal", principal), ("certificate", &*certificate)];
+    texts(address.into_iter().chain(names))
 }
 
-pub(super) fn texts(texts: &[(&str, &str)]) -> Value {
+pub(super) fn texts<'t>(texts: impl IntoIterator<Item = (&'t str, &'t str)>) -> Value {
     map(texts
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), string(text))))
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), string(text))))
 }
 
 /// The time as a CEL timestamp. A time that CEL cannot hold becomes `null`: comparing with it
