@@ -10,8 +10,10 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 
+const ACK: u8 = 0x1;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
@@ -30,15 +32,12 @@ pub struct Request<'a> {
 /// connection.
 pub async fn send(address: SocketAddr, request: Request<'_>) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(&frames(address, request)).await.unwrap();
+    let mut bytes = preface();
+    frames(address, 1, request, &mut bytes);
+    stream.write_all(&bytes).await.unwrap();
     let mut body = Vec::new();
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await.unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length.try_into().unwrap()];
-        stream.read_exact(&mut payload).await.unwrap();
-        let (kind, flags) = (head[3], head[4]);
+        let (kind, flags, payload) = receive(&mut stream).await;
         match kind {
             DATA => body.extend(payload),
             RST_STREAM | GOAWAY => panic!("refused by HTTP/2: frame {kind}, {payload:?}"),
@@ -50,7 +49,77 @@ pub async fn send(address: SocketAddr, request: Request<'_>) -> Vec<u8> {
     }
 }
 
-fn frames(address: SocketAddr, request: Request<'_>) -> Vec<u8> {
+/// A connection with many requests, whose answers are only counted.
+pub struct Connection {
+    address: SocketAddr,
+    stream: TcpStream,
+    next: u32,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&preface()).await.unwrap();
+        Self {
+            address,
+            stream,
+            next: 1,
+        }
+    }
+
+    /// The new stream.
+    pub async fn send(&mut self, request: Request<'_>) -> u32 {
+        let id = self.next;
+        self.next += 2;
+        let mut bytes = Vec::new();
+        frames(self.address, id, request, &mut bytes);
+        self.stream.write_all(&bytes).await.unwrap();
+        id
+    }
+
+    /// Gives up a stream.
+    pub async fn reset(&mut self, id: u32) {
+        const CANCEL: u32 = 8;
+        let mut bytes = Vec::new();
+        frame(RST_STREAM, 0, id, &CANCEL.to_be_bytes(), &mut bytes);
+        self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    /// Waits until the server has read everything that was sent. Returns how many answers began meanwhile.
+    pub async fn is_handled(&mut self) -> usize {
+        let mut bytes = Vec::new();
+        frame(PING, 0, 0, b"handled?", &mut bytes);
+        self.stream.write_all(&bytes).await.unwrap();
+        let mut answers = 0;
+        loop {
+            match receive(&mut self.stream).await {
+                (PING, ACK, _) => return answers,
+                (HEADERS, ..) => answers += 1,
+                (GOAWAY, _, payload) => panic!("the connection is refused: {payload:?}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The kind, the flags and the payload of a frame.
+async fn receive(stream: &mut TcpStream) -> (u8, u8, Vec<u8>) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length.try_into().unwrap()];
+    stream.read_exact(&mut payload).await.unwrap();
+    (head[3], head[4], payload)
+}
+
+/// What a client sends first.
+fn preface() -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    frame(SETTINGS, 0, 0, &[], &mut bytes);
+    bytes
+}
+
+fn frames(address: SocketAddr, id: u32, request: Request<'_>, bytes: &mut Vec<u8>) {
     let Request {
         method,
         path,
@@ -72,21 +141,18 @@ fn frames(address: SocketAddr, request: Request<'_>) -> Vec<u8> {
         field(name, value.as_bytes(), &mut block);
     }
     let end = |is_last: bool| if is_last { END_STREAM } else { 0 };
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    frame(SETTINGS, 0, 0, &[], &mut bytes);
     let is_last = body.is_none() && trailers.is_empty();
-    frame(HEADERS, END_HEADERS | end(is_last), 1, &block, &mut bytes);
+    frame(HEADERS, END_HEADERS | end(is_last), id, &block, bytes);
     if let Some(body) = body {
-        frame(DATA, end(trailers.is_empty()), 1, body, &mut bytes);
+        frame(DATA, end(trailers.is_empty()), id, body, bytes);
     }
     if !trailers.is_empty() {
         let mut block = Vec::new();
         for (name, value) in trailers {
             field(name, value.as_bytes(), &mut block);
         }
-        frame(HEADERS, END_HEADERS | END_STREAM, 1, &block, &mut bytes);
+        frame(HEADERS, END_HEADERS | END_STREAM, id, &block, bytes);
     }
-    bytes
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], bytes: &mut Vec<u8>) {

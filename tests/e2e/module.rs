@@ -1,5 +1,9 @@
 //! The module inside Envoy.
 
+mod changes;
+mod faults;
+mod process;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -115,7 +119,7 @@ async fn files_and_keys_change_while_it_runs() {
     .await;
     std::fs::write(&file, with("rules: [{ name: open, access: nobody }]")).unwrap();
     eventually("the wrong file is read", async || {
-        metric(&envoy, "claimgate_config_last_reload_successful", "").await == Some(0)
+        metric(envoy.admin(), "claimgate_config_last_reload_successful", "").await == Some(0)
     })
     .await;
     assert_eq!(ask(&[]).await.status, 200, "a wrong file changes nothing");
@@ -131,20 +135,20 @@ async fn files_and_keys_change_while_it_runs() {
         ("claimgate_jwks_keys", "provider=\"acme\"", 2),
     ] {
         eventually(name, async || {
-            metric(&envoy, name, labels).await == Some(expected)
+            metric(envoy.admin(), name, labels).await == Some(expected)
         })
         .await;
     }
     eventually("the denial is counted", async || {
         let reason = "reason=\"access_denied\"";
-        metric(&envoy, "claimgate_denials_total", reason).await > Some(0)
+        metric(envoy.admin(), "claimgate_denials_total", reason).await > Some(0)
     })
     .await;
 }
 
 /// The sum of series among Envoy's own.
-async fn metric(envoy: &Envoy, name: &str, labels: &str) -> Option<u64> {
-    let all = http(envoy.admin(), "GET /stats/prometheus", &[]).await.body;
+async fn metric(admin: SocketAddr, name: &str, labels: &str) -> Option<u64> {
+    let all = http(admin, "GET /stats/prometheus", &[]).await.body;
     let lines = all.lines().filter(|line| {
         let rest = line.strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with('{') && rest.contains(labels))
