@@ -52,6 +52,7 @@ pub async fn module(
         record: Rc::clone(&record),
         wakers: Arc::clone(&wakers),
         refused: "",
+        fuse: Arc::default(),
     };
     let judge = Judge {
         gate: service.gate.clone(),

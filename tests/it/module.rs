@@ -3,21 +3,24 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use claimgate::config::Config;
 use claimgate::dev::signer::Signer;
 use claimgate::ext_authz::service::Service;
 use claimgate::keyring::Algorithm::{EdDsa, Es256, Es384, Es512, Rs256};
+use claimgate::time::{Clock, UnixTime};
 use claimgate_envoy::filter::{Context, Filter, Judge, Next};
+use claimgate_envoy::guard::or_deny;
 use claimgate_envoy::stream::Source;
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
-use crate::support::gate::{Gate, provider, token};
-use crate::support::host::{Host, Record, Waker, Wakers};
+use crate::support::gate::{Gate, NOW, provider, token};
+use crate::support::host::{Fuse, Host, Record, Waker, Wakers};
 use crate::support::issuer::{Issuer, JWKS, Reply};
 use crate::support::keys::signer;
 
@@ -28,6 +31,7 @@ struct Exchange {
     record: Rc<RefCell<Record>>,
     wakers: Arc<Wakers>,
     refused: &'static str,
+    fuse: Arc<Fuse>,
 }
 
 impl Exchange {
@@ -50,6 +54,7 @@ impl Exchange {
             record: Rc::default(),
             wakers: Arc::default(),
             refused: "",
+            fuse: Arc::default(),
         }
     }
 
@@ -64,6 +69,7 @@ impl Exchange {
             record: Rc::clone(&self.record),
             wakers: Arc::clone(&self.wakers),
             refused: self.refused,
+            fuse: Arc::clone(&self.fuse),
         }
     }
 
@@ -300,5 +306,144 @@ async fn a_host_that_refuses_is_believed() {
         let record = exchange.record.borrow();
         let status = record.denied.as_ref().map(|(status, ..)| *status);
         assert_eq!(status, Some(500), "{refused}");
+    }
+}
+
+/// Everything that the module does to a stream.
+const EVERYTHING: &str = "
+upstream:
+  claim_headers: [{ header: x-auth-subject, claim: sub }, { header: x-auth-email, claim: email }]
+  forward_token: false
+  dynamic_metadata: true
+response_headers: [{ header: x-checked-by, value: claimgate }]
+";
+
+/// A panic anywhere in the host, and so anywhere between its calls, ends in a denial, and lets nothing pass.
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_host_denies() {
+    let (fast, slow) = (signer(Es256, "fast"), signer(Es384, "slow"));
+    let issuer = Issuer::start(&[&fast, &slow]).await;
+    let more = "algorithms: [ES256, ES384]";
+    let gate = Gate::start(&format!("{}{EVERYTHING}", provider(&issuer, "acme", more))).await;
+    gate.service.gate.generation().jwks.all_known().await;
+    for (what, key) in [
+        ("allowed", Some(&fast)),
+        ("waits", Some(&slow)),
+        ("denied", None),
+    ] {
+        let (mut call, mut unanswered) = (0, 0);
+        loop {
+            call += 1;
+            let bearer = key.map(|key| format!("Bearer {}", fresh(&issuer, key, call)));
+            let lines = bearer.as_deref().map(|bearer| ("authorization", bearer));
+            let mut exchange = Exchange::new(Some(&gate), lines.as_slice());
+            exchange.fuse = Arc::new(fuse_at(call));
+            let passed = exchange.guarded().await;
+            let is_burnt = exchange.fuse.calls.load(Ordering::SeqCst) >= call;
+            let record = exchange.record.borrow();
+            let denied = record.denied.as_ref().map(|(status, ..)| *status);
+            match (is_burnt, key) {
+                (true, _) => assert!(!passed && record.resumed == 0, "{what}, call {call}"),
+                (false, Some(_)) => assert!(passed, "{what}"),
+                (false, None) => assert_eq!(denied, Some(401)),
+            }
+            unanswered += usize::from(denied.is_none() && !passed);
+            if !is_burnt {
+                break;
+            }
+        }
+        assert!(call > 4, "{what}: {call} calls");
+        // A stream that cannot be woken stays where it is.
+        assert_eq!(unanswered, usize::from(what == "waits"), "{what}");
+    }
+}
+
+/// Call number `call` panics, counted from 1.
+fn fuse_at(call: usize) -> Fuse {
+    Fuse {
+        left: AtomicUsize::new(call),
+        ..Fuse::default()
+    }
+}
+
+/// A clock that panics when it is told to.
+#[derive(Default)]
+struct Broken(Mutex<Arc<Fuse>>);
+
+impl Clock for Broken {
+    fn now(&self) -> UnixTime {
+        let fuse = Arc::clone(&self.0.lock().unwrap());
+        fuse.burn();
+        UnixTime::from_secs(NOW)
+    }
+}
+
+/// A panic while the gate decides ends in a denial. One while it counts and logs changes no answer.
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_gate_denies() {
+    let (fast, slow) = (signer(Es256, "fast"), signer(Es384, "slow"));
+    let issuer = Issuer::start(&[&fast, &slow]).await;
+    let more = "algorithms: [ES256, ES384]";
+    let config = Config::from_yaml(&format!("{}{EVERYTHING}", provider(&issuer, "acme", more)));
+    let clock = Arc::<Broken>::default();
+    let gate = claimgate::gate::Gate::start(config.unwrap(), clock.clone()).await;
+    gate.generation().jwks.all_known().await;
+    let judge = Arc::new(Judge {
+        gate,
+        runtime: Handle::current(),
+    });
+    for key in [Some(&fast), Some(&slow), None] {
+        let mut failed = 0;
+        for call in 1.. {
+            let bearer = key.map(|key| format!("Bearer {}", fresh(&issuer, key, call)));
+            let lines = bearer.as_deref().map(|bearer| ("authorization", bearer));
+            let mut exchange = Exchange::new(None, lines.as_slice());
+            exchange.filter = Filter::new(Some(Arc::clone(&judge)));
+            let fuse = Arc::new(fuse_at(call));
+            *clock.0.lock().unwrap() = Arc::clone(&fuse);
+            let passed = exchange.guarded().await;
+            let record = exchange.record.borrow();
+            match record.denied.as_ref().map(|(status, ..)| *status) {
+                Some(500) => failed += 1,
+                Some(status) => assert_eq!((status, key.is_none()), (401, true)),
+                None => assert!(passed && key.is_some(), "call {call}"),
+            }
+            if fuse.calls.load(Ordering::SeqCst) < call {
+                break;
+            }
+        }
+        assert!(failed > 0, "no panic");
+    }
+}
+
+/// A good token that is not known yet.
+fn fresh(issuer: &Issuer, key: &Signer, number: usize) -> String {
+    let claims = json!({"iss": issuer.url(), "aud": "orders-api", "sub": "alice", "exp": NOW + 60, "jti": number.to_string()});
+    key.token(&claims).unwrap()
+}
+
+impl Exchange {
+    /// Handles the request as the hooks do. Returns whether it passes.
+    async fn guarded(&self) -> bool {
+        let begin = || {
+            let context = Context::from([]);
+            Some(self.filter.on_request_headers(self.host(), &context))
+        };
+        match or_deny(|| Some(self.host()), begin) {
+            Some(Next::Continue) => true,
+            Some(Next::Answered) | None => false,
+            Some(Next::Wait) => {
+                let woken = timeout(Duration::from_secs(10), self.wakers.woken.notified());
+                if woken.await.is_err() {
+                    return false;
+                }
+                let go_on = || {
+                    self.filter.on_woken(self.host());
+                    Some(())
+                };
+                or_deny(|| Some(self.host()), go_on);
+                self.record.borrow().resumed == 1
+            }
+        }
     }
 }

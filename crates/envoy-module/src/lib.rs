@@ -10,6 +10,7 @@ mod abi;
 pub mod engine;
 mod envoy;
 pub mod filter;
+pub mod guard;
 pub mod lines;
 pub mod reply;
 pub mod request;

@@ -30,6 +30,26 @@ pub struct Host<'c> {
     pub wakers: Arc<Wakers>,
     /// What it does not do: `request_headers`, `set NAME` or `remove NAME`.
     pub refused: &'static str,
+    pub fuse: Arc<Fuse>,
+}
+
+/// Makes one call panic. It works once.
+#[derive(Debug, Default)]
+pub struct Fuse {
+    /// The number of calls up to that one. 0: none panics.
+    pub left: AtomicUsize,
+    /// The number of calls so far.
+    pub calls: AtomicUsize,
+}
+
+impl Fuse {
+    /// Counts a call, and panics if it is that one.
+    pub fn burn(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let left = self.left.load(Ordering::SeqCst);
+        self.left.store(left.saturating_sub(1), Ordering::SeqCst);
+        assert_ne!(left, 1, "the fuse burns");
+    }
 }
 
 /// What happens to the wakers of a stream.
@@ -40,17 +60,21 @@ pub struct Wakers {
     pub there: AtomicUsize,
 }
 
-pub struct Waker(Arc<Wakers>);
+pub struct Waker {
+    wakers: Arc<Wakers>,
+    fuse: Arc<Fuse>,
+}
 
 impl Wake for Waker {
     fn wake(&self) {
-        self.0.woken.notify_one();
+        self.fuse.burn();
+        self.wakers.woken.notify_one();
     }
 }
 
 impl Drop for Waker {
     fn drop(&mut self) {
-        self.0.there.fetch_sub(1, Ordering::SeqCst);
+        self.wakers.there.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -58,40 +82,51 @@ impl Stream for Host<'_> {
     type Waker = Waker;
 
     fn request_headers(&self) -> Option<Vec<Line<'_>>> {
+        self.fuse.burn();
         let lines = self.lines.iter();
         let lines = lines.map(|(name, value)| (name.as_bytes(), value.as_slice()));
         (self.refused != "request_headers").then(|| lines.collect())
     }
 
     fn source(&self) -> Source<'_> {
+        self.fuse.burn();
         self.source.clone()
     }
 
     fn waker(&mut self) -> Waker {
+        self.fuse.burn();
         self.wakers.there.fetch_add(1, Ordering::SeqCst);
-        Waker(Arc::clone(&self.wakers))
+        Waker {
+            wakers: Arc::clone(&self.wakers),
+            fuse: Arc::clone(&self.fuse),
+        }
     }
 
     fn set_request_header(&mut self, name: &str, value: &[u8]) -> bool {
+        self.fuse.burn();
         self.record.borrow_mut().set.push(pair(name, value));
         self.refused != format!("set {name}")
     }
 
     fn remove_request_header(&mut self, name: &str) -> bool {
+        self.fuse.burn();
         self.record.borrow_mut().remove.push(name.to_owned());
         self.refused != format!("remove {name}")
     }
 
     fn set_response_header(&mut self, name: &str, value: &[u8]) {
+        self.fuse.burn();
         self.record.borrow_mut().response.push(pair(name, value));
     }
 
     fn set_metadata(&mut self, metadata: &[u8]) {
+        self.fuse.burn();
         let before = self.record.borrow_mut().metadata.replace(metadata.to_vec());
         assert_eq!(before, None, "metadata is set once");
     }
 
     fn respond(self, response: Response<'_>) {
+        self.fuse.burn();
         let Response {
             status,
             headers,
@@ -108,6 +143,7 @@ impl Stream for Host<'_> {
     }
 
     fn resume(self) {
+        self.fuse.burn();
         self.record.borrow_mut().resumed += 1;
     }
 }

@@ -17,8 +17,8 @@ use crate::abi::{
 };
 use crate::engine::{ConfigSource, Engine, LoadError, Running, Ticking};
 use crate::filter::{Context, Filter, Next};
+use crate::guard::or_deny;
 use crate::lines::{Lines, Log as _};
-use crate::reply::DirectReply;
 use crate::route;
 use crate::stats::Stats;
 use claimgate_gate::reload::warn_of;
@@ -291,23 +291,16 @@ extern "C" fn request_headers(
     filter_ptr: *const c_void,
     _end_of_stream: bool,
 ) -> u32 {
-    let judged = catch_unwind(AssertUnwindSafe(|| {
+    let judge = || {
         // SAFETY: Envoy calls no hook with a filter that it has destroyed.
         let filter = unsafe { filter(filter_ptr) }?;
         let stream = stream(stream_ptr)?;
         let context = stream.context().or_else(foreign_route)?;
         Some(filter.on_request_headers(stream, &context))
-    }));
-    match judged {
-        Ok(Some(Next::Continue)) => headers_status::CONTINUE,
-        Ok(Some(Next::Answered)) => headers_status::STOP_ALL_ITERATION_AND_WATERMARK,
-        Ok(Some(Next::Wait)) => headers_status::STOP_ALL_ITERATION_AND_WATERMARK,
-        Ok(None) | Err(_) => {
-            guarded((), || {
-                if let Some(stream) = stream(stream_ptr) {
-                    DirectReply::failed().send(stream);
-                }
-            });
+    };
+    match or_deny(|| stream(stream_ptr), judge) {
+        Some(Next::Continue) => headers_status::CONTINUE,
+        Some(Next::Wait | Next::Answered) | None => {
             headers_status::STOP_ALL_ITERATION_AND_WATERMARK
         }
     }
@@ -350,13 +343,15 @@ extern "C" fn request_trailers(_stream: StreamPtr, filter_ptr: *const c_void) ->
 
 #[unsafe(export_name = "envoy_dynamic_module_on_http_filter_scheduled")]
 extern "C" fn scheduled(stream_ptr: StreamPtr, filter_ptr: *const c_void, _event: u64) {
-    guarded((), || {
-        // SAFETY: Envoy calls no hook with a filter that it has destroyed.
-        let filter = unsafe { filter(filter_ptr) };
-        if let (Some(filter), Some(stream)) = (filter, stream(stream_ptr)) {
-            filter.on_woken(stream);
-        }
-    });
+    let _ = or_deny(
+        || stream(stream_ptr),
+        || {
+            // SAFETY: Envoy calls no hook with a filter that it has destroyed.
+            let filter = unsafe { filter(filter_ptr) }?;
+            filter.on_woken(stream(stream_ptr)?);
+            Some(())
+        },
+    );
 }
 
 #[unsafe(export_name = "envoy_dynamic_module_on_http_filter_response_headers")]
