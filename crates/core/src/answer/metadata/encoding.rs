@@ -10,6 +10,9 @@ use crate::token::json::Json;
 /// that it cannot read as an error, which `failure_mode_allow` turns into an allow.
 pub const MAX_DEPTH: usize = 17;
 
+/// The capacity to begin with, in bytes.
+const FIRST_CAPACITY: usize = 128;
+
 /// A field whose value has a length: a message or a text (Protocol Buffers, "Encoding").
 const fn with_length(number: u8) -> u8 {
     number << 3 | 2
@@ -28,7 +31,7 @@ pub fn encode<'n, 'j>(
     members: impl IntoIterator<Item = (&'n str, Json<'j>)>,
     depth: usize,
 ) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(FIRST_CAPACITY);
     put_members(members, depth, &mut bytes);
     bytes
 }
@@ -80,9 +83,12 @@ fn put(key: u8, bytes: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     bytes.extend([key, 0]);
     let start = bytes.len();
     write(bytes);
-    let length = varint(bytes.len() - start);
-    // Most values are so short that one byte is enough, and nothing has to move.
-    bytes.splice(start - 1..start, length);
+    let length = bytes.len() - start;
+    match (u8::try_from(length), bytes.get_mut(start - 1)) {
+        // Most values are so short that one byte is enough, and nothing has to move.
+        (Ok(short @ ..0x80), Some(place)) => *place = short,
+        _ => drop(bytes.splice(start - 1..start, varint(length))),
+    }
 }
 
 /// Seven bits a byte, the lowest first. All but the last byte have their high bit set.
