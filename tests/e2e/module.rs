@@ -191,6 +191,42 @@ async fn problems_are_named_with_their_places() {
     }
 }
 
+/// With the name `claimgate_fail_closed`, a running Envoy takes a configuration with a problem, and denies
+/// everything. A configuration without one is used as always.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn a_filter_may_fail_closed() {
+    let (issuer, upstream) = (issuer().await, Upstream::start().await.unwrap());
+    let token = [bearer(&mint(&issuer, &json!({"sub": "alice"})))];
+    let fails_closed = |filter_config: &str| {
+        let mut whole: Value = serde_json::from_str(&inside(EXAMPLE, filter_config)).unwrap();
+        let filter = whole.pointer_mut(&format!("{MANAGER}/http_filters/0/typed_config"));
+        filter.unwrap()["filter_name"] = "claimgate_fail_closed".into();
+        whole.to_string()
+    };
+    let usable = configure_for(issuer.url(), "", "");
+    for (filter_config, statuses) in [
+        (usable.as_str(), [401, 200]),
+        ("rules: []", [500; 2]),
+        ("file:/nonexistent", [500; 2]),
+        ("", [500; 2]),
+    ] {
+        let configuration = fails_closed(filter_config);
+        let envoy = run(&configuration, upstream.address()).await;
+        for (lines, status) in [(&[][..], statuses[0]), (&token, statuses[1])] {
+            let answer = http(envoy.address(), "GET /healthz", lines).await;
+            assert_eq!(answer.status, status, "{filter_config}: {answer:?}");
+        }
+    }
+    let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+    std::fs::write(file.path(), fails_closed("rules: []")).unwrap();
+    let validated = Command::new(envoy_binary())
+        .args(["--mode", "validate", "--config-path"])
+        .arg(file.path())
+        .output();
+    assert!(!validated.await.unwrap().status.success());
+}
+
 /// A route names its rule, or says what conditions compare. A name that no rule has opens nothing.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]

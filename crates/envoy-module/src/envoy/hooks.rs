@@ -23,11 +23,16 @@ use crate::route;
 use crate::stats::Stats;
 use claimgate_gate::reload::warn_of;
 
-/// The only filter of the module.
+/// The filter of the module. Envoy refuses a configuration with a problem, and keeps the one before.
 const FILTER_NAME: &str = "claimgate";
 
-/// What Envoy keeps for a configuration of a filter. `None` while Envoy only validates: then nothing
-/// passes.
+/// The same filter. With a problem in its configuration, it denies every request. A control plane may
+/// use a filter in its routes although Envoy has refused the listener with the filter: then the routes
+/// have no filter.
+const FAIL_CLOSED_NAME: &str = "claimgate_fail_closed";
+
+/// What Envoy keeps for a configuration of a filter. `None` while Envoy only validates, and after a
+/// problem with [`FAIL_CLOSED_NAME`]: then nothing passes.
 struct FilterConfig(Option<InUse>);
 
 /// A configuration of a filter that requests are judged by.
@@ -116,7 +121,7 @@ fn hide_panic_messages() {
     }));
 }
 
-/// Reads a configuration. Null if it has a problem; each is logged.
+/// Reads a configuration. Each problem is logged. Null if Envoy is to refuse the configuration.
 #[unsafe(export_name = "envoy_dynamic_module_on_http_filter_config_new")]
 extern "C" fn config_new(
     config_ptr: ConfigPtr,
@@ -128,25 +133,31 @@ extern "C" fn config_new(
             return ptr::null();
         };
         // SAFETY: Envoy keeps the buffer during the hook.
-        let name = unsafe { text(name) };
+        let name = unsafe { text(name) }.unwrap_or_default();
         // SAFETY: as above.
-        let config = unsafe { text(config) };
-        match configure(envoy, name.unwrap_or_default(), config.unwrap_or_default()) {
+        let config = unsafe { text(config) }.unwrap_or_default();
+        let panicked = Err("the configuration could not be read; this is a bug".to_owned());
+        match guarded(panicked, || configure(envoy, name, config)) {
             Ok(running) => keep(FilterConfig(
                 running.and_then(|running| in_use(envoy, config_ptr, running)),
             )),
             Err(error) => {
                 complain(envoy, &error);
-                ptr::null()
+                if name != FAIL_CLOSED_NAME || only_validates(envoy) {
+                    return ptr::null();
+                }
+                complain(envoy, "every request is denied until the configuration is replaced");
+                keep(FilterConfig(None))
             }
         }
     })
 }
 
 fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<Running>>, String> {
-    if name != FILTER_NAME {
+    if ![FILTER_NAME, FAIL_CLOSED_NAME].contains(&name) {
         return Err(format!(
-            "`filter_name: {name}` is not a filter of this module; its filter is `{FILTER_NAME}`"
+            "`filter_name: {name}` is not a filter of this module; its filters are `{FILTER_NAME}` \
+             and `{FAIL_CLOSED_NAME}`"
         ));
     }
     let problem = |error: LoadError| error.to_string();
