@@ -108,7 +108,7 @@ test-real: $(ENVOY) $(VENV)/bin/kubectl $(TOOLS)/bin/helm $(PLAYWRIGHT) etcd ipr
 test-meshes: $(ENVOY) $(VENV)/bin/kubectl $(OIDC) $(PLAYWRIGHT) etcd iproute chromium ## Run the tests with istiod and Envoy Gateway, which Go builds once
 	.ci/real-servers $(TOOLS)/real kube-apiserver pilot-discovery envoy-gateway
 	cargo test --locked --test real --no-run
-	$(REAL) CHROMIUM_BIN=$(CHROMIUM) .ci/totals sh -ec '.ci/with-pods $(TEST_REAL) istio; $(TEST_REAL) envoy_gateway'
+	$(REAL) $(MODULE) CHROMIUM_BIN=$(CHROMIUM) .ci/totals sh -ec '.ci/with-pods $(TEST_REAL) istio; $(TEST_REAL) envoy_gateway'
 
 manifests: $(VENV)/bin/kubectl $(TOOLS)/bin/helm promtool openssl ## Render, validate and compare the Kubernetes manifests and the Helm chart
 	cargo test --quiet --locked --no-run --test it

@@ -2,6 +2,7 @@
 //! overlays/envoy-gateway-login, where a person logs in with a headless browser.
 
 mod merged;
+mod module;
 mod tls;
 
 use std::net::SocketAddr;
@@ -241,6 +242,18 @@ pub struct Running {
 impl Running {
     /// With these objects, of which a Gateway listens on this port.
     pub async fn start(port: u16, objects: &[Value]) -> Self {
+        let mut this = Self::begin(port, objects).await;
+        let address = this.address;
+        this.process
+            .becomes("the gateway listens", async || {
+                TcpStream::connect(address).await.is_ok()
+            })
+            .await;
+        this
+    }
+
+    /// Does not wait for the Gateway.
+    async fn begin(port: u16, objects: &[Value]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::create_dir(at("resources")).unwrap();
@@ -279,15 +292,9 @@ impl Running {
             .arg("server")
             .arg("--config-path")
             .arg(at("gateway.yaml"));
-        let mut process = Process::start(&mut command, at("envoy-gateway.log"));
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        process
-            .becomes("the gateway listens", async || {
-                TcpStream::connect(address).await.is_ok()
-            })
-            .await;
+        let process = Process::start(&mut command, at("envoy-gateway.log"));
         Self {
-            address,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
             process,
             directory,
         }

@@ -1,6 +1,7 @@
 //! What must hold behind every gateway and sidecar that asks claimgate.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use claimgate::dev::issuer::Issuer;
 use claimgate::dev::upstream::Upstream;
@@ -17,7 +18,7 @@ pub struct Backends {
     pub check: SocketAddr,
     claimgate: Option<Claimgate>,
     issuer: Issuer,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Backends {
@@ -34,10 +35,7 @@ impl Backends {
     async fn run(guide: &str, server: Option<&Value>) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let issuer = Issuer::start(any, "orders-api").await.unwrap();
-        let text = std::fs::read_to_string(crate::file(guide)).unwrap();
-        let (_, after) = text.split_once("```yaml title=claimgate.yaml\n").unwrap();
-        let (yaml, _) = after.split_once("```").unwrap();
-        let mut configuration = crate::documents(yaml).remove(0);
+        let mut configuration = crate::guide(guide, "claimgate.yaml").remove(0);
         configuration["providers"][0]["issuer"] = issuer.url().into();
         if let Some(server) = server {
             configuration["server"] = server.clone();
@@ -52,8 +50,13 @@ impl Backends {
             check: claimgate.check,
             claimgate: Some(claimgate),
             issuer,
-            _directory: directory,
+            directory,
         }
+    }
+
+    /// The file with claimgate's configuration.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.path().join("claimgate.yaml")
     }
 
     pub fn token(&self, claims: &Value) -> String {

@@ -61,6 +61,17 @@ fn read(name: &str) -> Vec<Value> {
     documents(&text)
 }
 
+/// The documents of a block `yaml title=…` of a guide.
+fn guide(name: &str, title: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(file(name)).unwrap();
+    let info = format!("yaml title={title}");
+    let mut found = examples::blocks(&text).into_iter();
+    let (_, yaml) = found
+        .find(|(found, _)| *found == info)
+        .unwrap_or_else(|| panic!("{name} has no `{title}`"));
+    documents(&yaml)
+}
+
 /// Objects as one stream, as `kubectl` and file providers read it.
 fn stream<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
     let objects = objects.into_iter().map(ToString::to_string);

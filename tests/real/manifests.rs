@@ -67,6 +67,10 @@ async fn the_api_server_accepts_every_manifest() {
     for name in ALTERNATIVES {
         rendered.push((name.to_owned(), crate::read(name)));
     }
+    for title in ["envoy-gateway.yaml"] {
+        let module = crate::guide("docs/guides/envoy-module.md", title);
+        rendered.push((format!("the guide's {title}"), module));
+    }
     for values in chart_values() {
         let what = format!("the chart with {}", values.display());
         rendered.push((what, template(&values)));

@@ -108,6 +108,13 @@ pub fn servers() -> PathBuf {
         .into()
 }
 
+/// claimgate's module for Envoy, which is built with the tests.
+pub fn module() -> PathBuf {
+    let directory = std::env::var_os("ENVOY_DYNAMIC_MODULES_SEARCH_PATH")
+        .expect("ENVOY_DYNAMIC_MODULES_SEARCH_PATH has the module: run `make test-meshes`");
+    Path::new(&directory).join("libclaimgate_envoy.so")
+}
+
 /// A port that was free a moment ago, for a server that cannot choose one by itself.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -199,12 +206,16 @@ impl Envoy {
 
     /// The value of one of Envoy's counters, which must exist.
     pub async fn counter(&self, name: &str) -> u64 {
+        let found = self.find_counter(name).await;
+        found.unwrap_or_else(|| panic!("no `{name}`"))
+    }
+
+    /// The value of one of Envoy's counters. `None` if Envoy does not have it, or not yet.
+    pub async fn find_counter(&self, name: &str) -> Option<u64> {
         let counters = self.admin("/stats?type=Counters").await;
-        let counter = counters
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        let counter = counter.unwrap_or_else(|| panic!("no `{name}`:\n{counters}"));
-        counter.parse().unwrap()
+        let mut lines = counters.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))?;
+        Some(value.parse().unwrap())
     }
 
     /// What Envoy's admin port says, in chunks or not.
