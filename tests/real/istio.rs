@@ -1,5 +1,6 @@
 //! istiod programs a real Envoy with deploy/istio and deploy/kubernetes/overlays/istio.
 
+mod module;
 mod whole_mesh;
 
 use std::net::SocketAddr;
@@ -215,12 +216,21 @@ struct Mesh {
     backends: Backends,
     address: SocketAddr,
     envoy: Envoy,
+    wiring: Vec<Value>,
     _istiod: Istiod,
-    _api: ApiServer,
+    api: ApiServer,
 }
 
 impl Mesh {
+    /// An Envoy that asks claimgate.
     async fn start(proxy: Proxy, policies: Vec<Value>) -> Self {
+        let this = Self::with(proxy, |_| policies).await;
+        this.backends.are_behind(this.address).await;
+        this
+    }
+
+    /// With these objects of the mesh, which may do anything.
+    async fn with(proxy: Proxy, policies: impl FnOnce(&Backends) -> Vec<Value>) -> Self {
         let backends = Backends::start("docs/guides/istio.md").await;
         let api = ApiServer::start().await;
         register_the_proxy(&api).await;
@@ -228,8 +238,8 @@ impl Mesh {
         let port = free_port();
         let directory = api.directory.path().join("istio");
         std::fs::create_dir(&directory).unwrap();
-        let mut objects = policies;
-        objects.extend(wiring(proxy, port, &backends));
+        let wiring = wiring(proxy, port, &backends);
+        let objects = [wiring.clone(), policies(&backends)].concat();
         std::fs::write(directory.join("objects.yaml"), stream(&objects)).unwrap();
 
         let mesh = read("deploy/istio/istioctl.yaml").remove(0)["spec"]["meshConfig"].take();
@@ -250,14 +260,22 @@ impl Mesh {
         });
         let envoy = Envoy::start(&node, istiod.xds, api.directory.path()).await;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        backends.are_behind(address).await;
         Self {
             backends,
             address,
             envoy,
+            wiring,
             _istiod: istiod,
-            _api: api,
+            api,
         }
+    }
+
+    /// Gives istiod other objects of the mesh.
+    fn apply(&self, policies: &[Value]) {
+        let at = |name: &str| self.api.directory.path().join(name);
+        let objects = [self.wiring.as_slice(), policies].concat();
+        std::fs::write(at("objects.yaml"), stream(&objects)).unwrap();
+        std::fs::rename(at("objects.yaml"), at("istio/objects.yaml")).unwrap();
     }
 
     /// Envoy has what deploy/istio and envoy-filter.yaml say. Istio ignores a field that it does not know.
@@ -450,10 +468,14 @@ fn wiring(proxy: Proxy, port: u16, backends: &Backends) -> Vec<Value> {
             objects.push(of("Gateway", "networking.istio.io/v1", gateway));
             let to =
                 json!({ "host": "orders-api.orders.svc.cluster.local", "port": { "number": 80 } });
+            let route = json!([{ "destination": to }]);
             let routes = json!({
                 "hosts": ["*"],
                 "gateways": ["orders-api"],
-                "http": [{ "route": [{ "destination": to }] }],
+                "http": [
+                    { "name": "health", "match": [{ "uri": { "exact": "/healthz" } }], "route": route },
+                    { "route": route },
+                ],
             });
             objects.push(of("VirtualService", "networking.istio.io/v1", routes));
         }

@@ -67,7 +67,7 @@ async fn the_api_server_accepts_every_manifest() {
     for name in ALTERNATIVES {
         rendered.push((name.to_owned(), crate::read(name)));
     }
-    for title in ["envoy-gateway.yaml"] {
+    for title in ["envoy-gateway.yaml", "envoy-filter.yaml"] {
         let module = crate::guide("docs/guides/envoy-module.md", title);
         rendered.push((format!("the guide's {title}"), module));
     }
