@@ -138,6 +138,45 @@ impl Backends {
         }
     }
 
+    /// What a client sees of requests, to compare it with what another gateway answers.
+    pub async fn answers(&self, gateway: SocketAddr) -> Vec<Seen> {
+        let reader = self.token(&json!({ "sub": "alice", "scope": "orders:read" }));
+        let other = self.token(&json!({ "sub": "alice", "aud": "other" }));
+        let [reader, other, garbage] = [&reader, &other, "x"].map(bearer);
+        let (reader, other, garbage) = (reader.as_str(), other.as_str(), garbage.as_str());
+        let mut seen = Vec::new();
+        for (request, lines) in [
+            ("GET /healthz", &[][..]),
+            ("GET /orders", &[]),
+            ("GET /orders", &[reader]),
+            ("POST /orders", &[reader]),
+            ("GET /orders", &[other]),
+            ("GET /orders", &[garbage]),
+            ("GET /orders", &[reader, reader]),
+            ("GET /orders", &["content-type: application/grpc"]),
+            ("GET //orders/../orders?a=1", &[reader]),
+            ("GET /a%2fb", &[reader]),
+            ("HEAD /orders", &[]),
+            (
+                "OPTIONS /orders",
+                &[
+                    "origin: https://shop.example.com",
+                    "access-control-request-method: POST",
+                ],
+            ),
+        ] {
+            let forged = ["x-auth-subject: root"];
+            let lines: Vec<_> = lines
+                .iter()
+                .chain(&forged)
+                .map(ToString::to_string)
+                .collect();
+            let answer = http(gateway, request, &lines).await;
+            seen.push(Seen::of(request, &answer, gateway));
+        }
+        seen
+    }
+
     /// With claimgate frozen, and with claimgate gone, no request passes, not even to a public path.
     pub async fn are_closed_by(&mut self, gateway: SocketAddr, status: u16) {
         let token = self.token(&json!({ "sub": "alice" }));
@@ -159,6 +198,50 @@ impl Backends {
 
     pub async fn claimgate_dies(&mut self) {
         self.claimgate.take().unwrap().kill().await;
+    }
+}
+
+/// An answer without what differs between any two requests, and between any two gateways.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seen {
+    request: &'static str,
+    status: u16,
+    headers: Vec<String>,
+    body: Value,
+}
+
+/// Headers of one request, and the length of a body that may have an id.
+const OF_ONE_REQUEST: [&str; 4] = [
+    "content-length",
+    "date",
+    "x-envoy-upstream-service-time",
+    "x-request-id",
+];
+
+impl Seen {
+    fn of(request: &'static str, answer: &Answer, gateway: SocketAddr) -> Self {
+        let anywhere = |text: &str| text.replace(&gateway.to_string(), "gateway");
+        let is_of_one = |line: &&str| {
+            let name = line.split(':').next().unwrap_or_default();
+            OF_ONE_REQUEST.contains(&name)
+        };
+        let lines = answer.head.lines().filter(|line| !is_of_one(line));
+        let mut headers: Vec<_> = lines.map(anywhere).collect();
+        headers.sort();
+        let text = anywhere(&answer.body);
+        let mut body: Value = serde_json::from_str(&text).unwrap_or_else(|_| text.into());
+        if let Some(members) = body.as_object_mut() {
+            members.remove("request_id");
+            if let Some(headers) = members.get_mut("headers").and_then(Value::as_object_mut) {
+                headers.remove("x-request-id");
+            }
+        }
+        Self {
+            request,
+            status: answer.status,
+            headers,
+            body,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::{FORGED, Mesh, Proxy};
+use super::{FORGED, Mesh, Proxy, policies};
 use crate::gateway::Backends;
 use crate::guide;
 use crate::process::module;
@@ -22,14 +22,20 @@ async fn the_module_decides_in_a_sidecar() {
     assert_eq!(mesh.backends.count("claimgate_checks_total{").await, 0);
 }
 
-/// A change with a problem changes nothing.
+/// The answers are those of the service. A change with a problem changes nothing.
 #[tokio::test]
 #[ignore = "needs istiod: run `make test-meshes`"]
 async fn the_module_decides_at_a_gateway() {
+    let asks = Mesh::start(Proxy::Gateway, policies()).await;
+    let by_service = asks.backends.answers(asks.address).await;
+    drop(asks);
+
     let at_gateway = |backends: &Backends| vec![filter(Proxy::Gateway, &configured(backends))];
     let mesh = Mesh::with(Proxy::Gateway, at_gateway).await;
     mesh.backends.are_behind(mesh.address).await;
     mesh.backends.are_protected_by(mesh.address, &FORGED).await;
+    let by_module = mesh.backends.answers(mesh.address).await;
+    assert_eq!(by_module, by_service);
     assert_eq!(mesh.backends.count("claimgate_checks_total{").await, 0);
 
     mesh.apply(&[filter(Proxy::Gateway, "provider: []")]);
