@@ -3,6 +3,7 @@
 mod changes;
 mod faults;
 mod process;
+mod start;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

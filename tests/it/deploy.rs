@@ -74,6 +74,7 @@ fn the_envoy_files_differ_only_in_their_subject() {
                 format!("{MANAGER}/{HOSTS}"),
                 format!("{MANAGER}/http_filters/0/name"),
                 format!("{MANAGER}/http_filters/0/typed_config"),
+                "/bootstrap_extensions".to_owned(),
                 "/layered_runtime".to_owned(),
             ],
         ),

@@ -194,6 +194,7 @@ fn provider_defaults(settings: &KeySettings) -> Value {
         allow_http,
         max_bytes,
         proxy,
+        envoy_cluster,
     } = fetch;
     let proxy = proxy.as_ref().map(|proxy| match proxy {
         Proxy::Url(url) => url.to_string(),
@@ -217,6 +218,7 @@ fn provider_defaults(settings: &KeySettings) -> Value {
             "allow_http": allow_http,
             "max_bytes": in_units(*max_bytes),
             "proxy": proxy,
+            "envoy_cluster": envoy_cluster,
         },
         "refresh": {
             "min": in_words(*min),

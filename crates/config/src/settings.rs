@@ -316,6 +316,8 @@ pub struct Fetch {
     pub max_bytes: usize,
     /// The proxy for https.
     pub proxy: Option<Proxy>,
+    /// The cluster of Envoy to fetch through, inside Envoy.
+    pub envoy_cluster: Option<String>,
 }
 
 /// Which proxy to use.

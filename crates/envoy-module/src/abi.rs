@@ -18,6 +18,12 @@ pub(crate) type StreamPtr = *mut c_void;
 /// Envoy's configuration of a filter.
 pub(crate) type ConfigPtr = *mut c_void;
 
+/// Envoy's configuration of the extension of its bootstrap.
+pub(crate) type BootstrapPtr = *mut c_void;
+
+/// What Envoy has called when something has ended. The argument is Envoy's.
+pub(crate) type EventCallback = Option<unsafe extern "C" fn(*mut c_void)>;
+
 /// What wakes a stream from another thread.
 pub(crate) type SchedulerPtr = *mut c_void;
 
@@ -86,6 +92,18 @@ pub(crate) mod body_status {
 pub(crate) mod trailers_status {
     pub(crate) const CONTINUE: u32 = 0;
     pub(crate) const STOP_ITERATION: u32 = 1;
+}
+
+/// `envoy_dynamic_module_type_http_callout_init_result`.
+pub(crate) mod callout_start {
+    pub(crate) const SUCCESS: u32 = 0;
+    pub(crate) const CLUSTER_NOT_FOUND: u32 = 2;
+}
+
+/// `envoy_dynamic_module_type_http_callout_result`.
+pub(crate) mod callout_result {
+    pub(crate) const SUCCESS: u32 = 0;
+    pub(crate) const RESET: u32 = 1;
 }
 
 /// `envoy_dynamic_module_type_metrics_result`.
@@ -164,6 +182,19 @@ functions! {
         fn http_filter_scheduler_delete(SchedulerPtr);
         fn http_filter_continue_decoding(StreamPtr);
         fn get_most_specific_route_config(StreamPtr) -> *const c_void;
+        fn bootstrap_extension_config_scheduler_new(BootstrapPtr) -> SchedulerPtr;
+        fn bootstrap_extension_config_scheduler_commit(SchedulerPtr, u64);
+        fn bootstrap_extension_config_scheduler_delete(SchedulerPtr);
+        fn bootstrap_extension_config_signal_init_complete(BootstrapPtr);
+        fn bootstrap_extension_http_callout(
+            BootstrapPtr,
+            *mut u64,
+            ModuleBuffer,
+            *mut Header,
+            usize,
+            ModuleBuffer,
+            u64
+        ) -> u32;
         // What tells Envoy 1.38 from 1.37, whose other functions have other arguments.
         fn is_validation_mode() -> bool;
     }

@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{interval, timeout};
 
+use crate::callouts::Callouts;
 use crate::filter::Judge;
 use crate::stats::Shown;
 use claimgate_config::{Config, ConfigError};
 use claimgate_core::time::SystemClock;
 use claimgate_gate::Gate;
+use claimgate_gate::clusters;
 use claimgate_gate::file_watch::{Changes, looks};
 use claimgate_gate::files::{Files, Stamp};
 use claimgate_gate::reload::{log_providers, read_elsewhere};
@@ -21,8 +24,12 @@ use claimgate_gate::reload::{log_providers, read_elsewhere};
 /// The threads that fetch keys, and that decide what takes waiting.
 const THREADS: usize = 2;
 
-/// The maximum time that Envoy waits for the keys of a configuration before it uses it. Meanwhile,
-/// Envoy's main thread does nothing else, but requests are handled by the configuration before.
+/// Fetches through Envoy's clusters.
+pub static CALLOUTS: LazyLock<Callouts> = LazyLock::new(Callouts::default);
+
+/// The maximum time that Envoy waits for the keys of a configuration before it uses it, unless an extension
+/// of its bootstrap holds the start. Meanwhile, Envoy's main thread does nothing else, but requests are
+/// handled by the configuration before.
 const MAX_HOLD: Duration = Duration::from_secs(5);
 
 /// The maximum time to write the rest of the decision log.
@@ -117,13 +124,25 @@ pub struct Loaded {
 }
 
 /// Everything that a process has once.
-#[derive(Debug)]
 pub struct Engine {
     runtime: Runtime,
     /// The host's main thread, which reads configurations.
     main_thread: ThreadId,
+    /// What the main thread does on request. `None` without an extension of the bootstrap.
+    on_main_thread: Arc<Mutex<Option<Box<dyn MainThread>>>>,
+    /// Whether the extension holds the start.
+    holds_start: AtomicBool,
     /// What decides by each configuration that is in use.
     judges: Mutex<HashMap<ConfigSource, Weak<Running>>>,
+}
+
+/// What has the host do something on its main thread, soon.
+pub trait MainThread: Send {
+    /// Send the [`CALLOUTS`] that wait.
+    fn send_queued(&self);
+
+    /// Serve: the keys are there.
+    fn end_hold(&self);
 }
 
 /// A configuration in use.
@@ -167,6 +186,8 @@ impl Engine {
         Ok(Self {
             runtime,
             main_thread: std::thread::current().id(),
+            on_main_thread: Arc::default(),
+            holds_start: AtomicBool::new(false),
             judges: Mutex::default(),
         })
     }
@@ -179,6 +200,7 @@ impl Engine {
             stamp,
             config,
         } = loaded;
+        let through_clusters = needs_clusters(&config);
         let mut judges = self.judges.lock().unwrap_or_else(PoisonError::into_inner);
         judges.retain(|_, judge| judge.strong_count() > 0);
         if let Some(running) = judges.get(&source).and_then(Weak::upgrade) {
@@ -190,8 +212,10 @@ impl Engine {
             log_providers(&config.policy, None);
             let others: Vec<_> = others.iter().map(|other| &other.judge.gate).collect();
             let gate = Gate::start_beside(&others, config, Arc::new(SystemClock)).await;
-            // Missing keys may arrive later.
-            let _ = timeout(MAX_HOLD, keys_arrive(&gate)).await;
+            // Missing keys may arrive later. Those from a cluster cannot arrive while the main thread waits.
+            if !self.holds_start.load(Ordering::SeqCst) && !through_clusters {
+                let _ = timeout(MAX_HOLD, keys_arrive(&gate)).await;
+            }
             gate
         });
         let judge = Judge {
@@ -208,6 +232,75 @@ impl Engine {
         }
         judges.insert(source, Arc::downgrade(&running));
         running
+    }
+
+    /// Holds the start of the host until [`MainThread::end_hold`]. Whether it is the first to do so: there is
+    /// one extension.
+    #[must_use]
+    pub fn hold_start(&self, main_thread: impl MainThread + 'static) -> bool {
+        let mut current = self
+            .on_main_thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if current.is_some() {
+            return false;
+        }
+        *current = Some(Box::new(main_thread));
+        self.holds_start.store(true, Ordering::SeqCst);
+        clusters::provide(&*CALLOUTS);
+        true
+    }
+
+    /// Whether keys can be fetched through clusters.
+    pub fn has_clusters(&self) -> bool {
+        let main_thread = self
+            .on_main_thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        main_thread.is_some()
+    }
+
+    /// The host has its first configuration and its clusters. It serves as soon as no provider delays that.
+    pub fn begin_serving(&'static self) {
+        let main_thread = Arc::clone(&self.on_main_thread);
+        CALLOUTS.begin(move || on_main_thread(&main_thread, |thread| thread.send_queued()));
+        self.runtime.spawn(async move {
+            self.all_keys_arrive().await;
+            self.holds_start.store(false, Ordering::SeqCst);
+            on_main_thread(&self.on_main_thread, |thread| thread.end_hold());
+        });
+    }
+
+    /// The host ends, and must not be called any more.
+    pub fn end_serving(&self) {
+        CALLOUTS.end();
+        let mut current = self
+            .on_main_thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = None;
+    }
+
+    /// Waits until no provider of any configuration delays readiness.
+    async fn all_keys_arrive(&self) {
+        loop {
+            let mut changed = {
+                let judges = self.judges.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut running = judges.values().filter_map(Weak::upgrade);
+                let waiting = running.find_map(|running| {
+                    let gate = &running.judge.gate;
+                    // First, so that no change is missed.
+                    let changed = gate.changed();
+                    (!gate.generation().jwks.awaited().is_empty()).then_some(changed)
+                });
+                match waiting {
+                    Some(changed) => changed,
+                    None => return,
+                }
+            };
+            // An error means that the configuration is gone.
+            let _ = changed.changed().await;
+        }
     }
 
     /// Calls `tick` now and then, until the returned value is dropped.
@@ -243,6 +336,22 @@ impl Engine {
     }
 }
 
+fn on_main_thread(
+    main_thread: &Mutex<Option<Box<dyn MainThread>>>,
+    action: impl FnOnce(&dyn MainThread),
+) {
+    let main_thread = main_thread.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(main_thread) = &*main_thread {
+        action(&**main_thread);
+    }
+}
+
+/// Whether keys are fetched through the host's clusters.
+pub fn needs_clusters(config: &Config) -> bool {
+    let mut keys = config.keys.iter();
+    keys.any(|settings| settings.fetch.envoy_cluster.is_some())
+}
+
 type Tick = Box<dyn Fn() + Send>;
 
 /// Calls that are repeated until this is dropped. Then none is under way.
@@ -251,6 +360,12 @@ pub struct Ticking(Arc<Mutex<Option<Tick>>>);
 impl Drop for Ticking {
     fn drop(&mut self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
     }
 }
 

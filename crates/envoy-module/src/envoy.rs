@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use tracing::Level;
 
+mod bootstrap;
 mod hooks;
 mod routes;
 

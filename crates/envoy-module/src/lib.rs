@@ -7,6 +7,7 @@
 //! The only unsafe code is in `abi`, which declares Envoy's interface, and in `envoy`, which wraps it.
 
 mod abi;
+pub mod callouts;
 pub mod engine;
 mod envoy;
 pub mod filter;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 pub mod causes;
+pub mod clusters;
 pub mod decision_log;
 pub mod denials;
 pub mod file_watch;

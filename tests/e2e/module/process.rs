@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +19,12 @@ use tokio::task::JoinSet;
 use super::{MANAGER, inside};
 use crate::setup::{envoy_binary, eventually, http};
 
+/// An Envoy that may not accept requests yet. It is killed when dropped.
+pub struct Starting {
+    pub child: Child,
+    directory: TempDir,
+}
+
 /// A running Envoy. It is killed when dropped.
 pub struct Process {
     /// The address for clients.
@@ -29,47 +34,70 @@ pub struct Process {
     _directory: TempDir,
 }
 
-impl Process {
-    /// Returns when Envoy accepts requests.
-    pub async fn start(bootstrap: &Value, options: &[&str]) -> Self {
+impl Starting {
+    pub fn new(bootstrap: &Value, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (file, admin) = (
-            directory.path().join("envoy.json"),
-            directory.path().join("admin"),
-        );
+        let file = directory.path().join("envoy.json");
         std::fs::write(&file, bootstrap.to_string()).unwrap();
         let log = directory.path().join("envoy.log");
         let child = Command::new(envoy_binary())
             .args(["--log-level", "warning", "--config-path"])
             .arg(&file)
             .arg("--admin-address-path")
-            .arg(&admin)
+            .arg(directory.path().join(ADMIN))
             .args(options)
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
+        Self { child, directory }
+    }
+
+    /// The address of the admin listener.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        let admin = std::fs::read_to_string(self.directory.path().join(ADMIN)).ok()?;
+        admin.trim().parse().ok()
+    }
+
+    /// What Envoy has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("envoy.log")).unwrap()
+    }
+
+    /// Returns when Envoy accepts requests.
+    pub async fn listening(self) -> Process {
         let mut found = None;
         eventually("Envoy listens", async || {
-            found = listening(&admin).await;
+            found = match self.admin() {
+                Some(admin) => listening(admin).await,
+                None => None,
+            };
             found.is_some()
         })
         .await;
         let (address, admin) = found.unwrap();
-        Self {
+        Process {
             address,
             admin,
-            child,
-            _directory: directory,
+            child: self.child,
+            _directory: self.directory,
         }
     }
 }
 
+impl Process {
+    /// Returns when Envoy accepts requests.
+    pub async fn start(bootstrap: &Value, options: &[&str]) -> Self {
+        Starting::new(bootstrap, options).listening().await
+    }
+}
+
+/// The file with the address of the admin listener.
+const ADMIN: &str = "admin";
+
 /// The addresses for clients and of the admin listener, once both accept connections.
-async fn listening(admin: &Path) -> Option<(SocketAddr, SocketAddr)> {
-    let admin = std::fs::read_to_string(admin).ok()?;
-    let admin: SocketAddr = admin.trim().parse().ok()?;
+async fn listening(admin: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
     if http(admin, "GET /ready", &[]).await.status != 200 {
         return None;
     }

@@ -354,6 +354,18 @@ const PROBLEMS: &[(&str, &str)] = &[
         "`http://a.example/.well-known/openid-configuration` is not https, so `fetch.proxy` could read",
     ),
     (
+        "providers: [{ issuer: https://a.example, audiences: a, fetch: { envoy_cluster: '' } }]",
+        "providers[0].fetch.envoy_cluster: empty; give the name of a cluster, or leave the field out",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, fetch: { envoy_cluster: idp, ca_file: ca.pem } }]",
+        "providers[0].fetch.ca_file: `ca_file` has no effect with `envoy_cluster`: configure it in Envoy's cluster",
+    ),
+    (
+        "providers: [{ issuer: https://a.example, audiences: a, fetch: { envoy_cluster: idp, proxy: from_environment } }]",
+        "providers[0].fetch.proxy: `proxy` has no effect with `envoy_cluster`: configure it in Envoy's cluster",
+    ),
+    (
         "providers: [{ issuer: https://a.example, audiences: a, fetch: { proxy: 'socks5://proxy.example:3128' } }]",
         "providers[0].fetch.proxy: a proxy with the scheme `socks5` is not supported",
     ),

@@ -166,6 +166,10 @@ pub struct Fetch {
     /// bypass the proxy. Default: none.
     #[schemars(with = "Proxy")]
     pub proxy: Field<String>,
+    /// The cluster of Envoy to fetch through. Only the module for Envoy can. Envoy's configuration decides
+    /// where the requests go, and which certificate is trusted. Default: none.
+    #[schemars(length(min = 1))]
+    pub envoy_cluster: Field<String>,
 }
 
 /// When keys are fetched.

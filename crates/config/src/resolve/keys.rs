@@ -118,6 +118,7 @@ impl Resolver<'_> {
             allow_http,
             max_bytes,
             proxy,
+            envoy_cluster,
         } = fetch;
         let mebibyte = 1024 * 1024;
         let none = Duration::ZERO;
@@ -130,7 +131,36 @@ impl Resolver<'_> {
             allow_http: allow_http.value().copied().unwrap_or(false),
             max_bytes: self.bytes(&max_bytes, mebibyte, 1024, 64 * mebibyte),
             proxy: self.proxy(&proxy),
+            envoy_cluster: self.envoy_cluster(
+                &envoy_cluster,
+                &[("ca_file", ca_file.given()), ("proxy", proxy.given())],
+            ),
         }
+    }
+
+    /// `others` are settings that have no effect on a cluster, with what is given for each.
+    fn envoy_cluster(
+        &mut self,
+        cluster: &Field<String>,
+        others: &[(&str, Option<(&Location, &String)>)],
+    ) -> Option<String> {
+        let (location, name) = cluster.given()?;
+        if name.is_empty() {
+            self.report(
+                location,
+                "empty; give the name of a cluster, or leave the field out",
+            );
+            return None;
+        }
+        for (other, given) in others {
+            if let Some((location, _)) = given {
+                self.report(
+                    location,
+                    format!("`{other}` has no effect with `envoy_cluster`: configure it in Envoy's cluster"),
+                );
+            }
+        }
+        Some(name.clone())
     }
 
     fn proxy(&mut self, proxy: &Field<String>) -> Option<Proxy> {

@@ -15,7 +15,7 @@ use crate::abi::{
     ConfigPtr, EnvoyBuffer, Functions, StreamPtr, VERSION, body_status, headers_status,
     trailers_status,
 };
-use crate::engine::{ConfigSource, Engine, LoadError, Running, Ticking};
+use crate::engine::{ConfigSource, Engine, LoadError, Running, Ticking, needs_clusters};
 use crate::filter::{Context, Filter, Next};
 use crate::guard::or_deny;
 use crate::lines::{Lines, Log as _};
@@ -46,7 +46,7 @@ struct InUse {
 type EnvoyFilter = Filter<Scheduler>;
 
 /// Runs a hook. After a panic, the result is `otherwise`.
-fn guarded<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
+pub(super) fn guarded<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(hook)).unwrap_or(otherwise)
 }
 
@@ -55,7 +55,7 @@ fn guarded<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
 /// # Safety
 ///
 /// The buffer must be valid during `'a`.
-unsafe fn text<'a>(buffer: EnvoyBuffer) -> Result<&'a str, std::str::Utf8Error> {
+pub(super) unsafe fn text<'a>(buffer: EnvoyBuffer) -> Result<&'a str, std::str::Utf8Error> {
     // SAFETY: the caller promises it.
     str::from_utf8(unsafe { bytes(buffer.ptr, buffer.length) })
 }
@@ -146,7 +146,10 @@ extern "C" fn config_new(
                 if name != FAIL_CLOSED_NAME || only_validates(envoy) {
                     return ptr::null();
                 }
-                complain(envoy, "every request is denied until the configuration is replaced");
+                complain(
+                    envoy,
+                    "every request is denied until the configuration is replaced",
+                );
                 keep(FilterConfig(None))
             }
         }
@@ -176,6 +179,11 @@ fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<R
         return Ok(None);
     }
     let engine = Engine::get().map_err(problem)?;
+    if needs_clusters(&loaded.config) && !engine.has_clusters() {
+        return Err(
+            "`fetch.envoy_cluster` needs the module in `bootstrap_extensions`, too".to_owned(),
+        );
+    }
     Ok(Some(engine.run(loaded)))
 }
 
@@ -214,7 +222,7 @@ extern "C" fn config_scheduled(config_ptr: ConfigPtr, config: *const c_void, _ev
 }
 
 /// Logs each line of an error by itself, as problems of a configuration are listed.
-fn complain(envoy: &'static Functions, error: &str) {
+pub(super) fn complain(envoy: &'static Functions, error: &str) {
     for line in error.lines() {
         EnvoyLog(envoy).write(tracing::Level::ERROR, &format!("claimgate: {line}"));
     }

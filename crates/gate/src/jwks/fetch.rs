@@ -5,25 +5,28 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
-    ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderName, HeaderValue,
-    IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+    ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderMap, HeaderName,
+    HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
 use tokio::time::Instant;
 use url::{Origin, Url};
 
+mod cluster;
 mod error;
 mod proxy;
 mod silence;
 pub mod trust;
 
+use cluster::Cluster;
 pub use error::FetchError;
 use error::causes;
 use proxy::Proxy;
 
 use super::clock::ProviderTime;
 use super::schedule::{self, Caching};
+use crate::clusters;
 use crate::files::{Files, MAX_SMALL_BYTES};
 use claimgate_config::Fetch;
 use claimgate_config::files::unreadable;
@@ -33,11 +36,16 @@ use claimgate_core::time::UnixTime;
 /// The maximum number of redirects followed within the same origin.
 const MAX_REDIRECTS: usize = 3;
 
+/// How claimgate names itself to a provider.
+const OWN_NAME: &str = concat!("claimgate/", env!("CARGO_PKG_VERSION"));
+
 /// Fetches the documents of one provider.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     direct: Client,
     proxied: Option<Proxied>,
+    /// The cluster of the proxy to fetch through, instead of with a client.
+    cluster: Option<Cluster>,
     ca_file: Option<PathBuf>,
     timeout: Duration,
     max_bytes: usize,
@@ -150,6 +158,10 @@ impl Fetcher {
         Ok(Self {
             direct: build(client())?,
             proxied,
+            cluster: match &settings.envoy_cluster {
+                None => None,
+                Some(name) => Some(Cluster::new(name, clusters::provided())?),
+            },
             ca_file: settings.ca_file.clone(),
             timeout: settings.timeout,
             max_bytes: settings.max_bytes,
@@ -192,17 +204,15 @@ impl Fetcher {
                 ),
             }
         };
-        let client = proxied.map_or(&self.direct, |proxied| &proxied.client);
-        let mut request = client
-            .get(url.clone())
-            .header(ACCEPT, "application/json, application/jwk-set+json");
-        if let Some(etag) = known {
-            request = request.header(IF_NONE_MATCH, etag.clone());
-        }
-        if let Some(bearer) = self.bearer_for(url) {
-            request = request.header(AUTHORIZATION, bearer.header().await?);
-        }
-        let mut response = request.send().await.map_err(unreachable)?;
+        let headers = self.headers(url, known).await?;
+        let mut response = match &self.cluster {
+            Some(cluster) => cluster.get(url, &headers, self.timeout).await?,
+            None => {
+                let client = proxied.map_or(&self.direct, |proxied| &proxied.client);
+                let sent = client.get(url.clone()).headers(headers).send();
+                sent.await.map_err(unreachable)?
+            }
+        };
         let time = provider_time(&response);
         if response.status() == StatusCode::NOT_MODIFIED && known.is_some() {
             return Ok(FetchedDocument {
@@ -235,6 +245,20 @@ impl Fetcher {
             time,
             redirected: Some(response.url().clone()).filter(|last| last != url),
         })
+    }
+
+    async fn headers(
+        &self,
+        url: &Url,
+        known: Option<&HeaderValue>,
+    ) -> Result<HeaderMap, FetchError> {
+        let accepted = "application/json, application/jwk-set+json";
+        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accepted))]);
+        headers.extend(known.map(|etag| (IF_NONE_MATCH, etag.clone())));
+        if let Some(bearer) = self.bearer_for(url) {
+            headers.insert(AUTHORIZATION, bearer.header().await?);
+        }
+        Ok(headers)
     }
 
     /// The bearer token, if it may be sent to this URL.
@@ -281,7 +305,7 @@ impl Fetcher {
 /// A client builder with the settings that all fetchers share.
 fn client(timeout: Duration) -> ClientBuilder {
     Client::builder()
-        .user_agent(concat!("claimgate/", env!("CARGO_PKG_VERSION")))
+        .user_agent(OWN_NAME)
         .timeout(timeout)
         .redirect(Policy::custom(|attempt| {
             let from = attempt.previous().last().map(Url::origin);

@@ -154,6 +154,7 @@ fn keep_to_loopback(config: &mut Config, issuers: &Issuers) -> Result<(), Failur
             bearer_token_file: None,
             allow_http: false,
             proxy: None,
+            envoy_cluster: None,
             ..fetch.clone()
         };
         refresh.unknown_key_cooldown = COOLDOWN;

@@ -1,0 +1,316 @@
+//! The module as an extension of Envoy's bootstrap: what it does for the whole process. It holds the start
+//! until there are keys, and fetches keys through Envoy's clusters.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::slice;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Response};
+
+use super::hooks::{complain, guarded, text};
+use super::{ENVOY, ModuleBuffer, bytes, only_validates};
+use crate::abi::{
+    BootstrapPtr, EnvoyBuffer, EventCallback, Functions, Header, SchedulerPtr, callout_result,
+    callout_start,
+};
+use crate::callouts::CalloutHost;
+use crate::engine::{CALLOUTS, Engine};
+
+/// The only extension of the module.
+const EXTENSION_NAME: &str = "claimgate";
+
+/// What [`config_scheduled`] is called for.
+const SEND_QUEUED: u64 = 0;
+const END_HOLD: u64 = 1;
+
+/// What the hooks that make something return: Envoy takes null for a failure, and keeps nothing else.
+const MADE: *const c_void = ptr::dangling::<u8>().cast();
+
+/// Makes Envoy call [`config_scheduled`] on its main thread.
+#[derive(Debug)]
+struct BootstrapScheduler {
+    envoy: &'static Functions,
+    scheduler: SchedulerPtr,
+}
+
+// SAFETY: Envoy's scheduler may be used on any thread.
+unsafe impl Send for BootstrapScheduler {}
+
+impl BootstrapScheduler {
+    fn new(envoy: &'static Functions, bootstrap: BootstrapPtr) -> Self {
+        Self {
+            envoy,
+            // SAFETY: Envoy keeps the extension during the hook.
+            scheduler: unsafe { (envoy.bootstrap_extension_config_scheduler_new)(bootstrap) },
+        }
+    }
+
+    fn commit(&self, event: u64) {
+        // SAFETY: the scheduler exists until this value is dropped. It has no effect once the extension
+        // is gone.
+        unsafe { (self.envoy.bootstrap_extension_config_scheduler_commit)(self.scheduler, event) };
+    }
+}
+
+impl Drop for BootstrapScheduler {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the scheduler, and nothing uses it after this.
+        unsafe { (self.envoy.bootstrap_extension_config_scheduler_delete)(self.scheduler) };
+    }
+}
+
+/// Envoy's main thread, during one hook.
+struct MainThread {
+    envoy: &'static Functions,
+    bootstrap: BootstrapPtr,
+}
+
+impl CalloutHost for MainThread {
+    fn call_out(
+        &mut self,
+        cluster: &str,
+        headers: &[(&str, &[u8])],
+        max_wait: Duration,
+    ) -> Result<u64, &'static str> {
+        let mut headers: Vec<Header> = headers
+            .iter()
+            .map(|(name, value)| Header {
+                name: name.as_ptr(),
+                name_length: name.len(),
+                value: value.as_ptr(),
+                value_length: value.len(),
+            })
+            .collect();
+        let mut number = 0;
+        // SAFETY: Envoy keeps the extension during the hook, copies all buffers, and writes to `number`.
+        let started = unsafe {
+            (self.envoy.bootstrap_extension_http_callout)(
+                self.bootstrap,
+                &raw mut number,
+                ModuleBuffer::of(cluster.as_bytes()),
+                headers.as_mut_ptr(),
+                headers.len(),
+                ModuleBuffer::NONE,
+                u64::try_from(max_wait.as_millis()).unwrap_or(u64::MAX),
+            )
+        };
+        match started {
+            callout_start::SUCCESS => Ok(number),
+            callout_start::CLUSTER_NOT_FOUND => Err("there is no cluster of this name"),
+            _ => Err("Envoy cannot send the request"),
+        }
+    }
+}
+
+/// Reads the extension's configuration, which is empty. From now on, Envoy does not serve before
+/// [`END_HOLD`].
+#[unsafe(export_name = "envoy_dynamic_module_on_bootstrap_extension_config_new")]
+extern "C" fn config_new(
+    bootstrap: BootstrapPtr,
+    name: EnvoyBuffer,
+    _config: EnvoyBuffer,
+) -> *const c_void {
+    guarded(ptr::null(), || {
+        let Some(envoy) = ENVOY.get() else {
+            return ptr::null();
+        };
+        // SAFETY: Envoy keeps the buffer during the hook.
+        let name = unsafe { text(name) }.unwrap_or_default();
+        if name != EXTENSION_NAME {
+            complain(
+                envoy,
+                &format!(
+                    "`extension_name: {name}` is not an extension of this module; its extension is \
+                     `{EXTENSION_NAME}`"
+                ),
+            );
+            return ptr::null();
+        }
+        if only_validates(envoy) {
+            end_hold(envoy, bootstrap);
+            return MADE;
+        }
+        match Engine::get() {
+            Ok(engine) => match engine.hold_start(BootstrapScheduler::new(envoy, bootstrap)) {
+                true => MADE,
+                false => {
+                    complain(
+                        envoy,
+                        "`bootstrap_extensions` has the module more than once",
+                    );
+                    ptr::null()
+                }
+            },
+            Err(error) => {
+                complain(envoy, &error.to_string());
+                ptr::null()
+            }
+        }
+    })
+}
+
+impl crate::engine::MainThread for BootstrapScheduler {
+    fn send_queued(&self) {
+        self.commit(SEND_QUEUED);
+    }
+
+    fn end_hold(&self) {
+        self.commit(END_HOLD);
+    }
+}
+
+fn end_hold(envoy: &Functions, bootstrap: BootstrapPtr) {
+    // SAFETY: Envoy keeps the extension during the hook.
+    unsafe { (envoy.bootstrap_extension_config_signal_init_complete)(bootstrap) };
+}
+
+/// Does on the main thread what only that can do.
+#[unsafe(export_name = "envoy_dynamic_module_on_bootstrap_extension_config_scheduled")]
+extern "C" fn config_scheduled(bootstrap: BootstrapPtr, _config: *const c_void, event: u64) {
+    guarded((), || {
+        let Some(envoy) = ENVOY.get() else {
+            return;
+        };
+        match event {
+            END_HOLD => end_hold(envoy, bootstrap),
+            _ => CALLOUTS.send_queued(&mut MainThread { envoy, bootstrap }),
+        }
+    });
+}
+
+/// Passes the response to a callout on.
+#[unsafe(export_name = "envoy_dynamic_module_on_bootstrap_extension_http_callout_done")]
+extern "C" fn http_callout_done(
+    _bootstrap: BootstrapPtr,
+    _config: *const c_void,
+    number: u64,
+    result: u32,
+    headers: *const Header,
+    headers_length: usize,
+    chunks: *const EnvoyBuffer,
+    chunks_length: usize,
+) {
+    guarded((), || {
+        let answer = match result {
+            callout_result::SUCCESS => {
+                // SAFETY: Envoy keeps as many headers during the hook.
+                let headers = unsafe { many(headers, headers_length) };
+                // SAFETY: Envoy keeps as many chunks during the hook.
+                let chunks = unsafe { many(chunks, chunks_length) };
+                response(headers, chunks)
+            }
+            callout_result::RESET => Err("no connection, or no response in time".to_owned()),
+            _ => Err("the response is too large for Envoy".to_owned()),
+        };
+        CALLOUTS.done(number, answer);
+    });
+}
+
+/// # Safety
+///
+/// Unless `first` is null, `length` values there must be valid during `'a`.
+unsafe fn many<'a, T>(first: *const T, length: usize) -> &'a [T] {
+    match first.is_null() {
+        true => &[],
+        // SAFETY: the caller promises it.
+        false => unsafe { slice::from_raw_parts(first, length) },
+    }
+}
+
+fn response(headers: &[Header], chunks: &[EnvoyBuffer]) -> Result<Response<Vec<u8>>, String> {
+    let mut body = Vec::new();
+    for chunk in chunks {
+        // SAFETY: Envoy keeps the chunk during the hook.
+        body.extend_from_slice(unsafe { bytes(chunk.ptr, chunk.length) });
+    }
+    let mut response = Response::new(body);
+    let mut status = None;
+    for header in headers {
+        // SAFETY: Envoy keeps the header during the hook.
+        let name = unsafe { bytes(header.name, header.name_length) };
+        // SAFETY: as above.
+        let value = unsafe { bytes(header.value, header.value_length) };
+        if name == b":status" {
+            status = str::from_utf8(value)
+                .ok()
+                .and_then(|value| value.parse().ok());
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    let status: u16 = status.ok_or("a response without a status")?;
+    *response.status_mut() = status
+        .try_into()
+        .map_err(|_| format!("the status {status} in the response"))?;
+    Ok(response)
+}
+
+/// From now on, there are clusters.
+#[unsafe(export_name = "envoy_dynamic_module_on_bootstrap_extension_server_initialized")]
+extern "C" fn server_initialized(_extension: *const c_void, _module: *const c_void) {
+    guarded((), || {
+        if let Ok(engine) = Engine::get() {
+            engine.begin_serving();
+        }
+    });
+}
+
+/// Envoy waits until `completed` is called.
+#[unsafe(export_name = "envoy_dynamic_module_on_bootstrap_extension_shutdown")]
+extern "C" fn shutdown(
+    _extension: *const c_void,
+    _module: *const c_void,
+    completed: EventCallback,
+    context: *mut c_void,
+) {
+    end_serving();
+    if let Some(completed) = completed {
+        // SAFETY: Envoy passes a function with its argument, to be called once.
+        unsafe { completed(context) };
+    }
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_bootstrap_extension_new")]
+extern "C" fn new(_config: *const c_void, _extension: *const c_void) -> *const c_void {
+    MADE
+}
+
+#[unsafe(export_name = "envoy_dynamic_module_on_bootstrap_extension_config_destroy")]
+extern "C" fn config_destroy(_config: *const c_void) {
+    end_serving();
+}
+
+fn end_serving() {
+    guarded((), || {
+        if let Ok(engine) = Engine::get() {
+            engine.end_serving();
+        }
+    });
+}
+
+/// Declares hooks that Envoy demands and this module does not need.
+macro_rules! unused {
+    ($($hook:ident($($argument:ty),*) $(-> $status:ty)?;)*) => {
+        $(
+            #[unsafe(export_name = concat!("envoy_dynamic_module_on_bootstrap_extension_", stringify!($hook)))]
+            extern "C" fn $hook($(_: $argument),*) $(-> $status)? {
+                $(<$status>::default())?
+            }
+        )*
+    };
+}
+
+unused! {
+    worker_thread_initialized(*const c_void, *const c_void);
+    destroy(*const c_void);
+    drain_started(*const c_void, *const c_void);
+    timer_fired(BootstrapPtr, *const c_void, *const c_void);
+    file_changed(BootstrapPtr, *const c_void, EnvoyBuffer, u32);
+    admin_request(BootstrapPtr, *const c_void, EnvoyBuffer, EnvoyBuffer, EnvoyBuffer) -> u32;
+    cluster_add_or_update(BootstrapPtr, *const c_void, EnvoyBuffer);
+    cluster_removal(BootstrapPtr, *const c_void, EnvoyBuffer);
+    listener_add_or_update(BootstrapPtr, *const c_void, EnvoyBuffer);
+    listener_removal(BootstrapPtr, *const c_void, EnvoyBuffer);
+}
