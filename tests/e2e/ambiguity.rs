@@ -8,9 +8,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::http2::{Request, send};
-use crate::setup::{Mesh, bearer, http};
+use crate::mesh::{MANAGER, Mesh, Place, in_both_places};
+use crate::setup::{bearer, http};
 
-const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+in_both_places! {
+    methods_and_paths_that_could_be_others,
+    headers_that_name_another_request_stay_behind,
+    preflights_are_nothing_but_that,
+    trailers_do_not_reach_the_upstream,
+    trailers_reach_the_upstream_without_the_filter,
+    connection_names_no_claim_header,
+}
 
 const SECTIONS: &str = "
 cors_preflight: allow
@@ -44,11 +52,9 @@ async fn ask(mesh: &Mesh, request: Request<'_>) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
 }
 
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn methods_and_paths_that_could_be_others() {
-    for encode_raw_headers in [true, false] {
-        let mesh = Mesh::with_sections(&lenient(encode_raw_headers), SECTIONS).await;
+async fn methods_and_paths_that_could_be_others(place: Place) {
+    for &encode_raw_headers in place.encode_raw_headers() {
+        let mesh = Mesh::with_sections(place, &lenient(encode_raw_headers), SECTIONS).await;
         let token = mesh.provider.token("urn:orders-api").await;
         let authorization = format!("Bearer {token}");
         let good = [("authorization", authorization.as_str())];
@@ -123,9 +129,7 @@ async fn methods_and_paths_that_could_be_others() {
     }
 }
 
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn headers_that_name_another_request_stay_behind() {
+async fn headers_that_name_another_request_stay_behind(place: Place) {
     let overrides = [
         ("x-http-method-override", "DELETE"),
         ("x-http-method", "DELETE"),
@@ -135,8 +139,8 @@ async fn headers_that_name_another_request_stay_behind() {
         ("x_http_method_override", "DELETE"),
         ("x-original_url", "/orders"),
     ];
-    for encode_raw_headers in [true, false] {
-        let mesh = Mesh::with_sections(&lenient(encode_raw_headers), SECTIONS).await;
+    for &encode_raw_headers in place.encode_raw_headers() {
+        let mesh = Mesh::with_sections(place, &lenient(encode_raw_headers), SECTIONS).await;
         let token = bearer(&mesh.provider.token("urn:orders-api").await);
         let lines: Vec<String> = overrides
             .iter()
@@ -168,10 +172,8 @@ async fn headers_that_name_another_request_stay_behind() {
 
 /// A request that looks like a preflight, but is more than that to some server, no longer passes
 /// freely.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn preflights_are_nothing_but_that() {
-    let mesh = Mesh::with_sections(EXAMPLE, SECTIONS).await;
+async fn preflights_are_nothing_but_that(place: Place) {
+    let mesh = Mesh::with_sections(place, EXAMPLE, SECTIONS).await;
     let question = [
         ("origin", "https://app.example"),
         ("access-control-request-method", "DELETE"),
@@ -214,14 +216,12 @@ async fn preflights_are_nothing_but_that() {
 }
 
 /// Otherwise trailers would arrive beside the claim headers.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn trailers_do_not_reach_the_upstream() {
+async fn trailers_do_not_reach_the_upstream(place: Place) {
     let own = ("x-auth-subject", "evil");
     let alias = ("x_auth_subject", "evil");
     let others = [("authorization", "Bearer x"), ("checksum", "1")];
     for (configuration, first) in [(EXAMPLE, own), (&lenient(true), alias)] {
-        let mesh = Mesh::with_sections(configuration, SECTIONS).await;
+        let mesh = Mesh::with_sections(place, configuration, SECTIONS).await;
         let token = mesh.provider.token("urn:orders-api").await;
         let authorization = format!("Bearer {token}");
         let good = [("authorization", authorization.as_str())];
@@ -247,16 +247,14 @@ async fn trailers_do_not_reach_the_upstream() {
 }
 
 /// Without that filter trailers do arrive, so the filter is needed.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn trailers_reach_the_upstream_without_the_filter() {
+async fn trailers_reach_the_upstream_without_the_filter(place: Place) {
     let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
     let filters = example
         .pointer_mut(&format!("{MANAGER}/http_filters"))
         .and_then(Value::as_array_mut)
         .unwrap();
     filters.retain(|filter| filter["name"] != "envoy.filters.http.header_mutation");
-    let mesh = Mesh::with_sections(&example.to_string(), SECTIONS).await;
+    let mesh = Mesh::with_sections(place, &example.to_string(), SECTIONS).await;
     let request = Request {
         method: "POST",
         path: b"/public/a",
@@ -274,9 +272,7 @@ async fn trailers_reach_the_upstream_without_the_filter() {
 
 /// Where a WebSocket is allowed, a client's `connection` reaches the upstream, and a proxy there would remove the
 /// claim headers that it names. The mutation in docs/envoy.md prevents this.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn connection_names_no_claim_header() {
+async fn connection_names_no_claim_header(place: Place) {
     let document = include_str!("../../docs/envoy.md");
     let (_, mutation) = document.split_once("`request_mutations: ").unwrap();
     let (mutation, _) = mutation.split_once('`').unwrap();
@@ -303,7 +299,7 @@ async fn connection_names_no_claim_header() {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = upstream.local_addr().unwrap();
         let configuration = configuration.to_string();
-        let mesh = Mesh::in_front_of(&configuration, issuer.url(), "", address).await;
+        let mesh = Mesh::in_front_of(place, &configuration, issuer.url(), "", address).await;
         let lines = [
             bearer(&token),
             "upgrade: websocket".to_owned(),

@@ -2,7 +2,8 @@
 
 use claimgate::dev::envoy::EXAMPLE;
 
-use crate::setup::{Mesh, bearer, eventually, http};
+use crate::mesh::{Mesh, Place};
+use crate::setup::{bearer, eventually, http};
 
 /// The example with another name for claimgate's cluster.
 fn named(name: &str, authority: &str) -> String {
@@ -38,7 +39,7 @@ async fn a_cluster_may_have_any_name_if_authority_is_set() {
         "outbound|9001||claimgate.x.svc.cluster.local",
         "default/claimgate:grpc",
     ] {
-        let mesh = Mesh::start(&named(name, ""), "clock_skew: 0s").await;
+        let mesh = Mesh::start(Place::Service, &named(name, ""), "clock_skew: 0s").await;
         let lines = [bearer(&mesh.provider.token("urn:orders-api").await)];
         let refused = http(mesh.envoy.address(), "GET /orders", &lines).await;
         assert_eq!(refused.status, 503, "{name}: {refused:?}");
@@ -50,7 +51,12 @@ async fn a_cluster_may_have_any_name_if_authority_is_set() {
         })
         .await;
 
-        let mesh = Mesh::start(&named(name, ", authority: claimgate"), "clock_skew: 0s").await;
+        let mesh = Mesh::start(
+            Place::Service,
+            &named(name, ", authority: claimgate"),
+            "clock_skew: 0s",
+        )
+        .await;
         let lines = [bearer(&mesh.provider.token("urn:orders-api").await)];
         let allowed = http(mesh.envoy.address(), "GET /orders", &lines).await;
         assert_eq!(allowed.status, 200, "{name}: {allowed:?}");

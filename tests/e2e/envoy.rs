@@ -5,7 +5,8 @@ use claimgate::dev::issuer::Issuer;
 use serde_json::{Value, json};
 
 use crate::late_routes::{self, MANAGER};
-use crate::setup::{Claimgate, Mesh, bearer, configure_for, eventually, http};
+use crate::mesh::{Mesh, Place};
+use crate::setup::{Claimgate, bearer, configure_for, eventually, http};
 
 /// Killing an instance of claimgate costs only the requests that Envoy was sending to it.
 #[tokio::test]
@@ -26,7 +27,7 @@ async fn a_killed_instance_costs_hardly_a_request() {
         &format!("address: 127.0.0.1, port_value: {port}"),
     );
     let configuration = crate::change(EXAMPLE, first, &format!("{first}{second}"));
-    let mesh = Mesh::of_issuer(&configuration, issuer.url(), "").await;
+    let mesh = Mesh::of_issuer(Place::Service, &configuration, issuer.url(), "").await;
     let token = issuer
         .mint(json!({"sub": "alice"}).as_object().unwrap())
         .unwrap();

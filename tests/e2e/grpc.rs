@@ -8,7 +8,11 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_prost::ProstCodec;
 
-use crate::setup::Mesh;
+use crate::mesh::{Mesh, Place, in_both_places};
+
+in_both_places! {
+    a_grpc_client_gets_a_grpc_status,
+}
 
 const RULES: &str = "
 rules:
@@ -16,10 +20,8 @@ rules:
   - { name: others, scopes: orders:write }
 ";
 
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn a_grpc_client_gets_a_grpc_status() {
-    let mesh = Mesh::in_front_of_claimgate(EXAMPLE, RULES).await;
+async fn a_grpc_client_gets_a_grpc_status(place: Place) {
+    let mesh = Mesh::in_front_of_claimgate(place, EXAMPLE, RULES).await;
     let endpoint = Endpoint::from_shared(format!("http://{}", mesh.envoy.address())).unwrap();
     let channel = endpoint.connect().await.unwrap();
     let mut client = HealthClient::new(channel.clone());

@@ -6,7 +6,13 @@ use claimgate::dev::envoy::EXAMPLE;
 use claimgate::dev::issuer::Issuer;
 use serde_json::{Value, json};
 
-use crate::setup::{McpServer, Mesh, bearer, mcp_client, post};
+use crate::mesh::{Mesh, Place, in_both_places};
+use crate::setup::{McpServer, bearer, mcp_client, post};
+
+in_both_places! {
+    tools_are_told_apart,
+    headers_cannot_lie,
+}
 
 const RULES: &str = "
 rules:
@@ -18,8 +24,8 @@ rules:
     scopes: [mcp:tools]
 ";
 
-async fn mesh(issuer: &Issuer, upstream: SocketAddr) -> Mesh {
-    Mesh::in_front_of(EXAMPLE, issuer.url(), RULES, upstream).await
+async fn mesh(place: Place, issuer: &Issuer, upstream: SocketAddr) -> Mesh {
+    Mesh::in_front_of(place, EXAMPLE, issuer.url(), RULES, upstream).await
 }
 
 fn token(issuer: &Issuer, scope: &str) -> String {
@@ -28,14 +34,12 @@ fn token(issuer: &Issuer, scope: &str) -> String {
 }
 
 /// The rules use the client's own headers, plain and in Base64.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn tools_are_told_apart() {
+async fn tools_are_told_apart(place: Place) {
     let issuer = Issuer::start("127.0.0.1:0".parse().unwrap(), "urn:orders-api")
         .await
         .unwrap();
     let server = McpServer::start().await;
-    let mesh = mesh(&issuer, server.address).await;
+    let mesh = mesh(place, &issuer, server.address).await;
     let url = format!("http://{}/mcp", mesh.envoy.address());
     let tools = ["read_order", "delete_order", "löschen"];
     let all = json!(["read_order", "delete_order", "löschen"]);
@@ -60,14 +64,12 @@ async fn tools_are_told_apart() {
 }
 
 /// Headers that say less than the body, or something else, do not evade a rule.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn headers_cannot_lie() {
+async fn headers_cannot_lie(place: Place) {
     let issuer = Issuer::start("127.0.0.1:0".parse().unwrap(), "urn:orders-api")
         .await
         .unwrap();
     let server = McpServer::start().await;
-    let mesh = mesh(&issuer, server.address).await;
+    let mesh = mesh(place, &issuer, server.address).await;
     let token = token(&issuer, "mcp:tools");
     // Clients of earlier revisions send no such headers, and the server accepts that.
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "delete_order", "arguments": {}}});

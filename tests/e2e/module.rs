@@ -19,47 +19,11 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::setup::{LINE_TIMEOUT, Mesh, bearer, configure_for, envoy_binary, eventually, http};
-
-const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+use crate::mesh::{MANAGER, Mesh, Place, inside, metrics, of_file, per_route, series};
+use crate::setup::{LINE_TIMEOUT, bearer, configure_for, envoy_binary, eventually, http};
 
 /// How many requests both are asked.
 const REQUESTS: usize = 2_000;
-
-/// Envoy's configuration with the module in place of `ext_authz`.
-fn inside(configuration: &str, filter_config: &str) -> String {
-    let mut whole: Value = serde_saphyr::from_str(configuration).unwrap();
-    let clusters = whole.pointer_mut("/static_resources/clusters").unwrap();
-    assert_eq!(
-        clusters.as_array_mut().unwrap().remove(0)["name"],
-        "claimgate"
-    );
-    let filter = whole
-        .pointer_mut(&format!("{MANAGER}/http_filters/0"))
-        .unwrap();
-    assert_eq!(filter["name"], "envoy.filters.http.ext_authz");
-    *filter = json!({
-        "name": "claimgate",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
-            "dynamic_module_config": {"name": "claimgate_envoy"},
-            "filter_name": "claimgate",
-            "filter_config": {
-                "@type": "type.googleapis.com/google.protobuf.StringValue",
-                "value": filter_config,
-            },
-        },
-    });
-    // So that metrics have the same names as in the service.
-    let strip = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
-    whole["layered_runtime"] =
-        json!({"layers": [{"name": "static", "static_layer": {strip: true}}]});
-    whole.to_string()
-}
-
-fn of_file(file: &Path) -> String {
-    format!("file:{}", file.display())
-}
 
 async fn run(configuration: &str, upstream: SocketAddr) -> Envoy {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -149,13 +113,7 @@ async fn files_and_keys_change_while_it_runs() {
 
 /// The sum of series among Envoy's own.
 async fn metric(admin: SocketAddr, name: &str, labels: &str) -> Option<u64> {
-    let all = http(admin, "GET /stats/prometheus", &[]).await.body;
-    let lines = all.lines().filter(|line| {
-        let rest = line.strip_prefix(name);
-        rest.is_some_and(|rest| rest.starts_with('{') && rest.contains(labels))
-    });
-    let values = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
-    values.reduce(|sum, value| sum + value)
+    series(&metrics(admin).await, name, labels)
 }
 
 /// Envoy refuses a wrong configuration, and says what is wrong where.
@@ -237,11 +195,12 @@ async fn routes_name_rules() {
 rules:
   - { name: open, only_by_name: true, access: public }
   - { name: team, match: { path: { prefix: /team } }, condition: context.team == \"orders\" && source.address == \"127.0.0.1\" }
+  - { name: far, match: { path: { prefix: /far } }, condition: source.address == \"203.0.113.9\" }
   - { name: others, access: deny }";
     let configured = configure_for(issuer.url(), "", sections);
     let mut whole: Value = serde_json::from_str(&inside(EXAMPLE, &configured)).unwrap();
-    // So that `source.address` is that of the connection.
     let manager = whole.pointer_mut(MANAGER).unwrap();
+    // Now Envoy believes what the client says. The module then does not know the address.
     manager["use_remote_address"] = false.into();
     let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut();
     let routes = routes.unwrap();
@@ -253,26 +212,28 @@ rules:
         ("/struct", texts(json!({"claimgate.rule": "open"}))),
         ("/team/a", texts(json!({"team": "orders"}))),
         ("/team/b", texts(json!({"team": "other"}))),
+        ("/far", texts(json!({"team": "orders"}))),
     ] {
         let route = json!({
             "match": {"prefix": prefix},
             "route": {"cluster": "upstream"},
-            "typed_per_filter_config": {"claimgate": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute",
-                "dynamic_module_config": {"name": "claimgate_envoy"},
-                "filter_config": config,
-            }},
+            "typed_per_filter_config": {"claimgate": per_route(&config)},
         });
         routes.insert(0, route);
     }
     let envoy = run(&whole.to_string(), upstream.address()).await;
     let token = [bearer(&mint(&issuer, &json!({"sub": "alice"})))];
+    let forwarded = |by: &str| [&token[..], &[format!("x-forwarded-for: {by}")]].concat();
     for (request, lines, status) in [
         ("GET /open", &[][..], 200),
         ("GET /struct", &[], 200),
         ("GET /typo", &token, 500),
         ("GET /team/a", &token, 200),
         ("GET /team/a", &[], 401),
+        ("GET /team/a", &forwarded("127.0.0.1"), 403),
+        ("GET /far", &token, 403),
+        ("GET /far", &forwarded("203.0.113.9"), 403),
+        ("GET /far", &forwarded("203.0.113.9:80"), 403),
         ("GET /team/b", &token, 403),
         ("GET /team/c", &token, 403),
         ("GET /other", &token, 403),
@@ -354,7 +315,7 @@ async fn answers_are_those_of_the_service() {
     let directory = tempfile::tempdir().unwrap();
     let [asked, own] = ["service.log", "module.log"].map(|name| directory.path().join(name));
     let configured = configure_for(issuer.url(), PLACES, SECTIONS);
-    let mesh = Mesh::configured(&logged(&asked), configured).await;
+    let mesh = Mesh::configured(Place::Service, &logged(&asked), configured).await;
     let upstream = mesh.upstream.as_ref().unwrap().address();
     let file = mesh.directory.path().join("claimgate.yaml");
     let envoy = run(&inside(&logged(&own), &of_file(&file)), upstream).await;

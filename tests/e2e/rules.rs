@@ -5,7 +5,15 @@ use std::path::Path;
 use claimgate::dev::envoy::EXAMPLE;
 use serde_json::{Value, json};
 
-use crate::setup::{Answer, Mesh, bearer, eventually, http};
+use crate::mesh::{Mesh, Place, in_both_places};
+use crate::setup::{Answer, bearer, eventually, http};
+
+in_both_places! {
+    rules_decide_behind_envoy,
+    metadata_and_preflights_through_envoy,
+    ambiguous_paths_without_normalization,
+    pages_of_listed_origins_read_denials,
+}
 
 const SECTIONS: &str = "
 response_headers: [{ header: x-checked-by, value: claimgate }, { header: x-caller, claim: sub }]
@@ -28,13 +36,15 @@ rules:
 
 /// The example with an operator's additions: routes with context extensions, and a filter and an
 /// access log that read claimgate's metadata.
-fn wired(log: &Path) -> Value {
+fn wired(place: Place, log: &Path) -> Value {
     let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
     let manager = example
         .pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config")
         .unwrap();
-    // This must not affect what claimgate learns.
-    manager["xff_num_trusted_hops"] = 1.into();
+    if place == Place::Service {
+        // This must not affect what claimgate learns. The module then does not know the address.
+        manager["xff_num_trusted_hops"] = 1.into();
+    }
     let extended = |prefix: &str, extensions: Value| {
         json!({
             "match": {"prefix": prefix},
@@ -111,12 +121,10 @@ const fn expect(status: u16, says: &'static str) -> Expected {
     Expected { status, says }
 }
 
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn rules_decide_behind_envoy() {
+async fn rules_decide_behind_envoy(place: Place) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("access.log");
-    let mesh = Mesh::with_sections(&wired(&log).to_string(), SECTIONS).await;
+    let mesh = Mesh::with_sections(place, &wired(place, &log).to_string(), SECTIONS).await;
     let token = mesh.provider.token("urn:orders-api").await;
     let good = vec![bearer(&token)];
     let spoof = vec![
@@ -315,10 +323,8 @@ async fn told_to_the_access_log(log: &Path, requests: usize) {
 }
 
 /// The document, a HEAD request for it, and a preflight from a page of another origin.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn metadata_and_preflights_through_envoy() {
-    let mesh = Mesh::with_sections(EXAMPLE, SECTIONS).await;
+async fn metadata_and_preflights_through_envoy(place: Place) {
+    let mesh = Mesh::with_sections(place, EXAMPLE, SECTIONS).await;
     let origin = "origin: https://inspector.example".to_owned();
     let ask = async |request: &str, lines: &[String]| -> Answer {
         http(mesh.envoy.address(), request, lines).await
@@ -378,9 +384,7 @@ async fn metadata_and_preflights_through_envoy() {
 
 /// With an Envoy that leaves paths unchanged, claimgate refuses paths that could be read in two
 /// ways.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn ambiguous_paths_without_normalization() {
+async fn ambiguous_paths_without_normalization(place: Place) {
     let mut example: Value = serde_saphyr::from_str(EXAMPLE).unwrap();
     let manager = example
         .pointer_mut("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config")
@@ -388,7 +392,7 @@ async fn ambiguous_paths_without_normalization() {
     manager["normalize_path"] = false.into();
     manager["merge_slashes"] = false.into();
     manager["path_with_escaped_slashes_action"] = "KEEP_UNCHANGED".into();
-    let mesh = Mesh::with_sections(&example.to_string(), SECTIONS).await;
+    let mesh = Mesh::with_sections(place, &example.to_string(), SECTIONS).await;
     for path in [
         "/healthz/../orders",
         "/healthz/%2e%2e/orders",
@@ -420,15 +424,13 @@ async fn ambiguous_paths_without_normalization() {
 
 /// A page of a listed origin can read a denial, with its configured headers. A page of another
 /// origin cannot.
-#[tokio::test]
-#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
-async fn pages_of_listed_origins_read_denials() {
+async fn pages_of_listed_origins_read_denials(place: Place) {
     let sections = "
 denials:
   headers: [{ header: x-robots-tag, value: noindex }]
   cors: { origins: ['https://shop.example'] }
 ";
-    let mesh = Mesh::with_sections(EXAMPLE, sections).await;
+    let mesh = Mesh::with_sections(place, EXAMPLE, sections).await;
     for (origin, shared) in [
         ("https://shop.example", Some("https://shop.example")),
         ("https://evil.example", None),

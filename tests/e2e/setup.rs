@@ -6,8 +6,6 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use claimgate::dev::envoy::{Envoy, Wiring};
-use claimgate::dev::upstream::Upstream;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -16,114 +14,6 @@ use tokio::time::{sleep, timeout};
 
 /// The time limit for anything that does not depend on a clock.
 pub const LINE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// All components, connected.
-pub struct Mesh {
-    pub provider: Provider,
-    pub claimgate: Claimgate,
-    pub envoy: Envoy,
-    pub upstream: Option<Upstream>,
-    pub directory: tempfile::TempDir,
-}
-
-impl Mesh {
-    /// Envoy in front of an upstream that echoes requests; `more` goes into the provider's
-    /// configuration.
-    pub async fn start(configuration: &str, more: &str) -> Self {
-        let upstream = Upstream::start().await.unwrap();
-        let address = upstream.address();
-        Self::wire(configuration, (more, ""), Some(upstream), |_| address).await
-    }
-
-    /// The same, with further sections of claimgate's configuration, such as rules.
-    pub async fn with_sections(configuration: &str, sections: &str) -> Self {
-        let upstream = Upstream::start().await.unwrap();
-        let address = upstream.address();
-        let more = ("clock_skew: 0s", sections);
-        Self::wire(configuration, more, Some(upstream), |_| address).await
-    }
-
-    /// Envoy in front of a gRPC service: claimgate's own.
-    pub async fn in_front_of_claimgate(configuration: &str, sections: &str) -> Self {
-        let more = ("clock_skew: 0s", sections);
-        Self::wire(configuration, more, None, |claimgate| claimgate).await
-    }
-
-    /// The same, with tokens of an issuer that mints any claims.
-    pub async fn of_issuer(configuration: &str, issuer: &str, sections: &str) -> Self {
-        let upstream = Upstream::start().await.unwrap();
-        let address = upstream.address();
-        let provider = Provider::start(0).await;
-        let configured = configure_for(issuer, "clock_skew: 0s", sections);
-        Self::run(configuration, provider, configured, Some(upstream), |_| {
-            address
-        })
-        .await
-    }
-
-    /// The same, in front of another upstream.
-    pub async fn in_front_of(
-        configuration: &str,
-        issuer: &str,
-        sections: &str,
-        upstream: SocketAddr,
-    ) -> Self {
-        let provider = Provider::start(0).await;
-        let configured = configure_for(issuer, "clock_skew: 0s", sections);
-        Self::run(configuration, provider, configured, None, |_| upstream).await
-    }
-
-    /// The same, with this configuration of claimgate.
-    pub async fn configured(configuration: &str, configured: String) -> Self {
-        let upstream = Upstream::start().await.unwrap();
-        let address = upstream.address();
-        let provider = Provider::start(0).await;
-        Self::run(configuration, provider, configured, Some(upstream), |_| {
-            address
-        })
-        .await
-    }
-
-    async fn wire(
-        configuration: &str,
-        (more, sections): (&str, &str),
-        upstream: Option<Upstream>,
-        protected: impl FnOnce(SocketAddr) -> SocketAddr,
-    ) -> Self {
-        let provider = Provider::start(0).await;
-        let configured = configure_for(&provider.issuer, more, sections);
-        Self::run(configuration, provider, configured, upstream, protected).await
-    }
-
-    async fn run(
-        configuration: &str,
-        provider: Provider,
-        configured: String,
-        upstream: Option<Upstream>,
-        protected: impl FnOnce(SocketAddr) -> SocketAddr,
-    ) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("claimgate.yaml");
-        std::fs::write(&file, configured).unwrap();
-        let claimgate = Claimgate::start(&file).await;
-        claimgate.is_ready().await;
-        let wiring = Wiring {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            claimgate: claimgate.check.into(),
-            upstream: protected(claimgate.check),
-        };
-        let envoy = Envoy::start(&envoy_binary(), configuration, &wiring)
-            .await
-            .unwrap();
-        Self {
-            provider,
-            claimgate,
-            envoy,
-            upstream,
-            directory,
-        }
-    }
-}
 
 pub fn envoy_binary() -> PathBuf {
     std::env::var_os("ENVOY_BIN")
