@@ -15,6 +15,7 @@ use tokio::process::Command;
 use crate::certificates::Certificates;
 use crate::change;
 use crate::front;
+use crate::mesh::{inside, of_file};
 use crate::setup::{Answer, Claimgate, bearer, configure_for, envoy_binary, eventually, http};
 
 /// How Envoy reaches claimgate.
@@ -27,6 +28,8 @@ enum Connection {
     Google,
     /// Envoy decides by itself, and asks nobody.
     Module,
+    /// The same, although the file is for the service.
+    Inside,
 }
 
 struct Row {
@@ -220,17 +223,20 @@ async fn each_file_is_valid_and_answers() {
     let issuer = Issuer::start(any, "urn:orders-api").await.unwrap();
     for row in &ROWS {
         let text = fs::read_to_string(folder.join(row.file)).unwrap();
-        answers(row, text, &issuer).await;
+        if row.connection == Connection::Tcp {
+            answers(row, Connection::Inside, text.clone(), &issuer).await;
+        }
+        answers(row, row.connection, text, &issuer).await;
     }
 }
 
-async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
+async fn answers(row: &Row, connection: Connection, mut text: String, issuer: &Issuer) {
     let file = row.file;
     let certificates = Certificates::create();
     let directory = certificates.directory();
     let socket = directory.join("check.sock");
     let mut configured = with(&configure_for(issuer.url(), "", ""), &snippet(&text));
-    if row.connection == Connection::Unix {
+    if connection == Connection::Unix {
         let listen = &mut configured["server"]["listen"];
         assert_eq!(listen["unix"], "/run/claimgate/check.sock", "{file}");
         listen["unix"] = socket.to_str().unwrap().into();
@@ -241,23 +247,25 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
     // Beside the certificates, whose paths are relative to the file.
     let own = directory.join("claimgate.yaml");
     fs::write(&own, configured.to_string()).unwrap();
-    let mut claimgate = match row.connection {
+    let mut claimgate = match connection {
         Connection::Unix => Claimgate::as_configured(&own).await,
-        Connection::Tcp | Connection::MutualTls | Connection::Google | Connection::Module => {
-            Claimgate::start(&own).await
-        }
+        Connection::Tcp
+        | Connection::MutualTls
+        | Connection::Google
+        | Connection::Module
+        | Connection::Inside => Claimgate::start(&own).await,
     };
     claimgate.is_ready().await;
 
     let here = directory.to_str().unwrap();
     let target = format!("dns:///{}", claimgate.check);
-    let inside = format!("file:{here}");
-    let replace = match row.connection {
-        Connection::Tcp => None,
+    let by_file = format!("file:{here}");
+    let replace = match connection {
+        Connection::Tcp | Connection::Inside => None,
         Connection::Unix => Some(("/run/claimgate", here)),
         Connection::MutualTls => Some(("/etc/envoy", here)),
         Connection::Google => Some(("dns:///claimgate:9001", target.as_str())),
-        Connection::Module => Some(("file:/etc/claimgate", inside.as_str())),
+        Connection::Module => Some(("file:/etc/claimgate", by_file.as_str())),
     };
     if let Some((from, to)) = replace {
         assert!(text.contains(from), "{file}: no `{from}`");
@@ -270,6 +278,9 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
     if has_login {
         text = front::wired(&text, issuer.url(), directory).to_string();
     }
+    if connection == Connection::Inside {
+        text = inside(&text, &of_file(&own));
+    }
     let yaml = directory.join(file);
     fs::write(&yaml, &text).unwrap();
     validate(&yaml).await;
@@ -277,7 +288,7 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
     let upstream = Upstream::start().await.unwrap();
     let wiring = Wiring {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        claimgate: match row.connection {
+        claimgate: match connection {
             Connection::Unix => Address::Unix(socket),
             _ => claimgate.check.into(),
         },
@@ -342,13 +353,13 @@ async fn answers(row: &Row, mut text: String, issuer: &Issuer) {
         );
     }
 
-    if row.connection == Connection::Module {
+    if [Connection::Module, Connection::Inside].contains(&connection) {
         claimgate.kill().await;
         assert_eq!(status().await, 200, "{file}: nobody is asked");
         return;
     }
     // claimgate comes back, hangs, and goes for good.
-    if row.connection != Connection::Unix {
+    if connection != Connection::Unix {
         claimgate.restart().await;
         eventually("Envoy asks again", async || status().await == 200).await;
     }

@@ -4,8 +4,8 @@ use claimgate::dev::envoy::EXAMPLE;
 use claimgate::dev::issuer::Issuer;
 use serde_json::{Value, json};
 
-use crate::late_routes::{self, MANAGER};
-use crate::mesh::{Mesh, Place};
+use crate::late_routes;
+use crate::mesh::{MANAGER, Mesh, Place};
 use crate::setup::{Claimgate, bearer, configure_for, eventually, http};
 
 /// Killing an instance of claimgate costs only the requests that Envoy was sending to it.

@@ -11,9 +11,9 @@ use claimgate::dev::upstream::Upstream;
 use prost::Message;
 use serde_json::{Value, json};
 
+use crate::mesh::{MANAGER, Place};
 use crate::setup::{Answer, Claimgate, bearer, configure_for, envoy_binary, http};
 
-pub const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 const HTTP_FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
 
 /// A filter behind `ext_authz` that changes `GET /orders`, so that the only route matches.
@@ -102,6 +102,22 @@ async fn a_last_route_for_everything_has_it_checked() {
     }
 }
 
+/// Envoy runs the module for every request.
+#[tokio::test]
+#[ignore = "needs Envoy: run `make e2e`"]
+async fn the_module_judges_a_request_without_a_route() {
+    for row in &ROWS {
+        let configuration = configuration(row, Others::NoRoute);
+        let mesh = Mesh::start_in(Place::Module, &configuration).await;
+        let forged = "x-auth-subject: root".to_owned();
+        let denied = mesh.ask("/orders", std::slice::from_ref(&forged)).await;
+        assert_eq!(denied.status, 401, "{}: {denied:?}", row.arrives);
+        let allowed = mesh.ask("/orders", &[mesh.token(), forged]).await;
+        let expected = json!({ "path": row.arrives, "subject": "alice" });
+        assert_eq!(arrived(&allowed), expected);
+    }
+}
+
 /// The path and the subject that reached the API.
 fn arrived(answer: &Answer) -> Value {
     let seen: Value = serde_json::from_str(&answer.body).unwrap();
@@ -119,6 +135,10 @@ pub struct Mesh {
 
 impl Mesh {
     pub async fn start(configuration: &Value) -> Self {
+        Self::start_in(Place::Service, configuration).await
+    }
+
+    async fn start_in(place: Place, configuration: &Value) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let issuer = Issuer::start(any, "urn:orders-api").await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -132,7 +152,7 @@ impl Mesh {
             claimgate: claimgate.check.into(),
             upstream: upstream.address(),
         };
-        let configuration = configuration.to_string();
+        let configuration = place.configuration(&configuration.to_string(), &file);
         let envoy = Envoy::start(&envoy_binary(), &configuration, &wiring).await;
         Self {
             envoy: envoy.unwrap(),

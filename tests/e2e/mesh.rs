@@ -90,6 +90,7 @@ pub fn inside(configuration: &str, filter_config: &str) -> String {
     assert_eq!(filters.next(), None);
     let hosts = manager["route_config"]["virtual_hosts"].as_array_mut();
     for host in hosts.unwrap() {
+        name_rules_inside(host);
         for route in host["routes"].as_array_mut().unwrap() {
             name_rules_inside(route);
         }
@@ -126,9 +127,9 @@ pub fn per_route(config: &Value) -> Value {
     })
 }
 
-/// Tells the module what the route tells `ext_authz`.
-fn name_rules_inside(route: &mut Value) {
-    let Some(per_filter) = route.get_mut("typed_per_filter_config") else {
+/// Tells the module what a route or a virtual host tells `ext_authz`.
+fn name_rules_inside(place: &mut Value) {
+    let Some(per_filter) = place.get_mut("typed_per_filter_config") else {
         return;
     };
     let per_filter = per_filter.as_object_mut().unwrap();

@@ -14,6 +14,9 @@ use tokio::time::{sleep, timeout};
 /// The example configuration.
 pub const EXAMPLE: &str = include_str!("../envoy.yaml");
 
+/// The name of the protected API's cluster.
+const UPSTREAM: &str = "upstream";
+
 /// The maximum time until Envoy listens.
 const START: Duration = Duration::from_secs(20);
 
@@ -188,7 +191,8 @@ impl Envoy {
 fn wire(configuration: &str, wiring: &Wiring) -> Result<Value, EnvoyError> {
     let mut document: Value = serde_saphyr::from_str(configuration)
         .map_err(|error| EnvoyError::Form(format!("valid YAML: {error}")))?;
-    let has_claimgate = document.pointer("/static_resources/clusters/1").is_some();
+    let first = document.pointer("/static_resources/clusters/0/name");
+    let has_claimgate = first.is_some_and(|name| name != UPSTREAM);
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut place = |pointer: &str, address: &Address| match document.pointer_mut(pointer) {
         Some(found) => {
@@ -204,7 +208,7 @@ fn wire(configuration: &str, wiring: &Wiring) -> Result<Value, EnvoyError> {
     )?;
     let endpoint = "load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
     let at = |index: usize| format!("/static_resources/clusters/{index}/{endpoint}");
-    // The cluster of claimgate comes first, if there is one: gRPC's own client needs none.
+    // The cluster of claimgate comes first, if there is one: gRPC's own client and the module need none.
     let upstream = match has_claimgate {
         true => {
             place(&at(0), &wiring.claimgate)?;
