@@ -10,7 +10,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::process::{Passage, Process, bootstrap};
-use super::{Client, issuer, metric, mint};
+use super::same::clients::Http1;
+use super::{issuer, metric, mint};
 use crate::http2::{Connection, Request};
 use crate::setup::{bearer, configure_for, eventually, http};
 
@@ -116,7 +117,7 @@ async fn invented_key_ids_disturb_nobody() {
         let claims = json!({"iss": world.issuer.url(), "aud": "urn:orders-api", "sub": "mallory", "exp": 4_000_000_000_u64});
         let mut clients = JoinSet::new();
         for part in 0..4 {
-            let mut client = Client::new(world.envoy.address);
+            let mut client = Http1::new(world.envoy.address);
             let (stranger, known) = (Arc::clone(&stranger), Arc::clone(&known));
             let claims = claims.to_string();
             clients.spawn(async move {
@@ -141,11 +142,11 @@ async fn invented_key_ids_disturb_nobody() {
     }
 }
 
-async fn status(client: &mut Client, token: &str) -> u16 {
+async fn status(client: &mut Http1, token: &str) -> u16 {
     let line = bearer(token);
     let request = format!("GET /orders HTTP/1.1\r\nhost: api.example.com\r\n{line}\r\n\r\n");
-    let (head, _) = client.send(&request).await;
-    head.split(' ').nth(1).unwrap().parse().unwrap()
+    let response = client.send(request.as_bytes(), false).await;
+    response.unwrap().status.unwrap()
 }
 
 /// Clients reset their streams, or close their connections, while the requests wait for a key. Envoy goes on,
