@@ -188,6 +188,26 @@ async fn a_filter_may_fail_closed() {
     assert!(!validated.await.unwrap().status.success());
 }
 
+/// `claimgate doctor` sees a module as it sees the service.
+#[tokio::test]
+#[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
+async fn doctor_finds_nothing_wrong() {
+    let (issuer, upstream) = (issuer().await, Upstream::start().await.unwrap());
+    let configuration = inside(EXAMPLE, &configure_for(issuer.url(), "", ""));
+    let envoy = run(&configuration, upstream.address()).await;
+    let output = Command::new(env!("CARGO_BIN_EXE_claimgate"))
+        .args(["doctor", "--output", "json", "--through"])
+        .arg(format!("http://{}/orders", envoy.address()))
+        .output()
+        .await
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+    let mut findings = report["findings"].as_array().unwrap().iter();
+    let is_wrong = |it: &Value| it["verdict"] != "ok" && it["verdict"] != "unseen";
+    assert!(!findings.any(is_wrong), "{report:#}");
+}
+
 /// A route names its rule, or says what conditions compare. A name that no rule has opens nothing.
 #[tokio::test]
 #[ignore = "needs Envoy and oidc-provider: run `make e2e`"]
