@@ -1,6 +1,8 @@
 //! The module for Envoy, in a host that keeps a record: what waits, what leaves the thread of the stream, and
 //! what happens without a configuration. `tests/cases` has the decisions.
 
+mod leaks;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
