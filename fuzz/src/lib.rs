@@ -1,4 +1,4 @@
-//! Shared by the targets: a gate that trusts three keys created for this run, and a good token of
+//! Shared by the targets: a gate that trusts four keys created for this run, and a good token of
 //! each.
 
 use std::sync::{Arc, LazyLock};
@@ -15,6 +15,8 @@ use claimgate::time::UnixTime;
 use claimgate::token_cache::TokenCache;
 use serde_json::{Value, json};
 
+#[path = "../../tests/it/support/host.rs"]
+pub mod host;
 #[path = "../../tests/cases/second_opinion/opinion.rs"]
 mod second_opinion;
 
@@ -27,6 +29,8 @@ pub const NOW: u64 = 1_767_225_600;
 
 /// A policy, its trusted keys, and tokens that they sign.
 pub struct Gate {
+    /// The configuration, as YAML.
+    pub config: String,
     /// The policy.
     pub policy: Arc<Policy>,
     /// What a refused caller receives.
@@ -46,9 +50,15 @@ pub static GATE: LazyLock<Gate> = LazyLock::new(Gate::new);
 
 impl Gate {
     fn new() -> Self {
-        let signers: Vec<_> = [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Rs256]
-            .map(|alg| Signer::generate(alg, alg.name()).unwrap())
-            .into();
+        let signers: Vec<_> = [
+            Algorithm::EdDsa,
+            Algorithm::Es256,
+            Algorithm::Rs256,
+            // The module checks it on another thread than that of the stream.
+            Algorithm::Es384,
+        ]
+        .map(|alg| Signer::generate(alg, alg.name()).unwrap())
+        .into();
         let keys: Vec<Value> = signers.iter().map(Signer::jwk).collect();
         let config = json!({
             "providers": [{
@@ -66,7 +76,9 @@ impl Gate {
                 "payload_header": "x-auth-claims",
                 "forward_token": false,
                 "remove_cookies": ["IdToken", "session-*"],
+                "dynamic_metadata": true,
             },
+            "response_headers": [{"header": "x-checked-by", "value": "claimgate"}],
             "rules": [
                 {"name": "removal", "match": {"methods": ["DELETE"]}, "access": "deny"},
                 {"name": "public", "match": {"path": {"prefix": "/public"}}, "access": "public"},
@@ -75,7 +87,8 @@ impl Gate {
                  "scopes": ["read"], "condition": "request.path.startsWith('/') && claims.sub == 'alice'"},
             ],
         });
-        let config = Config::from_yaml(&config.to_string()).unwrap();
+        let text = config.to_string();
+        let config = Config::from_yaml(&text).unwrap();
         let KeySource::Inline(known) = &config.keys[0].source else {
             panic!("inline keys were given")
         };
@@ -85,6 +98,7 @@ impl Gate {
             "scope": "read write", "realm_access": {"roles": ["a", "b"]},
         });
         Self {
+            config: text,
             good: signers
                 .iter()
                 .map(|signer| signer.token(&claims).unwrap())

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use super::expect::Answered;
 use super::file::Expect;
 use crate::support::call::Answer;
-use crate::support::host::{Host, Record, Wakers};
+use crate::support::host::{Host, Record, Wakers, borrowed};
 
 /// Asks the module about the request that a check describes with raw headers.
 pub async fn module(
@@ -44,7 +44,7 @@ pub async fn module(
     let record = Rc::<RefCell<Record>>::default();
     let wakers = Arc::<Wakers>::default();
     let host = || Host {
-        lines: &lines,
+        lines: borrowed(&lines),
         source: Source {
             address: &address,
             principal: request.source.principal.into(),

@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use crate::support::gate::{Gate, NOW, provider, token};
-use crate::support::host::{Fuse, Host, Record, Waker, Wakers};
+use crate::support::host::{Fuse, Host, Record, Waker, Wakers, borrowed};
 use crate::support::issuer::{Issuer, JWKS, Reply};
 use crate::support::keys::signer;
 
@@ -66,7 +66,7 @@ impl Exchange {
 
     fn host(&self) -> Host<'_> {
         Host {
-            lines: &self.lines,
+            lines: borrowed(&self.lines),
             source: Source::default(),
             record: Rc::clone(&self.record),
             wakers: Arc::clone(&self.wakers),

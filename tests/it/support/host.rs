@@ -24,7 +24,7 @@ pub struct Record {
 
 /// A stream of the host, during one call of the filter.
 pub struct Host<'c> {
-    pub lines: &'c [(String, Vec<u8>)],
+    pub lines: Vec<Line<'c>>,
     pub source: Source<'c>,
     pub record: Rc<RefCell<Record>>,
     pub wakers: Arc<Wakers>,
@@ -83,9 +83,7 @@ impl Stream for Host<'_> {
 
     fn request_headers(&self) -> Option<Vec<Line<'_>>> {
         self.fuse.burn();
-        let lines = self.lines.iter();
-        let lines = lines.map(|(name, value)| (name.as_bytes(), value.as_slice()));
-        (self.refused != "request_headers").then(|| lines.collect())
+        (self.refused != "request_headers").then(|| self.lines.clone())
     }
 
     fn source(&self) -> Source<'_> {
@@ -150,4 +148,12 @@ impl Stream for Host<'_> {
 
 fn pair(name: &str, value: &[u8]) -> (String, String) {
     (name.to_owned(), String::from_utf8(value.to_vec()).unwrap())
+}
+
+/// Header lines as a host shows them.
+pub fn borrowed(lines: &[(String, Vec<u8>)]) -> Vec<Line<'_>> {
+    let lines = lines.iter();
+    lines
+        .map(|(name, value)| (name.as_bytes(), value.as_slice()))
+        .collect()
 }
