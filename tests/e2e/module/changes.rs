@@ -13,9 +13,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::faults::configured;
-use super::process::{Passage, Process, bootstrap, filter_config, socket};
+use super::process::{Passage, Process, bootstrap, filter_config, filters, socket};
 use super::{issuer, metric, mint, of_file};
 use crate::setup::{bearer, configure_for, eventually};
+
+const TYPE: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
 /// How many clients ask while the configuration changes.
 const CLIENTS: usize = 4;
@@ -228,7 +230,7 @@ async fn envoy_replaces_its_configuration_under_load() {
         bootstrap["node"] = json!({"id": "a", "cluster": "a"});
         let serve = |is_open, number| {
             let mut listener = listener.clone();
-            listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+            listener["@type"] = TYPE.into();
             listener["address"] = socket(port);
             *filter_config(&mut listener) = version(issuer.url(), is_open, number).into();
             publish(&listeners, number, &listener);
@@ -268,6 +270,29 @@ async fn envoy_replaces_its_configuration_under_load() {
         })
         .await;
         load.goes_on(50).await;
+
+        // The module stays in memory, for its threads, when no configuration uses it.
+        drop(load);
+        let mut without = listener.clone();
+        without["@type"] = TYPE.into();
+        without["address"] = socket(port);
+        let filters = filters(&mut without);
+        filters.remove(0);
+        publish(&listeners, 7, &without);
+        let unchecked = async || {
+            let request = "GET /closed HTTP/1.1\r\nhost: api.example.com\r\n\r\n";
+            let answer = Caller::new(envoy.address).ask(request).await;
+            answer.starts_with("HTTP/1.1 200 ")
+        };
+        eventually("Envoy serves without the module", unchecked).await;
+        eventually("its last configuration is gone", async || {
+            let name = "envoy_listener_manager_total_filter_chains_draining";
+            metric(envoy.admin, name, "").await == Some(0)
+        })
+        .await;
+        serve(true, 8);
+        eventually("Envoy serves with the module", async || !unchecked().await).await;
+        Load::start(envoy.address, &issuer).goes_on(50).await;
     }
 }
 

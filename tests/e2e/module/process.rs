@@ -126,11 +126,16 @@ pub fn socket(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }
 
+/// The filters for HTTP of a listener. That of the module is the first.
+pub fn filters(listener: &mut Value) -> &mut Vec<Value> {
+    let manager = MANAGER.trim_start_matches("/static_resources/listeners/0");
+    let filters = listener.pointer_mut(&format!("{manager}/http_filters"));
+    filters.unwrap().as_array_mut().unwrap()
+}
+
 /// The value of `filter_config` in a listener.
 pub fn filter_config(listener: &mut Value) -> &mut Value {
-    let manager = MANAGER.trim_start_matches("/static_resources/listeners/0");
-    let pointer = format!("{manager}/http_filters/0/typed_config/filter_config/value");
-    listener.pointer_mut(&pointer).unwrap()
+    &mut filters(listener)[0]["typed_config"]["filter_config"]["value"]
 }
 
 /// The way to a server. While it is blocked, nothing on it is answered.
