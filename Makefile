@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help build module demo test unit test-fips e2e test-python wheel test-wheel test-real test-meshes manifests copies \
-	observability fuzz soak bench bench-peers bench-quick bench-accept lint fmt tools msrv advisories dist image \
+	observability fuzz module-memory soak bench bench-peers bench-quick bench-accept lint fmt tools msrv advisories dist image \
 	reproduce publish-dry-run valgrind promtool openssl etcd iproute chromium image-tools clean
 
 TOOLS := $(CURDIR)/.tools
@@ -47,6 +47,10 @@ SCRIPTS = $(shell git grep -lE '^\#!.*[/ ](ba)?sh$$|^\# shellcheck shell=')
 
 # How a package is installed by a user who is not root.
 ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
+
+# For cargo's configuration. Threads that never end keep what they use.
+VALGRIND := "--quiet", "--error-exitcode=1", "--leak-check=full", "--show-leak-kinds=definite", \
+	"--errors-for-leak-kinds=definite", "--num-callers=30"
 
 # How long `make fuzz` runs each target, in seconds, and how long `make soak` sends requests.
 fuzz: TIME ?= 60
@@ -134,6 +138,10 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a
 	$(FUZZ) check_request fuzz/corpus/check_request fuzz/seeds/check_request -- -max_total_time=$(TIME)
 	$(FUZZ) config fuzz/corpus/config deploy/providers -- -max_total_time=$(TIME)
 	$(FUZZ) module fuzz/corpus/module fuzz/seeds/module -- -max_total_time=$(TIME)
+
+module-memory: valgrind ## Run the tests of the module's C interface under Valgrind, which finds memory that is used too late
+	cargo --config 'target."cfg(all())".runner = ["valgrind", $(VALGRIND)]' \
+		test --locked --test boundary -- --test-threads=1
 
 soak: $(ENVOY) ## Send mixed traffic for TIME (5m, 30m, 8h) while providers, keys, certificates and configuration change
 	ENVOY_BIN=$(ENVOY) cargo bench --locked --bench soak -- --time $(TIME) $(if $(JSON),--json $(JSON))

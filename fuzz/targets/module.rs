@@ -230,7 +230,7 @@ impl Input {
     fn source(&self) -> Source<'_> {
         Source {
             address: &self.address,
-            principal: &self.principal,
+            principal: self.principal.as_str().into(),
         }
     }
 

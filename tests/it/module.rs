@@ -5,7 +5,7 @@ mod leaks;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -339,9 +339,9 @@ async fn a_panic_of_the_host_denies() {
             let bearer = key.map(|key| format!("Bearer {}", fresh(&issuer, key, call)));
             let lines = bearer.as_deref().map(|bearer| ("authorization", bearer));
             let mut exchange = Exchange::new(Some(&gate), lines.as_slice());
-            exchange.fuse = Arc::new(fuse_at(call));
+            exchange.fuse = Arc::new(fuse(call));
             let passed = exchange.guarded().await;
-            let is_burnt = exchange.fuse.calls.load(Ordering::SeqCst) >= call;
+            let is_burnt = calls(&exchange.fuse) >= call;
             let record = exchange.record.borrow();
             let denied = record.denied.as_ref().map(|(status, ..)| *status);
             match (is_burnt, key) {
@@ -361,11 +361,15 @@ async fn a_panic_of_the_host_denies() {
 }
 
 /// Call number `call` panics, counted from 1.
-fn fuse_at(call: usize) -> Fuse {
+fn fuse(call: usize) -> Fuse {
     Fuse {
-        left: AtomicUsize::new(call),
-        ..Fuse::default()
+        left: call.into(),
+        calls: 0.into(),
     }
+}
+
+fn calls(fuse: &Fuse) -> usize {
+    fuse.calls.load(Ordering::SeqCst)
 }
 
 /// A clock that panics when it is told to.
@@ -401,7 +405,7 @@ async fn a_panic_of_the_gate_denies() {
             let lines = bearer.as_deref().map(|bearer| ("authorization", bearer));
             let mut exchange = Exchange::new(None, lines.as_slice());
             exchange.filter = Filter::new(Some(Arc::clone(&judge)));
-            let fuse = Arc::new(fuse_at(call));
+            let fuse = Arc::new(fuse(call));
             *clock.0.lock().unwrap() = Arc::clone(&fuse);
             let passed = exchange.guarded().await;
             let record = exchange.record.borrow();
@@ -410,7 +414,7 @@ async fn a_panic_of_the_gate_denies() {
                 Some(status) => assert_eq!((status, key.is_none()), (401, true)),
                 None => assert!(passed && key.is_some(), "call {call}"),
             }
-            if fuse.calls.load(Ordering::SeqCst) < call {
+            if calls(&fuse) < call {
                 break;
             }
         }

@@ -39,7 +39,6 @@ fn no_request_leaves_memory_behind() {
     let traffic = runtime.block_on(Traffic::start());
     runtime.block_on(traffic.run(WARM_UP));
     let measured = allocation_counter::measure(|| runtime.block_on(traffic.run(requests)));
-    println!("{requests} requests: {measured:?}");
     let (count, bytes) = (measured.count_current, measured.bytes_current);
     // A table may have grown.
     assert!(count.abs() < 20, "{count} allocations are left");

@@ -43,7 +43,7 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// Counts a call, and panics if it is that one.
+    /// Counts a call.
     pub fn burn(&self) {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let left = self.left.load(Ordering::SeqCst);
