@@ -132,12 +132,14 @@ observability: promtool ## Test the alert rules, and parse the queries of the da
 	promtool check rules $(TOOLS)/dashboard-rules.json
 
 fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a nightly compiler
-	mkdir -p fuzz/corpus/token fuzz/corpus/jwks fuzz/corpus/check_request fuzz/corpus/config fuzz/corpus/module
+	mkdir -p fuzz/corpus/token fuzz/corpus/jwks fuzz/corpus/check_request fuzz/corpus/config \
+		fuzz/corpus/module fuzz/corpus/boundary
 	$(FUZZ) token fuzz/corpus/token fuzz/seeds/token -- -max_total_time=$(TIME) -max_len=17000 -dict=fuzz/token.dict
 	$(FUZZ) jwks fuzz/corpus/jwks fuzz/seeds/jwks -- -max_total_time=$(TIME) -dict=fuzz/jwks.dict
 	$(FUZZ) check_request fuzz/corpus/check_request fuzz/seeds/check_request -- -max_total_time=$(TIME)
 	$(FUZZ) config fuzz/corpus/config deploy/providers -- -max_total_time=$(TIME)
 	$(FUZZ) module fuzz/corpus/module fuzz/seeds/module -- -max_total_time=$(TIME)
+	$(FUZZ) boundary fuzz/corpus/boundary fuzz/seeds/boundary -- -max_total_time=$(TIME)
 
 module-memory: valgrind ## Run the tests of the module's C interface under Valgrind, which finds memory that is used too late
 	cargo --config 'target."cfg(all())".runner = ["valgrind", $(VALGRIND)]' \

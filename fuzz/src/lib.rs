@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 #[path = "../../tests/it/support/host.rs"]
 pub mod host;
+pub mod input;
 #[path = "../../tests/cases/second_opinion/opinion.rs"]
 mod second_opinion;
 

@@ -1,14 +1,11 @@
 //! Bytes as the request of one stream, and as what happens to it in the module for Envoy. Nothing panics, the answer is
 //! that of the service, and a request that passes carries no claim header and no token of the client.
 //!
-//! The first byte chooses a token, the second what happens, and each line after them is a header, an entry of the
-//! route's context (`@name:value`), the address (`<`) or the certificate (`>`) of the client. In a value, byte 1 is a
-//! line feed, and byte 2 repeats what is before it 4,096 times.
+//! The first byte chooses a token, the second what happens. The rest is an `Input`.
 
 #![no_main]
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,8 +24,9 @@ use claimgate::request::Request;
 use claimgate::time::{Clock, UnixTime};
 use claimgate_envoy::filter::{Context, Filter, Judge, Next};
 use claimgate_envoy::request::Description;
-use claimgate_envoy::stream::{Line, Source};
+use claimgate_envoy::stream::Line;
 use claimgate_fuzz::host::{Fuse, Host, Record, Waker, Wakers};
+use claimgate_fuzz::input::Input;
 use claimgate_fuzz::{GATE, NOW};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
@@ -44,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
     let [token, events, text @ ..] = data else {
         return;
     };
-    let input = Input::read(*token, text);
+    let input = Input::read(&GATE.good, *token, text);
     INSIDE.with(|inside| inside.check(&input, *events));
 });
 
@@ -93,7 +91,7 @@ impl Inside {
             return;
         };
         if record.denied.is_none() {
-            input.is_clean_after(&record);
+            is_clean_after(input, &record);
         }
         let check = check_of(&described.request(&input.context), &lines);
         let bytes = check.encode_to_vec();
@@ -166,93 +164,24 @@ fn pairs(options: Vec<HeaderValueOption>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A request.
-struct Input {
-    lines: Vec<(String, Vec<u8>)>,
-    context: Vec<(String, String)>,
-    address: String,
-    principal: String,
-    /// A header whose name is not UTF-8.
-    garbled: Option<Vec<u8>>,
-}
-
-impl Input {
-    fn read(token: u8, text: &[u8]) -> Self {
-        let mut input = Self {
-            lines: Vec::new(),
-            context: Vec::new(),
-            address: String::new(),
-            principal: String::new(),
-            garbled: None,
+/// The request that passes has only claim headers of claimgate, and no token.
+fn is_clean_after(input: &Input, record: &Record) {
+    let is_changed = |name: &str| {
+        record.remove.iter().any(|removed| removed == name)
+            || record.set.iter().any(|(set, _)| set == name)
+    };
+    for (name, value) in &input.lines {
+        if is_changed(name) {
+            continue;
+        }
+        let spelled = name.to_lowercase().replace('_', "-");
+        assert!(!CLAIM_HEADERS.contains(&spelled.as_str()), "{name} passes");
+        let is_token = |good: &String| {
+            let mut windows = value.windows(good.len());
+            windows.any(|window| window == good.as_bytes())
         };
-        let good = GATE.good.get(usize::from(token));
-        for line in text.split(|byte| *byte == b'\n') {
-            input.line(line);
-        }
-        if let Some(good) = good {
-            let value = format!("Bearer {good}").into_bytes();
-            input.lines.push(("authorization".to_owned(), value));
-        }
-        // A route cannot say two things under one name.
-        let context: BTreeMap<_, _> = input.context.into_iter().collect();
-        input.context = context.into_iter().collect();
-        input
-    }
-
-    fn line(&mut self, line: &[u8]) {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        match line {
-            [b'<', address @ ..] => self.address = text(address),
-            [b'>', principal @ ..] => self.principal = text(principal),
-            [b'@', entry @ ..] => {
-                let (name, value) = named(entry);
-                self.context.push((text(name), text(value)));
-            }
-            line => {
-                let (name, value) = named(line);
-                let value = expanded(value);
-                match str::from_utf8(name) {
-                    // HTTP/2 has no other names, and Envoy's HTTP/1 makes them so.
-                    Ok(name) => self.lines.push((name.to_ascii_lowercase(), value)),
-                    Err(_) => self.garbled = Some(name.to_vec()),
-                }
-            }
-        }
-    }
-
-    fn lines(&self) -> Vec<Line<'_>> {
-        let lines = self.lines.iter();
-        let lines = lines.map(|(name, value)| (name.as_bytes(), value.as_slice()));
-        let garbled = self.garbled.iter().map(|name| (name.as_slice(), &b""[..]));
-        lines.chain(garbled).collect()
-    }
-
-    fn source(&self) -> Source<'_> {
-        Source {
-            address: &self.address,
-            principal: self.principal.as_str().into(),
-        }
-    }
-
-    /// The request that passes has only claim headers of claimgate, and no token.
-    fn is_clean_after(&self, record: &Record) {
-        let is_changed = |name: &str| {
-            record.remove.iter().any(|removed| removed == name)
-                || record.set.iter().any(|(set, _)| set == name)
-        };
-        for (name, value) in &self.lines {
-            if is_changed(name) {
-                continue;
-            }
-            let spelled = name.to_lowercase().replace('_', "-");
-            assert!(!CLAIM_HEADERS.contains(&spelled.as_str()), "{name} passes");
-            let is_token = |good: &String| {
-                let mut windows = value.windows(good.len());
-                windows.any(|window| window == good.as_bytes())
-            };
-            let has_token = name == "authorization" && GATE.good.iter().any(is_token);
-            assert!(!has_token, "a token passes");
-        }
+        let has_token = name == "authorization" && GATE.good.iter().any(is_token);
+        assert!(!has_token, "a token passes");
     }
 }
 
@@ -263,27 +192,6 @@ const CLAIM_HEADERS: [&str; 4] = [
     "x-auth-scope",
     "x-auth-claims",
 ];
-
-/// The name and the value of a line. The colon of a pseudo-header belongs to its name.
-fn named(line: &[u8]) -> (&[u8], &[u8]) {
-    let colon = line.iter().skip(1).position(|byte| *byte == b':');
-    match colon {
-        Some(before) => (&line[..=before], &line[before + 2..]),
-        None => (line, &[]),
-    }
-}
-
-fn expanded(value: &[u8]) -> Vec<u8> {
-    let mut expanded = Vec::new();
-    for byte in value {
-        match byte {
-            1 => expanded.push(b'\n'),
-            2 if expanded.len() <= 64 => expanded = expanded.repeat(4_096),
-            byte => expanded.push(*byte),
-        }
-    }
-    expanded
-}
 
 /// A stream of the request.
 struct Exchange<'i> {

@@ -140,11 +140,10 @@ callbacks! {
         // SAFETY: the module names a stream.
         locked(&unsafe { live::<HttpStream>(stream) }.seen).metadata += 1;
     }
-    fn set_metadata_struct = "http_set_dynamic_metadata_struct"(stream: Ptr, namespace: Buffer, value: Buffer) -> bool {
+    fn set_metadata_struct = "http_set_dynamic_metadata_struct"(stream: Ptr, namespace: Buffer, value: Buffer) {
         assert_eq!(text(namespace), "envoy.filters.http.ext_authz");
         // SAFETY: the module names a stream.
         locked(&unsafe { live::<HttpStream>(stream) }.seen).metadata += copied(value).len();
-        true
     }
     fn get_attribute = "http_filter_get_attribute_string"(stream: Ptr, id: u32, found: *mut Buffer) -> bool {
         // SAFETY: the module names a stream.
@@ -205,6 +204,30 @@ callbacks! {
     fn config_scheduler_delete = "http_filter_config_scheduler_delete"(scheduler: Ptr) {
         // SAFETY: the module has not deleted it.
         unsafe { Scheduler::delete(scheduler) };
+    }
+    // Of the extension of the bootstrap, which this host does not have.
+    fn bootstrap_scheduler_new = "bootstrap_extension_config_scheduler_new"(_bootstrap: Ptr) -> Ptr {
+        panic!("no bootstrap")
+    }
+    fn bootstrap_scheduler_commit = "bootstrap_extension_config_scheduler_commit"(_scheduler: Ptr, _event: u64) {
+        panic!("no bootstrap")
+    }
+    fn bootstrap_scheduler_delete = "bootstrap_extension_config_scheduler_delete"(_scheduler: Ptr) {
+        panic!("no bootstrap")
+    }
+    fn bootstrap_ready = "bootstrap_extension_config_signal_init_complete"(_bootstrap: Ptr) {
+        panic!("no bootstrap")
+    }
+    fn bootstrap_call_out = "bootstrap_extension_http_callout"(
+        _bootstrap: Ptr,
+        _number: *mut u64,
+        _cluster: Buffer,
+        _headers: *mut HeaderLine,
+        _count: usize,
+        _body: Buffer,
+        _max_wait: u64
+    ) -> u32 {
+        panic!("no bootstrap")
     }
 }
 

@@ -49,11 +49,10 @@ hooks! {
 
 /// What a hook for the headers of a request returns.
 pub const CONTINUE: u32 = 0;
-pub const STOP_ITERATION: u32 = 1;
 pub const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;
 
-/// How long the module may take to wake a stream.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How long the module may take to wake a stream, or to update metrics.
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// A thread of streams.
 pub struct Worker(Arc<Inbox>);
@@ -262,12 +261,13 @@ impl<'w> Open<'w> {
 
     fn go_on(&self) {
         let status = locked(&self.seen).status;
-        let is_waiting = status == Some(STOP_ALL_ITERATION_AND_WATERMARK);
+        // Another stream may have run its event.
+        let is_stopped = status == Some(STOP_ALL_ITERATION_AND_WATERMARK);
+        let is_waiting = is_stopped && !self.is_decided();
         if is_waiting && self.end == End::Waiting {
             return;
         }
-        // Another stream may have run its event.
-        if is_waiting && !self.is_decided() {
+        if is_waiting {
             self.worker.is_woken(self.stream);
             if self.end == End::Woken {
                 self.ends();
@@ -366,24 +366,24 @@ impl Config {
         Some(Self { host, own })
     }
 
-    /// Waits for the next update of the metrics. Returns the value of one.
-    pub fn metric(&self, name: &str) -> u64 {
+    /// The value of a metric after its next update. `None` if that takes longer.
+    pub fn metric(&self, name: &str, max_wait: Duration) -> Option<u64> {
         // SAFETY: it is a configuration.
         let inbox = Arc::clone(&unsafe { live::<HostConfig>(self.host) }.inbox);
         let events = locked(&inbox.events);
-        let waited = inbox
-            .arrived
-            .wait_timeout_while(events, MAX_WAIT, |events| events.is_empty());
-        let (mut events, waited) = waited.expect("nothing panics");
-        assert!(!waited.timed_out(), "no update");
-        events.clear();
+        let is_none = |events: &mut VecDeque<Event>| events.is_empty();
+        let waited = inbox.arrived.wait_timeout_while(events, max_wait, is_none);
+        let mut events = waited.expect("nothing panics").0;
+        if std::mem::take(&mut *events).is_empty() {
+            return None;
+        }
         drop(events);
         // SAFETY: both exist.
         unsafe { config_scheduled(self.host, self.own, 0) };
         // SAFETY: it is a configuration.
         let metrics = &unsafe { live::<HostConfig>(self.host) }.metrics;
-        let found = metrics.iter().find(|(found, _)| found == name);
-        found.map_or(0, |(_, value)| *value)
+        let mut values = metrics.iter().filter(|(found, _)| found == name);
+        values.next().map(|(_, value)| *value)
     }
 }
 
