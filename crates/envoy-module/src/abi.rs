@@ -169,6 +169,8 @@ fn symbol(name: &'static str) -> Option<*mut c_void> {
 
 functions! {
     required {
+        // What tells Envoy 1.38 from 1.37, whose other functions have other arguments.
+        fn is_validation_mode() -> bool;
         fn log(u32, ModuleBuffer);
         fn log_enabled(u32) -> bool;
         fn http_get_headers_size(StreamPtr, u32) -> usize;
@@ -195,8 +197,6 @@ functions! {
             ModuleBuffer,
             u64
         ) -> u32;
-        // What tells Envoy 1.38 from 1.37, whose other functions have other arguments.
-        fn is_validation_mode() -> bool;
     }
     optional {
         // Since 1.39, or not needed before.
