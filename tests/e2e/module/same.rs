@@ -102,7 +102,7 @@ denials:
         name: "observed",
         is_normal: true,
         provider: "clock_skew: 5s, also_accept: [id_token]",
-        sections: r#"
+        sections: "
 upstream: { claim_headers: [{ header: x-auth-subject, claim: sub }], payload_header: x-auth-claims }
 response_headers: [{ header: x-caller, claim: sub }]
 paths: as_is
@@ -111,13 +111,13 @@ rules:
   - { name: write, match: { methods: [POST, PUT] }, scopes: orders:write }
   - { name: closed, match: { path: { prefix: /internal } }, access: deny }
 enforce: false
-"#,
+",
     },
     Row {
         name: "terse",
         is_normal: false,
         provider: "max_token_bytes: 1KiB, algorithms: [RS256, ES384, PS256]",
-        sections: r#"
+        sections: "
 upstream: { claim_headers: [], dynamic_metadata: false }
 paths: as_is
 rules:
@@ -129,7 +129,7 @@ denials:
   body:
     default: { content_type: text/html, template: '<p>{{status}} {{error}} {{request_id}}</p>' }
     '403': { content_type: text/plain, template: '{{error}}' }
-"#,
+",
     },
 ];
 

@@ -371,8 +371,7 @@ impl Requests {
             // Otherwise the body would belong to the other protocol.
             request.body = None;
         } else if random.u8(0..8) == 0 {
-            let trailers = lines_of_trailers(random);
-            request.trailers = trailers;
+            request.trailers = trailers(random);
         }
         if random.bool() || !fits_http2(&request) {
             request.version = Version::Http1;
@@ -381,7 +380,7 @@ impl Requests {
     }
 }
 
-fn lines_of_trailers(random: &mut Rng) -> Vec<(String, Vec<u8>)> {
+fn trailers(random: &mut Rng) -> Vec<(String, Vec<u8>)> {
     let entry = random.choice(TRAILERS).unwrap();
     lines(entry)
         .into_iter()
