@@ -85,7 +85,7 @@ impl Inside {
             return;
         };
         let lines = input.lines();
-        let Ok(described) = Description::read(&lines, input.source()) else {
+        let Ok(described) = Description::read(&lines, &input.source()) else {
             let (status, ..) = record.denied.unwrap();
             assert!(matches!(status, 400 | 413), "{status}");
             return;
@@ -241,11 +241,11 @@ impl<'i> Exchange<'i> {
                 assert!(self.is_untouched(), "an early wake");
             }
             if happens(2) {
-                return self.is_given_up().await;
+                return self.ends_early().await;
             }
             self.wakers.woken.notified().await;
             if happens(3) {
-                return self.is_given_up().await;
+                return self.ends_early().await;
             }
             self.filter.on_woken(self.host());
         }
@@ -268,7 +268,7 @@ impl<'i> Exchange<'i> {
     }
 
     /// The client resets the stream: nothing wakes it any more.
-    async fn is_given_up(self) -> Option<Record> {
+    async fn ends_early(self) -> Option<Record> {
         drop(self.filter);
         assert_eq!(self.wakers.there.load(Ordering::SeqCst), 0);
         for _ in 0..4 {

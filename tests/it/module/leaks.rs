@@ -127,7 +127,7 @@ impl Traffic {
                 let exchange = Exchange::with_token(&self.gate, fast);
                 assert_eq!(exchange.begin(), Next::Continue);
                 // Some upstreams never answer.
-                if number % 2 == 0 {
+                if number.is_multiple_of(2) {
                     exchange.filter.on_response_headers(exchange.host());
                 }
             }

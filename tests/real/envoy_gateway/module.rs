@@ -84,7 +84,7 @@ async fn problems_close_the_gateway() {
     let of_a_team = |config: Value| {
         let mut objects = whole.clone();
         objects.push(team(&whole, |spec| {
-            spec["dynamicModule"][0]["config"] = config
+            spec["dynamicModule"][0]["config"] = config;
         }));
         objects
     };

@@ -1,4 +1,4 @@
-//! istiod puts claimgate into Envoy by the EnvoyFilter of docs/guides/envoy-module.md.
+//! istiod puts claimgate into Envoy by the `EnvoyFilter` of docs/guides/envoy-module.md.
 
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -76,7 +76,7 @@ async fn problems_close_the_gateway() {
     }
 }
 
-/// A route of the VirtualService names a rule that only routes choose.
+/// A route of the `VirtualService` names a rule that only routes choose.
 #[tokio::test]
 #[ignore = "needs istiod: run `make test-meshes`"]
 async fn routes_name_rules() {
@@ -120,7 +120,7 @@ fn configured(backends: &Backends) -> String {
     std::fs::read_to_string(backends.configuration()).unwrap()
 }
 
-/// The EnvoyFilter of the guide, with this configuration of claimgate.
+/// The `EnvoyFilter` of the guide, with this configuration of claimgate.
 fn filter(proxy: Proxy, configuration: &str) -> Value {
     let mut filter = here(&guide(GUIDE, "envoy-filter.yaml").remove(0));
     let patches = filter["spec"]["configPatches"].as_array_mut().unwrap();

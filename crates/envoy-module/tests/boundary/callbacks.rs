@@ -68,7 +68,9 @@ callbacks! {
                 value_length: value.0.len(),
             };
             // SAFETY: the module has room for as many lines as it was told.
-            unsafe { found.add(index).write(line) };
+            let place = unsafe { found.add(index) };
+            // SAFETY: as above.
+            unsafe { place.write(line) };
         }
         true
     }
@@ -95,7 +97,7 @@ callbacks! {
         let mut response = vec![(Bytes::from(&b":status"[..]), Bytes::from(status.to_string().as_bytes()))];
         for index in 0..count {
             // SAFETY: the module gives as many lines as it says.
-            let line = unsafe { lines.add(index).read() };
+            let line = unsafe { nth(lines, index) };
             let name = Buffer { ptr: line.name, length: line.name_length };
             let value = Buffer { ptr: line.value, length: line.value_length };
             response.push((Bytes::from(&*copied(name)), Bytes::from(&*copied(value))));
@@ -245,6 +247,16 @@ fn define(config: Ptr, name: Buffer, labels: *mut Buffer, count: usize, id: *mut
 fn texts(buffers: *mut Buffer, count: usize) {
     for index in 0..count {
         // SAFETY: the module gives as many as it says.
-        text(unsafe { buffers.add(index).read() });
+        text(unsafe { nth(buffers, index) });
     }
+}
+
+/// # Safety
+///
+/// There must be more values than `index`.
+unsafe fn nth<T: Copy>(values: *mut T, index: usize) -> T {
+    // SAFETY: the caller promises it.
+    let value = unsafe { values.add(index) };
+    // SAFETY: as above.
+    unsafe { value.read() }
 }

@@ -51,8 +51,11 @@ hooks! {
 pub const CONTINUE: u32 = 0;
 pub const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;
 
+/// A name and a value.
+pub type Line = (Vec<u8>, Vec<u8>);
+
 /// How long the module may take to wake a stream, or to update metrics.
-pub const MAX_WAIT: Duration = Duration::from_secs(60);
+pub const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// A thread of streams.
 pub struct Worker(Arc<Inbox>);
@@ -211,7 +214,7 @@ impl<'w> Open<'w> {
         worker: &'w Worker,
         config: &Config,
         route: Option<&Route>,
-        (lines, address): (&[(Vec<u8>, Vec<u8>)], &str),
+        (lines, address): (&[Line], &str),
         end: End,
     ) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();

@@ -6,7 +6,6 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
     reason = "a C interface, and a test fails by panicking"
 )]
 

@@ -168,7 +168,7 @@ mod tests {
                 HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
             let url: Url = url.parse().unwrap();
             let answer = cluster.get(&url, &headers, WAIT).await;
-            let sent = answers.0.lock().unwrap();
+            let sent = answers.0.lock().unwrap().clone();
             assert_eq!(sent.len(), requests, "{sent:?}");
             let host = url.authority();
             assert!(
