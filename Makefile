@@ -141,9 +141,13 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run every fuzz target for TIME seconds; needs a
 	$(FUZZ) module fuzz/corpus/module fuzz/seeds/module -- -max_total_time=$(TIME)
 	$(FUZZ) boundary fuzz/corpus/boundary fuzz/seeds/boundary -- -max_total_time=$(TIME)
 
-module-memory: valgrind ## Run the tests of the module's C interface under Valgrind, which finds memory that is used too late
+module-memory: $(ENVOY) valgrind ## Run the module under Valgrind, behind its C interface and in Envoy
 	cargo --config 'target."cfg(all())".runner = ["valgrind", $(VALGRIND)]' \
 		test --locked --test boundary -- --test-threads=1
+	rm -rf target/valgrind && mkdir -p target/valgrind
+	ENVOY=$(ENVOY_PROGRAM) LOGS=$(CURDIR)/target/valgrind ENVOY_BIN=$(CURDIR)/.ci/envoy-under-valgrind PATIENCE=20 $(MODULE) \
+		cargo test --locked --test e2e -- --ignored --test-threads=1 module::faults::requests module::changes
+	! grep -l libclaimgate_envoy target/valgrind/*.log
 
 soak: $(ENVOY) ## Send mixed traffic for TIME (5m, 30m, 8h) while providers, keys, certificates and configuration change
 	ENVOY_BIN=$(ENVOY) cargo bench --locked --bench soak -- --time $(TIME) $(if $(JSON),--json $(JSON))

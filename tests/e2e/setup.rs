@@ -347,9 +347,10 @@ pub async fn eventually(what: &str, done: impl AsyncFnMut() -> bool) {
     within(LINE_TIMEOUT, what, done).await;
 }
 
-/// Waits at most this long for a condition.
+/// Waits at most this long for a condition, or `PATIENCE` times as long: Valgrind makes Envoy slow.
 pub async fn within(limit: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let waited = timeout(limit, async {
+    let patience = std::env::var("PATIENCE").map_or(1, |times| times.parse().unwrap());
+    let waited = timeout(limit * patience, async {
         while !done().await {
             sleep(Duration::from_millis(20)).await;
         }
