@@ -153,7 +153,7 @@ soak: $(ENVOY) ## Send mixed traffic for TIME (5m, 30m, 8h) while providers, key
 	ENVOY_BIN=$(ENVOY) cargo bench --locked --bench soak -- --time $(TIME) $(if $(JSON),--json $(JSON))
 
 bench: $(ENVOY) ## Measure claimgate beside its references, and write docs/PERFORMANCE.md
-	ENVOY_BIN=$(ENVOY) cargo bench --locked --bench compare
+	ENVOY_BIN=$(ENVOY) $(MODULE:debug/deps=release/deps) cargo bench --locked --bench compare
 
 bench-peers: ## Measure claimgate beside heimdall, opa-envoy-plugin and Authorino, if they are on PATH
 	cargo bench --locked --bench peers

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::load::{self, Load, Pace, Protocol, Refused};
+use crate::module;
 use crate::process::{CLIENT, SERVER, Server, Work, ask, envoy, free_address, pinned};
 use crate::report::{Bar, Row, Sample};
 use crate::scene::Scene;
@@ -27,6 +28,10 @@ pub enum Way {
     ClaimgateOnUnix,
     /// claimgate without passing on claims.
     ClaimgateAlone,
+    /// claimgate inside Envoy.
+    Module,
+    /// The same without passing on claims.
+    ModuleAlone,
 }
 
 impl Way {
@@ -40,6 +45,8 @@ impl Way {
             Self::Claimgate => "claimgate",
             Self::ClaimgateOnUnix => "claimgate on a Unix socket",
             Self::ClaimgateAlone => "claimgate, without claims as headers and metadata",
+            Self::Module => "claimgate inside Envoy",
+            Self::ModuleAlone => "claimgate inside Envoy, without claims as headers and metadata",
         }
     }
 }
@@ -77,6 +84,8 @@ impl Mesh {
             Way::Nothing => Authorizer::Nothing,
             Way::JwtAuthn => jwt_authn(Cache::Off),
             Way::JwtAuthnWithCache => jwt_authn(Cache::On),
+            Way::Module => Authorizer::Filter(module::filter(config)),
+            Way::ModuleAlone => Authorizer::Filter(module::filter(&scene.config_alone)),
             Way::Constant => service(Server::constant(CLIENT, Work::Nothing)),
             Way::ConstantWithClaims => {
                 service(Server::constant(CLIENT, Work::Answer(&scene.answer)))
@@ -131,7 +140,7 @@ impl Mesh {
     }
 
     /// Requests per second, sent as fast as they are answered.
-    fn rate(&self, scene: &Scene, tokens: Tokens) -> f64 {
+    pub fn rate(&self, scene: &Scene, tokens: Tokens) -> f64 {
         let count = scene.count;
         let load = self.load(scene, tokens, Pace::Closed { count });
         ask(CLIENT, &load).rate()
@@ -139,7 +148,7 @@ impl Mesh {
 }
 
 /// Requests per second at which the bar limits the 99th percentile.
-const RATE: f64 = 3_000.0;
+pub const RATE: f64 = 3_000.0;
 
 /// The rows with bars: claimgate beside a constant allow whose answer causes the same work in
 /// Envoy.
@@ -212,8 +221,11 @@ pub fn ways(scene: &Scene) -> Vec<Row> {
         (Way::Claimgate, Tokens::One),
         (Way::ClaimgateOnUnix, Tokens::One),
         (Way::ClaimgateAlone, Tokens::One),
+        (Way::Module, Tokens::One),
+        (Way::ModuleAlone, Tokens::One),
         (Way::JwtAuthn, Tokens::NeverSeen),
         (Way::Claimgate, Tokens::NeverSeen),
+        (Way::Module, Tokens::NeverSeen),
     ];
     let row = |(way, tokens): (Way, Tokens)| Row {
         what: match tokens {

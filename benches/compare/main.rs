@@ -26,6 +26,7 @@ mod instructions;
 mod issuers;
 mod load;
 mod message;
+mod module;
 mod peers;
 mod plot;
 mod process;
@@ -107,6 +108,9 @@ fn measure() -> ExitCode {
         .collect();
     let worst_table = shown("At worst", report::table(&worst));
     rows.extend(worst);
+    let inside = self::rows("module", &scene);
+    let inside_table = shown("Inside Envoy", report::table(&inside));
+    rows.extend(inside);
     let ways = shown("Through Envoy", report::table(&self::rows("ways", &scene)));
     let issuers = self::rows("issuers", &scene);
     let issuers_table = shown("Many issuers", report::table(&issuers));
@@ -125,6 +129,7 @@ fn measure() -> ExitCode {
         ("bars", &bars),
         ("worst", &worst_table),
         ("ways", &ways),
+        ("inside", &inside_table),
         ("issuers", &issuers_table),
         ("scaling", &scaling),
         ("pieces", &pieces),
@@ -146,6 +151,7 @@ fn rows(part: &str, scene: &scene::Scene) -> Vec<Row> {
     match part {
         "server" => server::rows(scene),
         "envoy" => envoy::rows(scene),
+        "module" => module::rows(scene),
         "flood" => vec![flood::row(scene)],
         "core" => core::rows(),
         "dearest" => dearest::rows(scene),
