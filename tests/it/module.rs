@@ -220,6 +220,32 @@ async fn a_new_configuration_begins_with_known_keys() {
     }
 }
 
+/// A configuration that fetches over another way may trust somebody else: it takes over no keys.
+#[tokio::test(start_paused = true)]
+async fn keys_of_another_way_are_not_taken_over() {
+    let key = signer(Es256, "old");
+    let issuer = Issuer::start(&[&key]).await;
+    let before = Gate::trusting(&issuer, "").await;
+    issuer.reply(JWKS, Reply::status(503));
+    for way in [
+        "envoy_cluster: other",
+        "ca_file: other.pem",
+        "proxy: \"http://proxy.example:3128\"",
+    ] {
+        let config = provider(&issuer, "acme", &format!("fetch: {{ {way} }}"));
+        let config = Config::from_yaml(&config).unwrap();
+        let others = [&before.service.gate];
+        let beside =
+            claimgate::gate::Gate::start_beside(&others, config, before.clock.clone()).await;
+        let after = Gate {
+            service: Service { gate: beside },
+            clock: before.clock.clone(),
+        };
+        let exchange = Exchange::with_token(&after, &token(&issuer, &key));
+        assert_eq!(exchange.begin(), Next::Answered, "{way}");
+    }
+}
+
 /// The key endpoint hangs: the request is denied when the wait is over.
 #[tokio::test(start_paused = true)]
 async fn a_wait_ends() {

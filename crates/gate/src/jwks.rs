@@ -5,6 +5,7 @@
 //!
 //! A provider outlives its configuration if the next one has the same settings for it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub use status::{Exemption, Status};
 
 use crate::telemetry::metrics::{KeyMetrics, PolicyMetrics, UnknownKeyOutcome};
 use crate::telemetry::spans::Tracer;
-use claimgate_config::KeySettings;
+use claimgate_config::{Fetch, KeySettings, Proxy};
 use claimgate_core::decision::KeyDoubt;
 use claimgate_core::escaped::Escaped;
 use claimgate_core::keyring::{KeySet, Keyring, Keys, ProviderId};
@@ -93,19 +94,41 @@ impl<'e> Earlier<'e> {
             }),
             Self::Beside(all) => {
                 let mut known = all.iter().flat_map(|jwks| &jwks.providers);
-                known.find(|provider| provider.state.settings.source == settings.source)
+                known.find(|provider| is_same_way(&provider.state.settings, settings))
             }
         };
         match (self, provider) {
             (Self::Replaced(_), Some(known)) if known.state.settings == *settings => {
                 Known::Same(known)
             }
-            (_, Some(known)) if known.state.settings.source == settings.source => {
+            (Self::Beside(_), Some(known)) => Known::Keys(&known.state),
+            (Self::Replaced(_), Some(known)) if known.state.settings.source == settings.source => {
                 Known::Keys(&known.state)
             }
             _ => Known::Nothing,
         }
     }
+}
+
+/// Whether both get keys from the same place, over the same way. Another configuration may belong to somebody
+/// else, who trusts other certificates, or sends its requests elsewhere.
+fn is_same_way(one: &KeySettings, other: &KeySettings) -> bool {
+    one.source == other.source && way(&one.fetch) == way(&other.fetch)
+}
+
+/// What decides whom a fetch trusts, and where it goes.
+fn way(fetch: &Fetch) -> (Option<&PathBuf>, Option<&Proxy>, Option<&String>) {
+    let Fetch {
+        ca_file,
+        proxy,
+        envoy_cluster,
+        timeout: _,
+        startup_grace: _,
+        bearer_token_file: _,
+        allow_http: _,
+        max_bytes: _,
+    } = fetch;
+    (ca_file.as_ref(), proxy.as_ref(), envoy_cluster.as_ref())
 }
 
 /// The result of asking for newer keys.
