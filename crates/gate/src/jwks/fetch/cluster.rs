@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Request};
-use reqwest::header::{HOST, LOCATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use reqwest::header::{DATE, HOST, LOCATION, USER_AGENT};
 use reqwest::{Response, ResponseBuilderExt as _};
+use tokio::time::Instant;
 use url::Url;
 
 use super::{FetchError, MAX_REDIRECTS, OWN_NAME};
 use crate::clusters::Clusters;
+use claimgate_core::escaped::Escaped;
 
 /// A cluster, and what sends requests through it.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ impl Cluster {
         })
     }
 
-    /// Fetches the document at `url`. Follows redirects within its origin.
+    /// Fetches the document at `url`. Follows redirects within its origin, all within `max_wait`.
     pub(super) async fn get(
         &self,
         url: &Url,
@@ -52,11 +54,16 @@ impl Cluster {
                      `transport_socket` in Envoy's configuration"
                 .to_owned(),
         };
+        let until = Instant::now() + max_wait;
         let mut at = url.clone();
         for redirects in 0.. {
             let request = request(&at, headers).map_err(|error| failed(&at, error.to_string()))?;
-            let response = self.clusters.send(&self.name, request, max_wait).await;
+            let left = until.saturating_duration_since(Instant::now());
+            let response = self.clusters.send(&self.name, request, left).await;
             let response = response.map_err(|why| failed(&at, why))?;
+            if let Some(why) = own_answer(&response) {
+                return Err(failed(&at, why));
+            }
             let next = target(&at, &response).filter(|_| redirects < MAX_REDIRECTS);
             let Some(next) = next else {
                 let (parts, body) = response.into_parts();
@@ -76,10 +83,40 @@ impl Cluster {
     }
 }
 
+/// The header that Envoy adds to what an upstream answers.
+const FROM_UPSTREAM: &str = "x-envoy-upstream-service-time";
+
+/// How Envoy's answer begins, before the reason.
+const NO_RESPONSE: &str =
+    "upstream connect error or disconnect/reset before headers. reset reason: ";
+
+/// What Envoy says if it answers itself: no host of the cluster is reached, or none in time.
+fn own_answer(response: &http::Response<Vec<u8>>) -> Option<String> {
+    let headers = response.headers();
+    let is_error =
+        [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT].contains(&response.status());
+    if !is_error || headers.contains_key(DATE) || headers.contains_key(FROM_UPSTREAM) {
+        return None;
+    }
+    let body = String::from_utf8_lossy(response.body());
+    let said = body.trim();
+    let why = said.strip_prefix(NO_RESPONSE).unwrap_or(said);
+    (!why.is_empty()).then(|| Escaped::from(why).to_string())
+}
+
+/// The redirects that a client follows (RFC 9110 §15.4).
+const FOLLOWED: [StatusCode; 5] = [
+    StatusCode::MOVED_PERMANENTLY,
+    StatusCode::FOUND,
+    StatusCode::SEE_OTHER,
+    StatusCode::TEMPORARY_REDIRECT,
+    StatusCode::PERMANENT_REDIRECT,
+];
+
 /// Where a redirect leads within the origin.
 fn target(from: &Url, response: &http::Response<Vec<u8>>) -> Option<Url> {
     let location = response.headers().get(LOCATION);
-    let location = location.filter(|_| response.status().is_redirection())?;
+    let location = location.filter(|_| FOLLOWED.contains(&response.status()))?;
     let to = from.join(location.to_str().ok()?).ok()?;
     (to.origin() == from.origin()).then_some(to)
 }
@@ -107,50 +144,78 @@ mod tests {
     use std::sync::Mutex;
 
     use http::header::ACCEPT;
+    use tokio::time::sleep;
 
     use super::*;
     use crate::clusters::Sending;
 
     const WAIT: Duration = Duration::from_secs(5);
+    const TURN: Duration = Duration::from_secs(1);
 
-    /// Answers each path with a status and a body, or where it redirects to.
+    /// Answers each path after a second, with a status and a body, or where it redirects to.
     #[derive(Debug)]
     struct Answers(Mutex<Vec<String>>);
 
     impl Clusters for Answers {
         fn send(&self, cluster: &str, request: Request<()>, max_wait: Duration) -> Sending {
-            assert_eq!((cluster, max_wait), ("idp", WAIT));
+            let mut sent = self.0.lock().unwrap();
+            let left = WAIT - TURN * u32::try_from(sent.len()).unwrap();
+            assert_eq!((cluster, max_wait), ("idp", left));
             let headers = request.headers();
             assert_eq!(headers[USER_AGENT], OWN_NAME);
             assert_eq!(headers[ACCEPT], "application/json");
             let host = headers[HOST].to_str().unwrap();
             let uri = request.uri();
-            self.0.lock().unwrap().push(format!("{host} {uri}"));
+            sent.push(format!("{host} {uri}"));
             let answer = match uri.path() {
                 "/keys" => Ok((200, None)),
                 "/moved" => Ok((302, Some("/keys"))),
                 "/away" => Ok((302, Some("https://other.example/keys"))),
                 "/around" => Ok((307, Some("/around"))),
+                "/unchanged" => Ok((304, Some("/keys"))),
+                "/busy" => Ok((503, None)),
+                "/unreached" => {
+                    let answer = http::Response::builder().status(503);
+                    let body = format!("{NO_RESPONSE}refused\n");
+                    let answer = answer.body(body.into_bytes()).unwrap();
+                    return Box::pin(std::future::ready(Ok(answer)));
+                }
                 _ => Err("no connection".to_owned()),
             };
             let answer = answer.map(|(status, to)| {
                 let mut response = http::Response::builder().status(status);
+                response = response.header(FROM_UPSTREAM, "1");
                 if let Some(to) = to {
                     response = response.header(LOCATION, to);
                 }
                 response.body(b"{}".to_vec()).unwrap()
             });
-            Box::pin(std::future::ready(answer))
+            Box::pin(async {
+                sleep(TURN).await;
+                answer
+            })
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn redirects_stay_within_the_origin() {
         for (url, expected, last, requests) in [
             ("https://idp.example:8443/keys", Ok(200), "/keys", 1),
             ("https://idp.example/moved", Ok(200), "/keys", 2),
             ("https://idp.example/away", Ok(302), "/away", 1),
             ("https://idp.example/around", Ok(307), "/around", 4),
+            ("https://idp.example/unchanged", Ok(304), "/unchanged", 1),
+            ("https://idp.example/busy", Ok(503), "/busy", 1),
+            (
+                "https://idp.example/unreached",
+                Err(
+                    "cannot fetch `https://idp.example/unreached`: Envoy's cluster `idp`: refused; see \
+                     the cluster on Envoy's admin page `/clusters`, and its address and \
+                     `transport_socket` in Envoy's configuration",
+                ),
+                "",
+                1,
+            ),
             (
                 "https://idp.example/down",
                 Err(
