@@ -84,13 +84,20 @@ impl Clusters for Callouts {
 impl Callouts {
     /// From now on, the host sends requests after each call of `wake`, and those that wait already.
     pub fn begin(&self, wake: impl Fn() + Send + 'static) {
+        let mut state = self.lock();
         wake();
-        self.lock().wake = Some(Box::new(wake));
+        state.wake = Some(Box::new(wake));
     }
 
-    /// Sends what waits.
+    /// Sends what waits, unless the host has ended since it was woken.
     pub fn send_queued(&self, host: &mut impl CalloutHost) {
-        let queued = mem::take(&mut self.lock().queued);
+        let queued = {
+            let mut state = self.lock();
+            match state.wake {
+                Some(_) => mem::take(&mut state.queued),
+                None => return,
+            }
+        };
         for queued in queued {
             let Queued {
                 cluster,
@@ -224,5 +231,9 @@ mod tests {
         let last = callouts.send("idp", request(), WAIT);
         callouts.end();
         assert_eq!(last.await.unwrap_err(), "Envoy ends");
+        // The host was woken before, and must not be called any more.
+        let _after = callouts.send("idp", request(), WAIT);
+        callouts.send_queued(&mut host);
+        assert_eq!(host.0.len(), 2);
     }
 }
