@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -128,12 +128,26 @@ pub struct Engine {
     runtime: Runtime,
     /// The host's main thread, which reads configurations.
     main_thread: ThreadId,
-    /// What the main thread does on request. `None` without an extension of the bootstrap.
-    on_main_thread: Arc<Mutex<Option<Box<dyn MainThread>>>>,
-    /// Whether the extension holds the start.
-    holds_start: AtomicBool,
+    /// The extension of the host's bootstrap.
+    extension: Mutex<Option<Arc<Extension>>>,
     /// What decides by each configuration that is in use.
     judges: Mutex<HashMap<ConfigSource, Weak<Running>>>,
+}
+
+/// The extension of the host's bootstrap, from its configuration to the host's end.
+struct Extension {
+    /// What the main thread does on request. `None` after the host's end.
+    main_thread: Mutex<Option<Box<dyn MainThread>>>,
+    /// Whether it holds the start.
+    holds_start: AtomicBool,
+}
+
+impl Extension {
+    fn on_main_thread(&self, action: impl FnOnce(&dyn MainThread)) {
+        if let Some(main_thread) = &*locked(&self.main_thread) {
+            action(&**main_thread);
+        }
+    }
 }
 
 /// What has the host do something on its main thread, soon.
@@ -186,8 +200,7 @@ impl Engine {
         Ok(Self {
             runtime,
             main_thread: std::thread::current().id(),
-            on_main_thread: Arc::default(),
-            holds_start: AtomicBool::new(false),
+            extension: Mutex::default(),
             judges: Mutex::default(),
         })
     }
@@ -201,7 +214,7 @@ impl Engine {
             config,
         } = loaded;
         let through_clusters = needs_clusters(&config);
-        let mut judges = self.judges.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut judges = locked(&self.judges);
         judges.retain(|_, judge| judge.strong_count() > 0);
         if let Some(running) = judges.get(&source).and_then(Weak::upgrade) {
             return running;
@@ -213,7 +226,7 @@ impl Engine {
             let others: Vec<_> = others.iter().map(|other| &other.judge.gate).collect();
             let gate = Gate::start_beside(&others, config, Arc::new(SystemClock)).await;
             // Missing keys may arrive later. Those from a cluster cannot arrive while the main thread waits.
-            if !self.holds_start.load(Ordering::SeqCst) && !through_clusters {
+            if !self.holds_start() && !through_clusters {
                 let _ = timeout(MAX_HOLD, keys_arrive(&gate)).await;
             }
             gate
@@ -238,54 +251,61 @@ impl Engine {
     /// one extension.
     #[must_use]
     pub fn hold_start(&self, main_thread: impl MainThread + 'static) -> bool {
-        let mut current = self
-            .on_main_thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = locked(&self.extension);
         if current.is_some() {
             return false;
         }
-        *current = Some(Box::new(main_thread));
-        self.holds_start.store(true, Ordering::SeqCst);
+        *current = Some(Arc::new(Extension {
+            main_thread: Mutex::new(Some(Box::new(main_thread))),
+            holds_start: AtomicBool::new(true),
+        }));
         clusters::provide(&*CALLOUTS);
         true
     }
 
+    fn extension(&self) -> Option<Arc<Extension>> {
+        locked(&self.extension).clone()
+    }
+
     /// Whether keys can be fetched through clusters.
     pub fn has_clusters(&self) -> bool {
-        let main_thread = self
-            .on_main_thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        main_thread.is_some()
+        self.extension().is_some()
+    }
+
+    fn holds_start(&self) -> bool {
+        let extension = self.extension();
+        extension.is_some_and(|extension| extension.holds_start.load(Ordering::SeqCst))
     }
 
     /// The host has its first configuration and its clusters. It serves as soon as no provider delays that.
     pub fn begin_serving(&'static self) {
-        let main_thread = Arc::clone(&self.on_main_thread);
-        CALLOUTS.begin(move || on_main_thread(&main_thread, |thread| thread.send_queued()));
+        let Some(extension) = self.extension() else {
+            return;
+        };
+        let sender = Arc::clone(&extension);
+        CALLOUTS.begin(move || sender.on_main_thread(|thread| thread.send_queued()));
         self.runtime.spawn(async move {
-            self.all_keys_arrive().await;
-            self.holds_start.store(false, Ordering::SeqCst);
-            on_main_thread(&self.on_main_thread, |thread| thread.end_hold());
+            self.all_keys_arrive(&extension).await;
+            extension.on_main_thread(|thread| thread.end_hold());
         });
     }
 
     /// The host ends, and must not be called any more.
     pub fn end_serving(&self) {
         CALLOUTS.end();
-        let mut current = self
-            .on_main_thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *current = None;
+        let extension = locked(&self.extension).take();
+        if let Some(extension) = extension {
+            // No call is under way after this.
+            *locked(&extension.main_thread) = None;
+        }
     }
 
-    /// Waits until no provider of any configuration delays readiness.
-    async fn all_keys_arrive(&self) {
+    /// Waits until no provider of any configuration delays readiness. Then the extension does not hold the
+    /// start.
+    async fn all_keys_arrive(&self, extension: &Extension) {
         loop {
             let mut changed = {
-                let judges = self.judges.lock().unwrap_or_else(PoisonError::into_inner);
+                let judges = locked(&self.judges);
                 let mut running = judges.values().filter_map(Weak::upgrade);
                 let waiting = running.find_map(|running| {
                     let gate = &running.judge.gate;
@@ -295,7 +315,11 @@ impl Engine {
                 });
                 match waiting {
                     Some(changed) => changed,
-                    None => return,
+                    None => {
+                        // Under the lock: a configuration is either seen above, or waits for its keys itself.
+                        extension.holds_start.store(false, Ordering::SeqCst);
+                        return;
+                    }
                 }
             };
             // An error means that the configuration is gone.
@@ -311,7 +335,7 @@ impl Engine {
             let mut interval = interval(STATS_INTERVAL);
             loop {
                 interval.tick().await;
-                match &*tick.lock().unwrap_or_else(PoisonError::into_inner) {
+                match &*locked(&tick) {
                     Some(tick) => tick(),
                     None => return,
                 }
@@ -336,14 +360,9 @@ impl Engine {
     }
 }
 
-fn on_main_thread(
-    main_thread: &Mutex<Option<Box<dyn MainThread>>>,
-    action: impl FnOnce(&dyn MainThread),
-) {
-    let main_thread = main_thread.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(main_thread) = &*main_thread {
-        action(&**main_thread);
-    }
+/// A panic leaves nothing half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether keys are fetched through the host's clusters.
@@ -359,7 +378,7 @@ pub struct Ticking(Arc<Mutex<Option<Tick>>>);
 
 impl Drop for Ticking {
     fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.0) = None;
     }
 }
 
