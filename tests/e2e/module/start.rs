@@ -1,11 +1,13 @@
 //! The module in Envoy's bootstrap: it holds the start, and fetches keys through clusters.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use claimgate::dev::upstream::Upstream;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::process::{Passage, Starting, bootstrap, socket};
 use super::{faults, issuer, metric, mint};
@@ -24,6 +26,19 @@ fn extended(mut whole: Value) -> Value {
         },
     }]);
     whole
+}
+
+/// Adds the cluster `idp` with one server.
+fn add_cluster(whole: &mut Value, server: SocketAddr) {
+    let clusters = whole.pointer_mut("/static_resources/clusters").unwrap();
+    clusters.as_array_mut().unwrap().push(json!({
+        "name": "idp",
+        "type": "STATIC",
+        "load_assignment": {
+            "cluster_name": "idp",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(server.port())}}]}],
+        },
+    }));
 }
 
 /// A port that nothing else uses while the test runs.
@@ -99,15 +114,7 @@ async fn keys_come_through_a_cluster() {
     };
     let with_cluster = |configured: &str| {
         let mut whole = bootstrap(configured, upstream.address());
-        let clusters = whole.pointer_mut("/static_resources/clusters").unwrap();
-        clusters.as_array_mut().unwrap().push(json!({
-            "name": "idp",
-            "type": "STATIC",
-            "load_assignment": {
-                "cluster_name": "idp",
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(keys.address.port())}}]}],
-            },
-        }));
+        add_cluster(&mut whole, keys.address);
         whole
     };
     let token = mint(&issuer, &json!({"sub": "alice"}));
@@ -137,6 +144,18 @@ async fn keys_come_through_a_cluster() {
     })
     .await;
 
+    // Envoy says why it reaches nobody.
+    let mut refused = with_cluster(&with("idp"));
+    *refused
+        .pointer_mut("/static_resources/clusters/1/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address")
+        .unwrap() = socket(free_port().await);
+    let refused = Starting::new(&extended(refused), &OPTIONS);
+    eventually("the log says why", async || {
+        let line = "cannot fetch `https://idp.example.com/jwks`: Envoy's cluster `idp`: remote connection failure";
+        refused.log().contains(line)
+    })
+    .await;
+
     // Without the extension, the configuration is refused.
     let mut refused = Starting::new(&with_cluster(&with("idp")), &OPTIONS);
     let status = refused.child.wait().await.unwrap();
@@ -160,34 +179,86 @@ async fn the_bootstrap_is_checked() {
     let extension = twice["bootstrap_extensions"][0].clone();
     let extensions = twice["bootstrap_extensions"].as_array_mut().unwrap();
     extensions.push(extension);
+    let mut configured = whole.clone();
+    configured["bootstrap_extensions"][0]["typed_config"]["extension_config"] = json!({
+        "@type": "type.googleapis.com/google.protobuf.StringValue",
+        "value": "providers: []",
+    });
+    let through_cluster = "providers: [{ name: a, issuer: https://a.example, audiences: [x], \
+                           jwks: { uri: https://a.example/jwks }, fetch: { envoy_cluster: idp } }]";
+    let unextended = bootstrap(through_cluster, upstream.address());
     let directory = tempfile::tempdir().unwrap();
-    for (what, is_good, mode, sentence) in [
-        (&whole, true, "validate", "OK"),
+    for (what, sentence) in [
+        (&whole, None),
+        (&extended(unextended.clone()), None),
         (
             &misnamed,
-            false,
-            "serve",
-            "`extension_name: keys` is not an extension of this module; its extension is `claimgate`",
+            Some(
+                "`extension_name: keys` is not an extension of this module; its extension is `claimgate`",
+            ),
         ),
         (
             &twice,
-            false,
-            "serve",
-            "`bootstrap_extensions` has the module more than once",
+            Some("`bootstrap_extensions` has the module more than once"),
+        ),
+        (
+            &configured,
+            Some(
+                "`extension_config` has no effect; `filter_config` of the filter has the configuration",
+            ),
+        ),
+        (
+            &unextended,
+            Some("`fetch.envoy_cluster` needs the module in `bootstrap_extensions`, too"),
         ),
     ] {
         let file = directory.path().join("envoy.json");
         std::fs::write(&file, what.to_string()).unwrap();
-        let ran = Command::new(envoy_binary())
-            .args(["--mode", mode, "--config-path"])
-            .arg(&file)
-            .args(OPTIONS)
-            .output()
-            .await
-            .unwrap();
-        let said = [ran.stdout, ran.stderr].map(|said| String::from_utf8(said).unwrap());
-        let said = said.concat();
-        assert!(said.contains(sentence), "{said}");
-        assert_eq!(ran.status.success(), is_good, "{said}");
+        // Envoy would serve what is good.
+        let modes = match sentence {
+            None => &["validate"][..],
+            Some(_) => &["validate", "serve"],
+        };
+        for mode in modes {
+            let ran = Command::new(envoy_binary())
+                .args(["--mode", mode, "--config-path"])
+                .arg(&file)
+                .args(OPTIONS)
+                .output()
+                .await
+                .unwrap();
+            let said = [ran.stdout, ran.stderr].map(|said| String::from_utf8(said).unwrap());
+            let said = said.concat();
+            assert!(said.contains(sentence.unwrap_or("OK")), "{mode}: {said}");
+            assert_eq!(ran.status.success(), sentence.is_none(), "{mode}: {said}");
+        }
+    }
+}
+
+/// Envoy ends at once while its start is held, with a fetch under way that nothing answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Envoy: run `make e2e`"]
+async fn a_held_start_can_be_ended() {
+    let (issuer, upstream) = (issuer().await, Upstream::start().await.unwrap());
+    let server = issuer.url().trim_start_matches("http://").parse().unwrap();
+    let keys = Passage::to(server).await;
+    keys.block(true);
+    for way in ["", ", envoy_cluster: idp"] {
+        let jwks = format!("jwks: {{ uri: \"http://{}/jwks\" }}", keys.address);
+        let more = format!("{jwks}, fetch: {{ timeout: 1m{way} }}");
+        let mut whole = bootstrap(&configure_for(issuer.url(), &more, ""), upstream.address());
+        add_cluster(&mut whole, keys.address);
+        let before = keys.used();
+        let mut starting = Starting::new(&extended(whole), &OPTIONS);
+        eventually("a fetch begins", async || keys.used() > before).await;
+        let process = starting.child.id().unwrap().to_string();
+        let sent = Command::new("kill")
+            .args(["-TERM", &process])
+            .status()
+            .await;
+        assert!(sent.unwrap().success());
+        let ended = timeout(Duration::from_secs(10), starting.child.wait()).await;
+        let status = ended.expect("it ends").unwrap();
+        assert!(status.success(), "{way}: {status}: {}", starting.log());
     }
 }

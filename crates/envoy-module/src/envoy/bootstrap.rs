@@ -4,6 +4,7 @@
 use std::ffi::c_void;
 use std::ptr;
 use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Response};
@@ -82,6 +83,10 @@ impl CalloutHost for MainThread {
                 value_length: value.len(),
             })
             .collect();
+        // Zero would be no limit.
+        let max_wait = u64::try_from(max_wait.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
         let mut number = 0;
         // SAFETY: Envoy keeps the extension during the hook, copies all buffers, and writes to `number`.
         let started = unsafe {
@@ -92,14 +97,25 @@ impl CalloutHost for MainThread {
                 headers.as_mut_ptr(),
                 headers.len(),
                 ModuleBuffer::NONE,
-                u64::try_from(max_wait.as_millis()).unwrap_or(u64::MAX),
+                max_wait,
             )
         };
         match started {
             callout_start::SUCCESS => Ok(number),
             callout_start::CLUSTER_NOT_FOUND => Err("there is no cluster of this name"),
-            _ => Err("Envoy cannot send the request"),
+            _ => Err("no host of the cluster is available"),
         }
+    }
+}
+
+/// Whether the extension is there while Envoy only validates: then there is no engine that knows it.
+static VALIDATED: AtomicBool = AtomicBool::new(false);
+
+/// Whether `bootstrap_extensions` has the module, so that keys can be fetched through clusters.
+pub(super) fn is_there(envoy: &Functions) -> bool {
+    match only_validates(envoy) {
+        true => VALIDATED.load(Ordering::SeqCst),
+        false => Engine::get().is_ok_and(Engine::has_clusters),
     }
 }
 
@@ -109,7 +125,7 @@ impl CalloutHost for MainThread {
 extern "C" fn config_new(
     bootstrap: BootstrapPtr,
     name: EnvoyBuffer,
-    _config: EnvoyBuffer,
+    config: EnvoyBuffer,
 ) -> *const c_void {
     guarded(ptr::null(), || {
         let Some(envoy) = ENVOY.get() else {
@@ -117,37 +133,48 @@ extern "C" fn config_new(
         };
         // SAFETY: Envoy keeps the buffer during the hook.
         let name = unsafe { text(name) }.unwrap_or_default();
-        if name != EXTENSION_NAME {
-            complain(
-                envoy,
-                &format!(
-                    "`extension_name: {name}` is not an extension of this module; its extension is \
-                     `{EXTENSION_NAME}`"
-                ),
-            );
-            return ptr::null();
-        }
-        if only_validates(envoy) {
-            end_hold(envoy, bootstrap);
-            return MADE;
-        }
-        match Engine::get() {
-            Ok(engine) => match engine.hold_start(BootstrapScheduler::new(envoy, bootstrap)) {
-                true => MADE,
-                false => {
-                    complain(
-                        envoy,
-                        "`bootstrap_extensions` has the module more than once",
-                    );
-                    ptr::null()
-                }
-            },
+        match begin(envoy, bootstrap, name, config.length == 0) {
+            Ok(()) => MADE,
             Err(error) => {
-                complain(envoy, &error.to_string());
+                complain(envoy, &error);
                 ptr::null()
             }
         }
     })
+}
+
+fn begin(
+    envoy: &'static Functions,
+    bootstrap: BootstrapPtr,
+    name: &str,
+    has_no_config: bool,
+) -> Result<(), String> {
+    if name != EXTENSION_NAME {
+        return Err(format!(
+            "`extension_name: {name}` is not an extension of this module; its extension is \
+             `{EXTENSION_NAME}`"
+        ));
+    }
+    if !has_no_config {
+        return Err(
+            "`extension_config` has no effect; `filter_config` of the filter has the configuration"
+                .to_owned(),
+        );
+    }
+    let is_first = match only_validates(envoy) {
+        true => {
+            end_hold(envoy, bootstrap);
+            !VALIDATED.swap(true, Ordering::SeqCst)
+        }
+        false => {
+            let engine = Engine::get().map_err(|error| error.to_string())?;
+            engine.hold_start(BootstrapScheduler::new(envoy, bootstrap))
+        }
+    };
+    match is_first {
+        true => Ok(()),
+        false => Err("`bootstrap_extensions` has the module more than once".to_owned()),
+    }
 }
 
 impl crate::engine::MainThread for BootstrapScheduler {
@@ -279,7 +306,9 @@ extern "C" fn new(_config: *const c_void, _extension: *const c_void) -> *const c
 
 #[unsafe(export_name = "envoy_dynamic_module_on_bootstrap_extension_config_destroy")]
 extern "C" fn config_destroy(_config: *const c_void) {
-    end_serving();
+    if !VALIDATED.swap(false, Ordering::SeqCst) {
+        end_serving();
+    }
 }
 
 fn end_serving() {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 
 use super::{
-    ConfigScheduler, ENVOY, EnvoyLog, EnvoyStats, EnvoyStream, Scheduler, bytes, keep,
+    ConfigScheduler, ENVOY, EnvoyLog, EnvoyStats, EnvoyStream, Scheduler, bootstrap, bytes, keep,
     only_validates, routes,
 };
 use crate::abi::{
@@ -175,15 +175,15 @@ fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<R
     if envoy.http_filter_config_increment_counter.is_none() {
         tracing::warn!("Envoy shows no metrics of claimgate: 1.39 and later do");
     }
-    if only_validates(envoy) {
-        return Ok(None);
-    }
-    let engine = Engine::get().map_err(problem)?;
-    if needs_clusters(&loaded.config) && !engine.has_clusters() {
+    if needs_clusters(&loaded.config) && !bootstrap::is_there(envoy) {
         return Err(
             "`fetch.envoy_cluster` needs the module in `bootstrap_extensions`, too".to_owned(),
         );
     }
+    if only_validates(envoy) {
+        return Ok(None);
+    }
+    let engine = Engine::get().map_err(problem)?;
     Ok(Some(engine.run(loaded)))
 }
 
