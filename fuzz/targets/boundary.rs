@@ -5,6 +5,9 @@
 
 #![no_main]
 
+#[expect(dead_code, reason = "no input begins or ends Envoy")]
+#[path = "../../crates/envoy-module/tests/boundary/bootstrap.rs"]
+mod bootstrap;
 #[path = "../../crates/envoy-module/tests/boundary/callbacks.rs"]
 mod callbacks;
 #[path = "../../crates/envoy-module/tests/boundary/host.rs"]

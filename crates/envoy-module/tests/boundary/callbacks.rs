@@ -19,11 +19,19 @@ macro_rules! callbacks {
 
         /// Keeps them in the program.
         #[used]
-        static CALLBACKS: [Callback; [$($symbol),*].len()] = [$(Callback($name as ConstPtr)),*];
+        static CALLBACKS: [Callback; [$($symbol),*].len()] = [$(Callback::of($name as ConstPtr)),*];
     };
 }
 
-struct Callback(#[expect(dead_code, reason = "the linker uses it")] ConstPtr);
+pub(crate) use callbacks;
+
+pub struct Callback(#[expect(dead_code, reason = "the linker uses it")] ConstPtr);
+
+impl Callback {
+    pub const fn of(function: ConstPtr) -> Self {
+        Self(function)
+    }
+}
 
 // SAFETY: nobody uses the address.
 unsafe impl Sync for Callback {}
@@ -206,30 +214,6 @@ callbacks! {
     fn config_scheduler_delete = "http_filter_config_scheduler_delete"(scheduler: Ptr) {
         // SAFETY: the module has not deleted it.
         unsafe { Scheduler::delete(scheduler) };
-    }
-    // Of the extension of the bootstrap, which this host does not have.
-    fn bootstrap_scheduler_new = "bootstrap_extension_config_scheduler_new"(_bootstrap: Ptr) -> Ptr {
-        panic!("no bootstrap")
-    }
-    fn bootstrap_scheduler_commit = "bootstrap_extension_config_scheduler_commit"(_scheduler: Ptr, _event: u64) {
-        panic!("no bootstrap")
-    }
-    fn bootstrap_scheduler_delete = "bootstrap_extension_config_scheduler_delete"(_scheduler: Ptr) {
-        panic!("no bootstrap")
-    }
-    fn bootstrap_ready = "bootstrap_extension_config_signal_init_complete"(_bootstrap: Ptr) {
-        panic!("no bootstrap")
-    }
-    fn bootstrap_call_out = "bootstrap_extension_http_callout"(
-        _bootstrap: Ptr,
-        _number: *mut u64,
-        _cluster: Buffer,
-        _headers: *mut HeaderLine,
-        _count: usize,
-        _body: Buffer,
-        _max_wait: u64
-    ) -> u32 {
-        panic!("no bootstrap")
     }
 }
 

@@ -28,6 +28,8 @@ macro_rules! hooks {
     };
 }
 
+pub(crate) use hooks;
+
 hooks! {
     fn program_init = "program_init"() -> *const c_char;
     fn config_new = "http_filter_config_new"(config: Ptr, name: Buffer, text: Buffer) -> ConstPtr;
@@ -435,7 +437,7 @@ unsafe impl Sync for Config {}
 pub static VALIDATES: AtomicBool = AtomicBool::new(false);
 
 /// The module is loaded once.
-fn start() {
+pub fn start() {
     static VERSION: std::sync::Once = std::sync::Once::new();
     VERSION.call_once(|| {
         let hook = std::panic::take_hook();

@@ -9,7 +9,9 @@
     reason = "a C interface, and a test fails by panicking"
 )]
 
+mod bootstrap;
 mod callbacks;
+mod extension;
 mod host;
 mod memory;
 
