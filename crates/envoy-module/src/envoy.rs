@@ -13,15 +13,18 @@ use tracing::Level;
 mod bootstrap;
 mod hooks;
 mod routes;
+mod scheduler;
+
+use scheduler::Scheduler;
 
 use crate::abi::{
-    ConfigPtr, EnvoyBuffer, Functions, Header, METRICS_SUCCESS, ModuleBuffer, SchedulerPtr,
-    StreamPtr, attribute, header_type, log_level,
+    ConfigPtr, EnvoyBuffer, Functions, Header, METRICS_SUCCESS, ModuleBuffer, StreamPtr, attribute,
+    header_type, log_level,
 };
 use crate::filter::Context;
 use crate::lines::Log;
 use crate::stats::{Kind, StatsHost};
-use crate::stream::{Line, Response, Source, Stream, Wake};
+use crate::stream::{Line, Response, Source, Stream};
 use claimgate_core::answer::metadata::encoding;
 use claimgate_core::request::as_text;
 
@@ -164,12 +167,7 @@ impl Stream for EnvoyStream<'_> {
     }
 
     fn waker(&mut self) -> Scheduler {
-        // SAFETY: Envoy keeps the stream.
-        let scheduler = unsafe { (self.envoy.http_filter_scheduler_new)(self.stream) };
-        Scheduler {
-            envoy: self.envoy,
-            scheduler,
-        }
+        Scheduler::of_stream(self.envoy, self.stream)
     }
 
     fn set_request_header(&mut self, name: &str, value: &[u8]) -> bool {
@@ -243,32 +241,6 @@ impl Stream for EnvoyStream<'_> {
     }
 }
 
-/// Wakes a stream of Envoy.
-///
-/// INVARIANT: dropped before the filter is gone. Later, the thread of the stream may be gone too.
-#[derive(Debug)]
-struct Scheduler {
-    envoy: &'static Functions,
-    scheduler: SchedulerPtr,
-}
-
-// SAFETY: Envoy's scheduler may be used on any thread.
-unsafe impl Send for Scheduler {}
-
-impl Wake for Scheduler {
-    fn wake(&self) {
-        // SAFETY: the scheduler exists until this value is dropped.
-        unsafe { (self.envoy.http_filter_scheduler_commit)(self.scheduler, 0) };
-    }
-}
-
-impl Drop for Scheduler {
-    fn drop(&mut self) {
-        // SAFETY: this value owns the scheduler, and nothing uses it after this.
-        unsafe { (self.envoy.http_filter_scheduler_delete)(self.scheduler) };
-    }
-}
-
 /// Envoy's metrics of one configuration, on the main thread during a hook.
 struct EnvoyStats {
     envoy: &'static Functions,
@@ -320,45 +292,6 @@ impl StatsHost for EnvoyStats {
             // SAFETY: as above.
             unsafe { set(self.config, id, values.as_mut_ptr(), values.len(), value) };
         }
-    }
-}
-
-/// Makes Envoy call `config_scheduled` on its main thread.
-///
-/// INVARIANT: dropped before the configuration is gone.
-#[derive(Debug)]
-struct ConfigScheduler {
-    scheduler: SchedulerPtr,
-    commit: unsafe extern "C" fn(SchedulerPtr, u64),
-    delete: unsafe extern "C" fn(SchedulerPtr),
-}
-
-// SAFETY: Envoy's scheduler may be used on any thread.
-unsafe impl Send for ConfigScheduler {}
-
-impl ConfigScheduler {
-    /// `None` if this Envoy shows no metrics of modules outside requests.
-    fn new(envoy: &Functions, config: ConfigPtr) -> Option<Self> {
-        envoy.http_filter_config_increment_counter?;
-        let create = envoy.http_filter_config_scheduler_new?;
-        Some(Self {
-            commit: envoy.http_filter_config_scheduler_commit?,
-            delete: envoy.http_filter_config_scheduler_delete?,
-            // SAFETY: Envoy keeps the configuration during the hook.
-            scheduler: unsafe { create(config) },
-        })
-    }
-
-    fn commit(&self) {
-        // SAFETY: the scheduler exists until this value is dropped.
-        unsafe { (self.commit)(self.scheduler, 0) };
-    }
-}
-
-impl Drop for ConfigScheduler {
-    fn drop(&mut self) {
-        // SAFETY: this value owns the scheduler, and nothing uses it after this.
-        unsafe { (self.delete)(self.scheduler) };
     }
 }
 

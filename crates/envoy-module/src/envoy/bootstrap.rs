@@ -10,10 +10,10 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Response};
 
 use super::hooks::{complain, guarded, text};
+use super::scheduler::Scheduler;
 use super::{ENVOY, ModuleBuffer, bytes, only_validates};
 use crate::abi::{
-    BootstrapPtr, EnvoyBuffer, EventCallback, Functions, Header, SchedulerPtr, callout_result,
-    callout_start,
+    BootstrapPtr, EnvoyBuffer, EventCallback, Functions, Header, callout_result, callout_start,
 };
 use crate::callouts::CalloutHost;
 use crate::engine::{CALLOUTS, Engine};
@@ -27,39 +27,6 @@ const END_HOLD: u64 = 1;
 
 /// What the hooks that make something return: Envoy takes null for a failure, and keeps nothing else.
 const MADE: *const c_void = ptr::dangling::<u8>().cast();
-
-/// Makes Envoy call [`config_scheduled`] on its main thread.
-#[derive(Debug)]
-struct BootstrapScheduler {
-    envoy: &'static Functions,
-    scheduler: SchedulerPtr,
-}
-
-// SAFETY: Envoy's scheduler may be used on any thread.
-unsafe impl Send for BootstrapScheduler {}
-
-impl BootstrapScheduler {
-    fn new(envoy: &'static Functions, bootstrap: BootstrapPtr) -> Self {
-        Self {
-            envoy,
-            // SAFETY: Envoy keeps the extension during the hook.
-            scheduler: unsafe { (envoy.bootstrap_extension_config_scheduler_new)(bootstrap) },
-        }
-    }
-
-    fn commit(&self, event: u64) {
-        // SAFETY: the scheduler exists until this value is dropped. It has no effect once the extension
-        // is gone.
-        unsafe { (self.envoy.bootstrap_extension_config_scheduler_commit)(self.scheduler, event) };
-    }
-}
-
-impl Drop for BootstrapScheduler {
-    fn drop(&mut self) {
-        // SAFETY: this value owns the scheduler, and nothing uses it after this.
-        unsafe { (self.envoy.bootstrap_extension_config_scheduler_delete)(self.scheduler) };
-    }
-}
 
 /// Envoy's main thread, during one hook.
 struct MainThread {
@@ -168,7 +135,7 @@ fn begin(
         }
         false => {
             let engine = Engine::get().map_err(|error| error.to_string())?;
-            engine.hold_start(BootstrapScheduler::new(envoy, bootstrap))
+            engine.hold_start(Scheduler::of_bootstrap(envoy, bootstrap))
         }
     };
     match is_first {
@@ -177,7 +144,7 @@ fn begin(
     }
 }
 
-impl crate::engine::MainThread for BootstrapScheduler {
+impl crate::engine::MainThread for Scheduler {
     fn send_queued(&self) {
         self.commit(SEND_QUEUED);
     }

@@ -7,9 +7,9 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 
+use super::scheduler::Scheduler;
 use super::{
-    ConfigScheduler, ENVOY, EnvoyLog, EnvoyStats, EnvoyStream, Scheduler, bootstrap, bytes, keep,
-    only_validates, routes,
+    ENVOY, EnvoyLog, EnvoyStats, EnvoyStream, bootstrap, bytes, keep, only_validates, routes,
 };
 use crate::abi::{
     ConfigPtr, EnvoyBuffer, Functions, StreamPtr, VERSION, body_status, headers_status,
@@ -191,8 +191,8 @@ fn configure(envoy: &Functions, name: &str, config: &str) -> Result<Option<Arc<R
 fn in_use(envoy: &'static Functions, config: ConfigPtr, running: Arc<Running>) -> Option<InUse> {
     let stats = Stats::define(&running.metrics(), &mut EnvoyStats { envoy, config });
     let engine = Engine::get().ok()?;
-    let ticking = ConfigScheduler::new(envoy, config)
-        .map(|scheduler| engine.tick(move || scheduler.commit()));
+    let ticking = Scheduler::of_config(envoy, config)
+        .map(|scheduler| engine.tick(move || scheduler.commit(0)));
     Some(InUse {
         running,
         stats,

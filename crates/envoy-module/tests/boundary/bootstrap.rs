@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::callbacks::{Callback, callbacks};
+use super::callbacks::{Callback, callbacks, nth};
 use super::host::{MAX_WAIT, hooks, start};
 use super::memory::{
     Buffer, Bytes, ConstPtr, Event, HeaderLine, Inbox, Ptr, Scheduler, born, buried, copied, live,
@@ -312,7 +312,7 @@ callbacks! {
             cluster: text(cluster),
             headers: (0..count).map(|index| {
                 // SAFETY: the module gives as many lines as it says.
-                let line = unsafe { headers.add(index).read() };
+                let line = unsafe { nth(headers, index) };
                 let name = text(Buffer { ptr: line.name, length: line.name_length });
                 let value = text(Buffer { ptr: line.value, length: line.value_length });
                 format!("{name}={value}")

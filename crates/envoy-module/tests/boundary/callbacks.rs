@@ -238,7 +238,7 @@ fn texts(buffers: *mut Buffer, count: usize) {
 /// # Safety
 ///
 /// There must be more values than `index`.
-unsafe fn nth<T: Copy>(values: *mut T, index: usize) -> T {
+pub unsafe fn nth<T: Copy>(values: *mut T, index: usize) -> T {
     // SAFETY: the caller promises it.
     let value = unsafe { values.add(index) };
     // SAFETY: as above.

@@ -159,7 +159,9 @@ mod tests {
     impl Clusters for Answers {
         fn send(&self, cluster: &str, request: Request<()>, max_wait: Duration) -> Sending {
             let mut sent = self.0.lock().unwrap();
-            let left = WAIT - TURN * u32::try_from(sent.len()).unwrap();
+            let left = WAIT
+                .checked_sub(TURN * u32::try_from(sent.len()).unwrap())
+                .unwrap();
             assert_eq!((cluster, max_wait), ("idp", left));
             let headers = request.headers();
             assert_eq!(headers[USER_AGENT], OWN_NAME);
