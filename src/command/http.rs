@@ -29,8 +29,9 @@ pub(super) async fn exchange(
         let connection = tokio::spawn(connection);
         let answer = match sender.send_request(request).await {
             Ok(answer) => answer,
-            // The connection had ended before, and knows why.
-            Err(error) if error.is_canceled() => match connection.await {
+            // The connection had ended before, and knows why. One that has not ended may never do so.
+            Err(error) if error.is_canceled() && connection.is_finished() => match connection.await
+            {
                 Ok(Err(why)) => return Err(why.into()),
                 Ok(Ok(())) | Err(_) => return Err(error.into()),
             },
