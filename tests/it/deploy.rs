@@ -200,6 +200,7 @@ fn the_workflow_calls_targets_of_the_makefile() {
         "publish-dry-run",
         "test-real",
         "test-meshes",
+        "module-memory",
     ];
     assert_eq!(Value::from(called), serde_json::json!(expected));
     for target in expected {
