@@ -147,7 +147,19 @@ pub async fn metrics(admin: SocketAddr) -> String {
     http(admin, "GET /stats/prometheus", &[]).await.body
 }
 
-/// The sum of the series of this name with these labels. `None` if there are none.
+/// An access log in this file, with a line of JSON for each request.
+pub fn access_log(file: &Path, format: &Value) -> Value {
+    json!([{
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": file,
+            "log_format": {"json_format": format},
+        },
+    }])
+}
+
+/// The sum of the series of this name with these labels. `None` without such a series.
 pub fn series(metrics: &str, name: &str, labels: &str) -> Option<u64> {
     let lines = metrics.lines().filter(|line| {
         let rest = line.strip_prefix(name);
@@ -293,7 +305,7 @@ impl Mesh {
         }
     }
 
-    /// The sum of claimgate's series of this name with these labels. `None` if there are none.
+    /// The sum of claimgate's series of this name with these labels. `None` without such a series.
     pub async fn metric(&self, name: &str, labels: &str) -> Option<u64> {
         let all = match self.place {
             Place::Service => self.claimgate.metrics().await,

@@ -5,7 +5,7 @@ use std::path::Path;
 use claimgate::dev::envoy::EXAMPLE;
 use serde_json::{Value, json};
 
-use crate::mesh::{Mesh, Place, in_both_places};
+use crate::mesh::{Mesh, Place, access_log, in_both_places};
 use crate::setup::{Answer, bearer, eventually, http};
 
 in_both_places! {
@@ -90,23 +90,17 @@ fn wired(place: Place, log: &Path) -> Value {
         .unwrap()
         .insert(1, rbac);
     let member = |name: &str| format!("%DYNAMIC_METADATA(envoy.filters.http.ext_authz:{name})%");
-    manager["access_log"] = json!([{
-        "name": "envoy.access_loggers.file",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": log,
-            "log_format": {"json_format": {
-                "path": "%REQ(:PATH)%",
-                "status": "%RESPONSE_CODE%",
-                "decision": member("decision"),
-                "reason": member("reason"),
-                "rule": member("rule"),
-                "provider": member("provider"),
-                "subject": member("subject"),
-                "client": member("claims:client_id"),
-            }},
-        },
-    }]);
+    let format = json!({
+        "path": "%REQ(:PATH)%",
+        "status": "%RESPONSE_CODE%",
+        "decision": member("decision"),
+        "reason": member("reason"),
+        "rule": member("rule"),
+        "provider": member("provider"),
+        "subject": member("subject"),
+        "client": member("claims:client_id"),
+    });
+    manager["access_log"] = access_log(log, &format);
     example
 }
 

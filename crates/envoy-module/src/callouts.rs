@@ -4,13 +4,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use claimgate_gate::clusters::{Clusters, Sending};
 use http::{Request, Response, header};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+use crate::guard::locked;
+use claimgate_gate::clusters::{Clusters, Sending};
 
 /// What the main thread of the host can do.
 pub trait CalloutHost {
@@ -61,7 +63,7 @@ impl fmt::Debug for Callouts {
 impl Clusters for Callouts {
     fn send(&self, cluster: &str, request: Request<()>, max_wait: Duration) -> Sending {
         let (answer, answered) = oneshot::channel();
-        let mut state = self.lock();
+        let mut state = locked(&self.0);
         state.queued.push(Queued {
             cluster: cluster.to_owned(),
             request,
@@ -84,7 +86,7 @@ impl Clusters for Callouts {
 impl Callouts {
     /// From now on, the host sends requests after each call of `wake`, and those that wait already.
     pub fn begin(&self, wake: impl Fn() + Send + 'static) {
-        let mut state = self.lock();
+        let mut state = locked(&self.0);
         wake();
         state.wake = Some(Box::new(wake));
     }
@@ -92,7 +94,7 @@ impl Callouts {
     /// Sends what waits, unless the host has ended since it was woken.
     pub fn send_queued(&self, host: &mut impl CalloutHost) {
         let queued = {
-            let mut state = self.lock();
+            let mut state = locked(&self.0);
             match state.wake {
                 Some(_) => mem::take(&mut state.queued),
                 None => return,
@@ -111,7 +113,7 @@ impl Callouts {
             }
             match host.call_out(&cluster, &headers(&request), max_wait) {
                 Ok(number) => {
-                    self.lock().sent.insert(number, answer);
+                    locked(&self.0).sent.insert(number, answer);
                 }
                 Err(why) => drop(answer.send(Err(why.to_owned()))),
             }
@@ -120,7 +122,7 @@ impl Callouts {
 
     /// The host has an answer.
     pub fn done(&self, number: u64, answer: Result<Response<Vec<u8>>, String>) {
-        let sent = self.lock().sent.remove(&number);
+        let sent = locked(&self.0).sent.remove(&number);
         if let Some(sent) = sent {
             let _ = sent.send(answer);
         }
@@ -128,12 +130,7 @@ impl Callouts {
 
     /// The host may not be called any more. Nothing is answered any more.
     pub fn end(&self) {
-        *self.lock() = State::default();
-    }
-
-    /// A thread that panicked has left nothing half done.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.0) = State::default();
     }
 }
 
@@ -175,7 +172,7 @@ mod tests {
             _: Duration,
         ) -> Result<u64, &'static str> {
             if cluster == "unknown" {
-                return Err("there is none");
+                return Err("no such cluster");
             }
             let headers = headers
                 .iter()
@@ -220,7 +217,7 @@ mod tests {
         callouts.done(7, Ok(response("nobody's")));
         assert_eq!(second.await.unwrap().into_body(), b"second");
         assert_eq!(first.await.unwrap_err(), "reset");
-        assert_eq!(unknown.await.unwrap_err(), "there is none");
+        assert_eq!(unknown.await.unwrap_err(), "no such cluster");
 
         let late = callouts.send("idp", request(), WAIT);
         assert_eq!(woken.load(Ordering::SeqCst), 2);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::{interval, timeout};
 
 use crate::callouts::Callouts;
 use crate::filter::Judge;
+use crate::guard::locked;
 use crate::stats::Shown;
 use claimgate_config::{Config, ConfigError};
 use claimgate_core::time::SystemClock;
@@ -358,11 +359,6 @@ impl Engine {
             false => drop(self.runtime.spawn(stopping)),
         }
     }
-}
-
-/// A panic leaves nothing half done.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether keys are fetched through the host's clusters.

@@ -10,6 +10,19 @@ use std::sync::OnceLock;
 
 use tracing::Level;
 
+/// Declares hooks that Envoy demands and this module does not need, whose names begin like this. The status 0
+/// is `Continue`.
+macro_rules! unused {
+    ($prefix:literal: $($hook:ident($($argument:ty),*) $(-> $status:ty)?;)*) => {
+        $(
+            #[unsafe(export_name = concat!("envoy_dynamic_module_on_", $prefix, stringify!($hook)))]
+            extern "C" fn $hook($(_: $argument),*) $(-> $status)? {
+                $(<$status>::default())?
+            }
+        )*
+    };
+}
+
 mod bootstrap;
 mod hooks;
 mod routes;
@@ -50,16 +63,46 @@ impl ModuleBuffer {
     };
 }
 
-/// Bytes in Envoy's memory.
+impl Header {
+    const EMPTY: Self = Self {
+        name: ptr::null(),
+        name_length: 0,
+        value: ptr::null(),
+        value_length: 0,
+    };
+
+    fn of(name: &[u8], value: &[u8]) -> Self {
+        Self {
+            name: name.as_ptr(),
+            name_length: name.len(),
+            value: value.as_ptr(),
+            value_length: value.len(),
+        }
+    }
+
+    /// The name and the value.
+    ///
+    /// # Safety
+    ///
+    /// Both must be valid during `'a`.
+    unsafe fn line<'a>(&self) -> Line<'a> {
+        // SAFETY: the caller promises it.
+        let name = unsafe { slice(self.name, self.name_length) };
+        // SAFETY: as above.
+        (name, unsafe { slice(self.value, self.value_length) })
+    }
+}
+
+/// Values in Envoy's memory.
 ///
 /// # Safety
 ///
-/// Unless `ptr` is null, `length` bytes there must be valid during `'a`.
-unsafe fn bytes<'a>(ptr: *const u8, length: usize) -> &'a [u8] {
-    match ptr.is_null() {
+/// Unless `first` is null, `length` values there must be valid during `'a`.
+unsafe fn slice<'a, T>(first: *const T, length: usize) -> &'a [T] {
+    match first.is_null() {
         true => &[],
         // SAFETY: the caller promises it.
-        false => unsafe { std::slice::from_raw_parts(ptr, length) },
+        false => unsafe { std::slice::from_raw_parts(first, length) },
     }
 }
 
@@ -95,7 +138,7 @@ impl EnvoyStream<'_> {
             (self.envoy.http_filter_get_attribute_string)(self.stream, id, &raw mut found)
         };
         // SAFETY: Envoy keeps the text during the hook.
-        is_known.then(|| unsafe { bytes(found.ptr, found.length) })
+        is_known.then(|| unsafe { slice(found.ptr, found.length) })
     }
 
     /// What the route says about its requests. Empty if it says nothing. `None` if another module has
@@ -123,27 +166,15 @@ impl Stream for EnvoyStream<'_> {
         let kind = header_type::REQUEST;
         // SAFETY: Envoy keeps the stream.
         let count = unsafe { (self.envoy.http_get_headers_size)(self.stream, kind) };
-        let empty = Header {
-            name: ptr::null(),
-            name_length: 0,
-            value: ptr::null(),
-            value_length: 0,
-        };
-        let mut headers = vec![empty; count];
+        let mut headers = vec![Header::EMPTY; count];
         // SAFETY: Envoy keeps the stream, and writes as many headers as it has counted.
         let found =
             unsafe { (self.envoy.http_get_headers)(self.stream, kind, headers.as_mut_ptr()) };
         if !found {
             return None;
         }
-        let text = |ptr, length| {
-            // SAFETY: Envoy keeps the headers until they are changed, which takes `&mut self`.
-            unsafe { bytes(ptr, length) }
-        };
-        let lines = headers.iter().map(|header| {
-            let name = text(header.name, header.name_length);
-            (name, text(header.value, header.value_length))
-        });
+        // SAFETY: Envoy keeps the headers until they are changed, which takes `&mut self`.
+        let lines = headers.iter().map(|header| unsafe { header.line() });
         Some(lines.collect())
     }
 
@@ -214,12 +245,7 @@ impl Stream for EnvoyStream<'_> {
         } = response;
         let mut headers: Vec<Header> = headers
             .iter()
-            .map(|(name, value)| Header {
-                name: name.as_ptr(),
-                name_length: name.len(),
-                value: value.as_ptr(),
-                value_length: value.len(),
-            })
+            .map(|(name, value)| Header::of(name.as_bytes(), value.as_bytes()))
             .collect();
         let (body, details) = (body.as_bytes(), details.as_bytes());
         // SAFETY: Envoy keeps the stream until now, and copies all buffers.

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::guard::locked;
 use crate::reply::{DirectReply, Reply, ResponseChanges};
 use crate::request::{Copied, Description};
 use crate::stream::{Line, Source, Stream, Wake};
@@ -80,7 +81,7 @@ struct Shared<W> {
 impl<W> Drop for Waiting<W> {
     fn drop(&mut self) {
         self.task.abort();
-        lock(&self.shared).waker = None;
+        locked(&self.shared).waker = None;
     }
 }
 
@@ -111,7 +112,7 @@ impl<W: Wake> Filter<W> {
     /// Goes on with a request that waited.
     pub fn on_woken<S: Stream<Waker = W>>(&self, stream: S) {
         let reply = match &*self.state.borrow() {
-            State::Waiting(waiting) => lock(&waiting.shared).reply.take(),
+            State::Waiting(waiting) => locked(&waiting.shared).reply.take(),
             State::New | State::Passed(_) | State::Answered => None,
         };
         let Some(reply) = reply else {
@@ -216,7 +217,7 @@ impl<W: Wake> Waiting<W> {
             let reply = deciding.await;
             // No stream waits for ever.
             let reply = reply.unwrap_or_else(|_| Reply::Direct(DirectReply::failed()));
-            let mut decided = lock(&decided);
+            let mut decided = locked(&decided);
             decided.reply = Some(reply);
             if let Some(waker) = &decided.waker {
                 waker.wake();
@@ -329,8 +330,3 @@ fn count(gate: &Gate, judged: &Judged, request: Option<&Request<'_>>, arrived: I
 
 /// Nothing waits for the answer but the client, so only the configuration limits the wait for keys.
 const MAX_WAIT: Duration = Duration::MAX;
-
-/// A thread that panicked has left nothing half done.
-fn lock<W>(shared: &Mutex<Shared<W>>) -> MutexGuard<'_, Shared<W>> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}

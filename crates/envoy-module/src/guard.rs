@@ -1,6 +1,7 @@
-//! Keeps panics inside: a request whose handling panics is denied.
+//! Keeps panics inside: a request whose handling panics is denied, and later ones are handled.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::reply::DirectReply;
 use crate::stream::Stream;
@@ -23,4 +24,9 @@ pub fn or_deny<T, S: Stream>(
         }));
     }
     handled
+}
+
+/// Locks what no panic leaves half done.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use self::clients::{Client, Response};
 use self::requests::{ALGORITHMS, FILES, Request, Requests, tokens};
 use self::upstream::Upstream;
-use crate::mesh::{MANAGER, Place, metrics};
+use crate::mesh::{MANAGER, Place, access_log, metrics};
 use crate::setup::{Claimgate, LINE_TIMEOUT, envoy_binary, eventually};
 
 /// How many requests both are asked, by all configurations together.
@@ -198,17 +198,11 @@ fn wired(row: &Row, log: &Path) -> String {
     manager["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
     manager["normalize_path"] = row.is_normal.into();
     manager["merge_slashes"] = row.is_normal.into();
-    manager["access_log"] = json!([{
-        "name": "envoy.access_loggers.file",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": log,
-            "log_format": {"json_format": {
-                "id": "%REQ(X-TEST-ID)%",
-                "metadata": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%",
-            }},
-        },
-    }]);
+    let format = json!({
+        "id": "%REQ(X-TEST-ID)%",
+        "metadata": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%",
+    });
+    manager["access_log"] = access_log(log, &format);
     let routes = &mut manager["route_config"]["virtual_hosts"][0]["routes"];
     for (prefix, extensions) in [
         ("/routed", json!({"claimgate.rule": "routed"})),

@@ -7,7 +7,7 @@ use claimgate::dev::upstream::Upstream;
 use serde_json::{Value, json};
 
 use super::{issuer, metric, mint, started};
-use crate::mesh::{MANAGER, inside, metrics, of_file};
+use crate::mesh::{MANAGER, access_log, inside, metrics, of_file};
 use crate::setup::{bearer, configure_for, envoy_binary, eventually, http};
 
 /// What a version shows, as the guide says.
@@ -60,17 +60,11 @@ fn program(version: &str) -> PathBuf {
 fn logged(file: &Path, log: &Path) -> String {
     let mut whole: Value = serde_json::from_str(&inside(EXAMPLE, &of_file(file))).unwrap();
     let manager = whole.pointer_mut(MANAGER).unwrap();
-    manager["access_log"] = json!([{
-        "name": "envoy.access_loggers.file",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": log,
-            "log_format": {"json_format": {
-                "path": "%REQ(:PATH)%",
-                "metadata": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%",
-            }},
-        },
-    }]);
+    let format = json!({
+        "path": "%REQ(:PATH)%",
+        "metadata": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%",
+    });
+    manager["access_log"] = access_log(log, &format);
     whole.to_string()
 }
 

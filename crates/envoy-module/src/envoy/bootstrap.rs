@@ -3,7 +3,6 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use http::{HeaderName, HeaderValue, Response};
 
 use super::hooks::{complain, guarded, text};
 use super::scheduler::Scheduler;
-use super::{ENVOY, ModuleBuffer, bytes, only_validates};
+use super::{ENVOY, ModuleBuffer, only_validates, slice};
 use crate::abi::{
     BootstrapPtr, EnvoyBuffer, EventCallback, Functions, Header, callout_result, callout_start,
 };
@@ -43,12 +42,7 @@ impl CalloutHost for MainThread {
     ) -> Result<u64, &'static str> {
         let mut headers: Vec<Header> = headers
             .iter()
-            .map(|(name, value)| Header {
-                name: name.as_ptr(),
-                name_length: name.len(),
-                value: value.as_ptr(),
-                value_length: value.len(),
-            })
+            .map(|(name, value)| Header::of(name.as_bytes(), value))
             .collect();
         // Zero would be no limit.
         let max_wait = u64::try_from(max_wait.as_millis())
@@ -189,9 +183,9 @@ extern "C" fn http_callout_done(
         let answer = match result {
             callout_result::SUCCESS => {
                 // SAFETY: Envoy keeps as many headers during the hook.
-                let headers = unsafe { many(headers, headers_length) };
+                let headers = unsafe { slice(headers, headers_length) };
                 // SAFETY: Envoy keeps as many chunks during the hook.
-                let chunks = unsafe { many(chunks, chunks_length) };
+                let chunks = unsafe { slice(chunks, chunks_length) };
                 response(headers, chunks)
             }
             callout_result::RESET => Err("no connection, or no response in time".to_owned()),
@@ -201,30 +195,17 @@ extern "C" fn http_callout_done(
     });
 }
 
-/// # Safety
-///
-/// Unless `first` is null, `length` values there must be valid during `'a`.
-unsafe fn many<'a, T>(first: *const T, length: usize) -> &'a [T] {
-    match first.is_null() {
-        true => &[],
-        // SAFETY: the caller promises it.
-        false => unsafe { slice::from_raw_parts(first, length) },
-    }
-}
-
 fn response(headers: &[Header], chunks: &[EnvoyBuffer]) -> Result<Response<Vec<u8>>, String> {
     let mut body = Vec::new();
     for chunk in chunks {
         // SAFETY: Envoy keeps the chunk during the hook.
-        body.extend_from_slice(unsafe { bytes(chunk.ptr, chunk.length) });
+        body.extend_from_slice(unsafe { slice(chunk.ptr, chunk.length) });
     }
     let mut response = Response::new(body);
     let mut status = None;
     for header in headers {
         // SAFETY: Envoy keeps the header during the hook.
-        let name = unsafe { bytes(header.name, header.name_length) };
-        // SAFETY: as above.
-        let value = unsafe { bytes(header.value, header.value_length) };
+        let (name, value) = unsafe { header.line() };
         if name == b":status" {
             status = str::from_utf8(value)
                 .ok()
@@ -286,19 +267,8 @@ fn end_serving() {
     });
 }
 
-/// Declares hooks that Envoy demands and this module does not need.
-macro_rules! unused {
-    ($($hook:ident($($argument:ty),*) $(-> $status:ty)?;)*) => {
-        $(
-            #[unsafe(export_name = concat!("envoy_dynamic_module_on_bootstrap_extension_", stringify!($hook)))]
-            extern "C" fn $hook($(_: $argument),*) $(-> $status)? {
-                $(<$status>::default())?
-            }
-        )*
-    };
-}
-
 unused! {
+    "bootstrap_extension_":
     worker_thread_initialized(*const c_void, *const c_void);
     destroy(*const c_void);
     drain_started(*const c_void, *const c_void);

@@ -5,11 +5,11 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::scheduler::Scheduler;
 use super::{
-    ENVOY, EnvoyLog, EnvoyStats, EnvoyStream, bootstrap, bytes, keep, only_validates, routes,
+    ENVOY, EnvoyLog, EnvoyStats, EnvoyStream, bootstrap, keep, only_validates, routes, slice,
 };
 use crate::abi::{
     ConfigPtr, EnvoyBuffer, Functions, StreamPtr, VERSION, body_status, headers_status,
@@ -17,7 +17,7 @@ use crate::abi::{
 };
 use crate::engine::{ConfigSource, Engine, LoadError, Running, Ticking, needs_clusters};
 use crate::filter::{Context, Filter, Next};
-use crate::guard::or_deny;
+use crate::guard::{locked, or_deny};
 use crate::lines::{Lines, Log as _};
 use crate::route;
 use crate::stats::Stats;
@@ -57,7 +57,7 @@ pub(super) fn guarded<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
 /// The buffer must be valid during `'a`.
 pub(super) unsafe fn text<'a>(buffer: EnvoyBuffer) -> Result<&'a str, std::str::Utf8Error> {
     // SAFETY: the caller promises it.
-    str::from_utf8(unsafe { bytes(buffer.ptr, buffer.length) })
+    str::from_utf8(unsafe { slice(buffer.ptr, buffer.length) })
 }
 
 fn stream<'h>(stream: StreamPtr) -> Option<EnvoyStream<'h>> {
@@ -211,7 +211,7 @@ extern "C" fn config_scheduled(config_ptr: ConfigPtr, config: *const c_void, _ev
         let FilterConfig(in_use) = unsafe { &*config.cast::<FilterConfig>() };
         if let (Some(in_use), Some(envoy)) = (in_use, ENVOY.get()) {
             let InUse { running, stats, .. } = in_use;
-            let mut shown = running.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shown = locked(&running.shown);
             let host = &mut EnvoyStats {
                 envoy,
                 config: config_ptr,
@@ -389,19 +389,8 @@ extern "C" fn response_headers(
     headers_status::CONTINUE
 }
 
-/// Declares hooks that Envoy demands and this module does not need. The status 0 is `Continue`.
-macro_rules! unused {
-    ($($hook:ident($($argument:ty),*) $(-> $status:ty)?;)*) => {
-        $(
-            #[unsafe(export_name = concat!("envoy_dynamic_module_on_http_filter_", stringify!($hook)))]
-            extern "C" fn $hook($(_: $argument),*) $(-> $status)? {
-                $(<$status>::default())?
-            }
-        )*
-    };
-}
-
 unused! {
+    "http_filter_":
     response_body(StreamPtr, *const c_void, bool) -> u32;
     response_trailers(StreamPtr, *const c_void) -> u32;
     stream_complete(StreamPtr, *const c_void);
